@@ -1,0 +1,1 @@
+//! A small hyper server on the control thread.

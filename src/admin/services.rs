@@ -1,0 +1,1 @@
+//! `/services`: every known backend with its state and reason.

@@ -1,0 +1,1 @@
+//! The composition roots; nothing else may import app.

@@ -1,0 +1,1 @@
+//! `synapse check`: effective settings with their origin.

@@ -1,0 +1,1 @@
+//! Every default: unit, reason, source.

@@ -1,0 +1,1 @@
+//! One ordered document out of file, `service_conf_dir` and overlay.

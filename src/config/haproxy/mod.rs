@@ -1,0 +1,1 @@
+//! The haproxy dialect: lines to settings through one table of directives.

@@ -1,0 +1,1 @@
+//! The typed `proxy:` section.

@@ -1,0 +1,1 @@
+//! Walks a document, collects complaints, notices unknown keys.

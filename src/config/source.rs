@@ -1,0 +1,1 @@
+//! `discovery:` to source settings and membership policy.

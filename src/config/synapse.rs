@@ -1,0 +1,1 @@
+//! The Synapse file: document to [`super::SynapseConfig`].

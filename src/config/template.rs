@@ -1,0 +1,1 @@
+//! `<%= ENV['X'] %>` and `ENV.fetch`; anything else is a clear error.

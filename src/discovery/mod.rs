@@ -1,0 +1,166 @@
+//! Who exists: sources of [`Membership`] and the policy applied to what they say.
+//!
+//! A source publishes whole sets, never deltas: a burst of changes costs one rebuild, and a slow reader cannot miss a
+//! removal. *A lost source keeps its last word*: on failure it publishes nothing, counts, backs off and retries; what to
+//! do with silence is policy. Readers never write to the registry.
+
+pub mod file;
+pub mod fixed;
+pub mod names;
+pub mod policy;
+pub mod zookeeper;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::endpoint::EndpointSet;
+use crate::health::BoxFuture;
+
+/// What a source knows about who exists. Not heard yet, gone and empty are three different things.
+#[derive(Clone, Debug, Default)]
+pub enum Membership {
+    /// Nothing heard yet.
+    #[default]
+    Pending,
+    /// The last complete list.
+    Known(EndpointSet),
+    /// The path does not exist (never created, or deleted).
+    Missing,
+}
+
+/// Everything a source publishes, replaced whole.
+#[derive(Clone, Debug)]
+pub struct Discovered {
+    /// The last word on who exists.
+    pub membership: Membership,
+    /// When the source last confirmed it (a successful read, changed or not).
+    pub verified: Option<Instant>,
+    /// Generator config found beside the members (JSON text of the parent's data), if any.
+    pub generator: Option<Arc<str>>,
+    /// Members that could not be used: name and reason. Bounded to [`MAX_SHOWN_MALFORMED`]; all are counted.
+    pub malformed: Arc<[(String, String)]>,
+    /// How many members could not be used.
+    pub malformed_total: usize,
+    /// Trouble with the source right now, one line ("connecting to zk1:2181", "not authorised"); `None` = healthy.
+    pub trouble: Option<Arc<str>>,
+}
+
+/// How many unusable members are kept by name for `/services/NAME`.
+pub const MAX_SHOWN_MALFORMED: usize = 20;
+
+impl Default for Discovered {
+    fn default() -> Self {
+        Self {
+            membership: Membership::Pending,
+            verified: None,
+            generator: None,
+            malformed: Arc::from([]),
+            malformed_total: 0,
+            trouble: None,
+        }
+    }
+}
+
+/// Who exists. Publishes whole sets, never deltas; runs until cancelled.
+///
+/// To add a source: one file implementing this, a variant in [`SourceSettings`], one arm in `discovery::build`, and the
+/// shared contract test.
+pub trait Discovery: Send + 'static {
+    /// Runs until `stop`. Must not return earlier, must not publish on failure (except `trouble`).
+    fn run(
+        self: Box<Self>,
+        out: watch::Sender<Discovered>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, ()>;
+}
+
+/// Where a service's members come from (`discovery.method`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceSettings {
+    /// `base`: only the `default_servers` of the config.
+    Fixed,
+    /// `file`: a JSON or YAML list of backends, re-read when it changes.
+    File(FileSourceSettings),
+    /// `zookeeper`: children of a path.
+    ZooKeeper(ZooKeeperSourceSettings),
+}
+
+/// Settings of the `file` source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSourceSettings {
+    /// The file: a list of backend records as in `default_servers`.
+    pub path: PathBuf,
+    /// How often its identity (inode, size, mtime) is compared. Default 250 ms.
+    pub poll_interval: Duration,
+}
+
+/// Settings of the `zookeeper` source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZooKeeperSourceSettings {
+    /// The ensemble: sorted `host:port` list joined by `,` (plus chroot). Key of the shared session.
+    pub ensemble: Arc<str>,
+    /// Parent path, absolute.
+    pub path: Arc<str>,
+    /// How children are read.
+    pub decode: Decode,
+    /// Where the generator config is read from.
+    pub generator: GeneratorSource,
+    /// `discovery_jitter`: upper bound of the random delay before a re-read within that time of the last. Default 0.
+    pub jitter: Duration,
+}
+
+/// Shape of a child's data (`decode.method`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decode {
+    /// nerve's JSON.
+    Nerve,
+    /// Twitter's serverset JSON; `endpoint_name` chooses one of `additionalEndpoints`.
+    ServerSet {
+        /// `decode.endpoint_name`.
+        endpoint_name: Option<Arc<str>>,
+    },
+}
+
+/// `generator_config_path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GeneratorSource {
+    /// Unset: the data of the service's own path.
+    Parent,
+    /// Another node; watched as well (the original forgets to).
+    Node(Arc<str>),
+    /// `disabled`.
+    Disabled,
+}
+
+/// What is done with a raw [`Membership`] before it becomes the set that is balanced over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MembershipPolicy {
+    /// `default_servers`: initial set, and the answer to an empty one.
+    pub default_servers: Vec<crate::endpoint::Endpoint>,
+    /// `keep_default_servers`: append them to every discovered set. Default false.
+    pub keep_default_servers: bool,
+    /// `use_previous_backends`: ignore the transition to empty or missing. Default true.
+    pub use_previous_backends: bool,
+    /// `backend_port_override`.
+    pub port_override: Option<u16>,
+    /// `label_filters`: all must hold.
+    pub label_filters: Vec<LabelFilter>,
+    /// `leader_election`: only the smallest id; nobody when an id is missing. Default false.
+    pub leader_election: bool,
+}
+
+/// One of `label_filters`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelFilter {
+    /// Label name.
+    pub label: String,
+    /// Value compared with the label's, type included.
+    pub value: serde_json::Value,
+    /// `equals` or `not-equals`; anything else is refused by the config (the original matches nothing).
+    pub negate: bool,
+}

@@ -1,0 +1,1 @@
+//! DNS names in registrations, resolved off the data path and refreshed.

@@ -1,0 +1,1 @@
+//! Membership policy: one pure function.

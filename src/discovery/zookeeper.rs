@@ -1,0 +1,1 @@
+//! Children of a path through the registry.

@@ -1,0 +1,122 @@
+//! A backend: one endpoint *in this process*, with the state that outlives snapshots.
+//!
+//! The same `Arc<Backend>` stays as long as the endpoint's identity lasts, so counters and in-flight numbers survive
+//! every change of the set. In-flight counts sit in slots of shared chunks ([`SlotArena`]), so that least-conn can scan
+//! a thousand of them without a thousand cache misses.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::BackendId;
+use crate::endpoint::Endpoint;
+use crate::telemetry::cells::{BackendCells, PerWorker};
+
+/// One endpoint in this process. Created and dropped by the pool task; counted on by workers.
+#[derive(Debug)]
+pub struct Backend {
+    /// Identity in this process.
+    pub id: BackendId,
+    /// What the registration says.
+    pub endpoint: Endpoint,
+    /// haproxy's server name: `NAME_HOST:PORT`.
+    pub server_name: Arc<str>,
+    /// Requests (HTTP) or connections (TCP) in progress, over all workers.
+    pub in_flight: Slot,
+    /// Counters, one set per worker.
+    pub cells: PerWorker<BackendCells>,
+}
+
+/// Number of counters that lie together: 64 of 4 bytes are four cache lines.
+pub const CHUNK_SLOTS: usize = 64;
+
+/// A run of in-flight counters.
+#[derive(Debug)]
+pub struct Chunk(pub(super) [AtomicU32; CHUNK_SLOTS]);
+
+/// One in-flight counter in a chunk. Owned by a backend, given back to the arena when the backend is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    pub(super) chunk: Arc<Chunk>,
+    pub(super) index: usize,
+    free: std::sync::mpsc::Sender<(Arc<Chunk>, usize)>,
+}
+
+impl Slot {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "index < CHUNK_SLOTS by construction"
+    )]
+    fn cell(&self) -> &AtomicU32 {
+        &self.chunk.0[self.index]
+    }
+
+    /// The current count, over all workers.
+    pub fn get(&self) -> u32 {
+        self.cell().load(Ordering::Relaxed)
+    }
+
+    /// Counts one more unless `limit` is reached.
+    pub(super) fn try_enter(&self, limit: Option<u32>) -> bool {
+        let before = self.cell().fetch_add(1, Ordering::Relaxed);
+        if limit.is_some_and(|limit| before >= limit) {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn leave(&self) {
+        self.cell().fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // The arena may be gone already (its service was removed): then the chunk goes with its last slot.
+        drop(self.free.send((Arc::clone(&self.chunk), self.index)));
+    }
+}
+
+/// Hands out slots, lowest free first, so that the backends of a service lie together. Owned by the pool task.
+#[derive(Debug)]
+pub struct SlotArena {
+    free: Vec<(Arc<Chunk>, usize)>,
+    returned: std::sync::mpsc::Receiver<(Arc<Chunk>, usize)>,
+    give_back: std::sync::mpsc::Sender<(Arc<Chunk>, usize)>,
+}
+
+impl Default for SlotArena {
+    fn default() -> Self {
+        let (give_back, returned) = std::sync::mpsc::channel();
+        Self {
+            free: Vec::new(),
+            returned,
+            give_back,
+        }
+    }
+}
+
+impl SlotArena {
+    /// A counter at zero.
+    pub fn take(&mut self) -> Slot {
+        self.free.extend(self.returned.try_iter());
+        if self.free.is_empty() {
+            let chunk = Arc::new(Chunk(std::array::from_fn(|_| AtomicU32::new(0))));
+            self.free.extend(
+                (0..CHUNK_SLOTS)
+                    .rev()
+                    .map(|index| (Arc::clone(&chunk), index)),
+            );
+        }
+        #[expect(
+            clippy::expect_used,
+            reason = "a chunk was added above when it was empty"
+        )]
+        let (chunk, index) = self.free.pop().expect("the free list is not empty");
+        Slot {
+            chunk,
+            index,
+            free: self.give_back.clone(),
+        }
+    }
+}

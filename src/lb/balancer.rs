@@ -1,0 +1,1 @@
+//! From strategy to picker.

@@ -1,0 +1,137 @@
+//! What the others hold of a pool: workers pick and report, admin looks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::backend::Backend;
+use super::lease::Lease;
+use super::snapshot::Snapshot;
+use super::{Outcome, PickContext, PickError, ServerSettings};
+use crate::discovery::Discovered;
+use crate::endpoint::ServiceName;
+use crate::health::Health;
+
+/// Shared end of a pool. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PoolHandle {
+    /// The service.
+    pub name: ServiceName,
+    /// The current snapshot. Written by the pool task only; held by nobody across an await.
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The current view for people. Written by the pool task only.
+    pub(super) view: Arc<ArcSwap<PoolView>>,
+    pub(super) outcomes: mpsc::Sender<Outcome>,
+    /// Outcomes that found the channel full: evidence lost, not requests.
+    pub(super) outcomes_dropped: Arc<AtomicU64>,
+}
+
+impl PoolHandle {
+    /// Picks a backend and counts the use of it.
+    ///
+    /// # Errors
+    /// [`PickError`] when nobody is eligible or all are full.
+    pub fn acquire(&self, cx: PickContext<'_>) -> Result<Lease, PickError> {
+        self.snapshot.load().acquire(cx)
+    }
+
+    /// Number of backends that may be picked now.
+    pub fn eligible(&self) -> usize {
+        self.snapshot.load().members.len()
+    }
+
+    /// Tells the pool what live traffic saw. Never blocks; a full channel drops and counts.
+    pub fn report(&self, outcome: Outcome) {
+        if self.outcomes.try_send(outcome).is_err() {
+            self.outcomes_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The current snapshot (tests, benches, admin).
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Everything known about the service's backends, for people and metrics.
+    pub fn view(&self) -> Arc<PoolView> {
+        self.view.load_full()
+    }
+
+    /// Outcomes dropped because the pool was busy.
+    pub fn outcomes_dropped(&self) -> u64 {
+        self.outcomes_dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything known about the backends of a service. Rebuilt with each snapshot and each change of a verdict.
+#[derive(Clone, Debug)]
+pub struct PoolView {
+    /// Revision of the snapshot that goes with it.
+    pub revision: u64,
+    /// Where the set in use comes from.
+    pub origin: SetOrigin,
+    /// Every known backend, in balancing order.
+    pub backends: Vec<BackendView>,
+    /// The source's last word as it came.
+    pub discovered: Discovered,
+    /// How often the set of backends has changed.
+    pub membership_changes: u64,
+    /// How often a verdict has changed.
+    pub health_changes: u64,
+}
+
+/// Where the set in use comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SetOrigin {
+    /// Nothing heard and no default servers.
+    Nothing,
+    /// What discovery says.
+    Discovered,
+    /// `default_servers`.
+    DefaultServers,
+    /// Discovery says empty or missing; the last non-empty set is kept (`use_previous_backends`).
+    Previous,
+}
+
+/// One backend, for people.
+#[derive(Clone, Debug)]
+pub struct BackendView {
+    /// The backend with its counters.
+    pub backend: Arc<Backend>,
+    /// Address in use; `None` while its name does not resolve.
+    pub addr: Option<SocketAddr>,
+    /// Its server line.
+    pub settings: ServerSettings,
+    /// The verdict.
+    pub health: Health,
+    /// True when it is among the snapshot's members.
+    pub eligible: bool,
+    /// Why it is (not) picked, one line: "up", "down: L4CON: connection refused", "weight 0", "backup, actives are up".
+    pub reason: String,
+    /// When the verdict last changed.
+    pub since: Instant,
+    /// Result of the last check.
+    pub last_check: Option<CheckView>,
+}
+
+/// Result of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckView {
+    /// haproxy's code, `L4OK` and so on.
+    pub code: &'static str,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// One line.
+    pub detail: String,
+    /// How long it took.
+    pub took: Duration,
+    /// When it ended.
+    pub at: Instant,
+    /// Passes or failures in a row.
+    pub streak: u32,
+}

@@ -1,0 +1,1 @@
+//! Fewest in flight per weight.

@@ -1,0 +1,152 @@
+//! How a backend is picked: lock-free for the many, single writer for the one.
+//!
+//! One pool task per service joins membership and health and publishes an immutable [`Snapshot`] into an `ArcSwap`;
+//! set, picker and revision change together. Health is applied when the snapshot is built, not at the pick: a pick is
+//! an array index. A worker takes a [`Lease`]; as long as it lives the backend's in-flight count includes it, and drop
+//! releases it whatever happens. Backends keep their identity (and counters) across snapshots.
+//!
+//! ```text
+//! membership ─┐                  ArcSwap<Snapshot>             Lease
+//! checks ─────┤─▶ pool task ────▶ (set + picker + revision) ─▶ worker ─▶ backend
+//! outcomes ───┘        ▲                                          │ refused: evidence
+//!                      └──────────────────────────────────────────┘ (bounded channel)
+//! ```
+
+pub mod backend;
+pub mod balancer;
+pub mod handle;
+pub mod lease;
+pub mod least_conn;
+pub mod order;
+pub mod pool;
+pub mod round_robin;
+pub mod snapshot;
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crate::discovery::MembershipPolicy;
+use crate::endpoint::{Endpoint, Weight};
+use crate::health::CheckSettings;
+
+/// `balance`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// haproxy's smooth weighted order (2.6's `roundrobin`).
+    RoundRobin,
+    /// Fewest in flight per weight over all workers, idle ones first; ties in turn.
+    LeastConn,
+}
+
+/// `backend_order`: the order of servers before balancing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BackendOrder {
+    /// Bytewise by server name.
+    Ascending,
+    /// The reverse.
+    Descending,
+    /// As discovered.
+    AsDiscovered,
+    /// Ruby's `shuffle(random: Random.new(seed))` of the discovered order; the seed as 32-bit words, least first.
+    Shuffled(ShuffleSeed),
+}
+
+/// Absolute value of `server_order_seed`, up to 128 bits (Yelp's is an MD5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ShuffleSeed(pub u128);
+
+/// Everything a pool is told about its service.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// How to choose.
+    pub strategy: Strategy,
+    /// In which order servers stand.
+    pub order: BackendOrder,
+    /// What to make of a raw membership.
+    pub membership: MembershipPolicy,
+    /// Turns an endpoint into the settings of its server line.
+    pub servers: Arc<dyn ServerRules>,
+    /// `option allbackups`: use all backups together instead of the first usable. Default false.
+    pub all_backups: bool,
+}
+
+/// Turns what a registration says into the settings of its server (`server_options` with its templates, then the
+/// registration's own `haproxy_server_options`, then nerve weights). Implemented by `config`, called by the pool.
+pub trait ServerRules: Debug + Send + Sync {
+    /// Never fails: words that cannot be used are skipped and named in [`ServerSettings::complaints`], because they
+    /// come from a registry.
+    fn server(&self, endpoint: &Endpoint) -> ServerSettings;
+}
+
+/// The settings of one server line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// `weight`. Default 1.
+    pub weight: Weight,
+    /// `backup`: used only when no active server is usable.
+    pub backup: bool,
+    /// `disabled`: known and shown, never used (MAINT).
+    pub disabled: bool,
+    /// `maxconn`: concurrent requests (HTTP) or connections (TCP); at the limit it is not eligible. Unset: no limit.
+    pub max_connections: Option<NonZeroU32>,
+    /// `check` and its schedule; `None` = always considered up.
+    pub check: Option<CheckSettings>,
+    /// `id N`.
+    pub id: Option<u32>,
+    /// `cookie V`.
+    pub cookie: Option<String>,
+    /// Words of a registration's options that were skipped, with the reason.
+    pub complaints: Vec<String>,
+}
+
+/// What a worker knows when it asks for a backend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PickContext<'a> {
+    /// Backends that already failed this request; taken again only if nobody else is eligible.
+    pub avoid: &'a [BackendId],
+}
+
+/// Identity of a backend in this process; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(pub u64);
+
+/// Why no backend was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PickError {
+    /// Nobody is eligible.
+    #[error("no eligible backend ({known} known, {up} up)")]
+    NoneEligible {
+        /// Backends in the set.
+        known: usize,
+        /// Of them healthy.
+        up: usize,
+    },
+    /// All eligible backends are at their `maxconn`.
+    #[error("all {eligible} eligible backends are at their maxconn")]
+    AllFull {
+        /// Backends that would be eligible.
+        eligible: usize,
+    },
+}
+
+/// What the data plane reports about a live attempt; sent over a bounded channel, dropped when it is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Who.
+    pub backend: BackendId,
+    /// Where.
+    pub addr: SocketAddr,
+    /// What happened.
+    pub kind: OutcomeKind,
+}
+
+/// Evidence from live traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeKind {
+    /// The connection was refused: nobody listens.
+    Refused,
+    /// The connection was reset or timed out.
+    ConnectFailed,
+}

@@ -1,0 +1,1 @@
+//! `backend_order`, Ruby's shuffle included.

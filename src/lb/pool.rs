@@ -1,0 +1,1 @@
+//! The pool task: the only writer of a service's snapshot.

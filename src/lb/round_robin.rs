@@ -1,0 +1,1 @@
+//! haproxy's smooth weighted order.

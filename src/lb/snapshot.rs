@@ -1,0 +1,96 @@
+//! What a worker sees of a service: the eligible backends and the picker over them, built whole, swapped whole.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::backend::Backend;
+use super::lease::Lease;
+use super::{PickContext, PickError};
+use crate::endpoint::Weight;
+
+/// One eligible backend: up (or unchecked), not disabled, weight above 0, address known.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Where to connect now; a name in the registration has been resolved by the control plane.
+    pub addr: SocketAddr,
+    /// Share of traffic.
+    pub weight: Weight,
+    /// `maxconn`.
+    pub max_connections: Option<NonZeroU32>,
+}
+
+impl Member {
+    /// True at `maxconn`.
+    pub fn is_full(&self) -> bool {
+        self.max_connections
+            .is_some_and(|max| self.backend.in_flight.get() >= max.get())
+    }
+}
+
+/// A table for one set of members. Runs per request: no lock, no allocation.
+///
+/// To add a balancer: one file, one variant in [`super::Strategy`], one arm in `balancer::build`, a row in
+/// `benches/pick.rs`; the shared property tests must pass.
+pub trait Picker: Debug + Send + Sync {
+    /// Index of a member that is not full and not in `cx.avoid`, if there is one.
+    fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize>;
+}
+
+/// Immutable view of a service; never edited, replaced by the pool task.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts publications; 0 before the first.
+    pub revision: u64,
+    /// Backends that may be picked, in balancing order. Backups only when no active one is usable.
+    pub members: Box<[Member]>,
+    /// Backends known, eligible or not.
+    pub known: usize,
+    /// Backends up or unchecked.
+    pub up: usize,
+    /// The table.
+    pub picker: Box<dyn Picker>,
+}
+
+impl Snapshot {
+    /// Picks a member and counts the use of it.
+    ///
+    /// # Errors
+    /// [`PickError`] when nobody is eligible or all are full.
+    pub fn acquire(&self, cx: PickContext<'_>) -> Result<Lease, PickError> {
+        if self.members.is_empty() {
+            return Err(PickError::NoneEligible {
+                known: self.known,
+                up: self.up,
+            });
+        }
+        // A member can fill up between the pick and the count: ask again, at most once per member.
+        for _ in 0..self.members.len() {
+            let picked = self
+                .picker
+                .pick(&self.members, cx)
+                .or_else(|| self.anybody(cx));
+            let Some(member) = picked.and_then(|index| self.members.get(index)) else {
+                break;
+            };
+            if let Some(lease) = Lease::take(member) {
+                return Ok(lease);
+            }
+        }
+        Err(PickError::AllFull {
+            eligible: self.members.len(),
+        })
+    }
+
+    /// Those that failed before are better than nobody.
+    fn anybody(&self, cx: PickContext<'_>) -> Option<usize> {
+        if cx.avoid.is_empty() {
+            None
+        } else {
+            self.picker.pick(&self.members, PickContext::default())
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Dial a backend, try the next.

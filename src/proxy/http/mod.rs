@@ -1,0 +1,1 @@
+//! The HTTP engine behind one boundary.

@@ -1,0 +1,152 @@
+//! The life of a client connection, and what is promised about it.
+//!
+//! A worker thread accepts, takes a lease on a backend from the service's current snapshot, and moves bytes. It never
+//! touches discovery, checks or the registry. Settings are read once per connection (TCP) or request (HTTP) from an
+//! `ArcSwap`, so a change never interrupts what is under way.
+//!
+//! Promises: a connection that cannot be made is tried elsewhere (`retries`, `redispatch`) before a byte was sent; an
+//! idempotent request without body whose backend dies before the first byte of the answer is replayed; anything else
+//! is never sent twice.
+
+pub mod accept;
+pub mod connect;
+pub mod error;
+pub mod http;
+pub mod listener;
+pub mod relay;
+pub mod tcp;
+pub mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Bytes. haproxy's default.
+    Tcp,
+    /// HTTP/1.x requests.
+    Http,
+}
+
+/// Where a service listens. Changing it means other sockets; everything else is [`ProxySettings`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Addresses to bind; `localhost` has become 127.0.0.1 (required) and ::1 (where IPv6 is up).
+    pub addrs: Vec<BindAddr>,
+    /// Queue of connections not yet accepted, bounded by the kernel's `somaxconn`. Default 4096.
+    pub backlog: u32,
+}
+
+/// One address to bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BindAddr {
+    /// The address.
+    pub addr: SocketAddr,
+    /// False: quietly go without when the host has no such address family (::1 for `localhost`).
+    pub required: bool,
+}
+
+/// How a service's connections are treated. Replaced whole by a change of configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// `mode`.
+    pub mode: Mode,
+    /// `timeout …`.
+    pub timeouts: Timeouts,
+    /// `retries`: connect attempts after the first. Default 3.
+    pub retries: u32,
+    /// `option redispatch`.
+    pub redispatch: Redispatch,
+    /// Frontend `maxconn`: concurrent client connections of this service. Unset: only the global limit.
+    pub max_connections: Option<u32>,
+    /// HTTP only.
+    pub http: HttpSettings,
+}
+
+/// `timeout …`; `None` = never, as haproxy without the line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `timeout connect`: one attempt to connect to a backend.
+    pub connect: Option<Duration>,
+    /// `timeout client`: inactivity of the client.
+    pub client: Option<Duration>,
+    /// `timeout server`: inactivity of the backend.
+    pub server: Option<Duration>,
+    /// `timeout http-request`: the whole request head. Falls back to `client`.
+    pub http_request: Option<Duration>,
+    /// `timeout http-keep-alive`: waiting for the next request. Falls back to `http_request`, then `client`.
+    pub http_keep_alive: Option<Duration>,
+    /// `timeout tunnel`: replaces client and server once a connection is a tunnel (TCP, upgraded).
+    pub tunnel: Option<Duration>,
+}
+
+/// `option redispatch [N]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Redispatch {
+    /// All retries go to the same backend.
+    Off,
+    /// Retries may go elsewhere. For roundrobin and leastconn with more than one usable backend haproxy moves at once,
+    /// whatever N; N matters only for deterministic algorithms.
+    On {
+        /// haproxy's N: -1 = the last retry, 1 = each, k = each k-th.
+        every: i32,
+    },
+}
+
+/// HTTP settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Who keeps connections open.
+    pub close_mode: CloseMode,
+    /// `option forwardfor`.
+    pub forward_for: Option<ForwardFor>,
+    /// Replay idempotent requests without body when the backend dies before its first byte. Default true; haproxy does
+    /// not (it closes the client's connection). Native key `proxy.replay_idempotent`.
+    pub replay_idempotent: bool,
+}
+
+/// `option http-keep-alive | http-server-close | httpclose | forceclose`; the stricter of frontend and backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CloseMode {
+    /// Both sides stay open. haproxy's default.
+    KeepAlive,
+    /// The backend side is closed after each answer.
+    ServerClose,
+    /// Both sides are closed after each answer.
+    Close,
+}
+
+/// `option forwardfor [except NET] [header H] [if-none]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardFor {
+    /// Header to append. Default `X-Forwarded-For`, sent in lower case.
+    pub header: Arc<str>,
+    /// Clients in this network get no header.
+    pub except: Option<IpNet>,
+    /// Only when the request has none.
+    pub if_none: bool,
+}
+
+/// An address block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpNet {
+    /// Any address in it.
+    pub addr: std::net::IpAddr,
+    /// Length of the prefix in bits.
+    pub prefix: u8,
+}
+
+/// What a worker needs to know about a service. Shared by all workers; lives until its last connection ends.
+#[derive(Debug)]
+pub struct Service {
+    /// The service.
+    pub name: crate::endpoint::ServiceName,
+    /// How connections are treated. Written by the control plane, read per connection or request.
+    pub settings: arc_swap::ArcSwap<ProxySettings>,
+    /// Who answers.
+    pub pool: crate::lb::handle::PoolHandle,
+    /// Counters, one set per worker.
+    pub cells: crate::telemetry::cells::PerWorker<crate::telemetry::cells::ServiceCells>,
+}

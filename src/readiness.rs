@@ -1,0 +1,1 @@
+//! Latches that make up `/ready`.

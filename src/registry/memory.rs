@@ -1,0 +1,1 @@
+//! In-memory registry for tests and the demo.

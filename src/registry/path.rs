@@ -1,0 +1,1 @@
+//! Child names: path-encoded records, sequence numbers.

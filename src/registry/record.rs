@@ -1,0 +1,1 @@
+//! The znode record: one decoder for all formats.

@@ -1,0 +1,1 @@
+//! Loopback relay between the client crate and the ensemble.

@@ -1,0 +1,1 @@
+//! One ZooKeeper session and its successors.

@@ -1,0 +1,231 @@
+//! Per-worker counters of the data path.
+//!
+//! Each cell is written by exactly one worker thread and read by the control thread at scrape, so an increment is a
+//! plain load and store (`Relaxed`), not a locked read-modify-write. A [`PerWorker`] owns one slot per worker and
+//! creates it on first use.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Index of a data-plane thread, 0..workers. Proof that the caller is that worker's thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WorkerId(pub usize);
+
+/// A counter with one writing thread and any number of readers.
+#[derive(Debug, Default)]
+pub struct Cell(AtomicU64);
+
+impl Cell {
+    /// Adds `n`. Only the owning worker may call this: two writers would lose counts.
+    pub fn add(&self, n: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The current count, from any thread.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One lazily created `T` per worker.
+#[derive(Debug)]
+pub struct PerWorker<T>(Box<[OnceLock<Box<T>>]>);
+
+impl<T: Default> PerWorker<T> {
+    /// Room for `workers` threads; nothing is allocated for their cells yet.
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_| OnceLock::new()).collect())
+    }
+
+    /// The cell of `worker`. A worker beyond the configured number (impossible by construction) shares the first.
+    pub fn of(&self, worker: WorkerId) -> &T {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "index is taken modulo the length, which is never 0"
+        )]
+        let slot = &self.0[worker.0 % self.0.len()];
+        slot.get_or_init(Box::default)
+    }
+
+    /// Sum of `read` over all workers that have written.
+    pub fn sum(&self, read: impl Fn(&T) -> u64) -> u64 {
+        self.iter().map(read).sum()
+    }
+
+    /// The cells that exist.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0
+            .iter()
+            .filter_map(|slot| slot.get().map(|cells| &**cells))
+    }
+}
+
+/// Counters of one backend on one worker.
+#[derive(Debug, Default)]
+pub struct BackendCells {
+    /// Requests (HTTP) or connections (TCP) given to it, retries included.
+    pub requests: Cell,
+    /// Answers by class: index 0 = other, 1..=5 = 1xx..5xx.
+    pub responses: [Cell; 6],
+    /// Connections opened to it.
+    pub connects: Cell,
+    /// Requests that went over an already open connection.
+    pub reuses: Cell,
+    /// Connections that could not be opened.
+    pub connect_errors: Cell,
+    /// Answers that were cut, late or not HTTP.
+    pub response_errors: Cell,
+    /// Attempts repeated on the same backend after it failed.
+    pub retries: Cell,
+    /// Attempts moved from it to another backend.
+    pub redispatches: Cell,
+    /// Bytes received from clients and sent to it.
+    pub bytes_in: Cell,
+    /// Bytes received from it and sent to clients.
+    pub bytes_out: Cell,
+}
+
+/// Counters of one service on one worker.
+#[derive(Debug, Default)]
+pub struct ServiceCells {
+    /// Client connections accepted.
+    pub connections: Cell,
+    /// Client connections closed; the difference is the number open.
+    pub connections_closed: Cell,
+    /// Client connections refused at `maxconn` or for want of descriptors.
+    pub connections_refused: Cell,
+    /// Requests (HTTP only).
+    pub requests: Cell,
+    /// Answers to clients by class: index 0 = other, 1..=5 = 1xx..5xx.
+    pub responses: [Cell; 6],
+    /// Bytes received from clients.
+    pub bytes_in: Cell,
+    /// Bytes sent to clients.
+    pub bytes_out: Cell,
+    /// Attempts repeated on the same backend.
+    pub retries: Cell,
+    /// Attempts moved to another backend.
+    pub redispatches: Cell,
+    /// Idempotent requests sent again because the backend died before the first byte.
+    pub replays: Cell,
+    /// Failures by cause; index = `ErrorCause as usize`.
+    pub errors: [Cell; ErrorCause::COUNT],
+    /// Time from the request's head to the end of the answer.
+    pub latency: Histogram,
+}
+
+/// Bounded set of causes that `errors` is labelled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCause {
+    /// No backend is eligible (none known, or none up).
+    NoBackend,
+    /// Every eligible backend is at its `maxconn`.
+    AllFull,
+    /// The connection to the backend was refused, reset or unreachable.
+    Connect,
+    /// `timeout connect`.
+    ConnectTimeout,
+    /// The backend closed or broke the protocol before or inside its answer.
+    Backend,
+    /// `timeout server`.
+    BackendTimeout,
+    /// The client went away first.
+    ClientAbort,
+    /// The client sent something that is not HTTP.
+    ClientProtocol,
+    /// `timeout client`.
+    ClientTimeout,
+}
+
+impl ErrorCause {
+    /// Number of causes.
+    pub const COUNT: usize = 9;
+
+    /// Every cause, in the order of the cells.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::NoBackend,
+        Self::AllFull,
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::Backend,
+        Self::BackendTimeout,
+        Self::ClientAbort,
+        Self::ClientProtocol,
+        Self::ClientTimeout,
+    ];
+
+    /// The label's value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoBackend => "no_backend",
+            Self::AllFull => "all_full",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Backend => "backend",
+            Self::BackendTimeout => "backend_timeout",
+            Self::ClientAbort => "client_abort",
+            Self::ClientProtocol => "client_protocol",
+            Self::ClientTimeout => "client_timeout",
+        }
+    }
+}
+
+impl ServiceCells {
+    /// Counts a failure.
+    pub fn error(&self, cause: ErrorCause) {
+        if let Some(cell) = self.errors.get(cause as usize) {
+            cell.add(1);
+        }
+    }
+
+    /// Counts an answer by its class.
+    pub fn response(&self, status: u16) {
+        count_class(&self.responses, status);
+    }
+}
+
+impl BackendCells {
+    /// Counts an answer by its class.
+    pub fn response(&self, status: u16) {
+        count_class(&self.responses, status);
+    }
+}
+
+fn count_class(cells: &[Cell; 6], status: u16) {
+    let class = usize::from(status / 100);
+    let index = if (1..=5).contains(&class) { class } else { 0 };
+    if let Some(cell) = cells.get(index) {
+        cell.add(1);
+    }
+}
+
+/// Upper bounds of the latency buckets in microseconds; the last bucket is open.
+pub const LATENCY_BOUNDS_US: [u64; 15] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 5_000_000, 10_000_000,
+];
+
+/// A latency histogram with fixed buckets.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// One count per bound of [`LATENCY_BOUNDS_US`] (not cumulative), then the rest.
+    pub buckets: [Cell; LATENCY_BOUNDS_US.len() + 1],
+    /// Sum in microseconds.
+    pub sum_us: Cell,
+}
+
+impl Histogram {
+    /// Counts one observation.
+    pub fn observe(&self, latency: Duration) {
+        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        let index = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+        if let Some(cell) = self.buckets.get(index) {
+            cell.add(1);
+        }
+        self.sum_us.add(us);
+    }
+}

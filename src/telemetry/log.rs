@@ -1,0 +1,1 @@
+//! Subscriber set-up: level, text or JSON.

@@ -1,0 +1,1 @@
+//! Every metric name, its unit and its help text.
