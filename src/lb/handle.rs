@@ -14,6 +14,7 @@ use super::lease::Lease;
 use super::snapshot::Snapshot;
 use super::{Outcome, PickContext, PickError, ServerSettings};
 use crate::discovery::Discovered;
+pub use crate::discovery::policy::SetOrigin;
 use crate::endpoint::ServiceName;
 use crate::health::Health;
 
@@ -83,19 +84,6 @@ pub struct PoolView {
     pub membership_changes: u64,
     /// How often a verdict has changed.
     pub health_changes: u64,
-}
-
-/// Where the set in use comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SetOrigin {
-    /// Nothing heard and no default servers.
-    Nothing,
-    /// What discovery says.
-    Discovered,
-    /// `default_servers`.
-    DefaultServers,
-    /// Discovery says empty or missing; the last non-empty set is kept (`use_previous_backends`).
-    Previous,
 }
 
 /// One backend, for people.
