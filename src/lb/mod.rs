@@ -17,6 +17,8 @@ pub mod balancer;
 pub mod handle;
 pub mod lease;
 pub mod least_conn;
+#[cfg(test)]
+pub(crate) mod made_up;
 pub mod order;
 pub mod pool;
 pub mod round_robin;
