@@ -13,6 +13,7 @@ use super::backend::Backend;
 use super::lease::Lease;
 use super::snapshot::Snapshot;
 use super::{Outcome, PickContext, PickError, ServerSettings};
+pub use crate::discovery::policy::SetOrigin;
 use crate::discovery::{Discovered, Membership};
 use crate::endpoint::ServiceName;
 use crate::health::Health;
@@ -112,19 +113,6 @@ impl PoolView {
     pub fn is_ready(&self) -> bool {
         !matches!(self.discovered.membership, Membership::Pending)
     }
-}
-
-/// Where the set in use comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SetOrigin {
-    /// Nothing heard and no default servers.
-    Nothing,
-    /// What discovery says.
-    Discovered,
-    /// `default_servers`.
-    DefaultServers,
-    /// Discovery says empty or missing; the last non-empty set is kept (`use_previous_backends`).
-    Previous,
 }
 
 /// One backend, for people.

@@ -6,7 +6,6 @@
 //! Owner of: the book of backends, the verdicts (through its [`Checker`]), the snapshot, the view.
 
 mod book;
-mod policy;
 mod view;
 
 use std::sync::Arc;
@@ -20,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::book::{Book, Moves, Record};
-use self::policy::Published;
 use self::view::Standing;
 use super::addresses::Addresses;
 use super::backend::Backend;
@@ -29,9 +27,10 @@ use super::handle::{CheckView, PoolHandle, PoolView, SetOrigin};
 use super::snapshot::{Member, Snapshot};
 use super::{BackendId, Outcome, OutcomeKind, PoolSettings};
 use crate::discovery::Discovered;
+use crate::discovery::policy::{self, Published};
 use crate::endpoint::ServiceName;
 use crate::health::Health;
-use crate::health::checker::{CheckReport, Checker, ProbeLimit, stagger};
+use crate::health::checker::{CheckId, CheckReport, Checker, ProbeLimit, stagger};
 
 /// Outcomes waiting for the pool; what comes on top is dropped and counted: evidence is about a state, not a sum.
 const OUTCOME_QUEUE: usize = 1024;
@@ -234,7 +233,7 @@ impl Pool {
     fn rebuild(&mut self, must: bool) {
         let membership = self.inputs.discovered.borrow().membership.clone();
         let published = policy::apply(&self.settings.membership, &membership, &self.published);
-        let changed = !published.set.same_members(&self.published.set);
+        let changed = !published.same_members(&self.published);
         if changed {
             self.membership_changes += 1;
         }
@@ -247,8 +246,7 @@ impl Pool {
             .book
             .replace(&self.published.set, &self.settings, &*self.inputs.addresses);
         for backend in &moves.left {
-            self.checker
-                .remove(crate::health::checker::CheckId(backend.id.0));
+            self.checker.remove(CheckId(backend.id.0));
         }
         self.log_moves(&moves);
         self.schedule_checks();
@@ -303,7 +301,7 @@ impl Pool {
             if !current {
                 continue;
             }
-            let id = crate::health::checker::CheckId(outcome.backend.0);
+            let id = CheckId(outcome.backend.0);
             match outcome.kind {
                 OutcomeKind::Refused => {
                     if let Some(report) = self.checker.refused(id) {
