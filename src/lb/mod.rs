@@ -12,6 +12,7 @@
 //!                      └──────────────────────────────────────────┘ (bounded channel)
 //! ```
 
+pub mod addresses;
 pub mod backend;
 pub mod balancer;
 pub mod handle;
