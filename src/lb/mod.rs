@@ -14,6 +14,7 @@
 
 pub mod backend;
 pub mod balancer;
+pub mod fixed;
 pub mod handle;
 pub mod lease;
 pub mod least_conn;
