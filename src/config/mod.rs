@@ -15,6 +15,7 @@ pub mod native;
 pub mod process;
 pub mod reader;
 pub mod report;
+pub mod scalar;
 pub mod source;
 pub mod synapse;
 pub mod template;
