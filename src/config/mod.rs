@@ -14,6 +14,7 @@ pub mod ensemble;
 pub mod generator;
 pub mod haproxy;
 pub mod native;
+pub mod native_check;
 pub mod process;
 pub mod reader;
 pub mod report;
