@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Complaint;
-use crate::config::synapse::{LoadOptions, Loaded, load};
-use crate::telemetry::log;
+use crate::config::{Complaint, LogFormat};
+use crate::config::synapse::{LoadOptions, load};
+use crate::telemetry::log::{self, LogError};
 
 /// Exit code for a refused configuration or an address that cannot be bound.
 const EXIT_REFUSED: u8 = 1;
@@ -55,30 +55,45 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
-        Some(Command::Check) => with_config(&arguments.files, check),
+        Some(Command::Check) => check(&arguments.files),
         Some(Command::Demo(demo)) => super::demo::run(&demo),
-        None => with_config(&arguments.files, super::synapse::run),
+        None => run(&arguments.files),
     }
 }
 
-fn with_config(files: &Files, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
-    let Some(file) = files.config.clone() else {
-        say("synapse: no configuration: use -c FILE or $SYNAPSE_CONFIG (or try `synapse demo`)");
-        return ExitCode::from(EXIT_REFUSED);
-    };
-    let mut options = LoadOptions::new(file);
-    options.overlay.clone_from(&files.overlay);
-    options.strict = files.strict;
-    match load(&options) {
-        Ok(loaded) => then(loaded),
-        Err(complaints) => refuse(&complaints),
+fn run(files: &Files) -> ExitCode {
+    match options(files).map(|options| load(&options)) {
+        Some(Ok(loaded)) => super::synapse::run(loaded),
+        Some(Err(complaints)) => refuse(&complaints),
+        None => ExitCode::from(EXIT_REFUSED),
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the report is the command's product")]
-fn check(loaded: Loaded) -> ExitCode {
-    print!("{}", crate::config::check::report(&loaded.config));
-    ExitCode::SUCCESS
+fn check(files: &Files) -> ExitCode {
+    let Some(options) = options(files) else { return ExitCode::from(EXIT_REFUSED) };
+    let file = options.file.display().to_string();
+    match load(&options) {
+        Ok(loaded) => {
+            print!("{}", crate::config::check::describe(&loaded, &file));
+            ExitCode::SUCCESS
+        }
+        Err(complaints) => {
+            say(crate::config::check::describe_complaints(&complaints, &file).trim_end());
+            ExitCode::from(EXIT_REFUSED)
+        }
+    }
+}
+
+fn options(files: &Files) -> Option<LoadOptions> {
+    let Some(file) = files.config.clone() else {
+        say("synapse: no configuration: use -c FILE or $SYNAPSE_CONFIG (or try `synapse demo`)");
+        return None;
+    };
+    let mut options = LoadOptions::new(file);
+    options.overlay.clone_from(&files.overlay);
+    options.strict = files.strict;
+    Some(options)
 }
 
 fn refuse(complaints: &[Complaint]) -> ExitCode {
@@ -96,10 +111,12 @@ pub(super) fn say(text: &str) {
 }
 
 /// Starts logging as the configuration asks.
-pub(super) fn start_log(format: crate::config::LogFormat) {
-    let format = match format {
-        crate::config::LogFormat::Text => log::Format::Text,
-        crate::config::LogFormat::Json => log::Format::Json,
-    };
-    log::init(format);
+///
+/// # Errors
+/// When the filter in the environment cannot be parsed, or logging was started before.
+pub(super) fn start_log(format: LogFormat) -> Result<(), LogError> {
+    log::init(match format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    })
 }

@@ -63,6 +63,8 @@ pub struct ServiceRuntime {
     /// What is in force.
     current: ServiceConfig,
     service: Arc<Service>,
+    /// What it listens on, for keeping an address that a new configuration names again.
+    sockets: Vec<TcpListener>,
     pool: mpsc::Sender<PoolCommand>,
     context: Arc<Context>,
 }
@@ -93,15 +95,13 @@ impl ServiceRuntime {
             pool: handle,
             cells: PerWorker::new(context.workers.count()),
         });
-        let runtime =
-            Self { id: ListenerId(index), file: config.clone(), current: config, service, pool, context };
-        runtime.show(&sockets);
+        let id = ListenerId(index);
+        let file = config.clone();
+        let runtime = Self { id, file, current: config, service, sockets, pool, context };
+        runtime.show();
         runtime.spawn_discovery(found, discovery);
         runtime.spawn_pool(task);
-        if !sockets.is_empty() {
-            let workers = &runtime.context.workers;
-            workers.add_listener(runtime.id, sockets, Arc::clone(&runtime.service)).await?;
-        }
+        runtime.listen().await?;
         let generators = runtime.context.generators.clone();
         generators.spawn(runtime.follow_generator(discovered));
         Ok(())
@@ -132,8 +132,8 @@ impl ServiceRuntime {
     }
 
     /// Adds or replaces the entry on the admin page.
-    fn show(&self, sockets: &[TcpListener]) {
-        let listen: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+    fn show(&self) {
+        let listen: Vec<_> = self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let entry = ServiceEntry {
             service: Arc::clone(&self.service),
             listen,
@@ -187,18 +187,13 @@ impl ServiceRuntime {
 
     async fn apply(&mut self, config: ServiceConfig) {
         let name = config.name.clone();
-        let relisten = config.listener != self.current.listener;
-        let sockets = match (&config.listener, relisten) {
-            (Some(settings), true) => match listener::bind(settings) {
-                Ok(sockets) => Some(sockets),
-                Err(error) => {
-                    cold::config_rejected();
-                    tracing::error!(service = %name, %error, "generator config refused: cannot listen; the former stays");
-                    return;
-                }
-            },
-            (None, true) => Some(Vec::new()),
-            (_, false) => None,
+        let sockets = match self.sockets_for(&config) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                cold::config_rejected();
+                tracing::error!(service = %name, %error, "generator config refused: cannot listen; the former stays");
+                return;
+            }
         };
         self.service.settings.store(Arc::new(config.proxy.clone()));
         let settings = PoolCommand::Settings(Box::new(config.pool.clone()));
@@ -207,21 +202,41 @@ impl ServiceRuntime {
         }
         self.current = config;
         if let Some(sockets) = sockets {
-            self.relisten(sockets).await;
+            self.sockets = sockets;
+            if let Err(error) = self.listen().await {
+                tracing::error!(service = %name, %error, "the new listener is not served");
+            }
         }
+        self.show();
         tracing::info!(service = %name, "settings applied");
     }
 
-    /// The new sockets listen before the old ones close.
-    async fn relisten(&self, sockets: Vec<TcpListener>) {
-        self.show(&sockets);
-        if sockets.is_empty() {
+    /// Sockets for a new configuration; `None` when nothing about them changes. Addresses named again keep theirs.
+    fn sockets_for(&self, config: &ServiceConfig) -> Result<Option<Vec<TcpListener>>, std::io::Error> {
+        if config.listener == self.current.listener {
+            return Ok(None);
+        }
+        let Some(settings) = &config.listener else { return Ok(Some(Vec::new())) };
+        let mut kept = Vec::new();
+        let mut fresh = settings.clone();
+        for socket in &self.sockets {
+            let bound = socket.local_addr()?;
+            if settings.addrs.iter().any(|wanted| wanted.addr == bound) {
+                kept.push(socket.try_clone()?);
+                fresh.addrs.retain(|wanted| wanted.addr != bound);
+            }
+        }
+        kept.extend(listener::bind(&fresh).map_err(std::io::Error::other)?);
+        Ok(Some(kept))
+    }
+
+    /// Serves what `sockets` holds instead of what was served before; the new ones accept before the old ones close.
+    async fn listen(&self) -> std::io::Result<()> {
+        if self.sockets.is_empty() {
             self.context.workers.remove_listener(self.id).await;
-            return;
+            return Ok(());
         }
-        let added = self.context.workers.add_listener(self.id, sockets, Arc::clone(&self.service)).await;
-        if let Err(error) = added {
-            tracing::error!(service = %self.file.name, %error, "the new listener is not served");
-        }
+        let sockets = self.sockets.iter().map(TcpListener::try_clone).collect::<std::io::Result<_>>()?;
+        self.context.workers.add_listener(self.id, sockets, Arc::clone(&self.service)).await
     }
 }

@@ -23,7 +23,7 @@ const HEALTHY_RUN: Duration = Duration::from_secs(60);
 
 /// Runs what `start` makes until `stop`, again and again if need be.
 ///
-/// `kind` is the bounded label of the metric (`discovery`, `pool`), `name` says which one in the log.
+/// `kind` and `name` say in the log which one it was: `discovery`, `search`.
 pub fn supervise<F>(
     tasks: &TaskTracker,
     (kind, name): (&'static str, String),
@@ -40,7 +40,7 @@ pub fn supervise<F>(
             if stop.is_cancelled() {
                 return;
             }
-            cold::task_restarts(kind).increment(1);
+            cold::task_lost();
             let cause = end.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
             tracing::error!(task = kind, name, cause, "task ended unexpectedly; restarting it");
             if begun.elapsed() >= HEALTHY_RUN {
