@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 use tracing::warn;
 
+use super::addresses::Taken;
 use super::document::Document;
 use super::reader::{Cursor, show};
 use super::report::{Place, Report};
 use super::service::Shared;
-use super::synapse::Taken;
 use super::yaml;
 use super::{Complaint, GeneratorRules, ServiceConfig};
 use crate::endpoint::ServiceName;
@@ -45,7 +45,9 @@ impl GeneratorRules for Generator {
         let value = yaml::parse_json(json)
             .map_err(|e| vec![place.complaint(format!("is not JSON: {e}"))])?;
         let Value::Object(generators) = value else {
-            return Err(vec![place.complaint(format!("{} is not a map", show(&value)))]);
+            return Err(vec![
+                place.complaint(format!("{} is not a map", show(&value))),
+            ]);
         };
         self.warn_about_others(service, &generators);
         match generators.get("haproxy") {
@@ -70,17 +72,27 @@ impl Generator {
             .get(name)
             .and_then(|key| self.document.root().peek("services")?.peek(key));
         let Some(service) = service else {
-            return Err(vec![haproxy.place().complaint("no such service in the configuration")]);
+            return Err(vec![
+                haproxy
+                    .place()
+                    .complaint("no such service in the configuration"),
+            ]);
         };
         let mut report = Report::default();
-        let resolved = self.shared.resolve(name, &service, Some(haproxy), &mut report);
+        let resolved = self
+            .shared
+            .resolve(name, &service, Some(haproxy), &mut report);
         if let Some(resolved) = &resolved
             && let Some(conflict) = self.taken.conflict(name, resolved)
         {
             report.complaints.push(conflict);
         }
         // What the file says was remarked upon when it was loaded.
-        for remark in report.warnings.iter().filter(|w| w.file == haproxy.place().file) {
+        for remark in report
+            .warnings
+            .iter()
+            .filter(|w| w.file == haproxy.place().file)
+        {
             warn!(service = %name, %remark, "generator config accepted with a remark");
         }
         match resolved {

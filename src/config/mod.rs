@@ -7,6 +7,7 @@
 //!
 //! Nothing below this module can name a config file.
 
+pub mod addresses;
 pub mod check;
 pub mod defaults;
 pub mod document;

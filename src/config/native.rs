@@ -100,11 +100,15 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Overrides {
             settings.push((setting, value.place().clone()));
         }
     }
-    let timeouts = section.get("timeouts").and_then(|c| c.section(&TIMEOUT_KEYS, report));
+    let timeouts = section
+        .get("timeouts")
+        .and_then(|c| c.section(&TIMEOUT_KEYS, report));
     if let Some(timeouts) = timeouts {
         read_timeouts(&timeouts, &mut settings, report);
     }
-    let check = section.get("check").and_then(|c| native_check::read(&c, report));
+    let check = section
+        .get("check")
+        .and_then(|c| native_check::read(&c, report));
     Overrides { settings, check }
 }
 
@@ -121,7 +125,11 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
         "retries" => count("a number of retries", 0, report).map(Setting::Retries),
         "redispatch" => value.flag(report).map(|on| {
             // haproxy's default for N: the last retry.
-            Setting::Redispatch(if on { Redispatch::On { every: -1 } } else { Redispatch::Off })
+            Setting::Redispatch(if on {
+                Redispatch::On { every: -1 }
+            } else {
+                Redispatch::Off
+            })
         }),
         "max_connections" => {
             count("a number of connections", 1, report).map(Setting::MaxConnections)
@@ -202,7 +210,10 @@ fn network(cursor: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
         (prefix <= bits).then_some(IpNet { addr, prefix })
     });
     if parsed.is_none() {
-        report.complain(cursor.place(), format!("{text:?} is not a network such as 10.0.0.0/8"));
+        report.complain(
+            cursor.place(),
+            format!("{text:?} is not a network such as 10.0.0.0/8"),
+        );
     }
     parsed
 }
@@ -308,7 +319,10 @@ fn is_inherited(name: &str, origins: &[EffectiveValue]) -> bool {
 
 fn set_origin(origins: &mut Vec<EffectiveValue>, setting: String, value: String, place: &Place) {
     let new = super::reader::effective(setting, value, Some(place));
-    match origins.iter_mut().find(|o| same_setting(&o.setting, &new.setting)) {
+    match origins
+        .iter_mut()
+        .find(|o| same_setting(&o.setting, &new.setting))
+    {
         Some(old) => {
             // The haproxy spelling stays: it is what the operator knows.
             old.value = new.value;

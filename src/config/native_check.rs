@@ -62,7 +62,10 @@ fn read_edit(section: &Section<'_>, report: &mut Report) -> Edit {
         let text = section.get(key)?.word(report)?;
         // Spaces and line ends would end the request line.
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            report.complain(&section.place().key(key), format!("{text:?} must be one word"));
+            report.complain(
+                &section.place().key(key),
+                format!("{text:?} must be one word"),
+            );
             return None;
         }
         Some(Arc::from(text))
@@ -71,7 +74,9 @@ fn read_edit(section: &Section<'_>, report: &mut Report) -> Edit {
         section.get(key)?.duration(BareNumber::Milliseconds, report)
     };
     let count = |key: &str, report: &mut Report| {
-        let number = section.get(key)?.integer(1..=u64::from(u32::MAX), "a count", report)?;
+        let number = section
+            .get(key)?
+            .integer(1..=u64::from(u32::MAX), "a count", report)?;
         u32::try_from(number).ok().and_then(NonZeroU32::new)
     };
     let edit = Edit {
@@ -110,7 +115,10 @@ impl CheckOverride {
         match &settings.probe {
             ProbeSettings::Tcp => format!("tcp every {:?}", settings.interval),
             ProbeSettings::Http(http) => {
-                format!("http {} {} every {:?}", http.method, http.uri, settings.interval)
+                format!(
+                    "http {} {} every {:?}",
+                    http.method, http.uri, settings.interval
+                )
             }
         }
     }

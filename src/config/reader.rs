@@ -430,7 +430,10 @@ mod tests {
     #[test]
     fn wrong_types_show_the_value() {
         let (_, report) = with(&json!([1]), |c, r| c.flag(r));
-        assert_eq!(report.complaints[0].to_string(), "f.json: k: [1] is not true or false");
+        assert_eq!(
+            report.complaints[0].to_string(),
+            "f.json: k: [1] is not true or false"
+        );
         let (_, report) = with(&json!("x".repeat(500)), |c, r| c.port(r));
         assert!(report.complaints[0].text.len() < 120);
     }
@@ -439,7 +442,14 @@ mod tests {
     fn ports_are_numbers_or_digits() {
         assert_eq!(with(&json!(80), |c, r| c.port(r)).0, Some(80));
         assert_eq!(with(&json!("20030"), |c, r| c.port(r)).0, Some(20030));
-        for bad in [json!(0), json!(65536), json!("80a"), json!(1.5), json!(-1), json!("")] {
+        for bad in [
+            json!(0),
+            json!(65536),
+            json!("80a"),
+            json!(1.5),
+            json!(-1),
+            json!(""),
+        ] {
             assert_eq!(with(&bad, |c, r| c.port(r)).1.complaints.len(), 1, "{bad}");
         }
     }
@@ -449,12 +459,21 @@ mod tests {
         let lines = |v: &Value| {
             let (lines, report) = with(v, |c, r| c.lines(r));
             assert!(report.complaints.is_empty());
-            lines.into_iter().map(|l| (l.text, l.place.path)).collect::<Vec<_>>()
+            lines
+                .into_iter()
+                .map(|l| (l.text, l.place.path))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(lines(&json!("mode tcp")), [("mode tcp".to_owned(), "k".to_owned())]);
+        assert_eq!(
+            lines(&json!("mode tcp")),
+            [("mode tcp".to_owned(), "k".to_owned())]
+        );
         assert_eq!(lines(&json!("a\nb\n")).len(), 2);
         assert_eq!(lines(&json!(["a", "b"]))[1].1, "k[1]");
-        assert_eq!(with(&json!(["a", {}]), |c, r| c.lines(r)).1.complaints[0].path, "k[1]");
+        assert_eq!(
+            with(&json!(["a", {}]), |c, r| c.lines(r)).1.complaints[0].path,
+            "k[1]"
+        );
     }
 
     #[test]
@@ -467,14 +486,25 @@ mod tests {
         assert_eq!(read(json!(30), BareNumber::Seconds), ms(30_000));
         assert_eq!(read(json!(30), BareNumber::Milliseconds), ms(30));
         assert_eq!(read(json!("30"), BareNumber::Milliseconds), ms(30));
-        for bad in [json!(0), json!("0s"), json!("-1s"), json!("5 parsecs"), json!(true), json!(1e300), json!("1e5s")] {
+        for bad in [
+            json!(0),
+            json!("0s"),
+            json!("-1s"),
+            json!("5 parsecs"),
+            json!(true),
+            json!(1e300),
+            json!("1e5s"),
+        ] {
             assert_eq!(read(bad.clone(), BareNumber::Seconds), None, "{bad}");
         }
     }
 
     #[test]
     fn nearest_needs_nearness() {
-        assert_eq!(nearest("Serivces", &["services", "statsd"]), Some("services"));
+        assert_eq!(
+            nearest("Serivces", &["services", "statsd"]),
+            Some("services")
+        );
         assert_eq!(nearest("x", &["y"]), None);
         assert_eq!(nearest(&"a".repeat(100_000), &["services"]), None);
     }

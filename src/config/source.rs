@@ -49,7 +49,10 @@ const METHODS: [&str; 4] = ["base", "zookeeper", "zookeeper_poll", "file"];
 const NOT_YET: [(&str, &str); 8] = [
     ("zookeeper_dns", "register addresses and use zookeeper"),
     ("zookeeper_dns_poll", "register addresses and use zookeeper"),
-    ("dns", "use base with DNS names in default_servers, they are resolved and refreshed"),
+    (
+        "dns",
+        "use base with DNS names in default_servers, they are resolved and refreshed",
+    ),
     ("docker", "use file, and let a script write the list"),
     ("ec2tag", "use file, and let a script write the list"),
     ("awstag", "use file, and let a script write the list"),
@@ -108,14 +111,20 @@ fn read_source(
             .section(&BASE_KEYS, report)
             .map(|_| SourceSettings::Fixed),
         "file" => file_source(&discovery.section(&FILE_KEYS, report)?, origins, report),
-        "zookeeper" => {
-            zookeeper_source(&discovery.section(&ZOOKEEPER_KEYS, report)?, origins, report)
-        }
+        "zookeeper" => zookeeper_source(
+            &discovery.section(&ZOOKEEPER_KEYS, report)?,
+            origins,
+            report,
+        ),
         "zookeeper_poll" => {
             let text = "zookeeper_poll is served by watches: changes arrive at once, \
                         polling_interval_sec has no effect";
             report.warn(method.place(), text);
-            zookeeper_source(&discovery.section(&ZOOKEEPER_KEYS, report)?, origins, report)
+            zookeeper_source(
+                &discovery.section(&ZOOKEEPER_KEYS, report)?,
+                origins,
+                report,
+            )
         }
         other => {
             report.complain(method.place(), unknown_method(other));
@@ -146,7 +155,11 @@ fn file_source(
         .and_then(|c| c.duration(BareNumber::Seconds, report))
         .unwrap_or(defaults::FILE_POLL_INTERVAL);
     let place = interval.as_ref().map(Cursor::place);
-    origins.push(effective("discovery.poll_interval", format!("{poll_interval:?}"), place));
+    origins.push(effective(
+        "discovery.poll_interval",
+        format!("{poll_interval:?}"),
+        place,
+    ));
     let path = discovery.required("path", report)?;
     let text = path.word(report)?;
     origins.push(effective("discovery.path", &text, Some(path.place())));
@@ -171,12 +184,22 @@ fn zookeeper_source(
         .map_or(Some(Decode::Nerve), |c| decode(&c, report));
     let generator = generator_source(discovery, report);
     let hosts = discovery.required("hosts", report);
-    let ensemble = hosts.as_ref().and_then(|c| super::ensemble::read(c, report));
+    let ensemble = hosts
+        .as_ref()
+        .and_then(|c| super::ensemble::read(c, report));
     let path_cursor = discovery.required("path", report);
     let path = path_cursor.as_ref().and_then(|c| node_path(c, report));
     if let (Some(ensemble), Some(path)) = (&ensemble, &path) {
-        origins.push(effective("discovery.hosts", ensemble, hosts.as_ref().map(Cursor::place)));
-        origins.push(effective("discovery.path", path, path_cursor.as_ref().map(Cursor::place)));
+        origins.push(effective(
+            "discovery.hosts",
+            ensemble,
+            hosts.as_ref().map(Cursor::place),
+        ));
+        origins.push(effective(
+            "discovery.path",
+            path,
+            path_cursor.as_ref().map(Cursor::place),
+        ));
     }
     Some(SourceSettings::ZooKeeper(ZooKeeperSourceSettings {
         ensemble: ensemble?,
@@ -197,7 +220,9 @@ fn node_path(cursor: &Cursor<'_>, report: &mut Report) -> Option<Arc<str>> {
             .is_some_and(|rest| rest.split('/').all(|p| !matches!(p, "" | "." | "..")))
             && !text.contains(odd);
     if !valid {
-        let text = format!("{text:?} is not a ZooKeeper path (absolute, no empty part, no \"/\" at the end)");
+        let text = format!(
+            "{text:?} is not a ZooKeeper path (absolute, no empty part, no \"/\" at the end)"
+        );
         report.complain(cursor.place(), text);
         return None;
     }
@@ -303,7 +328,9 @@ fn read_policy(
         show("backend_port_override", &port);
     }
     if !policy.label_filters.is_empty() {
-        let place = service.get("discovery").map(|c| c.place().key("label_filters"));
+        let place = service
+            .get("discovery")
+            .map(|c| c.place().key("label_filters"));
         let text = policy.label_filters.iter().map(show_filter);
         let text = text.collect::<Vec<_>>().join(" and ");
         origins.push(effective("discovery.label_filters", text, place.as_ref()));
@@ -321,7 +348,10 @@ fn port_override(service: &Section<'_>, report: &mut Report) -> Option<u16> {
         return cursor.port(report);
     }
     let old = service.get("haproxy")?.peek("server_port_override")?;
-    report.warn(old.place(), "is deprecated; use backend_port_override of the service");
+    report.warn(
+        old.place(),
+        "is deprecated; use backend_port_override of the service",
+    );
     old.port(report)
 }
 
@@ -332,7 +362,12 @@ fn label_filters(service: &Section<'_>, report: &mut Report) -> Vec<LabelFilter>
     let mut filters = Vec::new();
     for key in ["label_filters", "label_filter"] {
         let items = discovery.peek(key).map(|c| c.items()).unwrap_or_default();
-        filters.extend(items.iter().filter(|c| !c.is_null()).filter_map(|c| label_filter(c, report)));
+        filters.extend(
+            items
+                .iter()
+                .filter(|c| !c.is_null())
+                .filter_map(|c| label_filter(c, report)),
+        );
     }
     filters
 }
@@ -342,8 +377,13 @@ fn label_filter(cursor: &Cursor<'_>, report: &mut Report) -> Option<LabelFilter>
     let negate = section
         .required("condition", report)
         .and_then(|c| c.choice(&[("equals", false), ("not-equals", true)], report));
-    let label = section.required("label", report).and_then(|c| c.word(report));
-    let value = section.raw("value").map(|c| c.value().clone()).unwrap_or_default();
+    let label = section
+        .required("label", report)
+        .and_then(|c| c.word(report));
+    let value = section
+        .raw("value")
+        .map(|c| c.value().clone())
+        .unwrap_or_default();
     Some(LabelFilter {
         label: label?,
         value,

@@ -43,13 +43,11 @@ pub fn parse(text: &str, prefer_json: bool) -> Result<Value, SyntaxError> {
         Ok(value) => return Ok(value),
         Err(e) => e,
     };
-    parse_yaml(text).map_err(|yaml_error| {
-        if prefer_json {
-            json_error
-        } else {
-            yaml_error
-        }
-    })
+    parse_yaml(text).map_err(
+        |yaml_error| {
+            if prefer_json { json_error } else { yaml_error }
+        },
+    )
 }
 
 /// Reads strict JSON.
@@ -394,13 +392,17 @@ mod tests {
     #[test]
     fn json_is_read_as_json() {
         assert_eq!(yaml(r#"{"a": "\ud83d\ude00"}"#), json!({"a": "😀"}));
-        assert_eq!(yaml(r#"{"a": 1, "a": 2, "t": 1e3}"#), json!({"a": 2, "t": 1e3}));
+        assert_eq!(
+            yaml(r#"{"a": 1, "a": 2, "t": 1e3}"#),
+            json!({"a": 2, "t": 1e3})
+        );
     }
 
     #[test]
     fn integers_beyond_64_bits_keep_their_digits() {
         let seed = "106120057668456273355833563333802393184";
-        let expected = json!({"s": seed, "b": [true, -5, u64::MAX], "x": "1 \\\" 99999999999999999999"});
+        let expected =
+            json!({"s": seed, "b": [true, -5, u64::MAX], "x": "1 \\\" 99999999999999999999"});
         let json = format!(
             r#"{{"s": {seed}, "b": [true,-5,18446744073709551615], "x": "1 \\\" 99999999999999999999"}}"#
         );
@@ -470,7 +472,10 @@ mod tests {
 
     #[test]
     fn core_tags_are_obeyed() {
-        assert_eq!(yaml("[!!str 5, !!int 5, !!float 5.5, ! 7]"), json!(["5", 5, 5.5, "7"]));
+        assert_eq!(
+            yaml("[!!str 5, !!int 5, !!float 5.5, ! 7]"),
+            json!(["5", 5, 5.5, "7"])
+        );
         assert!(error("a: !!int x").text.contains("not what"));
     }
 
