@@ -21,7 +21,7 @@ use super::yaml;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     here: Option<Place>,
-    below: BTreeMap<String, Origins>,
+    below: BTreeMap<String, Self>,
 }
 
 impl Origins {
@@ -155,7 +155,7 @@ fn read_map(path: &Path, env: &Env, report: &mut Report) -> Option<Map<String, V
             None
         }
         Ok(other) => {
-            let shown = super::reader::show(&other);
+            let shown = super::text::show(&other);
             report.complain(&place, format!("must hold a map, not {shown}"));
             None
         }

@@ -11,10 +11,11 @@ use tracing::warn;
 
 use super::addresses::Taken;
 use super::document::Document;
-use super::reader::{Cursor, show};
+use super::json;
+use super::reader::Cursor;
 use super::report::{Place, Report};
 use super::service::Shared;
-use super::yaml;
+use super::text::show;
 use super::{Complaint, GeneratorRules, ServiceConfig};
 use crate::endpoint::ServiceName;
 
@@ -33,16 +34,16 @@ impl GeneratorRules for Generator {
     fn resolve(
         &self,
         service: &ServiceName,
-        json: &str,
+        text: &str,
     ) -> Result<Option<ServiceConfig>, Vec<Complaint>> {
         let place = Place {
             file: format!("generator config of {service}").into(),
             path: String::new(),
         };
-        if json.trim().is_empty() {
+        if text.trim().is_empty() {
             return Ok(None);
         }
-        let value = yaml::parse_json(json)
+        let value = json::parse_json(text)
             .map_err(|e| vec![place.complaint(format!("is not JSON: {e}"))])?;
         let Value::Object(generators) = value else {
             return Err(vec![

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults;
-use super::reader::{BareNumber, Cursor, Section};
+use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
+use super::text::BareNumber;
 use crate::endpoint::Endpoint;
 use crate::health::{CheckSettings, HttpProbeSettings, ProbeSettings};
 use crate::lb::{ServerRules, ServerSettings};
@@ -110,7 +111,7 @@ impl CheckOverride {
         let Some(edit) = &self.edit else {
             return "off".to_owned();
         };
-        let mut settings = CheckSettings::from(None);
+        let mut settings = default_check();
         edit.apply(&mut settings);
         match &settings.probe {
             ProbeSettings::Tcp => format!("tcp every {:?}", settings.interval),
@@ -124,32 +125,28 @@ impl CheckOverride {
     }
 }
 
-impl From<Option<CheckSettings>> for CheckSettings {
-    /// haproxy's defaults where the server options have no check.
-    fn from(settings: Option<Self>) -> Self {
-        settings.unwrap_or(Self {
-            probe: ProbeSettings::Tcp,
-            interval: defaults::CHECK_INTERVAL,
-            fast_interval: None,
-            down_interval: None,
-            rise: defaults::CHECK_RISE,
-            fall: defaults::CHECK_FALL,
-            timeout: None,
-            connect_timeout: None,
-            port: None,
-            addr: None,
-            spread_percent: 0,
-        })
+/// haproxy's defaults, for servers whose options have no check.
+fn default_check() -> CheckSettings {
+    CheckSettings {
+        probe: ProbeSettings::Tcp,
+        interval: defaults::CHECK_INTERVAL,
+        fast_interval: None,
+        down_interval: None,
+        rise: defaults::CHECK_RISE,
+        fall: defaults::CHECK_FALL,
+        timeout: None,
+        connect_timeout: None,
+        port: None,
+        addr: None,
+        spread_percent: 0,
     }
 }
 
 impl Edit {
     fn apply(&self, check: &mut CheckSettings) {
-        let wants_http = self.http.unwrap_or(
-            self.method.is_some()
-                || self.uri.is_some()
-                || matches!(check.probe, ProbeSettings::Http(_)),
-        );
+        let named = self.method.is_some() || self.uri.is_some();
+        let is_http = matches!(check.probe, ProbeSettings::Http(_));
+        let wants_http = self.http.unwrap_or(named || is_http);
         check.probe = match (&check.probe, wants_http) {
             (_, false) => ProbeSettings::Tcp,
             (ProbeSettings::Http(http), true) => ProbeSettings::Http(self.http_probe(http.clone())),
@@ -206,7 +203,7 @@ impl ServerRules for CheckRules {
             return settings;
         }
         settings.check = self.change.edit.as_ref().map(|edit| {
-            let mut check = CheckSettings::from(settings.check.take());
+            let mut check = settings.check.take().unwrap_or_else(default_check);
             edit.apply(&mut check);
             check
         });

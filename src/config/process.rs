@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::defaults;
 use super::haproxy::GlobalSettings;
-use super::reader::{BareNumber, Cursor, Section, effective};
+use super::origins::effective;
+use super::reader::{Cursor, Section};
 use super::report::Report;
 use super::template::Env;
+use super::text::BareNumber;
 use super::{Complaint, EffectiveValue, LogFormat, ProcessSettings};
 
 /// Keys of the top level.
@@ -88,16 +90,8 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     );
 
     let mut notes = Vec::new();
-    let state_dir_key = top.get("state_dir");
-    let configured = state_dir_key.as_ref().map(|c| c.word(report));
-    let state_dir = match configured {
-        Some(dir) => dir.map(PathBuf::from),
-        None => default_state_dir(top, env, &mut notes),
-    };
-    let shown = state_dir
-        .as_ref()
-        .map_or_else(|| "none".to_owned(), |d| d.display().to_string());
-    show("state_dir", shown, state_dir_key.as_ref());
+    let (state_dir, origin) = state_dir(top, env, &mut notes, report);
+    origins.push(origin);
 
     let settings = ProcessSettings {
         admin_listen,
@@ -194,6 +188,24 @@ fn socket_addr(cursor: &Cursor<'_>, report: &mut Report) -> Option<SocketAddr> {
         report.complain(cursor.place(), text);
     }
     addr
+}
+
+fn state_dir(
+    top: &Section<'_>,
+    env: &Env,
+    notes: &mut Vec<Complaint>,
+    report: &mut Report,
+) -> (Option<PathBuf>, EffectiveValue) {
+    let key = top.get("state_dir");
+    let dir = match &key {
+        Some(cursor) => cursor.word(report).map(PathBuf::from),
+        None => default_state_dir(top, env, notes),
+    };
+    let shown = dir
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |d| d.display().to_string());
+    let origin = effective("state_dir", shown, key.as_ref().map(Cursor::place));
+    (dir, origin)
 }
 
 /// systemd's directory, else the system's if this process can write there. Looks, creates nothing: `check` runs this.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::haproxy::{self, PortKey, Top};
 use super::native::{self, Layer, Overrides};
-use super::reader::{Cursor, Section, effective};
+use super::origins::effective;
+use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
 use super::{EffectiveValue, ServiceConfig, sections, source};
 use crate::endpoint::ServiceName;
