@@ -1,85 +1,71 @@
-//! The haproxy dialect: lines to settings through one table of directives.
+//! The haproxy line dialect: what the lines in a Synapse config mean for the in-process proxy.
 //!
-//! Placeholder with the agreed signatures, so that the loader compiles; the real module replaces this file whole.
+//! A line goes one way: *words* (quoting), *statement* (its row in the one [table](directives) of directives), *class*
+//! (supported, harmless, not yet, refused), and, if it is supported, into a draft in which every value remembers its
+//! line. Drafts become the settings types of `lb`, `proxy` and `health`. `defaults` come first, then the service's
+//! lines as Synapse routes them; later lines win.
+//!
+//! Nothing is ignored in silence except what is harmless, and nothing stops at the first mistake. Registrations are
+//! outside input: their bad words are skipped and named, never fatal.
+//!
+//! haproxy 2.6 is imitated, with the spellings of 1.5 to 1.8 that Synapse configs still use.
+
+mod apply;
+mod bind;
+mod defaults;
+mod draft;
+mod httpchk;
+mod origins;
+mod routing;
+mod server;
+mod server_rules;
+mod service;
+mod statement;
+mod table;
+mod template;
+mod top;
+mod values;
+mod words;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use self::service::resolve_service;
+pub use self::table::{Class, Directive, Sections, directives};
+pub use self::top::resolve_top;
 use super::EffectiveValue;
-use super::report::{Line, Place, Report};
-use crate::endpoint::{Endpoint, ServiceName};
-use crate::lb::{BackendOrder, ServerRules, ServerSettings, ShuffleSeed, Strategy};
-use crate::proxy::{
-    BindAddr, CloseMode, HttpSettings, ListenerSettings, Mode, ProxySettings, Redispatch, Timeouts,
-};
+use super::report::{Line, Place};
+use crate::lb::{BackendOrder, ServerRules, Strategy};
+use crate::proxy::{ListenerSettings, ProxySettings};
 
-/// The top-level `haproxy:` section as read from the document: shape only.
+/// The top-level `haproxy:` section as shaped from the file.
 #[derive(Clone, Debug, Default)]
 pub struct TopSection {
-    /// `global` lines.
+    /// `global`.
     pub global: Vec<Line>,
-    /// `defaults` lines.
+    /// `defaults`.
     pub defaults: Vec<Line>,
     /// `extra_sections`: title and lines.
     pub extra_sections: Vec<(Line, Vec<Line>)>,
-    /// `shared_frontend` lines.
+    /// `shared_frontend`.
     pub shared_frontend: Vec<Line>,
-    /// `bind_address`.
+    /// `bind_address`. Default `localhost`.
     pub bind_address: Option<(String, Place)>,
-    /// `use_nerve_weights`.
+    /// `use_nerve_weights`. Default false.
     pub use_nerve_weights: bool,
-    /// Absolute value of `server_order_seed`.
+    /// Absolute value of `server_order_seed`. Unset: drawn once per process, below 2000, as the original.
     pub server_order_seed: Option<u128>,
 }
 
-/// `port` of a service's section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortKey {
-    /// No such key: backend only.
-    Omitted,
-    /// `port: null`: the bind address stands alone (a socket path).
-    Null,
-    /// A port.
-    Number(u16),
-}
-
-/// A service's `haproxy:` section: shape only.
-#[derive(Clone, Debug)]
-pub struct ServiceSection {
-    /// Where it stands.
-    pub place: Place,
-    /// `disabled`.
-    pub disabled: bool,
-    /// `port`.
-    pub port: PortKey,
-    /// `bind_address`.
-    pub bind_address: Option<(String, Place)>,
-    /// `bind_options`.
-    pub bind_options: Option<Line>,
-    /// `server_options`.
-    pub server_options: Option<Line>,
-    /// `frontend` lines.
-    pub frontend: Vec<Line>,
-    /// `backend` lines.
-    pub backend: Vec<Line>,
-    /// `listen` lines.
-    pub listen: Vec<Line>,
-    /// `backend_name`.
-    pub backend_name: Option<String>,
-    /// `backend_order`.
-    pub backend_order: Option<(String, Place)>,
-    /// `cookie_value_method`.
-    pub cookie_value_method: Option<String>,
-    /// `shared_frontend` lines.
-    pub shared_frontend: Vec<Line>,
-}
-
 /// What `global` says about the process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GlobalSettings {
-    /// `maxconn`.
+    /// `maxconn`: client connections of the whole process. Unset or 0: what the descriptor limit allows.
     pub max_connections: Option<u32>,
-    /// `spread-checks`.
+    /// `spread-checks`: random part of each check interval in percent, 0..=50. Default 0.
     pub spread_percent: u8,
     /// `user`.
     pub user: Option<String>,
@@ -87,21 +73,68 @@ pub struct GlobalSettings {
     pub group: Option<String>,
 }
 
-/// `global` and `defaults`, resolved once.
-#[derive(Clone, Debug)]
+/// The resolved top-level section, the base of every service.
+#[derive(Clone, Debug, Default)]
 pub struct Top {
     /// `global`.
     pub global: GlobalSettings,
-    /// Addresses that `extra_sections` and `shared_frontend` bind, with the section's title.
+    /// Addresses that `extra_sections` would bind (the statistics page): not bound yet, but not free either. With the
+    /// section's name and the place.
     pub extra_binds: Vec<(SocketAddr, String, Place)>,
+    draft: draft::Draft,
+    bind_address: Option<(String, Place)>,
+    use_nerve_weights: bool,
+    server_order_seed: Option<u128>,
 }
 
-/// One service, resolved.
+/// `port` of a service: left out, null and a number mean three things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortKey {
+    /// No key: the service has no frontend.
+    Omitted,
+    /// `null`: `bind_address` is the whole address.
+    Null,
+    /// A port to listen on.
+    Number(u16),
+}
+
+/// A service's `haproxy:` section as shaped from the file.
+#[derive(Clone, Debug)]
+pub struct ServiceSection {
+    /// Where the section stands.
+    pub place: Place,
+    /// `disabled`: mistakes in it become warnings.
+    pub disabled: bool,
+    /// `port`.
+    pub port: PortKey,
+    /// `bind_address`. Default: the top-level one.
+    pub bind_address: Option<(String, Place)>,
+    /// `bind_options`.
+    pub bind_options: Option<Line>,
+    /// `server_options`, a template.
+    pub server_options: Option<Line>,
+    /// `frontend`.
+    pub frontend: Vec<Line>,
+    /// `backend`.
+    pub backend: Vec<Line>,
+    /// `listen`.
+    pub listen: Vec<Line>,
+    /// `backend_name`. Default: the service's name.
+    pub backend_name: Option<String>,
+    /// `backend_order`: `asc`, `desc`, `no_shuffle`, anything else shuffles.
+    pub backend_order: Option<(String, Place)>,
+    /// `cookie_value_method`. Without effect as long as `cookie` is refused.
+    pub cookie_value_method: Option<String>,
+    /// `shared_frontend`.
+    pub shared_frontend: Vec<Line>,
+}
+
+/// What a service's `haproxy:` section comes to.
 #[derive(Clone, Debug)]
 pub struct ServiceParts {
-    /// Where it listens.
+    /// Where it listens; `None` without `port`, when disabled, and when nothing in it can be bound.
     pub listener: Option<ListenerSettings>,
-    /// How connections are treated.
+    /// How its connections are treated.
     pub proxy: ProxySettings,
     /// `balance`.
     pub strategy: Strategy,
@@ -109,64 +142,8 @@ pub struct ServiceParts {
     pub order: BackendOrder,
     /// `option allbackups`.
     pub all_backups: bool,
-    /// Server lines.
+    /// Turns endpoints into server settings.
     pub rules: Arc<dyn ServerRules>,
-    /// Origins.
+    /// Every effective value with its origin.
     pub origins: Vec<EffectiveValue>,
-}
-
-/// Resolves `global` and `defaults`.
-pub fn resolve_top(_top: &TopSection, _report: &mut Report) -> Top {
-    Top {
-        global: GlobalSettings::default(),
-        extra_binds: Vec::new(),
-    }
-}
-
-/// Resolves one service.
-pub fn resolve_service(
-    _name: &ServiceName,
-    section: &ServiceSection,
-    _top: &Top,
-    _report: &mut Report,
-) -> ServiceParts {
-    let listener = match section.port {
-        PortKey::Number(port) if !section.disabled => Some(ListenerSettings {
-            addrs: vec![BindAddr {
-                addr: SocketAddr::from(([127, 0, 0, 1], port)),
-                required: true,
-            }],
-            backlog: 4096,
-        }),
-        PortKey::Number(_) | PortKey::Null | PortKey::Omitted => None,
-    };
-    ServiceParts {
-        listener,
-        proxy: ProxySettings {
-            mode: Mode::Tcp,
-            timeouts: Timeouts::default(),
-            retries: 3,
-            redispatch: Redispatch::Off,
-            max_connections: None,
-            http: HttpSettings {
-                close_mode: CloseMode::KeepAlive,
-                forward_for: None,
-                replay_idempotent: true,
-            },
-        },
-        strategy: Strategy::RoundRobin,
-        order: BackendOrder::Shuffled(ShuffleSeed(0)),
-        all_backups: false,
-        rules: Arc::new(Plain),
-        origins: Vec::new(),
-    }
-}
-
-#[derive(Debug)]
-struct Plain;
-
-impl ServerRules for Plain {
-    fn server(&self, _endpoint: &Endpoint) -> ServerSettings {
-        ServerSettings::default()
-    }
 }
