@@ -26,7 +26,12 @@ pub fn describe(loaded: &Loaded, file: &str) -> String {
     }
     out.push('\n');
     let (services, remarks) = (loaded.config.services.len(), loaded.config.warnings.len());
-    let listening = loaded.config.services.iter().filter(|s| s.listener.is_some()).count();
+    let listening = loaded
+        .config
+        .services
+        .iter()
+        .filter(|s| s.listener.is_some())
+        .count();
     line(
         &mut out,
         format_args!(
@@ -44,7 +49,10 @@ pub fn describe_complaints(complaints: &[Complaint], file: &str) -> String {
     for complaint in complaints {
         line(&mut out, format_args!("error: {complaint}"));
     }
-    line(&mut out, format_args!("{file}: invalid, {}", counted(complaints.len(), "error")));
+    line(
+        &mut out,
+        format_args!("{file}: invalid, {}", counted(complaints.len(), "error")),
+    );
     out
 }
 
@@ -71,7 +79,10 @@ fn values(out: &mut String, values: &[EffectiveValue], file: &str) {
     for value in values {
         let origin = value.origin.strip_prefix(&main).unwrap_or(&value.origin);
         let (setting, text) = (&value.setting, &value.value);
-        line(out, format_args!("  {setting:settings$} = {text:texts$}  ({origin})"));
+        line(
+            out,
+            format_args!("  {setting:settings$} = {text:texts$}  ({origin})"),
+        );
     }
 }
 
@@ -81,6 +92,7 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    drop(writeln!(out, "{text}"));
+    if writeln!(out, "{text}").is_err() {
+        debug_assert!(false, "writing to a String cannot fail");
+    }
 }

@@ -21,7 +21,7 @@ use super::yaml;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     here: Option<Place>,
-    below: BTreeMap<String, Origins>,
+    below: BTreeMap<String, Self>,
 }
 
 impl Origins {
@@ -70,7 +70,10 @@ impl Document {
             .and_then(|(path, map)| Some((*path, map.as_ref()?.get("service_conf_dir")?)));
         let conf_dir = match from_overlay {
             Some((path, dir)) => Some((dir.clone(), path)),
-            None => document.root.get("service_conf_dir").map(|dir| (dir.clone(), file)),
+            None => document
+                .root
+                .get("service_conf_dir")
+                .map(|dir| (dir.clone(), file)),
         };
         if let Some((dir, named_in)) = conf_dir.filter(|(dir, _)| !dir.is_null()) {
             document.add_service_files(&dir, named_in, env, report);
@@ -152,7 +155,7 @@ fn read_map(path: &Path, env: &Env, report: &mut Report) -> Option<Map<String, V
             None
         }
         Ok(other) => {
-            let shown = super::reader::show(&other);
+            let shown = super::text::show(&other);
             report.complain(&place, format!("must hold a map, not {shown}"));
             None
         }
@@ -170,8 +173,12 @@ fn read_value(path: &Path, env: &Env) -> Result<Value, String> {
 
 /// Templates, then JSON or YAML.
 pub(super) fn parse_bytes(bytes: &[u8], is_json: bool, env: &Env) -> Result<Value, String> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| format!("is not UTF-8 (first bad byte at offset {})", e.valid_up_to()))?;
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        format!(
+            "is not UTF-8 (first bad byte at offset {})",
+            e.valid_up_to()
+        )
+    })?;
     let text = template::expand(text, env).map_err(|e| e.to_string())?;
     // A file that starts as JSON was meant as JSON, whatever it is called.
     let is_json = is_json || text.trim_start().starts_with('{');
@@ -209,7 +216,10 @@ fn find_dir(
     if from_cwd.is_dir() {
         return Some(from_cwd);
     }
-    let beside = named_in.parent().unwrap_or_else(|| Path::new(".")).join(&given);
+    let beside = named_in
+        .parent()
+        .unwrap_or_else(|| Path::new("."))
+        .join(&given);
     if given.is_relative() && beside.is_dir() {
         report.warn(
             place,
@@ -240,7 +250,10 @@ fn service_files(dir: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
         }
     }
     files.sort();
-    Ok(files.into_iter().map(|(_, name, path)| (name, path)).collect())
+    Ok(files
+        .into_iter()
+        .map(|(_, name, path)| (name, path))
+        .collect())
 }
 
 /// Maps are merged, anything else is replaced. `place` is where `overlay` stands.
@@ -305,7 +318,10 @@ pub(super) mod tests {
     #[test]
     fn service_files_replace_and_append_json_first() {
         let dir = TestDir::new(&[
-            ("main.yaml", "service_conf_dir: s.d\nservices: {z: {x: 1}, cart: {x: 1}}\n"),
+            (
+                "main.yaml",
+                "service_conf_dir: s.d\nservices: {z: {x: 1}, cart: {x: 1}}\n",
+            ),
             ("s.d/b.yaml", "x: 2"),
             ("s.d/a.yaml", "x: 2"),
             ("s.d/ledger.json", "{\"x\": 2}"),
@@ -316,7 +332,10 @@ pub(super) mod tests {
         let (document, report) = load(&dir, None);
         let document = document.unwrap();
         assert_eq!(service_names(&document), ["z", "cart", "ledger", "a", "b"]);
-        assert_eq!(document.root["services"]["cart"], serde_json::json!({"y": "three"}));
+        assert_eq!(
+            document.root["services"]["cart"],
+            serde_json::json!({"y": "three"})
+        );
         assert!(report.complaints.is_empty());
         // Found beside the file, not in the working directory: said so.
         assert!(report.warnings[0].text.contains("beside"));
@@ -325,9 +344,15 @@ pub(super) mod tests {
     #[test]
     fn values_know_the_file_they_stand_in() {
         let dir = TestDir::new(&[
-            ("main.yaml", "service_conf_dir: s.d\nservices: {a: {haproxy: {port: 1, listen: [x]}}}\n"),
+            (
+                "main.yaml",
+                "service_conf_dir: s.d\nservices: {a: {haproxy: {port: 1, listen: [x]}}}\n",
+            ),
             ("s.d/b.yaml", "haproxy: {port: 2, listen: [y]}"),
-            ("o.yaml", "services: {a: {haproxy: {port: 3}}, b: {haproxy: {listen: [z]}}, c: {}}"),
+            (
+                "o.yaml",
+                "services: {a: {haproxy: {port: 3}}, b: {haproxy: {listen: [z]}}, c: {}}",
+            ),
         ]);
         let (document, report) = load(&dir, Some("o.yaml"));
         assert!(report.complaints.is_empty(), "{report:?}");
@@ -336,18 +361,44 @@ pub(super) mod tests {
         let place = |path: &[&str]| {
             let mut cursor = document.root();
             for key in path {
-                cursor = cursor.entries(&mut Report::default()).into_iter().find(|(k, _)| k == key).unwrap().1;
+                cursor = cursor
+                    .entries(&mut Report::default())
+                    .into_iter()
+                    .find(|(k, _)| k == key)
+                    .unwrap()
+                    .1;
             }
             let place = cursor.place().clone();
-            format!("{}:{}", Path::new(&*place.file).file_name().unwrap().display(), place.path)
+            format!(
+                "{}:{}",
+                Path::new(&*place.file).file_name().unwrap().display(),
+                place.path
+            )
         };
-        assert_eq!(place(&["services", "a", "haproxy", "port"]), "o.yaml:services.a.haproxy.port");
-        assert_eq!(place(&["services", "a", "haproxy", "listen"]), "main.yaml:services.a.haproxy.listen");
-        assert_eq!(place(&["services", "b", "haproxy", "port"]), "b.yaml:haproxy.port");
-        assert_eq!(place(&["services", "b", "haproxy", "listen"]), "o.yaml:services.b.haproxy.listen");
+        assert_eq!(
+            place(&["services", "a", "haproxy", "port"]),
+            "o.yaml:services.a.haproxy.port"
+        );
+        assert_eq!(
+            place(&["services", "a", "haproxy", "listen"]),
+            "main.yaml:services.a.haproxy.listen"
+        );
+        assert_eq!(
+            place(&["services", "b", "haproxy", "port"]),
+            "b.yaml:haproxy.port"
+        );
+        assert_eq!(
+            place(&["services", "b", "haproxy", "listen"]),
+            "o.yaml:services.b.haproxy.listen"
+        );
         assert_eq!(place(&["services", "c"]), "o.yaml:services.c");
         assert_eq!(service_names(&document), ["a", "b", "c"]);
-        assert!(document.root().section(&["services", "service_conf_dir"], &mut report).is_some());
+        assert!(
+            document
+                .root()
+                .section(&["services", "service_conf_dir"], &mut report)
+                .is_some()
+        );
     }
 
     #[test]

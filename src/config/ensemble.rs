@@ -52,7 +52,9 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Option<Arc<str>> {
     }
     let joined = hosts.into_iter().collect::<Vec<_>>().join(",");
     let chroot = chroots.into_iter().next();
-    Some(Arc::from(chroot.map_or_else(|| joined.clone(), |c| format!("{joined}/{c}"))))
+    Some(Arc::from(
+        chroot.map_or_else(|| joined.clone(), |c| format!("{joined}/{c}")),
+    ))
 }
 
 /// `host:port` with the port filled in; `[v6]:port` for literals.
@@ -119,7 +121,10 @@ mod tests {
     #[test]
     fn nonsense_is_complained_about_item_by_item() {
         assert_eq!(read_value(&json!([])), (None, 1));
-        assert_eq!(read_value(&json!(["a:0", "b c:1", {}, "ok:1", "[::1]x"])), (None, 4));
+        assert_eq!(
+            read_value(&json!(["a:0", "b c:1", {}, "ok:1", "[::1]x"])),
+            (None, 4)
+        );
         assert_eq!(read_value(&json!("[::1]:2181")).0.unwrap(), "[::1]:2181");
     }
 }

@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 use tracing::warn;
 
+use super::addresses::Taken;
 use super::document::Document;
-use super::reader::{Cursor, show};
+use super::json;
+use super::reader::Cursor;
 use super::report::{Place, Report};
 use super::service::Shared;
-use super::synapse::Taken;
-use super::yaml;
+use super::text::show;
 use super::{Complaint, GeneratorRules, ServiceConfig};
 use crate::endpoint::ServiceName;
 
@@ -33,19 +34,21 @@ impl GeneratorRules for Generator {
     fn resolve(
         &self,
         service: &ServiceName,
-        json: &str,
+        text: &str,
     ) -> Result<Option<ServiceConfig>, Vec<Complaint>> {
         let place = Place {
             file: format!("generator config of {service}").into(),
             path: String::new(),
         };
-        if json.trim().is_empty() {
+        if text.trim().is_empty() {
             return Ok(None);
         }
-        let value = yaml::parse_json(json)
+        let value = json::parse_json(text)
             .map_err(|e| vec![place.complaint(format!("is not JSON: {e}"))])?;
         let Value::Object(generators) = value else {
-            return Err(vec![place.complaint(format!("{} is not a map", show(&value)))]);
+            return Err(vec![
+                place.complaint(format!("{} is not a map", show(&value))),
+            ]);
         };
         self.warn_about_others(service, &generators);
         match generators.get("haproxy") {
@@ -70,17 +73,27 @@ impl Generator {
             .get(name)
             .and_then(|key| self.document.root().peek("services")?.peek(key));
         let Some(service) = service else {
-            return Err(vec![haproxy.place().complaint("no such service in the configuration")]);
+            return Err(vec![
+                haproxy
+                    .place()
+                    .complaint("no such service in the configuration"),
+            ]);
         };
         let mut report = Report::default();
-        let resolved = self.shared.resolve(name, &service, Some(haproxy), &mut report);
+        let resolved = self
+            .shared
+            .resolve(name, &service, Some(haproxy), &mut report);
         if let Some(resolved) = &resolved
             && let Some(conflict) = self.taken.conflict(name, resolved)
         {
             report.complaints.push(conflict);
         }
         // What the file says was remarked upon when it was loaded.
-        for remark in report.warnings.iter().filter(|w| w.file == haproxy.place().file) {
+        for remark in report
+            .warnings
+            .iter()
+            .filter(|w| w.file == haproxy.place().file)
+        {
             warn!(service = %name, %remark, "generator config accepted with a remark");
         }
         match resolved {

@@ -7,14 +7,18 @@
 //!
 //! Nothing below this module can name a config file.
 
+pub mod addresses;
 pub mod check;
 pub mod defaults;
 pub mod document;
 pub mod ensemble;
 pub mod generator;
 pub mod haproxy;
+pub mod json;
+pub mod membership;
 pub mod native;
 pub mod native_check;
+pub mod origins;
 pub mod process;
 pub mod reader;
 pub mod report;
@@ -25,6 +29,7 @@ pub mod service;
 pub mod source;
 pub mod synapse;
 pub mod template;
+pub mod text;
 pub mod yaml;
 
 use std::net::SocketAddr;

@@ -8,11 +8,12 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::EffectiveValue;
 use super::haproxy::ServiceParts;
 use super::native_check::{self, CheckRules};
-use super::reader::{BareNumber, Cursor, Section};
+use super::origins::{is_inherited, set_origin};
+use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
+use super::text::BareNumber;
 use crate::lb::Strategy;
 use crate::proxy::{CloseMode, ForwardFor, IpNet, Mode, Redispatch};
 
@@ -100,11 +101,15 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Overrides {
             settings.push((setting, value.place().clone()));
         }
     }
-    let timeouts = section.get("timeouts").and_then(|c| c.section(&TIMEOUT_KEYS, report));
+    let timeouts = section
+        .get("timeouts")
+        .and_then(|c| c.section(&TIMEOUT_KEYS, report));
     if let Some(timeouts) = timeouts {
         read_timeouts(&timeouts, &mut settings, report);
     }
-    let check = section.get("check").and_then(|c| native_check::read(&c, report));
+    let check = section
+        .get("check")
+        .and_then(|c| native_check::read(&c, report));
     Overrides { settings, check }
 }
 
@@ -121,7 +126,11 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
         "retries" => count("a number of retries", 0, report).map(Setting::Retries),
         "redispatch" => value.flag(report).map(|on| {
             // haproxy's default for N: the last retry.
-            Setting::Redispatch(if on { Redispatch::On { every: -1 } } else { Redispatch::Off })
+            Setting::Redispatch(if on {
+                Redispatch::On { every: -1 }
+            } else {
+                Redispatch::Off
+            })
         }),
         "max_connections" => {
             count("a number of connections", 1, report).map(Setting::MaxConnections)
@@ -202,7 +211,10 @@ fn network(cursor: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
         (prefix <= bits).then_some(IpNet { addr, prefix })
     });
     if parsed.is_none() {
-        report.complain(cursor.place(), format!("{text:?} is not a network such as 10.0.0.0/8"));
+        report.complain(
+            cursor.place(),
+            format!("{text:?} is not a network such as 10.0.0.0/8"),
+        );
     }
     parsed
 }
@@ -291,42 +303,4 @@ impl Setting {
 fn name_of<T: PartialEq>(names: &[(&str, T)], value: &T) -> String {
     let found = names.iter().find(|(_, v)| v == value);
     found.map_or_else(String::new, |(name, _)| (*name).to_owned())
-}
-
-/// True when no line of the service itself has set `name`.
-fn is_inherited(name: &str, origins: &[EffectiveValue]) -> bool {
-    let inherited = |origin: &str| {
-        ["default", "haproxy.defaults", "haproxy.global"]
-            .iter()
-            .any(|level| origin.starts_with(level) || origin.contains(&format!(": {level}")))
-    };
-    origins
-        .iter()
-        .filter(|value| same_setting(&value.setting, name))
-        .all(|value| inherited(&value.origin))
-}
-
-fn set_origin(origins: &mut Vec<EffectiveValue>, setting: String, value: String, place: &Place) {
-    let new = super::reader::effective(setting, value, Some(place));
-    match origins.iter_mut().find(|o| same_setting(&o.setting, &new.setting)) {
-        Some(old) => {
-            // The haproxy spelling stays: it is what the operator knows.
-            old.value = new.value;
-            old.origin = new.origin;
-        }
-        None => origins.push(new),
-    }
-}
-
-/// haproxy spells `timeout http-keep-alive`, we `timeout.http_keep_alive`; `maxconn` is `max_connections`.
-fn same_setting(a: &str, b: &str) -> bool {
-    fn key(name: &str) -> String {
-        let name = name.strip_prefix("option ").unwrap_or(name);
-        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-        match plain.as_str() {
-            "maxconn" => "maxconnections".to_owned(),
-            _ => plain,
-        }
-    }
-    key(a) == key(b)
 }

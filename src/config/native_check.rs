@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults;
-use super::reader::{BareNumber, Cursor, Section};
+use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
+use super::text::BareNumber;
 use crate::endpoint::Endpoint;
 use crate::health::{CheckSettings, HttpProbeSettings, ProbeSettings};
 use crate::lb::{ServerRules, ServerSettings};
@@ -62,7 +63,10 @@ fn read_edit(section: &Section<'_>, report: &mut Report) -> Edit {
         let text = section.get(key)?.word(report)?;
         // Spaces and line ends would end the request line.
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            report.complain(&section.place().key(key), format!("{text:?} must be one word"));
+            report.complain(
+                &section.place().key(key),
+                format!("{text:?} must be one word"),
+            );
             return None;
         }
         Some(Arc::from(text))
@@ -71,7 +75,9 @@ fn read_edit(section: &Section<'_>, report: &mut Report) -> Edit {
         section.get(key)?.duration(BareNumber::Milliseconds, report)
     };
     let count = |key: &str, report: &mut Report| {
-        let number = section.get(key)?.integer(1..=u64::from(u32::MAX), "a count", report)?;
+        let number = section
+            .get(key)?
+            .integer(1..=u64::from(u32::MAX), "a count", report)?;
         u32::try_from(number).ok().and_then(NonZeroU32::new)
     };
     let edit = Edit {
@@ -105,43 +111,42 @@ impl CheckOverride {
         let Some(edit) = &self.edit else {
             return "off".to_owned();
         };
-        let mut settings = CheckSettings::from(None);
+        let mut settings = default_check();
         edit.apply(&mut settings);
         match &settings.probe {
             ProbeSettings::Tcp => format!("tcp every {:?}", settings.interval),
             ProbeSettings::Http(http) => {
-                format!("http {} {} every {:?}", http.method, http.uri, settings.interval)
+                format!(
+                    "http {} {} every {:?}",
+                    http.method, http.uri, settings.interval
+                )
             }
         }
     }
 }
 
-impl From<Option<CheckSettings>> for CheckSettings {
-    /// haproxy's defaults where the server options have no check.
-    fn from(settings: Option<Self>) -> Self {
-        settings.unwrap_or(Self {
-            probe: ProbeSettings::Tcp,
-            interval: defaults::CHECK_INTERVAL,
-            fast_interval: None,
-            down_interval: None,
-            rise: defaults::CHECK_RISE,
-            fall: defaults::CHECK_FALL,
-            timeout: None,
-            connect_timeout: None,
-            port: None,
-            addr: None,
-            spread_percent: 0,
-        })
+/// haproxy's defaults, for servers whose options have no check.
+fn default_check() -> CheckSettings {
+    CheckSettings {
+        probe: ProbeSettings::Tcp,
+        interval: defaults::CHECK_INTERVAL,
+        fast_interval: None,
+        down_interval: None,
+        rise: defaults::CHECK_RISE,
+        fall: defaults::CHECK_FALL,
+        timeout: None,
+        connect_timeout: None,
+        port: None,
+        addr: None,
+        spread_percent: 0,
     }
 }
 
 impl Edit {
     fn apply(&self, check: &mut CheckSettings) {
-        let wants_http = self.http.unwrap_or(
-            self.method.is_some()
-                || self.uri.is_some()
-                || matches!(check.probe, ProbeSettings::Http(_)),
-        );
+        let named = self.method.is_some() || self.uri.is_some();
+        let is_http = matches!(check.probe, ProbeSettings::Http(_));
+        let wants_http = self.http.unwrap_or(named || is_http);
         check.probe = match (&check.probe, wants_http) {
             (_, false) => ProbeSettings::Tcp,
             (ProbeSettings::Http(http), true) => ProbeSettings::Http(self.http_probe(http.clone())),
@@ -198,7 +203,7 @@ impl ServerRules for CheckRules {
             return settings;
         }
         settings.check = self.change.edit.as_ref().map(|edit| {
-            let mut check = CheckSettings::from(settings.check.take());
+            let mut check = settings.check.take().unwrap_or_else(default_check);
             edit.apply(&mut check);
             check
         });

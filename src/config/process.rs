@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::defaults;
 use super::haproxy::GlobalSettings;
-use super::reader::{BareNumber, Cursor, Section, effective};
+use super::origins::effective;
+use super::reader::{Cursor, Section};
 use super::report::Report;
 use super::template::Env;
+use super::text::BareNumber;
 use super::{Complaint, EffectiveValue, LogFormat, ProcessSettings};
 
 /// Keys of the top level.
@@ -46,18 +48,15 @@ pub struct Process {
 }
 
 /// Reads the process-wide keys of the document.
-pub fn read(
-    top: &Section<'_>,
-    global: &GlobalSettings,
-    env: &Env,
-    report: &mut Report,
-) -> Process {
+pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut Report) -> Process {
     generators(top, report);
     let mut origins = Vec::new();
     let mut show = |setting: &str, value: String, cursor: Option<&Cursor<'_>>| {
         origins.push(effective(setting, value, cursor.map(Cursor::place)));
     };
-    let admin = top.get("admin").and_then(|c| c.section(&ADMIN_KEYS, report));
+    let admin = top
+        .get("admin")
+        .and_then(|c| c.section(&ADMIN_KEYS, report));
     let listen = admin.as_ref().and_then(|section| section.get("listen"));
     let admin_listen = listen
         .as_ref()
@@ -66,7 +65,10 @@ pub fn read(
     show("admin.listen", admin_listen.to_string(), listen.as_ref());
 
     let workers_key = top.get("workers");
-    let workers = workers_key.as_ref().and_then(|c| workers(c, report)).unwrap_or_else(cores);
+    let workers = workers_key
+        .as_ref()
+        .and_then(|c| workers(c, report))
+        .unwrap_or_else(cores);
     show("workers", workers.to_string(), workers_key.as_ref());
 
     let timeout_key = top.get("zk_session_timeout");
@@ -74,20 +76,22 @@ pub fn read(
         .as_ref()
         .and_then(|c| session_timeout(c, report))
         .unwrap_or(defaults::SESSION_TIMEOUT);
-    show("zk_session_timeout", format!("{session_timeout:?}"), timeout_key.as_ref());
+    show(
+        "zk_session_timeout",
+        format!("{session_timeout:?}"),
+        timeout_key.as_ref(),
+    );
 
     let log_format = log_format(top, report);
-    show("log.format", format!("{log_format:?}").to_lowercase(), top.get("log").as_ref());
+    show(
+        "log.format",
+        format!("{log_format:?}").to_lowercase(),
+        top.get("log").as_ref(),
+    );
 
     let mut notes = Vec::new();
-    let state_dir_key = top.get("state_dir");
-    let configured = state_dir_key.as_ref().map(|c| c.word(report));
-    let state_dir = match configured {
-        Some(dir) => dir.map(PathBuf::from),
-        None => default_state_dir(top, env, &mut notes),
-    };
-    let shown = state_dir.as_ref().map_or_else(|| "none".to_owned(), |d| d.display().to_string());
-    show("state_dir", shown, state_dir_key.as_ref());
+    let (state_dir, origin) = state_dir(top, env, &mut notes, report);
+    origins.push(origin);
 
     let settings = ProcessSettings {
         admin_listen,
@@ -109,9 +113,18 @@ pub fn read(
 /// Generators of the original that do not exist here: someone reads their output, so it is said.
 fn generators(top: &Section<'_>, report: &mut Report) {
     let remarks = [
-        ("statsd", "not yet: no statsd packets are sent; metrics are at /metrics of admin.listen"),
-        ("file_output", "not yet: no service files are written; see /services of admin.listen"),
-        ("nginx", "no effect: synapse is the proxy itself, no nginx is configured"),
+        (
+            "statsd",
+            "not yet: no statsd packets are sent; metrics are at /metrics of admin.listen",
+        ),
+        (
+            "file_output",
+            "not yet: no service files are written; see /services of admin.listen",
+        ),
+        (
+            "nginx",
+            "no effect: synapse is the proxy itself, no nginx is configured",
+        ),
     ];
     for (key, remark) in remarks {
         let Some(cursor) = top.get(key) else { continue };
@@ -137,7 +150,11 @@ fn session_timeout(cursor: &Cursor<'_>, report: &mut Report) -> Option<Duration>
     let timeout = cursor.duration(BareNumber::Seconds, report)?;
     let range = defaults::SESSION_TIMEOUT_MIN..=defaults::SESSION_TIMEOUT_MAX;
     if !range.contains(&timeout) {
-        let text = format!("{timeout:?} is not between {:?} and {:?}", range.start(), range.end());
+        let text = format!(
+            "{timeout:?} is not between {:?} and {:?}",
+            range.start(),
+            range.end()
+        );
         report.complain(cursor.place(), text);
         return None;
     }
@@ -148,7 +165,12 @@ fn log_format(top: &Section<'_>, report: &mut Report) -> LogFormat {
     top.get("log")
         .and_then(|c| c.section(&LOG_KEYS, report))
         .and_then(|section| section.get("format"))
-        .and_then(|c| c.choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)], report))
+        .and_then(|c| {
+            c.choice(
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                report,
+            )
+        })
         .unwrap_or_default()
 }
 
@@ -168,18 +190,37 @@ fn socket_addr(cursor: &Cursor<'_>, report: &mut Report) -> Option<SocketAddr> {
     addr
 }
 
+fn state_dir(
+    top: &Section<'_>,
+    env: &Env,
+    notes: &mut Vec<Complaint>,
+    report: &mut Report,
+) -> (Option<PathBuf>, EffectiveValue) {
+    let key = top.get("state_dir");
+    let dir = match &key {
+        Some(cursor) => cursor.word(report).map(PathBuf::from),
+        None => default_state_dir(top, env, notes),
+    };
+    let shown = dir
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |d| d.display().to_string());
+    let origin = effective("state_dir", shown, key.as_ref().map(Cursor::place));
+    (dir, origin)
+}
+
 /// systemd's directory, else the system's if this process can write there. Looks, creates nothing: `check` runs this.
 fn default_state_dir(top: &Section<'_>, env: &Env, notes: &mut Vec<Complaint>) -> Option<PathBuf> {
     let from_systemd = env.var("STATE_DIRECTORY");
     // systemd joins several directories with `:`.
-    let first = from_systemd.as_deref().and_then(|dirs| dirs.split(':').next());
+    let first = from_systemd
+        .as_deref()
+        .and_then(|dirs| dirs.split(':').next());
     if let Some(dir) = first.filter(|dir| !dir.is_empty()) {
         return Some(PathBuf::from(dir));
     }
     let dir = Path::new(defaults::STATE_DIR);
-    let writable = |dir: &Path| {
-        rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok() && dir.is_dir()
-    };
+    let writable =
+        |dir: &Path| rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok() && dir.is_dir();
     if writable(dir) || (!dir.exists() && dir.parent().is_some_and(writable)) {
         return Some(dir.to_owned());
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::EffectiveValue;
 use super::document::Origins;
 use super::report::{Line, Place, Report};
+use super::text::{BareNumber, bare_duration, parse_duration, show, unknown_key};
 
 /// One value of the document and where it stands.
 #[derive(Clone, Debug)]
@@ -28,15 +28,6 @@ pub struct Section<'a> {
     place: Place,
     origins: Option<&'a Origins>,
     known: &'static [&'static str],
-}
-
-/// What a bare number means where a duration is expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BareNumber {
-    /// Milliseconds, as in haproxy lines.
-    Milliseconds,
-    /// Seconds, as everywhere in Synapse.
-    Seconds,
 }
 
 impl<'a> Cursor<'a> {
@@ -317,81 +308,9 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A line for `synapse check`; without a place the value is a default.
-pub fn effective(
-    setting: impl Into<String>,
-    value: impl ToString,
-    place: Option<&Place>,
-) -> EffectiveValue {
-    EffectiveValue {
-        setting: setting.into(),
-        value: value.to_string(),
-        origin: place.map_or_else(|| "default".to_owned(), ToString::to_string),
-    }
-}
-
-/// A value as it is shown in complaints: JSON, cut after 60 characters.
-pub fn show(value: &Value) -> String {
-    const SHOWN: usize = 60;
-    let text = value.to_string();
-    if text.chars().count() <= SHOWN {
-        return text;
-    }
-    text.chars().take(SHOWN).chain(['…']).collect()
-}
-
-/// The text about a key nobody knows.
-pub fn unknown_key(key: &str, known: &[&str]) -> String {
-    match nearest(key, known) {
-        Some(near) => format!("unknown key, ignored; did you mean {near:?}?"),
-        None => "unknown key, ignored".to_owned(),
-    }
-}
-
-/// The known word nearest to `word`, when it is near enough to be meant.
-pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    // Cutting first bounds the quadratic comparison: keys come from outside.
-    let word: String = word.chars().take(64).collect::<String>().to_lowercase();
-    let limit = (word.chars().count() / 3).max(2);
-    known
-        .iter()
-        .map(|k| (strsim::damerau_levenshtein(&word, k), *k))
-        .filter(|(distance, _)| *distance <= limit && *distance < word.chars().count())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, k)| k)
-}
-
 fn digits(text: &str) -> Option<&str> {
     let text = text.trim();
     (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)
-}
-
-fn parse_duration(text: &str, bare: BareNumber) -> Option<Duration> {
-    let text = text.trim();
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(unit_at)?;
-    let number: f64 = number.parse().ok()?;
-    let seconds = match unit.trim() {
-        "" => return bare_duration(number, bare),
-        "us" => number / 1e6,
-        "ms" => number / 1e3,
-        "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        "d" => number * 86_400.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-fn bare_duration(number: f64, bare: BareNumber) -> Option<Duration> {
-    let seconds = match bare {
-        BareNumber::Milliseconds => number / 1e3,
-        BareNumber::Seconds => number,
-    };
-    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[cfg(test)]
@@ -430,7 +349,10 @@ mod tests {
     #[test]
     fn wrong_types_show_the_value() {
         let (_, report) = with(&json!([1]), |c, r| c.flag(r));
-        assert_eq!(report.complaints[0].to_string(), "f.json: k: [1] is not true or false");
+        assert_eq!(
+            report.complaints[0].to_string(),
+            "f.json: k: [1] is not true or false"
+        );
         let (_, report) = with(&json!("x".repeat(500)), |c, r| c.port(r));
         assert!(report.complaints[0].text.len() < 120);
     }
@@ -439,7 +361,14 @@ mod tests {
     fn ports_are_numbers_or_digits() {
         assert_eq!(with(&json!(80), |c, r| c.port(r)).0, Some(80));
         assert_eq!(with(&json!("20030"), |c, r| c.port(r)).0, Some(20030));
-        for bad in [json!(0), json!(65536), json!("80a"), json!(1.5), json!(-1), json!("")] {
+        for bad in [
+            json!(0),
+            json!(65536),
+            json!("80a"),
+            json!(1.5),
+            json!(-1),
+            json!(""),
+        ] {
             assert_eq!(with(&bad, |c, r| c.port(r)).1.complaints.len(), 1, "{bad}");
         }
     }
@@ -449,12 +378,21 @@ mod tests {
         let lines = |v: &Value| {
             let (lines, report) = with(v, |c, r| c.lines(r));
             assert!(report.complaints.is_empty());
-            lines.into_iter().map(|l| (l.text, l.place.path)).collect::<Vec<_>>()
+            lines
+                .into_iter()
+                .map(|l| (l.text, l.place.path))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(lines(&json!("mode tcp")), [("mode tcp".to_owned(), "k".to_owned())]);
+        assert_eq!(
+            lines(&json!("mode tcp")),
+            [("mode tcp".to_owned(), "k".to_owned())]
+        );
         assert_eq!(lines(&json!("a\nb\n")).len(), 2);
         assert_eq!(lines(&json!(["a", "b"]))[1].1, "k[1]");
-        assert_eq!(with(&json!(["a", {}]), |c, r| c.lines(r)).1.complaints[0].path, "k[1]");
+        assert_eq!(
+            with(&json!(["a", {}]), |c, r| c.lines(r)).1.complaints[0].path,
+            "k[1]"
+        );
     }
 
     #[test]
@@ -467,15 +405,16 @@ mod tests {
         assert_eq!(read(json!(30), BareNumber::Seconds), ms(30_000));
         assert_eq!(read(json!(30), BareNumber::Milliseconds), ms(30));
         assert_eq!(read(json!("30"), BareNumber::Milliseconds), ms(30));
-        for bad in [json!(0), json!("0s"), json!("-1s"), json!("5 parsecs"), json!(true), json!(1e300), json!("1e5s")] {
+        for bad in [
+            json!(0),
+            json!("0s"),
+            json!("-1s"),
+            json!("5 parsecs"),
+            json!(true),
+            json!(1e300),
+            json!("1e5s"),
+        ] {
             assert_eq!(read(bad.clone(), BareNumber::Seconds), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn nearest_needs_nearness() {
-        assert_eq!(nearest("Serivces", &["services", "statsd"]), Some("services"));
-        assert_eq!(nearest("x", &["y"]), None);
-        assert_eq!(nearest(&"a".repeat(100_000), &["services"]), None);
     }
 }

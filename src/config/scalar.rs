@@ -11,10 +11,16 @@ pub fn resolve(text: &str) -> Value {
     if text.is_empty() || text == "~" || text.eq_ignore_ascii_case("null") {
         return Value::Null;
     }
-    if ["yes", "true", "on"].iter().any(|w| text.eq_ignore_ascii_case(w)) {
+    if ["yes", "true", "on"]
+        .iter()
+        .any(|w| text.eq_ignore_ascii_case(w))
+    {
         return Value::Bool(true);
     }
-    if ["no", "false", "off"].iter().any(|w| text.eq_ignore_ascii_case(w)) {
+    if ["no", "false", "off"]
+        .iter()
+        .any(|w| text.eq_ignore_ascii_case(w))
+    {
         return Value::Bool(false);
     }
     sexagesimal(text)
@@ -76,7 +82,11 @@ fn float(text: &str) -> Option<Value> {
         e.strip_prefix(['+', '-'])
             .is_some_and(|digits| !digits.is_empty() && is_digits(digits, ""))
     });
-    if !whole_fits || !exponent_fits || !is_digits(fraction, "") || (whole.is_empty() && fraction.is_empty()) {
+    if !whole_fits
+        || !exponent_fits
+        || !is_digits(fraction, "")
+        || (whole.is_empty() && fraction.is_empty())
+    {
         return None;
     }
     let number: f64 = without(text, "_,").parse().ok()?;
@@ -113,7 +123,8 @@ fn integer(text: &str) -> Option<Value> {
 }
 
 fn is_digits(text: &str, separators: &str) -> bool {
-    text.chars().all(|c| c.is_ascii_digit() || separators.contains(c))
+    text.chars()
+        .all(|c| c.is_ascii_digit() || separators.contains(c))
 }
 
 fn without(text: &str, separators: &str) -> String {

@@ -104,7 +104,8 @@ fn extra_sections(section: &Section<'_>, report: &mut Report) -> Vec<(Line, Vec<
 /// An integer of up to 128 bits, sign dropped as Ruby's generator does; big ones arrive as text.
 fn seed(cursor: &Cursor<'_>, report: &mut Report) -> Option<u128> {
     let text = cursor.text(report)?;
-    let digits = text.trim().strip_prefix('-').unwrap_or(text.trim());
+    let text = text.trim();
+    let digits = text.strip_prefix('-').unwrap_or(text);
     let seed = digits.parse().ok();
     if seed.is_none() {
         let text = format!("{text:?} is not a seed (a whole number of up to 128 bits)");

@@ -24,13 +24,20 @@ const MAX_SERVER_ID: u64 = 0x7fff_ffff;
 /// Reads the list; records that cannot be used are complained about and left out.
 pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Vec<Endpoint> {
     let items = cursor.items();
-    items.iter().filter_map(|item| record(item, report)).collect()
+    items
+        .iter()
+        .filter_map(|item| record(item, report))
+        .collect()
 }
 
 fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
     let section = cursor.section(&KEYS, report)?;
-    let host = section.required("host", report).and_then(|c| host(&c, report));
-    let port = section.required("port", report).and_then(|c| c.port(report));
+    let host = section
+        .required("host", report)
+        .and_then(|c| host(&c, report));
+    let port = section
+        .required("port", report)
+        .and_then(|c| c.port(report));
     let any = 0..=u64::MAX;
     let endpoint = Endpoint {
         name: section.text("name", report).map(Arc::from),
@@ -40,7 +47,9 @@ fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
         weight: section
             .get("weight")
             .and_then(|c| c.integer(any, "a weight", report)),
-        server_options: section.text("haproxy_server_options", report).map(Arc::from),
+        server_options: section
+            .text("haproxy_server_options", report)
+            .map(Arc::from),
         labels: section
             .get("labels")
             .map(|c| labels(&c, report))
@@ -57,7 +66,10 @@ fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
 fn host(cursor: &Cursor<'_>, report: &mut Report) -> Option<String> {
     let host = cursor.word(report)?;
     if host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
-        report.complain(cursor.place(), format!("{host:?} is not a host name or address"));
+        report.complain(
+            cursor.place(),
+            format!("{host:?} is not a host name or address"),
+        );
         return None;
     }
     Some(host)

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::haproxy::{self, PortKey, Top};
 use super::native::{self, Layer, Overrides};
-use super::reader::{Cursor, Section, effective};
+use super::origins::effective;
+use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
 use super::{EffectiveValue, ServiceConfig, sections, source};
 use crate::endpoint::ServiceName;
@@ -104,7 +105,10 @@ fn listen_origin(
     origins: &[EffectiveValue],
 ) -> Option<EffectiveValue> {
     let listener = listener.as_ref()?;
-    if origins.iter().any(|o| o.setting == "listen" || o.setting == "bind") {
+    if origins
+        .iter()
+        .any(|o| o.setting == "listen" || o.setting == "bind")
+    {
         return None;
     }
     let addrs: Vec<_> = listener.addrs.iter().map(|a| a.addr.to_string()).collect();
@@ -114,11 +118,7 @@ fn listen_origin(
 /// The instances of a service: itself, or `NAME_0` to `NAME_{N-1}` with `load_test_concurrency: N`.
 ///
 /// Only the first instance listens: they exist to load the registry, and N listeners on one port are none.
-pub fn instances(
-    resolved: Resolved,
-    service: &Section<'_>,
-    report: &mut Report,
-) -> Vec<Resolved> {
+pub fn instances(resolved: Resolved, service: &Section<'_>, report: &mut Report) -> Vec<Resolved> {
     let Some(cursor) = service.get("load_test_concurrency") else {
         return vec![resolved];
     };

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::EffectiveValue;
 use super::defaults;
-use super::reader::{BareNumber, Cursor, Section, effective, nearest};
+use super::membership;
+use super::origins::effective;
+use super::reader::{Cursor, Section};
 use super::report::Report;
-use super::servers;
+use super::text::{BareNumber, nearest, show};
 use crate::discovery::{
-    Decode, FileSourceSettings, GeneratorSource, LabelFilter, MembershipPolicy, SourceSettings,
+    Decode, FileSourceSettings, GeneratorSource, MembershipPolicy, SourceSettings,
     ZooKeeperSourceSettings,
 };
 
@@ -42,14 +44,16 @@ pub const ZOOKEEPER_KEYS: [&str; 10] = [
 
 const DECODE_KEYS: [&str; 2] = ["method", "endpoint_name"];
 const RETRY_KEYS: [&str; 4] = ["max_attempts", "max_delay", "base_interval", "max_interval"];
-const FILTER_KEYS: [&str; 3] = ["label", "value", "condition"];
 const METHODS: [&str; 4] = ["base", "zookeeper", "zookeeper_poll", "file"];
 
 /// Methods of the original that do not exist here yet, with what serves meanwhile.
 const NOT_YET: [(&str, &str); 8] = [
     ("zookeeper_dns", "register addresses and use zookeeper"),
     ("zookeeper_dns_poll", "register addresses and use zookeeper"),
-    ("dns", "use base with DNS names in default_servers, they are resolved and refreshed"),
+    (
+        "dns",
+        "use base with DNS names in default_servers, they are resolved and refreshed",
+    ),
     ("docker", "use file, and let a script write the list"),
     ("ec2tag", "use file, and let a script write the list"),
     ("awstag", "use file, and let a script write the list"),
@@ -75,7 +79,7 @@ pub fn read(service: &Section<'_>, report: &mut Report) -> Option<SourceParts> {
         report.complain(multi.place(), text);
     }
     let mut origins = Vec::new();
-    let policy = read_policy(service, &mut origins, report);
+    let policy = membership::read(service, &mut origins, report);
     let discovery = service.required("discovery", report)?;
     let source = read_source(&discovery, &mut origins, report)?;
     if source == SourceSettings::Fixed && policy.default_servers.is_empty() {
@@ -108,14 +112,20 @@ fn read_source(
             .section(&BASE_KEYS, report)
             .map(|_| SourceSettings::Fixed),
         "file" => file_source(&discovery.section(&FILE_KEYS, report)?, origins, report),
-        "zookeeper" => {
-            zookeeper_source(&discovery.section(&ZOOKEEPER_KEYS, report)?, origins, report)
-        }
+        "zookeeper" => zookeeper_source(
+            &discovery.section(&ZOOKEEPER_KEYS, report)?,
+            origins,
+            report,
+        ),
         "zookeeper_poll" => {
             let text = "zookeeper_poll is served by watches: changes arrive at once, \
                         polling_interval_sec has no effect";
             report.warn(method.place(), text);
-            zookeeper_source(&discovery.section(&ZOOKEEPER_KEYS, report)?, origins, report)
+            zookeeper_source(
+                &discovery.section(&ZOOKEEPER_KEYS, report)?,
+                origins,
+                report,
+            )
         }
         other => {
             report.complain(method.place(), unknown_method(other));
@@ -146,7 +156,11 @@ fn file_source(
         .and_then(|c| c.duration(BareNumber::Seconds, report))
         .unwrap_or(defaults::FILE_POLL_INTERVAL);
     let place = interval.as_ref().map(Cursor::place);
-    origins.push(effective("discovery.poll_interval", format!("{poll_interval:?}"), place));
+    origins.push(effective(
+        "discovery.poll_interval",
+        format!("{poll_interval:?}"),
+        place,
+    ));
     let path = discovery.required("path", report)?;
     let text = path.word(report)?;
     origins.push(effective("discovery.path", &text, Some(path.place())));
@@ -171,12 +185,22 @@ fn zookeeper_source(
         .map_or(Some(Decode::Nerve), |c| decode(&c, report));
     let generator = generator_source(discovery, report);
     let hosts = discovery.required("hosts", report);
-    let ensemble = hosts.as_ref().and_then(|c| super::ensemble::read(c, report));
+    let ensemble = hosts
+        .as_ref()
+        .and_then(|c| super::ensemble::read(c, report));
     let path_cursor = discovery.required("path", report);
     let path = path_cursor.as_ref().and_then(|c| node_path(c, report));
     if let (Some(ensemble), Some(path)) = (&ensemble, &path) {
-        origins.push(effective("discovery.hosts", ensemble, hosts.as_ref().map(Cursor::place)));
-        origins.push(effective("discovery.path", path, path_cursor.as_ref().map(Cursor::place)));
+        origins.push(effective(
+            "discovery.hosts",
+            ensemble,
+            hosts.as_ref().map(Cursor::place),
+        ));
+        origins.push(effective(
+            "discovery.path",
+            path,
+            path_cursor.as_ref().map(Cursor::place),
+        ));
     }
     Some(SourceSettings::ZooKeeper(ZooKeeperSourceSettings {
         ensemble: ensemble?,
@@ -197,7 +221,9 @@ fn node_path(cursor: &Cursor<'_>, report: &mut Report) -> Option<Arc<str>> {
             .is_some_and(|rest| rest.split('/').all(|p| !matches!(p, "" | "." | "..")))
             && !text.contains(odd);
     if !valid {
-        let text = format!("{text:?} is not a ZooKeeper path (absolute, no empty part, no \"/\" at the end)");
+        let text = format!(
+            "{text:?} is not a ZooKeeper path (absolute, no empty part, no \"/\" at the end)"
+        );
         report.complain(cursor.place(), text);
         return None;
     }
@@ -238,7 +264,7 @@ fn jitter(discovery: &Section<'_>, report: &mut Report) -> Duration {
     match in_range {
         Some(seconds) => Duration::from_secs_f64(seconds),
         None => {
-            let shown = super::reader::show(cursor.value());
+            let shown = show(cursor.value());
             let text = format!("{shown} is not a number of seconds from 0 to 120, ignored");
             report.warn(cursor.place(), text);
             Duration::ZERO
@@ -266,87 +292,4 @@ fn retry_policy(discovery: &Section<'_>, report: &mut Report) {
         let text = format!("{base} is above max_interval ({max})");
         report.complain(&section.place().key("base_interval"), text);
     }
-}
-
-fn read_policy(
-    service: &Section<'_>,
-    origins: &mut Vec<EffectiveValue>,
-    report: &mut Report,
-) -> MembershipPolicy {
-    let default_servers = service
-        .get("default_servers")
-        .map(|c| servers::read(&c, report))
-        .unwrap_or_default();
-    // An explicit null is false: the original asks Ruby's `fetch`, which finds the nil.
-    let use_previous_backends = match service.raw("use_previous_backends") {
-        None => defaults::USE_PREVIOUS_BACKENDS,
-        Some(cursor) if cursor.is_null() => false,
-        Some(cursor) => cursor.flag(report).unwrap_or_default(),
-    };
-    let policy = MembershipPolicy {
-        default_servers,
-        keep_default_servers: service.flag("keep_default_servers", false, report),
-        use_previous_backends,
-        port_override: port_override(service, report),
-        label_filters: label_filters(service, report),
-        leader_election: service.flag("leader_election", false, report),
-    };
-    let mut show = |key: &str, value: &dyn ToString| {
-        let place = service.raw(key).map(|c| c.place().clone());
-        origins.push(effective(key, value.to_string(), place.as_ref()));
-    };
-    show("default_servers", &policy.default_servers.len());
-    show("keep_default_servers", &policy.keep_default_servers);
-    show("use_previous_backends", &policy.use_previous_backends);
-    show("leader_election", &policy.leader_election);
-    if let Some(port) = policy.port_override {
-        show("backend_port_override", &port);
-    }
-    if !policy.label_filters.is_empty() {
-        let place = service.get("discovery").map(|c| c.place().key("label_filters"));
-        let text = policy.label_filters.iter().map(show_filter);
-        let text = text.collect::<Vec<_>>().join(" and ");
-        origins.push(effective("discovery.label_filters", text, place.as_ref()));
-    }
-    policy
-}
-
-fn show_filter(filter: &LabelFilter) -> String {
-    let operator = if filter.negate { "!=" } else { "==" };
-    format!("{} {operator} {}", filter.label, filter.value)
-}
-
-fn port_override(service: &Section<'_>, report: &mut Report) -> Option<u16> {
-    if let Some(cursor) = service.get("backend_port_override") {
-        return cursor.port(report);
-    }
-    let old = service.get("haproxy")?.peek("server_port_override")?;
-    report.warn(old.place(), "is deprecated; use backend_port_override of the service");
-    old.port(report)
-}
-
-fn label_filters(service: &Section<'_>, report: &mut Report) -> Vec<LabelFilter> {
-    let Some(discovery) = service.get("discovery") else {
-        return Vec::new();
-    };
-    let mut filters = Vec::new();
-    for key in ["label_filters", "label_filter"] {
-        let items = discovery.peek(key).map(|c| c.items()).unwrap_or_default();
-        filters.extend(items.iter().filter(|c| !c.is_null()).filter_map(|c| label_filter(c, report)));
-    }
-    filters
-}
-
-fn label_filter(cursor: &Cursor<'_>, report: &mut Report) -> Option<LabelFilter> {
-    let section = cursor.section(&FILTER_KEYS, report)?;
-    let negate = section
-        .required("condition", report)
-        .and_then(|c| c.choice(&[("equals", false), ("not-equals", true)], report));
-    let label = section.required("label", report).and_then(|c| c.word(report));
-    let value = section.raw("value").map(|c| c.value().clone()).unwrap_or_default();
-    Some(LabelFilter {
-        label: label?,
-        value,
-        negate: negate?,
-    })
 }
