@@ -34,17 +34,9 @@ pub(super) const BACKLOG: u32 = 4096;
 pub(super) const INTER: Duration = Duration::from_secs(2);
 
 /// `rise`.
-#[expect(
-    clippy::unwrap_used,
-    reason = "2 is not zero; evaluated by the compiler"
-)]
 pub(super) const RISE: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
 /// `fall`.
-#[expect(
-    clippy::unwrap_used,
-    reason = "3 is not zero; evaluated by the compiler"
-)]
 pub(super) const FALL: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
 /// `option httpchk` without method.

@@ -81,6 +81,7 @@ pub struct Top {
     /// Addresses that `extra_sections` would bind (the statistics page): not bound yet, but not free either. With the
     /// section's name and the place.
     pub extra_binds: Vec<(SocketAddr, String, Place)>,
+    spread_origin: Option<draft::Origin>,
     draft: draft::Draft,
     bind_address: Option<(String, Place)>,
     use_nerve_weights: bool,

@@ -150,78 +150,52 @@ pub(super) fn of_servers(
     top: &Top,
 ) -> Vec<EffectiveValue> {
     let haproxy = Draft::default().retries.origin;
+    let or_default = |set: Option<EffectiveValue>, setting: &str, value: String| {
+        set.unwrap_or_else(|| effective(setting, value, &haproxy))
+    };
     let mut values = Vec::new();
-    if let Some(line) = options {
-        let origin = line.place.path.clone();
-        values.push(EffectiveValue {
-            setting: "server_options".to_owned(),
-            value: line.text.trim().to_owned(),
-            origin,
-        });
-    }
-    values.push(match &base.inter {
-        Some(it) => tracked("server.inter", it, |it| show_time(*it)),
-        None => effective("server.inter", show_time(defaults::INTER), &haproxy),
-    });
-    values.push(match &base.rise {
-        Some(it) => tracked("server.rise", it, ToString::to_string),
-        None => effective("server.rise", defaults::RISE.to_string(), &haproxy),
-    });
-    values.push(match &base.fall {
-        Some(it) => tracked("server.fall", it, ToString::to_string),
-        None => effective("server.fall", defaults::FALL.to_string(), &haproxy),
-    });
-    values.push(match &base.check {
-        Some(it) => tracked("server.check", it, bool::to_string),
-        None => effective("server.check", "false", &haproxy),
-    });
-    let time = |it: &Duration| show_time(*it);
-    values.extend(
-        base.fast_inter
-            .as_ref()
-            .map(|it| tracked("server.fastinter", it, time)),
-    );
-    values.extend(
-        base.down_inter
-            .as_ref()
-            .map(|it| tracked("server.downinter", it, time)),
-    );
-    values.extend(
-        base.port
-            .as_ref()
-            .map(|it| tracked("server.port", it, u16::to_string)),
-    );
-    values.extend(
-        base.addr
-            .as_ref()
-            .map(|it| tracked("server.addr", it, ToString::to_string)),
-    );
-    values.extend(
-        base.weight
-            .as_ref()
-            .map(|it| tracked("server.weight", it, |w| w.get().to_string())),
-    );
-    values.extend(base.max_connections.as_ref().map(|it| {
-        tracked("server.maxconn", it, |max| {
-            max.map_or_else(|| "no limit".to_owned(), |max| max.to_string())
-        })
+    values.extend(options.map(|line| EffectiveValue {
+        setting: "server_options".to_owned(),
+        value: line.text.trim().to_owned(),
+        origin: line.place.path.clone(),
     }));
-    values.extend(
-        base.backup
-            .as_ref()
-            .map(|it| tracked("server.backup", it, bool::to_string)),
-    );
-    values.extend(
-        base.disabled
-            .as_ref()
-            .map(|it| tracked("server.disabled", it, bool::to_string)),
-    );
-    values.push(EffectiveValue {
-        setting: "spread-checks".to_owned(),
-        value: top.global.spread_percent.to_string(),
-        origin: "haproxy.global, or default (haproxy)".to_owned(),
-    });
+    let check = shown("server.check", &base.check, bool::to_string);
+    values.push(or_default(check, "server.check", false.to_string()));
+    let inter = shown("server.inter", &base.inter, |it| show_time(*it));
+    values.push(or_default(
+        inter,
+        "server.inter",
+        show_time(defaults::INTER),
+    ));
+    let rise = shown("server.rise", &base.rise, ToString::to_string);
+    values.push(or_default(rise, "server.rise", defaults::RISE.to_string()));
+    let fall = shown("server.fall", &base.fall, ToString::to_string);
+    values.push(or_default(fall, "server.fall", defaults::FALL.to_string()));
+    let optional = [
+        shown("server.fastinter", &base.fast_inter, |it| show_time(*it)),
+        shown("server.downinter", &base.down_inter, |it| show_time(*it)),
+        shown("server.port", &base.port, u16::to_string),
+        shown("server.addr", &base.addr, ToString::to_string),
+        shown("server.weight", &base.weight, |it| it.get().to_string()),
+        shown("server.maxconn", &base.max_connections, |max| {
+            max.map_or_else(|| "no limit".to_owned(), |max| max.to_string())
+        }),
+        shown("server.backup", &base.backup, bool::to_string),
+        shown("server.disabled", &base.disabled, bool::to_string),
+    ];
+    values.extend(optional.into_iter().flatten());
+    let spread = top.global.spread_percent.to_string();
+    let origin = top.spread_origin.as_ref().unwrap_or(&haproxy);
+    values.push(effective("spread-checks", spread, origin));
     values
+}
+
+fn shown<T>(
+    setting: &str,
+    it: &Option<Tracked<T>>,
+    show: impl FnOnce(&T) -> String,
+) -> Option<EffectiveValue> {
+    it.as_ref().map(|it| tracked(setting, it, show))
 }
 
 /// What concerns the listener and the order of servers.
@@ -231,9 +205,10 @@ pub(super) fn of_binding(
     listener: Option<&ListenerSettings>,
 ) -> Vec<EffectiveValue> {
     let address = section.bind_address.as_ref().or(top.bind_address.as_ref());
-    let origin = address.map_or("default (synapse)".to_owned(), |(_, place)| {
-        place.path.clone()
-    });
+    let origin = address.map_or_else(
+        || "default (synapse)".to_owned(),
+        |(_, place)| place.path.clone(),
+    );
     let value = match (listener, section.port) {
         (_, PortKey::Omitted) => "none (no port)".to_owned(),
         (None, _) => "none".to_owned(),

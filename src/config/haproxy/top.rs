@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use super::apply::apply;
 use super::bind;
-use super::draft::{Draft, Level};
+use super::draft::{Draft, Level, Origin};
 use super::routing::Sides;
 use super::server::MAX_INT;
 use super::statement::{Parsed, Statement, unknown_directive};
 use super::table::Sections;
 use super::values::number;
-use super::{GlobalSettings, Top, TopSection, words};
+use super::{Top, TopSection, words};
 use crate::config::report::{Line, Place, Report};
 
 /// Both halves of `defaults`.
@@ -20,9 +20,6 @@ const EVERYWHERE: Sides = Sides {
 };
 
 /// Resolves the top-level section; every mistake is reported, and the rest is still resolved.
-///
-/// # Errors
-/// None: complaints go to `report`.
 pub fn resolve_top(top: &TopSection, report: &mut Report) -> Top {
     let mut resolved = Top {
         bind_address: top.bind_address.clone(),
@@ -33,7 +30,7 @@ pub fn resolve_top(top: &TopSection, report: &mut Report) -> Top {
     for line in &top.global {
         if let Some(statement) = known(line, Sections::GLOBAL, "global", report)
             && statement.judge(report)
-            && let Err(error) = global(&mut resolved.global, &statement)
+            && let Err(error) = global(&mut resolved, &statement)
         {
             statement.complain(&error, report);
         }
@@ -70,16 +67,20 @@ fn known<'a>(
     }
 }
 
-fn global(settings: &mut GlobalSettings, statement: &Statement<'_>) -> Result<(), String> {
+fn global(top: &mut Top, statement: &Statement<'_>) -> Result<(), String> {
     let [value] = statement.args() else {
         return Err("one value is expected".to_owned());
     };
+    let settings = &mut top.global;
     match statement.directive.keyword {
         "maxconn" => {
             let max: u32 = number(value, 0..=MAX_INT)?;
             settings.max_connections = (max > 0).then_some(max);
         }
-        "spread-checks" => settings.spread_percent = number(value, 0..=50)?,
+        "spread-checks" => {
+            settings.spread_percent = number(value, 0..=50)?;
+            top.spread_origin = Some(Origin::of(statement.line, Level::Shared));
+        }
         "user" => settings.user = Some(value.clone()),
         "group" => settings.group = Some(value.clone()),
         other => {
