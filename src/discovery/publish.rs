@@ -82,6 +82,15 @@ impl Publisher {
         was_in_trouble
     }
 
+    /// The source was looked at and still says what it said; it ends the trouble with the members.
+    pub(super) fn confirm(&self) {
+        let trouble = self.note(Part::Members, None);
+        self.out.send_if_modified(|last| {
+            last.verified = Some(Instant::now());
+            replace(&mut last.trouble, trouble)
+        });
+    }
+
     /// Publishes the generator config.
     pub(super) fn generator(&self, generator: Option<Arc<str>>) {
         self.out
