@@ -262,16 +262,15 @@ fn present<'a>(map: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
 }
 
 fn as_map(value: &Value) -> Result<&Map<String, Value>, RecordError> {
-    value.as_object().ok_or_else(|| RecordError::NotMap {
-        found: match value {
-            Value::Null => "null",
-            Value::Bool(_) => "a boolean",
-            Value::Number(_) => "a number",
-            Value::String(_) => "a text",
-            Value::Array(_) => "a list",
-            Value::Object(_) => "a map",
-        },
-    })
+    let found = match value {
+        Value::Object(map) => return Ok(map),
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+    };
+    Err(RecordError::NotMap { found })
 }
 
 fn unusable(field: &'static str, value: &Value, expected: &'static str) -> RecordError {
