@@ -11,6 +11,8 @@ pub mod checker;
 pub mod http;
 pub mod rise_fall;
 pub mod tcp;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;

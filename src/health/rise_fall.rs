@@ -125,25 +125,8 @@ impl fmt::Display for RiseFall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::ProbeSettings;
+    use crate::health::testing::settings;
     use proptest::prelude::*;
-    use std::num::NonZeroU32;
-
-    fn settings(rise: u32, fall: u32) -> CheckSettings {
-        CheckSettings {
-            probe: ProbeSettings::Tcp,
-            interval: Duration::from_secs(1),
-            fast_interval: Some(Duration::from_millis(200)),
-            down_interval: Some(Duration::from_millis(600)),
-            rise: NonZeroU32::new(rise).unwrap(),
-            fall: NonZeroU32::new(fall).unwrap(),
-            timeout: None,
-            connect_timeout: None,
-            port: None,
-            addr: None,
-            spread_percent: 0,
-        }
-    }
 
     /// The timeline measured on haproxy 2.6 with `inter 1s fastinter 200ms downinter 600ms rise 3 fall 2`.
     #[tokio::test(start_paused = true)]

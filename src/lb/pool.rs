@@ -30,7 +30,7 @@ use crate::discovery::Discovered;
 use crate::discovery::policy::{self, Published};
 use crate::endpoint::ServiceName;
 use crate::health::Health;
-use crate::health::checker::{CheckId, CheckReport, Checker, ProbeLimit, stagger};
+use crate::health::checker::{CheckId, CheckReport, CheckRunner, Checker, stagger};
 
 /// Outcomes waiting for the pool; what comes on top is dropped and counted: evidence is about a state, not a sum.
 const OUTCOME_QUEUE: usize = 1024;
@@ -50,8 +50,8 @@ pub struct PoolInputs {
     pub addresses: Arc<dyn Addresses>,
     /// Changes of settings.
     pub commands: mpsc::Receiver<PoolCommand>,
-    /// Bounds the probes of all pools together.
-    pub probes: ProbeLimit,
+    /// How probes are made, and the bound of all pools together on those under way.
+    pub checks: CheckRunner,
 }
 
 /// What a running pool can be told.
@@ -139,7 +139,7 @@ impl Pool {
             settings,
             balancer,
             book: Book::new(workers),
-            checker: Checker::new(inputs.probes.clone()),
+            checker: Checker::new(inputs.checks.clone()),
             published: Published::default(),
             names: inputs.addresses.subscribe(),
             inputs,
