@@ -19,15 +19,19 @@
 mod diagnosis;
 mod index;
 pub mod metrics;
+mod percent;
 mod process;
 pub mod routes;
 pub mod server;
 pub mod services;
 pub mod table;
+pub mod traffic;
 mod when;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -91,23 +91,32 @@ async fn accept(
     Ok((stream, place))
 }
 
-/// From request to answer, bounded in number and time over all connections.
+/// From request to answer, bounded in number and time over all connections. The time includes waiting for a place among
+/// the concurrent ones. `/live` waits for nobody.
 fn answers(
     state: Arc<AdminState>,
 ) -> impl Service<Asked, Response = Answer, Error = BoxError, Future: Send> + Clone + Send + 'static
 {
+    let rendering = Arc::clone(&state);
+    let limited = ServiceBuilder::new()
+        .concurrency_limit(MAX_CONCURRENT)
+        .service_fn(move |asked: Asked| render(Arc::clone(&rendering), asked));
     ServiceBuilder::new()
         .timeout(ANSWER_TIMEOUT)
-        .concurrency_limit(MAX_CONCURRENT)
-        .service_fn(move |asked: Asked| render(Arc::clone(&state), asked))
+        .service_fn(move |asked: Asked| {
+            let (state, limited) = (Arc::clone(&state), limited.clone());
+            async move {
+                cold::admin_request(asked.route().label());
+                if *asked.route() == Route::Live {
+                    return Ok(answer(&state, &asked));
+                }
+                limited.oneshot(asked).await
+            }
+        })
 }
 
-/// Everything but `/live` is made on a blocking thread: the control thread has pools and checks to run.
+/// Made on a blocking thread: the control thread has pools and checks to run.
 async fn render(state: Arc<AdminState>, asked: Asked) -> Result<Answer, BoxError> {
-    cold::admin_request(asked.route().label());
-    if *asked.route() == Route::Live {
-        return Ok(answer(&state, &asked));
-    }
     Ok(tokio::task::spawn_blocking(move || answer(&state, &asked)).await?)
 }
 
