@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::telemetry::cold;
@@ -26,7 +26,7 @@ use super::routes::{Answer, Asked, Route, answer, plain};
 /// Connections at the same time; further ones wait in the listener's queue.
 ///
 /// Monitoring needs a handful. The bound keeps a leaking client from eating the descriptors that traffic needs.
-const MAX_CONNECTIONS: usize = 64;
+pub(super) const MAX_CONNECTIONS: usize = 64;
 
 /// Answers in the making at the same time: each may hold some megabytes.
 const MAX_CONCURRENT: usize = 8;
@@ -51,6 +51,10 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Answers on `listener` until `stop`, then gives open connections [`GRACE`] to finish.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: CancellationToken) {
+    match listener.local_addr() {
+        Ok(addr) => info!(%addr, "admin server ready"),
+        Err(error) => warn!(%error, "admin server has no address"),
+    }
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     let answers = answers(state);

@@ -201,6 +201,49 @@ async fn a_client_that_sends_no_head_is_let_go() {
 }
 
 #[tokio::test]
+async fn connections_beyond_the_bound_wait_for_a_place() {
+    let server = start(fixture::state()).await;
+    let mut idle = Vec::new();
+    for _ in 0..server::MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(server.addr).await.unwrap();
+        stream
+            .write_all(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        stream.read_exact(&mut [0; 1]).await.unwrap();
+        idle.push(stream);
+    }
+    let waiting = server.get("/live");
+    tokio::pin!(waiting);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), waiting.as_mut())
+            .await
+            .is_err(),
+        "all places are taken"
+    );
+    drop(idle.pop());
+    assert_eq!(waiting.await, (200, "ok\n".into()));
+}
+
+#[tokio::test]
+async fn default_servers_make_a_service_ready_before_discovery_is_heard() {
+    let state = fixture::state();
+    let mut view = (*fixture::search().service.pool.view()).clone();
+    view.discovered = crate::discovery::Discovered::default();
+    view.origin = crate::lb::handle::SetOrigin::DefaultServers;
+    let entry = fixture::entry("search", Mode::Http, view);
+    state.services.store(Arc::new(vec![entry]));
+    let server = start(Arc::clone(&state)).await;
+    assert_eq!(server.get("/ready").await, (200, "ready\n".into()));
+    let search = server.json("/services/search").await;
+    assert_eq!(
+        search["reason"],
+        "1 of 2 backends eligible; default_servers are in use"
+    );
+    assert_eq!(search["discovery"]["membership"], "pending");
+}
+
+#[tokio::test]
 async fn stop_ends_the_server_although_clients_stay() {
     let server = start(fixture::state()).await;
     let mut idle = TcpStream::connect(server.addr).await.unwrap();
