@@ -14,7 +14,7 @@
 //! | `/services` | every service: JSON, or a table with `?format=text` |
 //! | `/services/NAME` | every known backend with its state and the reason for it |
 //!
-//! To add a path: a variant in [`routes::Route`], an arm in `routes::answer`, a test through the real server.
+//! To add a path: a variant in `routes::Route`, an arm in `routes::answer`, a test through the real server.
 
 mod diagnosis;
 mod index;

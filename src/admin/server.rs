@@ -49,7 +49,7 @@ const MAX_BODY_BYTES: u64 = 64 * 1024;
 /// Largest request head.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Answers on `listener` until `stop`, then gives open connections [`GRACE`] to finish.
+/// Answers on `listener` until `stop`, then gives open connections two seconds to finish.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: CancellationToken) {
     match listener.local_addr() {
         Ok(addr) => info!(%addr, "admin server ready"),
