@@ -12,8 +12,10 @@
 //!                      └──────────────────────────────────────────┘ (bounded channel)
 //! ```
 
+pub mod addresses;
 pub mod backend;
 pub mod balancer;
+pub mod fixed;
 pub mod handle;
 pub mod lease;
 pub mod least_conn;

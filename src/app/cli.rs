@@ -1,0 +1,105 @@
+//! The command line of `synapse`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Complaint;
+use crate::config::synapse::{LoadOptions, Loaded, load};
+use crate::telemetry::log;
+
+/// Exit code for a refused configuration or an address that cannot be bound.
+const EXIT_REFUSED: u8 = 1;
+
+/// Discovers services in ZooKeeper and balances their traffic in process.
+///
+/// An application talks to localhost:PORT, one port per dependency. The configuration is Airbnb Synapse's.
+#[derive(Debug, Parser)]
+#[command(
+    name = "synapse",
+    version,
+    after_help = "Signals: SIGTERM, SIGINT and SIGUSR1 stop softly (a second one at once).\n\
+                  Exit codes: 0 stopped as asked, 1 configuration refused or address taken, 2 wrong usage.\n\
+                  Try `synapse demo` first: it needs no ZooKeeper and no configuration."
+)]
+struct Arguments {
+    #[command(flatten)]
+    files: Files,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Files {
+    /// Configuration file (JSON or YAML), an unmodified Airbnb Synapse config.
+    #[arg(short, long, env = "SYNAPSE_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Native keys in a file of their own, merged over the configuration.
+    #[arg(long, value_name = "FILE", global = true)]
+    overlay: Option<PathBuf>,
+    /// Refuse what is otherwise accepted with a warning.
+    #[arg(long, global = true)]
+    strict: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate the configuration and print each service's effective settings with their origin.
+    Check,
+    /// Run a self-contained demonstration: three backends, two services, one of them dying every few seconds.
+    Demo(super::demo::DemoArguments),
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::Check) => with_config(&arguments.files, check),
+        Some(Command::Demo(demo)) => super::demo::run(&demo),
+        None => with_config(&arguments.files, super::synapse::run),
+    }
+}
+
+fn with_config(files: &Files, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    let Some(file) = files.config.clone() else {
+        say("synapse: no configuration: use -c FILE or $SYNAPSE_CONFIG (or try `synapse demo`)");
+        return ExitCode::from(EXIT_REFUSED);
+    };
+    let mut options = LoadOptions::new(file);
+    options.overlay.clone_from(&files.overlay);
+    options.strict = files.strict;
+    match load(&options) {
+        Ok(loaded) => then(loaded),
+        Err(complaints) => refuse(&complaints),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the report is the command's product")]
+fn check(loaded: Loaded) -> ExitCode {
+    print!("{}", crate::config::check::report(&loaded.config));
+    ExitCode::SUCCESS
+}
+
+fn refuse(complaints: &[Complaint]) -> ExitCode {
+    for complaint in complaints {
+        say(&complaint.to_string());
+    }
+    let plural = if complaints.len() == 1 { "" } else { "s" };
+    say(&format!("synapse: configuration refused: {} complaint{plural}; nothing was started", complaints.len()));
+    ExitCode::from(EXIT_REFUSED)
+}
+
+#[expect(clippy::print_stderr, reason = "there is no subscriber before the configuration is known")]
+pub(super) fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Starts logging as the configuration asks.
+pub(super) fn start_log(format: crate::config::LogFormat) {
+    let format = match format {
+        crate::config::LogFormat::Text => log::Format::Text,
+        crate::config::LogFormat::Json => log::Format::Json,
+    };
+    log::init(format);
+}
