@@ -78,6 +78,7 @@ pub(super) fn service_reason(entry: &ServiceEntry, view: &PoolView, counts: Coun
         SetOrigin::Nothing | SetOrigin::Discovered | SetOrigin::DefaultServers => "",
     };
     let trouble = match &view.discovered.trouble {
+        Some(trouble) if counts.known == 0 => format!(": {trouble}"),
         Some(trouble) => format!("; discovery: {trouble}"),
         None => String::new(),
     };
@@ -189,7 +190,7 @@ mod tests {
         down.health = Health::Down;
         assert_eq!(backend_state(&down), "DOWN");
 
-        let mut unresolved = up.clone();
+        let mut unresolved = up;
         unresolved.addr = None;
         assert_eq!(backend_state(&unresolved), "MAINT (resolution)");
 
@@ -205,7 +206,7 @@ mod tests {
         let view = entry.service.pool.view();
         assert_eq!(
             service_reason(&entry, &view, counts(&view)),
-            "discovery not heard yet (zookeeper zk1:2181/services/search); discovery: connecting to zk1:2181"
+            "discovery not heard yet (zookeeper zk1:2181/services/search): connecting to zk1:2181"
         );
         assert_eq!(
             not_ready(&entry).unwrap(),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::routes::{missing, percent_encode};
+use super::percent::percent_encode;
+use super::routes::missing;
 use super::table::{printable, status_table};
 use super::when::{Now, rfc3339, short};
 use super::{AdminState, diagnosis};

@@ -14,20 +14,24 @@
 //! | `/services` | every service: JSON, or a table with `?format=text` |
 //! | `/services/NAME` | every known backend with its state and the reason for it |
 //!
-//! To add a path: a variant in [`routes::Route`], an arm in `routes::answer`, a test through the real server.
+//! To add a path: a variant in `routes::Route`, an arm in `routes::answer`, a test through the real server.
 
 mod diagnosis;
 mod index;
 pub mod metrics;
+mod percent;
 mod process;
 pub mod routes;
 pub mod server;
 pub mod services;
 pub mod table;
+pub mod traffic;
 mod when;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::telemetry::cold;
@@ -26,7 +26,7 @@ use super::routes::{Answer, Asked, Route, answer, plain};
 /// Connections at the same time; further ones wait in the listener's queue.
 ///
 /// Monitoring needs a handful. The bound keeps a leaking client from eating the descriptors that traffic needs.
-const MAX_CONNECTIONS: usize = 64;
+pub(super) const MAX_CONNECTIONS: usize = 64;
 
 /// Answers in the making at the same time: each may hold some megabytes.
 const MAX_CONCURRENT: usize = 8;
@@ -49,8 +49,12 @@ const MAX_BODY_BYTES: u64 = 64 * 1024;
 /// Largest request head.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Answers on `listener` until `stop`, then gives open connections [`GRACE`] to finish.
+/// Answers on `listener` until `stop`, then gives open connections two seconds to finish.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: CancellationToken) {
+    match listener.local_addr() {
+        Ok(addr) => info!(%addr, "admin server ready"),
+        Err(error) => warn!(%error, "admin server has no address"),
+    }
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     let answers = answers(state);
@@ -91,23 +95,32 @@ async fn accept(
     Ok((stream, place))
 }
 
-/// From request to answer, bounded in number and time over all connections.
+/// From request to answer, bounded in number and time over all connections. The time includes waiting for a place among
+/// the concurrent ones. `/live` waits for nobody.
 fn answers(
     state: Arc<AdminState>,
 ) -> impl Service<Asked, Response = Answer, Error = BoxError, Future: Send> + Clone + Send + 'static
 {
+    let rendering = Arc::clone(&state);
+    let limited = ServiceBuilder::new()
+        .concurrency_limit(MAX_CONCURRENT)
+        .service_fn(move |asked: Asked| render(Arc::clone(&rendering), asked));
     ServiceBuilder::new()
         .timeout(ANSWER_TIMEOUT)
-        .concurrency_limit(MAX_CONCURRENT)
-        .service_fn(move |asked: Asked| render(Arc::clone(&state), asked))
+        .service_fn(move |asked: Asked| {
+            let (state, limited) = (Arc::clone(&state), limited.clone());
+            async move {
+                cold::admin_request(asked.route().label());
+                if *asked.route() == Route::Live {
+                    return Ok(answer(&state, &asked));
+                }
+                limited.oneshot(asked).await
+            }
+        })
 }
 
-/// Everything but `/live` is made on a blocking thread: the control thread has pools and checks to run.
+/// Made on a blocking thread: the control thread has pools and checks to run.
 async fn render(state: Arc<AdminState>, asked: Asked) -> Result<Answer, BoxError> {
-    cold::admin_request(asked.route().label());
-    if *asked.route() == Route::Live {
-        return Ok(answer(&state, &asked));
-    }
     Ok(tokio::task::spawn_blocking(move || answer(&state, &asked)).await?)
 }
 

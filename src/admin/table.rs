@@ -198,12 +198,12 @@ mod tests {
         assert_eq!(
             table,
             "\
-SERVICE             STATE   SINCE  OPEN  REQUESTS  ERRORS  ADDRESS         WHY
-search              UP 1/2     0s     1         3       1  127.0.0.1:3213  1 of 2 backends eligible
-  i-1_10.0.0.1:9000  UP         0s     0         3       0  10.0.0.1:9000   up
+SERVICE              STATE     SINCE  OPEN  REQUESTS  ERRORS  ADDRESS         WHY
+search               UP 1/2       0s     1         3       1  127.0.0.1:3213  1 of 2 backends eligible
+  i-1_10.0.0.1:9000  UP           0s     0         3       0  10.0.0.1:9000   up
+  i-2_10.0.0.2:9000  DOWN         0s     0         0       0  10.0.0.2:9000   down: L4CON: connection refused
+ads                  DOWN 0/0     0s     0         0       0  127.0.0.1:3213  discovery not heard yet (zookeeper zk1:2181/services/ads): connecting to zk1:2181
 "
-            .to_owned()
-                + ""
         );
     }
 

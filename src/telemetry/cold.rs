@@ -82,3 +82,26 @@ pub fn config_rejected() {
 pub fn task_lost() {
     metrics::counter!(names::TASKS_LOST.name).increment(1);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_appear_with_type_and_help_once_the_recorder_is_installed() {
+        let cold = ColdMetrics::install().unwrap();
+        admin_request("/metrics");
+        config_reloaded();
+        config_rejected();
+        task_lost();
+        let text = cold.render();
+        for metric in COLD {
+            let Metric { name, help, .. } = metric;
+            assert!(text.contains(&format!("# HELP {name} {help}\n")), "{text}");
+            assert!(text.contains(&format!("# TYPE {name} counter\n")), "{text}");
+        }
+        assert!(text.contains("synapse_admin_requests_total{route=\"/metrics\"} "));
+        assert!(ColdMetrics::install().is_err(), "one recorder a process");
+        assert_eq!(ColdMetrics::disconnected().render(), "");
+    }
+}

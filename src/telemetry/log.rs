@@ -59,7 +59,7 @@ pub fn init(format: Format) -> Result<(), LogError> {
             text: filter,
             source,
         })?;
-    subscriber(format, filter, io::stderr)
+    subscriber(format, filter, || OneLine(io::stderr()))
         .try_init()
         .map_err(LogError::Taken)
 }
@@ -68,6 +68,38 @@ fn filter_text(filter: Option<String>, debug: bool) -> String {
     filter
         .filter(|text| !text.trim().is_empty())
         .unwrap_or_else(|| String::from(if debug { DEBUG_FILTER } else { DEFAULT_FILTER }))
+}
+
+/// Keeps an event on its line: names from the registry may contain anything, a line break would forge a log line and an
+/// escape sequence would paint on a terminal. JSON escapes for itself and passes unchanged.
+#[derive(Debug)]
+struct OneLine<W>(W);
+
+impl<W: io::Write> io::Write for OneLine<W> {
+    /// Takes a whole event, which is how the formatter writes.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let is_odd = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+        let text = event.strip_suffix(b"\n").unwrap_or(event);
+        if text.iter().any(is_odd) {
+            let mut line = Vec::with_capacity(event.len() + 16);
+            for byte in text {
+                if is_odd(byte) {
+                    line.extend(byte.escape_ascii());
+                } else {
+                    line.push(*byte);
+                }
+            }
+            line.push(b'\n');
+            self.0.write_all(&line)?;
+        } else {
+            self.0.write_all(event)?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 type Subscriber = Box<dyn tracing::Subscriber + Send + Sync>;
@@ -119,7 +151,7 @@ mod tests {
         let lines = Lines::default();
         let target = lines.clone();
         let filter = EnvFilter::builder().parse(filter).unwrap();
-        let subscriber = subscriber(format, filter, move || target.clone());
+        let subscriber = subscriber(format, filter, move || OneLine(target.clone()));
         tracing::subscriber::with_default(subscriber, || {
             info!(service = %"search", streak = 3, "backend down");
             debug!("not for everybody");
@@ -147,6 +179,22 @@ mod tests {
         assert_eq!(first["service"], "search");
         assert_eq!(first["streak"], 3);
         assert!(first["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn a_name_cannot_forge_a_line_or_paint() {
+        let lines = Lines::default();
+        let target = lines.clone();
+        let filter = EnvFilter::builder().parse("info").unwrap();
+        let subscriber = subscriber(Format::Text, filter, move || OneLine(target.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            info!(backend = %"a\n2026 ERROR \u{1b}[31m forged ä", "up");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("backend=a\\n2026 ERROR "), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("forged ä"), "{text}");
     }
 
     #[test]

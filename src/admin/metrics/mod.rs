@@ -4,22 +4,21 @@
 //! vanish with it. The cold families of the exporter's recorder come last. Order: that of `telemetry::names`, then the
 //! services in file order, then the backends in balancing order: the same state gives the same text.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+mod backends;
+mod row;
+
 use std::time::UNIX_EPOCH;
 
 use crate::discovery::Membership;
-use crate::lb::handle::{BackendView, PoolView};
-use crate::proxy::Mode;
 use crate::registry::SessionState;
-use crate::telemetry::cells::{BackendCells, Cell, ErrorCause, PerWorker, ServiceCells, WorkerId};
+use crate::telemetry::cells::{Cell, ErrorCause, ServiceCells, WorkerId};
 use crate::telemetry::names::{self, Metric};
 use crate::telemetry::render::{Exposition, Labels};
 
-use super::diagnosis::{self, Counts};
+use self::row::{Row, rows};
 use super::process::Usage;
 use super::when::Now;
-use super::{AdminState, RegistryEntry, ServiceEntry, routes};
+use super::{AdminState, RegistryEntry, ServiceEntry, diagnosis, routes};
 
 /// The whole answer.
 pub fn render(state: &AdminState) -> String {
@@ -95,66 +94,8 @@ pub(super) fn families(
     http_families(out, &rows);
     set_families(out, &rows);
     discovery_families(out, &rows, now);
-    backend_state_families(out, &rows);
-    backend_traffic_families(out, &rows);
-}
-
-/// One service with its view, read once, and its labels, escaped once.
-struct Row<'a> {
-    entry: &'a ServiceEntry,
-    cells: &'a PerWorker<ServiceCells>,
-    labels: Labels,
-    view: Arc<PoolView>,
-    counts: Counts,
-    http: bool,
-    backends: Vec<Labels>,
-}
-
-impl Row<'_> {
-    /// The backends with their labels.
-    fn backends(&self) -> impl Iterator<Item = (&Labels, &BackendView)> {
-        self.backends.iter().zip(&self.view.backends)
-    }
-
-    fn is_http(&self) -> bool {
-        self.http
-    }
-}
-
-fn rows(services: &[ServiceEntry]) -> Vec<Row<'_>> {
-    services
-        .iter()
-        .map(|entry| {
-            let view = entry.service.pool.view();
-            let labels = Labels::none().with(names::SERVICE, entry.service.name.as_str());
-            Row {
-                entry,
-                cells: &entry.service.cells,
-                counts: diagnosis::counts(&view),
-                http: entry.service.settings.load().mode == Mode::Http,
-                backends: backend_labels(&labels, &view),
-                labels,
-                view,
-            }
-        })
-        .collect()
-}
-
-/// Server names are unique in practice, but `a_b` at `c:1` and `a` at `b_c:1` share one. A series must not appear
-/// twice, so the later ones get their number in this process.
-fn backend_labels(service: &Labels, view: &PoolView) -> Vec<Labels> {
-    let mut seen = HashSet::with_capacity(view.backends.len());
-    view.backends
-        .iter()
-        .map(|b| {
-            let name = &*b.backend.server_name;
-            if seen.insert(name) {
-                service.with(names::BACKEND, name)
-            } else {
-                service.with(names::BACKEND, &format!("{name}#{}", b.backend.id.0))
-            }
-        })
-        .collect()
+    backends::state_families(out, &rows);
+    backends::traffic_families(out, &rows);
 }
 
 fn registry_families(out: &mut Exposition, registries: &[RegistryEntry], now: Now) {
@@ -301,57 +242,3 @@ fn discovery_families(out: &mut Exposition, rows: &[Row<'_>], now: Now) {
         family.sample(&row.labels, u8::from(pending));
     }
 }
-
-fn backend_state_families(out: &mut Exposition, rows: &[Row<'_>]) {
-    let mut family = out.family(&names::BACKEND_UP);
-    for (labels, backend) in rows.iter().flat_map(Row::backends) {
-        family.sample(labels, u8::from(diagnosis::is_up(backend)));
-    }
-    let mut family = out.family(&names::BACKEND_ELIGIBLE);
-    for (labels, backend) in rows.iter().flat_map(Row::backends) {
-        family.sample(labels, u8::from(backend.eligible));
-    }
-}
-
-/// Counters of the backends that were used at least once.
-fn backend_traffic_families(out: &mut Exposition, rows: &[Row<'_>]) {
-    let used: Vec<_> = rows
-        .iter()
-        .flat_map(|row| row.backends().map(move |(labels, b)| (row, labels, b)))
-        .filter(|(_, _, b)| b.backend.cells.iter().next().is_some())
-        .collect();
-    let mut family = out.family(&names::BACKEND_IN_FLIGHT);
-    for (_, labels, b) in &used {
-        family.sample(labels, b.backend.in_flight.get());
-    }
-    let mut family = out.family(&names::BACKEND_RESPONSES);
-    for (_, labels, b) in used.iter().filter(|(row, _, _)| row.is_http()) {
-        for (class, code) in names::CODES.iter().enumerate() {
-            let responses = b
-                .backend
-                .cells
-                .sum(|c| c.responses.get(class).map_or(0, Cell::get));
-            family.split(labels, names::CODE, code, responses);
-        }
-    }
-    for (metric, cell) in BACKEND_COUNTERS {
-        let mut family = out.family(metric);
-        for (_, labels, b) in &used {
-            family.sample(labels, b.backend.cells.sum(|c| cell(c).get()));
-        }
-    }
-}
-
-type BackendCounter = (&'static Metric, fn(&BackendCells) -> &Cell);
-
-const BACKEND_COUNTERS: [BackendCounter; 9] = [
-    (&names::BACKEND_REQUESTS, |c| &c.requests),
-    (&names::BACKEND_CONNECTS, |c| &c.connects),
-    (&names::BACKEND_REUSES, |c| &c.reuses),
-    (&names::BACKEND_CONNECT_ERRORS, |c| &c.connect_errors),
-    (&names::BACKEND_RESPONSE_ERRORS, |c| &c.response_errors),
-    (&names::BACKEND_RETRIES, |c| &c.retries),
-    (&names::BACKEND_REDISPATCHES, |c| &c.redispatches),
-    (&names::BACKEND_RECEIVED_BYTES, |c| &c.bytes_out),
-    (&names::BACKEND_SENT_BYTES, |c| &c.bytes_in),
-];
