@@ -1,0 +1,377 @@
+//! Real ZooKeeper servers for tests: standalone or an ensemble, on free ports of 127.0.0.1, in a temporary directory.
+//!
+//! Shared between test binaries with `#[path = "../support/zookeeper.rs"] mod zk;`. Every server is a child of the test
+//! process and is killed (SIGKILL) in `Drop`, also on a panic; a watchdog shell kills it when the test process itself
+//! is killed. Signals go only to processes started here.
+//!
+//! ```ignore
+//! let zk = Zk::standalone();
+//! let client = zk.client().await;           // the independent client: zookeeper-client without our relay
+//! start_something(zk.connect_string());
+//! zk.member(0).kill9(); zk.member(0).restart();
+//! ```
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::allow_attributes,
+    reason = "test support: clippy knows tests only by their attribute"
+)]
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
+use zookeeper_client::{Acls, Client, CreateMode, CreateOptions};
+
+const JAR: &str = "/usr/share/java/zookeeper.jar";
+const INSTALL: &str =
+    "apt-get install -y --no-install-recommends libzookeeper-java openjdk-17-jre-headless";
+
+/// How long a server may take to answer `srvr`: half a second on an idle machine, several on a loaded one.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Options of a plain persistent node that anybody may read and write.
+pub(crate) const PERSISTENT: CreateOptions<'static> =
+    CreateMode::Persistent.with_acls(Acls::anyone_all());
+/// Options of an ephemeral node that anybody may read and write.
+pub(crate) const EPHEMERAL: CreateOptions<'static> =
+    CreateMode::Ephemeral.with_acls(Acls::anyone_all());
+
+/// A standalone server or an ensemble. Dropped: all servers are killed, all files removed.
+#[derive(Debug)]
+pub(crate) struct Zk {
+    members: Vec<Member>,
+    dir: PathBuf,
+}
+
+impl Zk {
+    /// One server with a tick of 500 ms: session timeouts of 1..=10 s. Returns when it answers.
+    pub(crate) fn standalone() -> Self {
+        Self::standalone_with("")
+    }
+
+    /// One server with further lines in its `zoo.cfg` (they override ours).
+    pub(crate) fn standalone_with(extra: &str) -> Self {
+        Self::start(1, extra)
+    }
+
+    /// `size` servers that elect a leader. Returns when all of them serve.
+    pub(crate) fn ensemble(size: usize) -> Self {
+        Self::start(size, "")
+    }
+
+    fn start(size: usize, extra: &str) -> Self {
+        assert!(
+            Path::new(JAR).exists(),
+            "ZooKeeper is not installed: {INSTALL}"
+        );
+        let dir = fresh_dir();
+        let ports = free_ports(size * 3);
+        let (client_ports, rest) = ports.split_at(size);
+        let mut quorum = String::new();
+        if size > 1 {
+            for (index, pair) in rest.chunks(2).enumerate() {
+                let line = format!("server.{}=127.0.0.1:{}:{}\n", index + 1, pair[0], pair[1]);
+                quorum.push_str(&line);
+            }
+            quorum.push_str("initLimit=10\nsyncLimit=4\n");
+        }
+        let members = client_ports
+            .iter()
+            .enumerate()
+            .map(|(index, port)| Member::create(&dir, index, *port, &format!("{quorum}{extra}\n")))
+            .collect();
+        let zk = Self { members, dir };
+        for member in &zk.members {
+            member.spawn();
+        }
+        zk.wait_serving();
+        zk
+    }
+
+    /// `127.0.0.1:PORT,…` of all members, without a chroot.
+    pub(crate) fn connect_string(&self) -> String {
+        let members: Vec<_> = self.members.iter().map(Member::connect_string).collect();
+        members.join(",")
+    }
+
+    /// The servers, in the order of their ids.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// One server, 0-based.
+    pub(crate) fn member(&self, index: usize) -> &Member {
+        &self.members[index]
+    }
+
+    /// The member that leads (`Mode: leader` or `standalone`).
+    ///
+    /// Panics when nobody leads.
+    pub(crate) fn leader(&self) -> &Member {
+        self.members
+            .iter()
+            .find(|member| matches!(member.mode().as_deref(), Some("leader" | "standalone")))
+            .expect("no member leads")
+    }
+
+    /// Waits until all running members serve.
+    pub(crate) fn wait_serving(&self) {
+        for member in &self.members {
+            member.wait_serving();
+        }
+    }
+
+    /// Kills every member with SIGKILL.
+    pub(crate) fn kill9(&self) {
+        self.members.iter().for_each(Member::kill9);
+    }
+
+    /// Starts every member that does not run, and waits until all serve.
+    pub(crate) fn restart(&self) {
+        for member in &self.members {
+            member.spawn_if_dead();
+        }
+        self.wait_serving();
+    }
+
+    /// An independent client with a session of its own (10 s), directly to the servers.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connector()
+            .with_session_timeout(Duration::from_secs(10))
+            .connect(&self.connect_string())
+            .await
+            .expect("the independent client connects")
+    }
+}
+
+impl Drop for Zk {
+    fn drop(&mut self) {
+        self.kill9();
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("{}: {error}", self.dir.display());
+        }
+    }
+}
+
+/// One server process.
+#[derive(Debug)]
+pub(crate) struct Member {
+    port: u16,
+    dir: PathBuf,
+    child: Mutex<Option<Child>>,
+}
+
+impl Member {
+    fn create(dir: &Path, index: usize, port: u16, extra: &str) -> Self {
+        let dir = dir.join(format!("m{}", index + 1));
+        let data = dir.join("data");
+        fs::create_dir_all(&data).expect("temporary directory");
+        fs::write(data.join("myid"), format!("{}\n", index + 1)).expect("myid");
+        let config = format!(
+            "tickTime=500\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n\
+             4lw.commands.whitelist=*\nforceSync=no\nadmin.enableServer=false\n{extra}",
+            data.display(),
+        );
+        fs::write(dir.join("zoo.cfg"), config).expect("zoo.cfg");
+        Self {
+            port,
+            dir,
+            child: Mutex::new(None),
+        }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn connect_string(&self) -> String {
+        self.addr().to_string()
+    }
+
+    /// The client port.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// The server's process id, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.lock().as_ref().map(Child::id)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
+        self.child
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn spawn(&self) {
+        // Somebody else on our port would answer `srvr` in our server's place.
+        drop(TcpListener::bind(self.addr()).expect("the client port is free"));
+        let log = fs::File::create(self.dir.join("log")).expect("log file");
+        let java = Command::new("java")
+            .args([
+                "-Xms32m",
+                "-Xmx192m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-cp",
+            ])
+            .arg(format!("/usr/share/java/slf4j-simple.jar:{JAR}"))
+            .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
+            .arg(self.dir.join("zoo.cfg"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log file"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("java: {error}; {INSTALL}"));
+        guard_against_our_death(java.id(), &self.dir);
+        *self.lock() = Some(java);
+    }
+
+    fn spawn_if_dead(&self) {
+        if self.pid().is_none() {
+            self.spawn();
+        }
+    }
+
+    /// Starts a killed server again with its data, and waits until it serves.
+    pub(crate) fn restart(&self) {
+        self.spawn_if_dead();
+        self.wait_serving();
+    }
+
+    /// Starts a killed server again without waiting.
+    pub(crate) fn restart_without_waiting(&self) {
+        self.spawn_if_dead();
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub(crate) fn kill9(&self) {
+        if let Some(mut child) = self.lock().take() {
+            child.kill().expect("our own child");
+            child.wait().expect("our own child");
+        }
+    }
+
+    /// SIGSTOP: the kernel still accepts connections, nobody answers.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn cont(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.pid().expect("the server runs");
+        let pid = Pid::from_raw(pid.try_into().expect("a pid")).expect("a pid");
+        kill_process(pid, signal).expect("our own child");
+    }
+
+    /// Removes the data of a killed server: it comes back empty.
+    pub(crate) fn wipe(&self) {
+        assert!(self.pid().is_none(), "kill it first");
+        fs::remove_dir_all(self.dir.join("data/version-2")).expect("server data");
+    }
+
+    /// Resets all established connections to this server's client port (`ss -K`; needs CAP_NET_ADMIN).
+    pub(crate) fn cut_sockets(&self) {
+        let port = format!("dport = :{}", self.port);
+        let cut = Command::new("ss")
+            .args(["-K", "-t", "dst", "127.0.0.1", &port])
+            .output()
+            .expect("ss (iproute2)");
+        assert!(
+            cut.status.success(),
+            "{}",
+            String::from_utf8_lossy(&cut.stderr)
+        );
+    }
+
+    /// Asks a four-letter word; `None` when nobody answers within a second.
+    pub(crate) fn four_letters(&self, word: &str) -> Option<String> {
+        let second = Some(Duration::from_secs(1));
+        let mut stream = TcpStream::connect_timeout(&self.addr(), Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(second).ok()?;
+        stream.write_all(word.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// `standalone`, `leader` or `follower`; `None` while it does not serve.
+    pub(crate) fn mode(&self) -> Option<String> {
+        let answer = self.four_letters("srvr")?;
+        let mode = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("Mode: "))?;
+        Some(mode.to_owned())
+    }
+
+    /// Waits until the server serves requests.
+    ///
+    /// Panics with the server's log when it does not within a minute.
+    pub(crate) fn wait_serving(&self) {
+        let deadline = Instant::now() + START_DEADLINE;
+        while self.mode().is_none() {
+            if Instant::now() > deadline {
+                let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+                panic!("{} does not serve:\n{log}", self.addr());
+            }
+            pause(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Polling the outside world between two looks, for code that is not async.
+#[expect(clippy::disallowed_methods, reason = "no runtime here; tests only")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// A shell that lives until our end of its stdin is closed, which the kernel does also when we are killed. It looks
+/// before it kills: the number may belong to somebody else by then.
+fn guard_against_our_death(pid: u32, dir: &Path) {
+    let dir = dir.display();
+    let script = format!(
+        "read _; grep -qs {dir}/zoo.cfg /proc/{pid}/cmdline && kill -9 {pid} && rm -rf {dir} && rmdir $(dirname {dir})"
+    );
+    let watchdog = Command::new("sh")
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sh");
+    // Never closed by us: the pipe is to break with the process. One descriptor per started server.
+    std::mem::forget(watchdog);
+}
+
+fn fresh_dir() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("smartstack-zk-{}-{number}", std::process::id()));
+    fs::create_dir_all(&dir).expect("temporary directory");
+    dir
+}
+
+/// Ports that are free now: bound together, so that they differ, and released together.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().expect("bound").port())
+        .collect()
+}
