@@ -1,0 +1,108 @@
+//! The command line and the end of the process.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::client::{Conn, get};
+use crate::support::lab::Lab;
+use crate::support::synapse::{config, fixed, run};
+
+#[tokio::test]
+async fn version_and_help_are_printed() {
+    let version = run("synapse", &["--version"], &[]).await;
+    assert_eq!(version.code, Some(0));
+    assert!(
+        version.stdout.contains(env!("CARGO_PKG_VERSION")),
+        "{}",
+        version.stdout
+    );
+    let help = run("synapse", &["--help"], &[]).await;
+    assert_eq!(help.code, Some(0));
+    for word in [
+        "--config",
+        "--overlay",
+        "--strict",
+        "check",
+        "demo",
+        "SYNAPSE_CONFIG",
+    ] {
+        assert!(help.stdout.contains(word), "{word} in\n{}", help.stdout);
+    }
+}
+
+#[tokio::test]
+async fn without_a_config_the_way_to_give_one_is_said() {
+    let output = run("synapse", &[], &[]).await;
+    assert!(output.code.is_some_and(|code| code != 0));
+    assert!(output.stderr.contains("--config"), "{}", output.stderr);
+}
+
+#[tokio::test]
+async fn the_config_may_come_from_the_environment() {
+    let lab = Lab::new().await;
+    let file = lab.write("g1.json", include_str!("../golden/g1_synapse_minimal.json"));
+    let path = file.to_string_lossy();
+    let output = run("synapse", &["check"], &[("SYNAPSE_CONFIG", &path)]).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(output.stdout.contains("billing"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn nerve_says_that_it_is_not_there_yet() {
+    let output = run("nerve", &[], &[]).await;
+    assert_eq!(output.code, Some(1));
+    assert!(
+        output.stderr.to_lowercase().contains("not"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_is_under_way_and_exits_0() {
+    for signal in [Signal::TERM, Signal::INT, Signal::USR1] {
+        let lab = Lab::new().await;
+        let origin = lab.origin("A").await;
+        let front = lab.free_addr();
+        let service = fixed(front, "http", &[], &[("a", origin.addr(), "")]);
+        let mut synapse = lab.synapse(config(json!({"web": service}))).await;
+        let held = tokio::spawn(get(front, "/hold"));
+        crate::support::wait::eventually(
+            "it is held",
+            std::time::Duration::from_secs(5),
+            || async {
+                if origin.held() == 1 {
+                    Ok(())
+                } else {
+                    Err(origin.held())
+                }
+            },
+        )
+        .await;
+        synapse.signal(signal);
+        crate::support::wait::eventually(
+            "no new connection is accepted",
+            std::time::Duration::from_secs(5),
+            || async {
+                if Conn::open(front).await.is_err() {
+                    Ok(())
+                } else {
+                    Err("accepted")
+                }
+            },
+        )
+        .await;
+        origin.release(1);
+        let answer = held
+            .await
+            .expect("no panic")
+            .expect("the request under way is answered");
+        assert_eq!(answer.text(), "A");
+        assert_eq!(
+            synapse.ended().await.code(),
+            Some(0),
+            "{signal:?}: {}",
+            synapse.log()
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! What the documents show works.
+//!
+//! A fenced block is tried when its info string says so: `json config` and `yaml config` must pass `synapse check`,
+//! `sh run` must exit 0 with `synapse` and `nerve` in the path. Every file in `examples/` must pass, too.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use crate::support::lab::Lab;
+use crate::support::synapse::{binary, run};
+
+struct Block {
+    place: String,
+    kind: String,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("readable").path())
+        .filter(|p| {
+            p.extension()
+                .is_some_and(|e| extensions.iter().any(|x| e == *x))
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn blocks() -> Vec<Block> {
+    let mut documents = files(&root().join("docs"), &["md"]);
+    documents.push(root().join("README.md"));
+    let mut blocks = Vec::new();
+    for document in documents {
+        let text = std::fs::read_to_string(&document).expect("readable");
+        let mut open: Option<Block> = None;
+        for (number, line) in text.lines().enumerate() {
+            match (line.strip_prefix("```"), &mut open) {
+                (Some(kind), None) => {
+                    let place = format!("{}:{}", document.display(), number + 1);
+                    open = Some(Block {
+                        place,
+                        kind: kind.trim().to_owned(),
+                        text: String::new(),
+                    });
+                }
+                (Some(_), Some(_)) => blocks.extend(open.take()),
+                (None, Some(block)) => {
+                    block.text.push_str(line);
+                    block.text.push('\n');
+                }
+                (None, None) => {}
+            }
+        }
+        assert!(
+            open.is_none(),
+            "{}: a block is not closed",
+            document.display()
+        );
+    }
+    blocks
+}
+
+#[tokio::test]
+async fn configs_in_the_documents_pass_the_check() {
+    let lab = Lab::new().await;
+    for block in blocks() {
+        let name = match block.kind.as_str() {
+            "json config" => "document.json",
+            "yaml config" => "document.yaml",
+            _ => continue,
+        };
+        let file = lab.write(name, &block.text);
+        let output = run("synapse", &["check", "-c", &file.to_string_lossy()], &[]).await;
+        assert_eq!(output.code, Some(0), "{}: {}", block.place, output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn commands_in_the_documents_run() {
+    let programs = binary("synapse").parent().expect("a directory").to_owned();
+    let path = format!(
+        "{}:{}",
+        programs.display(),
+        std::env::var("PATH").expect("PATH")
+    );
+    for block in blocks().iter().filter(|b| b.kind == "sh run") {
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &block.text])
+            .env("PATH", &path)
+            .current_dir(root())
+            .output()
+            .await
+            .expect("bash");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{}: {said}", block.place);
+    }
+}
+
+#[tokio::test]
+async fn examples_pass_the_check() {
+    for file in files(&root().join("examples"), &["json", "yaml"]) {
+        let output = run("synapse", &["check", "-c", &file.to_string_lossy()], &[]).await;
+        assert_eq!(
+            output.code,
+            Some(0),
+            "{}: {}",
+            file.display(),
+            output.stderr
+        );
+    }
+}
+
+#[test]
+fn the_readme_names_its_test_command() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    assert!(readme.contains("scripts/test"), "the one test command");
+    assert!(
+        readme.contains("cargo run --release -- demo"),
+        "the first command"
+    );
+}

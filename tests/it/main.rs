@@ -1,0 +1,35 @@
+//! Black-box tests: the real binaries, a real ZooKeeper, real sockets.
+//!
+//! The program is known here only by its contract: files in; sockets, exit codes and texts out. Names state behaviour.
+//! `slow_…` tests run with `scripts/test --slow`; `timed_…` tests measure, so `scripts/test` runs them on the release
+//! build. Everything else is over in seconds.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests: clippy knows them only by their attribute, and these are helpers too"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod balancing;
+mod budget;
+mod cli;
+mod config;
+mod demo;
+mod docs;
+mod file;
+mod harness;
+mod health;
+mod http;
+mod layers;
+mod scale;
+mod tcp;
+mod timed;
+mod zookeeper;

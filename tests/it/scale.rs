@@ -1,0 +1,101 @@
+//! A large installation costs little.
+
+use std::time::Duration;
+
+use serde_json::{Map, json};
+use tokio::time::Instant;
+
+use crate::support::lab::Lab;
+use crate::support::registry::Registrations;
+use crate::support::synapse::{config, is_release, listener};
+use crate::support::zookeeper::Zk;
+
+const SERVICES: usize = 500;
+const BACKENDS: usize = 20;
+
+/// Ready < 3 s, RSS < 80 MB, idle < 3 % of a core: promised for the release build, printed for the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timed_five_hundred_services_of_twenty_backends() {
+    let lab = Lab::alone().await;
+    let zk = Zk::standalone();
+    let registrations = Registrations::connect(&zk.connect_string()).await;
+    let mut services = Map::new();
+    for s in 0..SERVICES {
+        let path = format!("/services/s{s:03}");
+        registrations.path(&path).await;
+        let children = (0..BACKENDS).map(|b| {
+            // Nobody listens there: the checks come only once a minute.
+            let data = json!({"host": format!("127.9.{}.{}", s / 250, 1 + s % 250), "port": 20_000 + b, "name": format!("b{b}")});
+            let (path, registrations) = (path.clone(), &registrations);
+            async move {
+                registrations.create(&path, &format!("b{b}_"), data.to_string().as_bytes()).await;
+            }
+        });
+        for child in children {
+            child.await;
+        }
+        let mut haproxy = listener(lab.free_addr(), "http", &["option httpchk GET /ping"]);
+        haproxy["server_options"] = json!("check inter 60s rise 3 fall 2");
+        let discovery =
+            json!({"method": "zookeeper", "hosts": [zk.connect_string()], "path": path});
+        services.insert(
+            format!("s{s:03}"),
+            json!({"discovery": discovery, "haproxy": haproxy}),
+        );
+    }
+    let config = config(services.into());
+    let started = Instant::now();
+    let synapse = lab.synapse(config).await;
+    let ready = started.elapsed();
+    let rss = rss_bytes(synapse.pid());
+    let before = cpu_seconds(synapse.pid());
+    let span = Duration::from_secs(10);
+    tokio::time::sleep(span).await;
+    let idle = 100.0 * (cpu_seconds(synapse.pid()) - before) / span.as_secs_f64();
+    let rss_after = rss_bytes(synapse.pid());
+    println!(
+        "{SERVICES} services x {BACKENDS} backends (release: {}): ready in {ready:?}, RSS {} MB, {} MB \
+         after {span:?}, idle CPU {idle:.2} %",
+        is_release(),
+        rss / 1_000_000,
+        rss_after / 1_000_000
+    );
+    if is_release() {
+        assert!(ready < Duration::from_secs(3), "ready in {ready:?}");
+        assert!(
+            rss.max(rss_after) < 80_000_000,
+            "RSS {rss} then {rss_after}"
+        );
+        assert!(idle < 3.0, "idle CPU {idle:.2} %");
+    }
+}
+
+fn rss_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("still running");
+    let line = status
+        .lines()
+        .find(|l| l.starts_with("VmRSS:"))
+        .expect("a line VmRSS");
+    let kilobytes: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .expect("a number")
+        .parse()
+        .expect("a number");
+    kilobytes * 1024
+}
+
+/// User and system time used so far.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("still running");
+    // After the name in parentheses: field 3 is the state, 14 and 15 are the times in ticks.
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .expect("fields")
+        .split_whitespace()
+        .collect();
+    let ticks = |i: usize| fields[i].parse::<f64>().expect("ticks");
+    // 100 ticks a second on every Linux since 2.6 as seen from user space.
+    (ticks(11) + ticks(12)) / 100.0
+}

@@ -1,0 +1,74 @@
+//! haproxy itself, configured like the service under test: what it does is what must be done.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+use super::lab::Lab;
+use super::wait::eventually;
+
+/// Panics with the line to type when a program of the operating system is missing.
+pub(crate) fn need(program: &str, package: &str) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|dir| dir.join(program).is_file());
+    assert!(
+        found,
+        "{program} is not installed: apt-get install {package} (or run scripts/test)"
+    );
+}
+
+/// A running haproxy with one thread.
+pub(crate) struct Oracle {
+    _child: Child,
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+}
+
+impl Oracle {
+    /// Starts haproxy with one proxy: `lines` and `server NAME ADDR OPTIONS` for each server.
+    pub(crate) async fn start(
+        lab: &Lab,
+        mode: &str,
+        lines: &[&str],
+        servers: &[(&str, SocketAddr, &str)],
+    ) -> Self {
+        need("haproxy", "haproxy");
+        let addr = lab.free_addr();
+        let mut text = format!(
+            "global\n nbthread 1\n maxconn 1000\ndefaults\n timeout connect 1s\n timeout client 30s\n \
+             timeout server 30s\n timeout check 1s\n retries 3\n option redispatch\n \
+             balance roundrobin\nlisten it\n bind {addr}\n mode {mode}\n"
+        );
+        for line in lines {
+            text.push_str(&format!(" {line}\n"));
+        }
+        for (name, at, options) in servers {
+            text.push_str(&format!(" server {name} {at} {options}\n"));
+        }
+        let file = lab.write("oracle.cfg", &text);
+        let child = Command::new("haproxy")
+            .env(
+                "PATH",
+                "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin",
+            )
+            .args(["-db", "-q", "-f"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start haproxy");
+        eventually("haproxy listens", Duration::from_secs(10), || {
+            tokio::net::TcpStream::connect(addr)
+        })
+        .await;
+        Self {
+            _child: child,
+            addr,
+        }
+    }
+}
