@@ -66,6 +66,8 @@ pub struct ServiceRuntime {
     /// What it listens on, for keeping an address that a new configuration names again.
     sockets: Vec<TcpListener>,
     pool: mpsc::Sender<PoolCommand>,
+    /// For the admin page: discovery's last word, confirmations included.
+    discovered: watch::Receiver<Discovered>,
     context: Arc<Context>,
 }
 
@@ -102,6 +104,7 @@ impl ServiceRuntime {
         });
         let id = ListenerId(index);
         let file = config.clone();
+        let seen = discovered.clone();
         let runtime = Self {
             id,
             file,
@@ -109,6 +112,7 @@ impl ServiceRuntime {
             service,
             sockets,
             pool,
+            discovered: seen,
             context,
         };
         runtime.show();
@@ -157,6 +161,7 @@ impl ServiceRuntime {
             source: self.current.source.clone(),
             strategy: self.current.pool.strategy,
             disabled: self.current.disabled,
+            discovered: self.discovered.clone(),
             since: Instant::now(),
         };
         self.context.admin.services.rcu(|entries| {

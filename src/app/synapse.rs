@@ -21,8 +21,8 @@ use super::signal::StopSignals;
 use crate::admin::{About, AdminState, RegistryEntry};
 use crate::config::synapse::Loaded;
 use crate::config::{ProcessSettings, ServiceConfig};
-use crate::discovery::names::{NameCache, NameSettings};
 use crate::discovery::SourceSettings;
+use crate::discovery::names::{NameCache, NameSettings};
 use crate::health::checker::CheckRunner;
 use crate::proxy::worker::{WorkerSettings, Workers};
 use crate::proxy::{BindAddr, ListenerSettings, listener};
@@ -312,10 +312,20 @@ async fn drain(context: Arc<Context>, signals: &mut StopSignals) {
     }
 }
 
-fn build(source: &SourceSettings, registry: Option<Arc<dyn crate::registry::Registry>>, parse: fn(&str) -> Result<serde_json::Value, String>) -> Box<dyn crate::discovery::Discovery> {
+fn build(
+    source: &SourceSettings,
+    registry: Option<Arc<dyn crate::registry::Registry>>,
+    parse: fn(&str) -> Result<serde_json::Value, String>,
+) -> Box<dyn crate::discovery::Discovery> {
     match (source, registry) {
-        (SourceSettings::ZooKeeper(settings), Some(registry)) => Box::new(crate::discovery::zookeeper::ZooKeeperDiscovery::new(registry, settings.clone())),
-        (SourceSettings::File(settings), _) => Box::new(crate::discovery::file::FileDiscovery::new(settings.clone(), parse)),
-        (SourceSettings::Fixed | SourceSettings::ZooKeeper(_), _) => Box::new(crate::discovery::fixed::FixedDiscovery),
+        (SourceSettings::ZooKeeper(settings), Some(registry)) => Box::new(
+            crate::discovery::zookeeper::ZooKeeperDiscovery::new(registry, settings.clone()),
+        ),
+        (SourceSettings::File(settings), _) => Box::new(
+            crate::discovery::file::FileDiscovery::new(settings.clone(), parse),
+        ),
+        (SourceSettings::Fixed | SourceSettings::ZooKeeper(_), _) => {
+            Box::new(crate::discovery::fixed::FixedDiscovery)
+        }
     }
 }
