@@ -1,57 +1,42 @@
 //! `synapse check`: what the configuration really means, value by value, with where each value comes from.
 //!
-//! Text for people: remarks first, then the process, then every service, then one line that sums it up. Places in the
-//! main file are shown without its name.
+//! Text for people: remarks first, then the process, then every service, then one line that sums it up. Origins are key
+//! paths in the main file, or `file: path` for the others.
 
 use std::fmt::Write as _;
 
-use super::synapse::Loaded;
-use super::{Complaint, EffectiveValue, ServiceConfig};
+use super::{EffectiveValue, ServiceConfig, SynapseConfig};
 
-/// The text about a good configuration. `file` is the main file's name as it was given.
-pub fn describe(loaded: &Loaded, file: &str) -> String {
+/// The text about a good configuration.
+pub fn report(config: &SynapseConfig) -> String {
     let mut out = String::new();
-    for warning in &loaded.config.warnings {
+    for warning in &config.warnings {
         line(&mut out, format_args!("warning: {warning}"));
     }
-    if !loaded.config.warnings.is_empty() {
+    if !config.warnings.is_empty() {
         out.push('\n');
     }
     line(&mut out, format_args!("process"));
-    values(&mut out, &loaded.process_origins, file);
-    for service in &loaded.config.services {
+    values(&mut out, &config.process_origins);
+    for service in &config.services {
         out.push('\n');
         line(&mut out, format_args!("service {}", headline(service)));
-        values(&mut out, &service.origins, file);
+        values(&mut out, &service.origins);
     }
     out.push('\n');
-    let (services, remarks) = (loaded.config.services.len(), loaded.config.warnings.len());
-    let listening = loaded
-        .config
+    let listening = config
         .services
         .iter()
         .filter(|s| s.listener.is_some())
         .count();
+    let (services, warnings) = (config.services.len(), config.warnings.len());
     line(
         &mut out,
         format_args!(
-            "{file}: valid, {}, {listening} listening, {}",
+            "valid: {}, {listening} listening; {}",
             counted(services, "service"),
-            counted(remarks, "warning")
+            counted(warnings, "warning")
         ),
-    );
-    out
-}
-
-/// The text about a bad one.
-pub fn describe_complaints(complaints: &[Complaint], file: &str) -> String {
-    let mut out = String::new();
-    for complaint in complaints {
-        line(&mut out, format_args!("error: {complaint}"));
-    }
-    line(
-        &mut out,
-        format_args!("{file}: invalid, {}", counted(complaints.len(), "error")),
     );
     out
 }
@@ -68,17 +53,15 @@ fn headline(service: &ServiceConfig) -> String {
     format!("{} ({state})", service.name)
 }
 
-fn values(out: &mut String, values: &[EffectiveValue], file: &str) {
+fn values(out: &mut String, values: &[EffectiveValue]) {
     let width = |text: fn(&EffectiveValue) -> &str, most: usize| {
         let longest = values.iter().map(|v| text(v).chars().count()).max();
         longest.unwrap_or_default().min(most)
     };
     let settings = width(|v| &v.setting, 32);
     let texts = width(|v| &v.value, 40);
-    let main = format!("{file}: ");
     for value in values {
-        let origin = value.origin.strip_prefix(&main).unwrap_or(&value.origin);
-        let (setting, text) = (&value.setting, &value.value);
+        let (setting, text, origin) = (&value.setting, &value.value, &value.origin);
         line(
             out,
             format_args!("  {setting:settings$} = {text:texts$}  ({origin})"),

@@ -111,3 +111,98 @@ impl Generator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::synapse::tests::good;
+    use crate::config::{GeneratorRules, ServiceConfig};
+    use crate::endpoint::ServiceName;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const CONFIG: &str = "
+file_output: {output_directory: /x}
+services:
+  a:
+    discovery: {method: zookeeper, hosts: [zk1], path: /a}
+    default_servers: [{host: h, port: 1}]
+    haproxy: {port: 3400, listen: [mode http]}
+  b: {discovery: {method: file, path: /b}, haproxy: {port: 3401}}
+";
+
+    fn rules() -> Arc<dyn GeneratorRules> {
+        good(CONFIG).generator
+    }
+
+    fn resolve(json: &str) -> Result<Option<ServiceConfig>, Vec<String>> {
+        let result = rules().resolve(&ServiceName::new("a"), json);
+        result.map_err(|c| c.iter().map(ToString::to_string).collect())
+    }
+
+    fn ports(config: &ServiceConfig) -> Vec<u16> {
+        let listener = config.listener.iter().flat_map(|l| &l.addrs);
+        listener.map(|a| a.addr.port()).collect()
+    }
+
+    #[test]
+    fn the_section_is_replaced_whole_and_missing_keys_get_defaults() {
+        let config = resolve(r#"{"haproxy": {"port": 3402}, "nginx": {"port": 1}}"#)
+            .unwrap()
+            .unwrap();
+        assert!(ports(&config).iter().all(|p| *p == 3402));
+        assert_eq!(config.proxy.mode, crate::proxy::Mode::Tcp);
+        assert_eq!(config.pool.membership.default_servers.len(), 1);
+        let config = resolve(r#"{"haproxy": {"listen": []}}"#).unwrap().unwrap();
+        assert!(config.listener.is_none());
+    }
+
+    #[test]
+    fn nothing_about_haproxy_keeps_the_local_section() {
+        for json in [
+            "",
+            "  ",
+            "{}",
+            r#"{"haproxy": {}}"#,
+            r#"{"haproxy": null}"#,
+            r#"{"file_output": {}}"#,
+        ] {
+            assert!(resolve(json).unwrap().is_none(), "{json:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_a_complaint() {
+        for (json, part) in [
+            ("{", "is not JSON"),
+            ("[1]", "is not a map"),
+            (r#"{"haproxy": 5}"#, "haproxy: 5 is not a map"),
+            (
+                r#"{"haproxy": {"port": "x"}}"#,
+                "haproxy.port: \"x\" is not a port",
+            ),
+            (r#"{"haproxy": {"port": 3401}}"#, "taken by service \"b\""),
+            (
+                r#"{"haproxy": {"port": 3210}}"#,
+                "taken by the admin server",
+            ),
+        ] {
+            let texts = resolve(json).unwrap_err();
+            assert!(texts[0].starts_with("generator config of a: "), "{texts:?}");
+            assert!(texts[0].contains(part), "{json}: {texts:?}");
+        }
+        // Its own port is not somebody else's.
+        assert!(resolve(r#"{"haproxy": {"port": 3400}}"#).unwrap().is_some());
+        assert!(
+            rules()
+                .resolve(&ServiceName::new("zzz"), r#"{"haproxy": {"port": 1}}"#)
+                .is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_data_never_panics(text in "(\\{|\\}|\"haproxy\"|:|\"port\"|\\[|\\]|,|\"listen\"|\"mode http\"|[0-9]|é| ){0,20}") {
+            drop(resolve(&text));
+        }
+    }
+}

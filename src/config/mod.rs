@@ -50,6 +50,8 @@ pub struct SynapseConfig {
     pub services: Vec<ServiceConfig>,
     /// Process-wide settings.
     pub process: ProcessSettings,
+    /// Effective values of the process with their origin, for `synapse check`.
+    pub process_origins: Vec<EffectiveValue>,
     /// What was accepted with a remark; printed at each start.
     pub warnings: Vec<Complaint>,
 }

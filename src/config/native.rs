@@ -236,8 +236,9 @@ impl Overrides {
             parts.rules = Arc::new(rules);
             // A default check is seen only where the service's own lines give none: nothing to say about all of them.
             if layer == Layer::Service {
-                let (value, place) = (check.describe(), check.place());
-                set_origin(&mut parts.origins, "check".to_owned(), value, place);
+                for (name, value) in check.describe() {
+                    set_origin(&mut parts.origins, name.to_owned(), value, check.place());
+                }
             }
         }
     }
@@ -275,26 +276,27 @@ impl Setting {
         }
     }
 
-    /// Name and value as `synapse check` shows them.
+    /// Name and value as `synapse check` shows them; the names are those of the haproxy dialect, so that lines replace
+    /// each other.
     fn describe(&self) -> (String, String) {
         match self {
             Self::Mode(mode) => ("mode".to_owned(), name_of(&MODES, mode)),
             Self::Balance(strategy) => ("balance".to_owned(), name_of(&STRATEGIES, strategy)),
-            Self::AllBackups(on) => ("all_backups".to_owned(), on.to_string()),
+            Self::AllBackups(on) => ("allbackups".to_owned(), on.to_string()),
             Self::Timeout(key, timeout) => {
                 let value = timeout.map_or_else(|| "none".to_owned(), |t| format!("{t:?}"));
-                (format!("timeout.{key}"), value)
+                (format!("timeout.{}", key.replace('_', "-")), value)
             }
             Self::Retries(retries) => ("retries".to_owned(), retries.to_string()),
             Self::Redispatch(Redispatch::Off) => ("redispatch".to_owned(), "off".to_owned()),
             Self::Redispatch(Redispatch::On { .. }) => ("redispatch".to_owned(), "on".to_owned()),
-            Self::MaxConnections(max) => ("max_connections".to_owned(), max.to_string()),
-            Self::ReplayIdempotent(on) => ("replay_idempotent".to_owned(), on.to_string()),
+            Self::MaxConnections(max) => ("maxconn".to_owned(), max.to_string()),
+            Self::ReplayIdempotent(on) => ("http.replay_idempotent".to_owned(), on.to_string()),
             Self::ForwardFor(forward_for) => {
                 let value = forward_for.as_ref().map_or("off", |f| &f.header);
-                ("forward_for".to_owned(), value.to_owned())
+                ("http.forwardfor".to_owned(), value.to_owned())
             }
-            Self::CloseMode(mode) => ("close_mode".to_owned(), name_of(&CLOSE_MODES, mode)),
+            Self::CloseMode(mode) => ("http.close_mode".to_owned(), name_of(&CLOSE_MODES, mode)),
             Self::Backlog(backlog) => ("backlog".to_owned(), backlog.to_string()),
         }
     }
@@ -303,4 +305,165 @@ impl Setting {
 fn name_of<T: PartialEq>(names: &[(&str, T)], value: &T) -> String {
     let found = names.iter().find(|(_, v)| v == value);
     found.map_or_else(String::new, |(name, _)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::ServiceConfig;
+    use crate::config::synapse::tests::{complaints, good};
+    use crate::endpoint::Endpoint;
+    use crate::health::ProbeSettings;
+    use crate::lb::Strategy;
+    use crate::proxy::{CloseMode, Mode, Redispatch};
+    use std::time::Duration;
+
+    fn service(top: &str, haproxy: &str, own: &str) -> ServiceConfig {
+        let text = format!(
+            "proxy: {{{top}}}
+haproxy: {{global: [], defaults: [timeout connect 1s, timeout client 2s, timeout server 3s]}}
+services:
+  a:
+    discovery: {{method: file, path: /f}}
+    haproxy: {{port: 3300, {haproxy}}}
+    proxy: {{{own}}}
+"
+        );
+        good(&text).config.services.remove(0)
+    }
+
+    fn origin(service: &ServiceConfig, setting: &str) -> (String, String) {
+        let value = service
+            .origins
+            .iter()
+            .find(|o| o.setting == setting)
+            .unwrap();
+        (value.value.clone(), value.origin.clone())
+    }
+
+    #[test]
+    fn the_top_level_beats_defaults_and_yields_to_lines_of_the_service() {
+        let top = "mode: http, timeouts: {client: 10s, server: 11s}";
+        let service = service(top, "listen: [mode tcp, timeout server 9s]", "");
+        let proxy = &service.proxy;
+        assert_eq!(proxy.mode, Mode::Tcp);
+        assert_eq!(proxy.timeouts.client, Some(Duration::from_secs(10)));
+        assert_eq!(proxy.timeouts.server, Some(Duration::from_secs(9)));
+        assert_eq!(proxy.timeouts.connect, Some(Duration::from_secs(1)));
+        assert_eq!(
+            origin(&service, "timeout.client"),
+            ("10s".to_owned(), "proxy.timeouts.client".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_service_has_the_last_word() {
+        let own = "mode: http, balance: leastconn, all_backups: yes, retries: 7, redispatch: on, max_connections: 5,
+           replay_idempotent: off, forward_for: {except: 10.0.0.0/8, header: X-Real}, close_mode: close, backlog: 9,
+           timeouts: {client: none, http_request: 1500, http_keep_alive: 1m, tunnel: 1h}";
+        let service = service("mode: tcp", "listen: [mode tcp, balance roundrobin]", own);
+        let proxy = &service.proxy;
+        assert_eq!(proxy.mode, Mode::Http);
+        assert_eq!(service.pool.strategy, Strategy::LeastConn);
+        assert!(service.pool.all_backups);
+        assert_eq!(proxy.retries, 7);
+        assert_eq!(proxy.redispatch, Redispatch::On { every: -1 });
+        assert_eq!(proxy.max_connections, Some(5));
+        assert!(!proxy.http.replay_idempotent);
+        let forward_for = proxy.http.forward_for.as_ref().unwrap();
+        assert_eq!(&*forward_for.header, "X-Real");
+        assert_eq!(forward_for.except.unwrap().prefix, 8);
+        assert_eq!(proxy.http.close_mode, CloseMode::Close);
+        assert_eq!(proxy.timeouts.client, None);
+        assert_eq!(
+            proxy.timeouts.http_request,
+            Some(Duration::from_millis(1500))
+        );
+        assert_eq!(proxy.timeouts.tunnel, Some(Duration::from_secs(3600)));
+        assert_eq!(service.listener.as_ref().unwrap().backlog, 9);
+        let (value, from) = origin(&service, "mode");
+        assert_eq!(
+            (value.as_str(), from.as_str()),
+            ("http", "services.a.proxy.mode")
+        );
+        let modes = service
+            .origins
+            .iter()
+            .filter(|o| o.setting == "mode")
+            .count();
+        assert_eq!(modes, 1);
+    }
+
+    #[test]
+    fn checks_are_edited_switched_on_and_off() {
+        let check = |top: &str, options: &str, own: &str| {
+            let service = service(top, &format!("server_options: {options}"), own);
+            service
+                .pool
+                .servers
+                .server(&Endpoint::new("10.0.0.1", 80))
+                .check
+        };
+        let plain = "check inter 5s rise 4";
+        let edited = check("", plain, "check: {interval: 1s, uri: /health}").unwrap();
+        assert_eq!(edited.interval, Duration::from_secs(1));
+        assert_eq!(edited.rise.get(), 4);
+        assert!(matches!(&edited.probe, ProbeSettings::Http(http) if &*http.uri == "/health"));
+        assert!(check("", plain, "check: false").is_none());
+        let added = check("", "weight 5", "check: true").unwrap();
+        assert_eq!(
+            (added.interval, added.fall.get()),
+            (Duration::from_secs(2), 3)
+        );
+        // The top level adds checks where there are none, and leaves the others.
+        assert_eq!(
+            check("check: {interval: 1s}", plain, "").unwrap().interval,
+            Duration::from_secs(5)
+        );
+        assert_eq!(
+            check("check: {interval: 1s}", "weight 5", "")
+                .unwrap()
+                .interval,
+            Duration::from_secs(1)
+        );
+    }
+
+    #[test]
+    fn every_mistake_has_its_path() {
+        let texts = complaints(
+            "proxy:
+  mode: udp
+  retries: -1
+  max_connections: 0
+  forward_for: {except: 10.0.0.0/40, header: 'a b'}
+  check: {type: tcp, uri: /x, rise: 0, port: 0}
+  timeouts: {client: 0, connect: 5x}
+services: {}",
+        );
+        let at = |path: &str| {
+            texts
+                .iter()
+                .any(|t| t.starts_with(&format!("synapse.yaml: proxy.{path}: ")))
+        };
+        for path in [
+            "mode",
+            "retries",
+            "max_connections",
+            "forward_for.header",
+            "check",
+            "check.rise",
+            "check.port",
+            "timeouts.client",
+            "timeouts.connect",
+        ] {
+            assert!(at(path), "{path} in {texts:#?}");
+        }
+    }
+
+    #[test]
+    fn native_timeouts_satisfy_the_dialect() {
+        let text = "
+proxy: {timeouts: {connect: 1s, client: 1m, server: 1m}}
+services: {a: {discovery: {method: file, path: /f}, haproxy: {port: 3300}}}";
+        assert_eq!(good(text).config.warnings, []);
+    }
 }

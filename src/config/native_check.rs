@@ -106,22 +106,27 @@ impl CheckOverride {
         &self.place
     }
 
-    /// One line for `synapse check`.
-    pub fn describe(&self) -> String {
+    /// Names and values for `synapse check`: what the section says, nothing else.
+    pub fn describe(&self) -> Vec<(&'static str, String)> {
         let Some(edit) = &self.edit else {
-            return "off".to_owned();
+            return vec![("server.check", "false".to_owned())];
         };
-        let mut settings = default_check();
-        edit.apply(&mut settings);
-        match &settings.probe {
-            ProbeSettings::Tcp => format!("tcp every {:?}", settings.interval),
-            ProbeSettings::Http(http) => {
-                format!(
-                    "http {} {} every {:?}",
-                    http.method, http.uri, settings.interval
-                )
-            }
-        }
+        let time = |value: Option<Duration>| value.map(|time| format!("{time:?}"));
+        let count = |value: Option<NonZeroU32>| value.map(|count| count.to_string());
+        let fields = [
+            ("server.check", Some("true".to_owned())),
+            ("check.probe", edit.describe_probe()),
+            ("server.inter", time(edit.interval)),
+            ("server.fastinter", time(edit.fast_interval)),
+            ("server.downinter", time(edit.down_interval)),
+            ("server.rise", count(edit.rise)),
+            ("server.fall", count(edit.fall)),
+            ("timeout.check", time(edit.timeout)),
+            ("server.port", edit.port.map(|port| port.to_string())),
+        ];
+        let said = fields.into_iter();
+        said.filter_map(|(name, value)| Some((name, value?)))
+            .collect()
     }
 }
 
@@ -164,6 +169,17 @@ impl Edit {
         check.fall = self.fall.unwrap_or(check.fall);
         check.timeout = self.timeout.or(check.timeout);
         check.port = self.port.or(check.port);
+    }
+
+    fn describe_probe(&self) -> Option<String> {
+        if self.http == Some(false) {
+            return Some("tcp connect".to_owned());
+        }
+        let said = self.http.is_some() || self.method.is_some() || self.uri.is_some();
+        said.then(|| {
+            let method = self.method.as_deref().unwrap_or("OPTIONS");
+            format!("{method} {}", self.uri.as_deref().unwrap_or("/"))
+        })
     }
 
     fn http_probe(&self, mut http: HttpProbeSettings) -> HttpProbeSettings {

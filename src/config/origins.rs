@@ -25,7 +25,7 @@ pub fn is_inherited(name: &str, origins: &[EffectiveValue]) -> bool {
     };
     origins
         .iter()
-        .filter(|value| same_setting(&value.setting, name))
+        .filter(|value| value.setting == name)
         .all(|value| inherited(&value.origin))
 }
 
@@ -37,28 +37,20 @@ pub fn set_origin(
     place: &Place,
 ) {
     let new = effective(setting, value, Some(place));
-    match origins
-        .iter_mut()
-        .find(|o| same_setting(&o.setting, &new.setting))
-    {
+    match origins.iter_mut().find(|o| o.setting == new.setting) {
         Some(old) => {
-            // The haproxy spelling stays: it is what the operator knows.
-            old.value = new.value;
-            old.origin = new.origin;
+            *old = new;
         }
         None => origins.push(new),
     }
 }
 
-/// haproxy spells `timeout http-keep-alive`, we `timeout.http_keep_alive`; `maxconn` is `max_connections`.
-fn same_setting(a: &str, b: &str) -> bool {
-    fn key(name: &str) -> String {
-        let name = name.strip_prefix("option ").unwrap_or(name);
-        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-        match plain.as_str() {
-            "maxconn" => "maxconnections".to_owned(),
-            _ => plain,
+/// Drops the main file's name from origins: nearly every value stands there.
+pub fn shorten(origins: &mut [EffectiveValue], main: &str) {
+    for value in origins {
+        let rest = value.origin.strip_prefix(main);
+        if let Some(path) = rest.and_then(|rest| rest.strip_prefix(": ")) {
+            value.origin = path.to_owned();
         }
     }
-    key(a) == key(b)
 }

@@ -92,6 +92,7 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let mut notes = Vec::new();
     let (state_dir, origin) = state_dir(top, env, &mut notes, report);
     origins.push(origin);
+    origins.extend(from_global(top, global));
 
     let settings = ProcessSettings {
         admin_listen,
@@ -108,6 +109,22 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
         origins,
         notes,
     }
+}
+
+/// What `haproxy.global` says about the process; unset values have nothing to show.
+fn from_global(top: &Section<'_>, global: &GlobalSettings) -> Vec<EffectiveValue> {
+    let place = top.place().key("haproxy").key("global");
+    let values = [
+        (
+            "max_connections",
+            global.max_connections.map(|max| max.to_string()),
+        ),
+        ("user", global.user.clone()),
+        ("group", global.group.clone()),
+    ];
+    let set = values.into_iter();
+    set.filter_map(|(name, value)| Some(effective(name, value?, Some(&place))))
+        .collect()
 }
 
 /// Generators of the original that do not exist here: someone reads their output, so it is said.

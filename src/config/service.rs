@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::haproxy::{self, PortKey, Top};
+use super::haproxy::{self, PortKey, ServiceParts, Top};
 use super::native::{self, Layer, Overrides};
-use super::origins::effective;
+use super::origins::{effective, shorten};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
-use super::{EffectiveValue, ServiceConfig, sections, source};
+use super::{Complaint, EffectiveValue, ServiceConfig, sections, source};
 use crate::endpoint::ServiceName;
 use crate::lb::PoolSettings;
 
@@ -31,6 +31,8 @@ pub const KEYS: [&str; 13] = [
 /// What all services share.
 #[derive(Clone, Debug)]
 pub struct Shared {
+    /// The main file's name: places in it are shown by their path alone.
+    pub file: Arc<str>,
     /// `haproxy.global` and `haproxy.defaults`.
     pub top: Top,
     /// The top-level `proxy` section.
@@ -75,10 +77,12 @@ impl Shared {
         if let Some(own) = service.get("proxy") {
             native::read(&own, report).apply(&mut parts, Layer::Service);
         }
+        withdraw_timeout_remark(&parts, &section.place, report);
         let source = source?;
         let mut origins = source.origins;
         origins.extend(listen_origin(&parts.listener, &port_place, &parts.origins));
         origins.append(&mut parts.origins);
+        shorten(&mut origins, &self.file);
         let config = ServiceConfig {
             name: name.clone(),
             source: source.source,
@@ -95,6 +99,16 @@ impl Shared {
             origins,
         };
         Some(Resolved { config, port_place })
+    }
+}
+
+/// The dialect remarks on missing timeouts before `proxy.timeouts` has given them.
+fn withdraw_timeout_remark(parts: &ServiceParts, place: &Place, report: &mut Report) {
+    let timeouts = &parts.proxy.timeouts;
+    let all = [timeouts.connect, timeouts.client, timeouts.server];
+    if all.iter().all(Option::is_some) {
+        let is_remark = |w: &Complaint| w.path == place.path && w.text.starts_with("no `timeout`");
+        report.warnings.retain(|w| !is_remark(w));
     }
 }
 

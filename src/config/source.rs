@@ -202,6 +202,17 @@ fn zookeeper_source(
             path_cursor.as_ref().map(Cursor::place),
         ));
     }
+    let mut show = |key: &str, value: String| {
+        let place = discovery.get(key).map(|c| c.place().clone());
+        origins.push(effective(format!("discovery.{key}"), value, place.as_ref()));
+    };
+    if let Some(decode) = &decode {
+        show("decode", show_decode(decode));
+    }
+    if let Some(generator) = &generator {
+        show("generator_config_path", show_generator(generator));
+    }
+    show("discovery_jitter", format!("{jitter:?}"));
     Some(SourceSettings::ZooKeeper(ZooKeeperSourceSettings {
         ensemble: ensemble?,
         path: path?,
@@ -209,6 +220,24 @@ fn zookeeper_source(
         generator: generator?,
         jitter,
     }))
+}
+
+fn show_decode(decode: &Decode) -> String {
+    match decode {
+        Decode::Nerve => "nerve".to_owned(),
+        Decode::ServerSet { endpoint_name } => match endpoint_name {
+            Some(name) => format!("serverset, endpoint {name}"),
+            None => "serverset".to_owned(),
+        },
+    }
+}
+
+fn show_generator(generator: &GeneratorSource) -> String {
+    match generator {
+        GeneratorSource::Parent => "the service's own path".to_owned(),
+        GeneratorSource::Node(path) => path.to_string(),
+        GeneratorSource::Disabled => "disabled".to_owned(),
+    }
 }
 
 /// An absolute ZooKeeper path.
