@@ -57,6 +57,10 @@ pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
 
 /// haproxy takes the first address of a name.
 fn resolve(host: &str, port: u16) -> Result<IpAddr, String> {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if host.len() > 253 || !host.bytes().all(is_name) {
+        return Err(format!("{host:?} is neither an address nor a host name"));
+    }
     let mut found = (host, port)
         .to_socket_addrs()
         .map_err(|error| format!("the name {host:?} does not resolve ({error}); use an address"))?;
@@ -223,6 +227,12 @@ mod tests {
         ] {
             assert!(address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn names_are_looked_up() {
+        assert!(resolve("localhost", 80).unwrap().is_loopback());
+        assert!(resolve("bad host", 80).is_err());
     }
 
     proptest::proptest! {

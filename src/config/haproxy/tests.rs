@@ -201,7 +201,7 @@ fn golden_g1_loads_without_a_word() {
 
 #[test]
 fn golden_g2_loads_with_warnings_only() {
-    let (top, parts, report) = load(include_str!("../../../tests/golden/g2_synapse_zk.json"));
+    let (top, _, report) = load(include_str!("../../../tests/golden/g2_synapse_zk.json"));
     assert_eq!(report.complaints, []);
     assert_eq!(top.global.user.as_deref(), Some("haproxy"));
     assert_eq!(top.extra_binds.len(), 1);
@@ -223,6 +223,11 @@ fn golden_g2_loads_with_warnings_only() {
             "services.users-db.haproxy.server_options",
         ]
     );
+}
+
+#[test]
+fn golden_g2_gives_the_settings_it_gives_haproxy() {
+    let (_, parts, _) = load(include_str!("../../../tests/golden/g2_synapse_zk.json"));
     let search = &parts[0].1;
     assert_eq!(search.strategy, Strategy::LeastConn);
     assert_eq!(search.order, BackendOrder::Ascending);
@@ -275,52 +280,55 @@ fn golden_g7_is_refused_for_its_routing_and_proxy_protocol_only() {
     assert_eq!(http.headers, [("X-Mode".to_owned(), "ro".to_owned())]);
 }
 
+/// A line, the setting it makes, its value.
+const SUPPORTED: &[(&str, &str, &str)] = &[
+    ("mode http", "mode", "http"),
+    ("balance leastconn", "balance", "leastconn"),
+    ("maxconn 7", "maxconn", "7"),
+    ("retries 0", "retries", "0"),
+    ("option redispatch", "redispatch", "on (-1)"),
+    ("option redispatch 2", "redispatch", "on (2)"),
+    ("redispatch", "redispatch", "on (-1)"),
+    ("timeout connect 1500", "timeout.connect", "1500ms"),
+    ("contimeout 3s", "timeout.connect", "3s"),
+    ("timeout client 1h", "timeout.client", "1h"),
+    ("clitimeout 4s", "timeout.client", "4s"),
+    ("timeout server 0", "timeout.server", "never"),
+    ("srvtimeout 9", "timeout.server", "9ms"),
+    ("timeout check 2s", "timeout.check", "2s"),
+    ("timeout http-request 2s", "timeout.http-request", "2s"),
+    (
+        "timeout http-keep-alive 2s",
+        "timeout.http-keep-alive",
+        "2s",
+    ),
+    ("timeout tunnel 1d", "timeout.tunnel", "1d"),
+    ("option httpclose", "http.close_mode", "httpclose"),
+    ("option forceclose", "http.close_mode", "httpclose"),
+    (
+        "option http-server-close",
+        "http.close_mode",
+        "http-server-close",
+    ),
+    ("option forwardfor", "http.forwardfor", "X-Forwarded-For"),
+    (
+        "option forwardfor except 127.0.0.0/8 header X-Client if-none",
+        "http.forwardfor",
+        "X-Client except 127.0.0.0/8 if-none",
+    ),
+    ("option allbackups", "allbackups", "true"),
+    (
+        "option httpchk HEAD /x HTTP/1.1",
+        "check.probe",
+        "HEAD /x HTTP/1.1",
+    ),
+    ("default-server inter 7s", "server.inter", "7s"),
+    ("default-server maxconn 9 weight 3", "server.maxconn", "9"),
+];
+
 #[test]
 fn every_supported_proxy_directive_shows_in_the_effective_values() {
-    for (line, setting, value) in [
-        ("mode http", "mode", "http"),
-        ("balance leastconn", "balance", "leastconn"),
-        ("maxconn 7", "maxconn", "7"),
-        ("retries 0", "retries", "0"),
-        ("option redispatch", "redispatch", "on (-1)"),
-        ("option redispatch 2", "redispatch", "on (2)"),
-        ("redispatch", "redispatch", "on (-1)"),
-        ("timeout connect 1500", "timeout.connect", "1500ms"),
-        ("contimeout 3s", "timeout.connect", "3s"),
-        ("timeout client 1h", "timeout.client", "1h"),
-        ("clitimeout 4s", "timeout.client", "4s"),
-        ("timeout server 0", "timeout.server", "never"),
-        ("srvtimeout 9", "timeout.server", "9ms"),
-        ("timeout check 2s", "timeout.check", "2s"),
-        ("timeout http-request 2s", "timeout.http-request", "2s"),
-        (
-            "timeout http-keep-alive 2s",
-            "timeout.http-keep-alive",
-            "2s",
-        ),
-        ("timeout tunnel 1d", "timeout.tunnel", "1d"),
-        ("option httpclose", "http.close_mode", "httpclose"),
-        ("option forceclose", "http.close_mode", "httpclose"),
-        (
-            "option http-server-close",
-            "http.close_mode",
-            "http-server-close",
-        ),
-        ("option forwardfor", "http.forwardfor", "X-Forwarded-For"),
-        (
-            "option forwardfor except 127.0.0.0/8 header X-Client if-none",
-            "http.forwardfor",
-            "X-Client except 127.0.0.0/8 if-none",
-        ),
-        ("option allbackups", "allbackups", "true"),
-        (
-            "option httpchk HEAD /x HTTP/1.1",
-            "check.probe",
-            "HEAD /x HTTP/1.1",
-        ),
-        ("default-server inter 7s", "server.inter", "7s"),
-        ("default-server maxconn 9 weight 3", "server.maxconn", "9"),
-    ] {
+    for (line, setting, value) in SUPPORTED {
         for is_default in [false, true] {
             let (defaults, section) = if is_default {
                 ([TIMEOUTS, &[line]].concat(), section())
@@ -331,15 +339,15 @@ fn every_supported_proxy_directive_shows_in_the_effective_values() {
             assert_eq!(complaints, Vec::<String>::new(), "{line}");
             assert_eq!(
                 warnings.len(),
-                usize::from(value == "never"),
+                usize::from(*value == "never"),
                 "{line}: {warnings:?}"
             );
             let it = parts
                 .origins
                 .iter()
-                .find(|it| it.setting == setting)
+                .find(|it| it.setting == *setting)
                 .unwrap();
-            assert_eq!(it.value, value, "{line}");
+            assert_eq!(it.value, *value, "{line}");
             let origin = if is_default {
                 format!("haproxy.defaults[3] {line:?}")
             } else {
@@ -467,7 +475,7 @@ fn all_mistakes_of_a_config_are_reported_at_once() {
           "services": {
             "a": {"haproxy": {"port": 3301, "listen": ["mode udp", "http-request deny if x"],
                   "server_options": "check inter 0 %d"}},
-            "b": {"haproxy": {"port": 3302, "bind_address": "999.1.1.1.invalid",
+            "b": {"haproxy": {"port": 3302, "bind_address": "999.1.1.1 or so",
                   "server_options": "check inter 0 weight 300 ssl", "frontend": ["mode http"], "backend": ["mode tcp"]}}
           }}"#,
     );
@@ -602,7 +610,7 @@ fn routing_to_oneself_is_harmless_and_elsewhere_refused() {
     let (_, complaints, warnings) = one(TIMEOUTS, &section);
     assert_eq!((complaints.len(), warnings.len()), (0, 0));
     section.backend_name = Some("z".to_owned());
-    assert_eq!(one(TIMEOUTS, &section).1.len(), 2);
+    assert_eq!(one(TIMEOUTS, &section).1.len(), 1);
 }
 
 #[test]
@@ -660,7 +668,12 @@ fn bad_words_of_a_registration_are_skipped_and_named() {
     endpoint.server_options = Some("weight \"5".into());
     assert_eq!(parts.rules.server(&endpoint).complaints.len(), 1);
     endpoint.server_options = Some("x ".repeat(1000).into());
-    assert!(parts.rules.server(&endpoint).complaints.len() <= 8);
+    assert_eq!(parts.rules.server(&endpoint).complaints.len(), 1);
+    endpoint.server_options = Some("x ".repeat(50).into());
+    assert_eq!(parts.rules.server(&endpoint).complaints.len(), 8);
+    endpoint.server_options = Some("x".repeat(100_000).into());
+    let complaint = &parts.rules.server(&endpoint).complaints[0];
+    assert!(complaint.contains("100000 bytes") && complaint.len() < 200);
 }
 
 #[test]
@@ -744,8 +757,9 @@ fn setting_names_are_unique() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     #[test]
-    fn arbitrary_lines_never_panic(text in "\\PC*", keyword in 0..directives().len(), tail in "[a-z0-9 :,%{}<>()\\\\/\"'#-]*") {
+    fn arbitrary_lines_never_panic(text in "\\PC*", keyword in 0..directives().len(), tail in "[0-9 :,%{}<>()\\\\/\"'#-]*") {
         let known = format!("{} {tail}", directives()[keyword].keyword);
         for text in [text.as_str(), known.as_str(), tail.as_str()] {
             let mut report = Report::default();
@@ -756,7 +770,7 @@ proptest::proptest! {
                 extra_sections: vec![(all[0].clone(), all.clone())],
                 ..TopSection::default()
             };
-            // Names would be looked up; that is not what is tested here.
+            // No letters in the tail: names would be looked up, and that is not what is tested here.
             let top = resolve_top(&top, &mut report);
             let mut section = server_options(text);
             section.listen = all.clone();

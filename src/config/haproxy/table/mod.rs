@@ -193,8 +193,19 @@ fn joined(words: &[String], count: usize) -> String {
     words.join(" ")
 }
 
+/// No keyword has a longer word, typing mistakes included.
+const LONGEST_TYPO: usize = 64;
+
 /// The known keyword nearest to what `words` begin with, if it is near enough to be meant.
 pub(super) fn nearest(words: &[String], sections: Sections) -> Option<&'static str> {
+    // A registration's words may be of any length, and distances cost the product of both.
+    if words
+        .iter()
+        .take(MAX_KEYWORD_WORDS)
+        .any(|word| word.len() > LONGEST_TYPO)
+    {
+        return None;
+    }
     directives()
         .iter()
         .filter(|directive| directive.sections.touches(sections))
