@@ -26,6 +26,7 @@ pub fn resolve_service(
     let mut own = Report::default();
     let mut resolver = Resolver {
         backend: section.backend_name.as_deref().unwrap_or(name.as_str()),
+        serves: section.port != PortKey::Omitted,
         draft: top.draft.clone(),
         bound: Bound::default(),
         report: &mut own,
@@ -44,6 +45,8 @@ pub fn resolve_service(
 struct Resolver<'a> {
     /// `backend_name`: routing to it changes nothing.
     backend: &'a str,
+    /// Without `port` no client is served, so nothing that clients see can change.
+    serves: bool,
     draft: Draft,
     bound: Bound,
     report: &'a mut Report,
@@ -128,10 +131,19 @@ impl Resolver<'_> {
         {
             return;
         }
+        if !self.serves && statement.is_refused() {
+            self.report.warn(
+                &statement.line.place,
+                format!(
+                    "`{keyword}` is ignored: the service has no port, so nobody is served by it"
+                ),
+            );
+            return;
+        }
         if !statement.judge(self.report) {
             return;
         }
-        if keyword == "bind" {
+        if keyword == "bind" && !statement.negated {
             let bound = bind::line(statement.args(), &statement.line.place, self.report);
             self.bound.addrs.extend(bound.addrs);
             self.bound.not_tcp.extend(bound.not_tcp);

@@ -70,6 +70,11 @@ impl<'a> Statement<'a> {
         );
     }
 
+    /// True for a directive that would change what clients see.
+    pub(super) fn is_refused(&self) -> bool {
+        !self.negated && matches!(self.directive.class, Class::Refused { .. })
+    }
+
     /// Reports what the class demands. True when the line is to be applied.
     pub(super) fn judge(&self, report: &mut Report) -> bool {
         let keyword = self.directive.keyword;

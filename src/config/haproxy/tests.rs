@@ -450,6 +450,7 @@ fn bad_values_name_line_value_and_reason() {
         ("default-server rises 1", "did you mean `rise`?"),
         ("maxconn many", "\"many\" is not a whole number"),
         ("no timeout client", "`no` cannot be combined"),
+        ("no bind :81", "`no` cannot be combined"),
         ("timeout client \"5s", "the quote \" is not closed"),
         ("modes http", "unknown directive"),
         ("bind :80 ssl crt /x", "TLS is not offered"),
@@ -730,6 +731,75 @@ fn a_service_without_port_or_disabled_has_no_listener() {
     section.disabled = false;
     section.port = PortKey::Omitted;
     assert!(one(TIMEOUTS, &section).0.listener.is_none());
+}
+
+#[test]
+fn without_a_port_refused_lines_change_nothing_that_clients_see() {
+    let mut section = listen(&["cookie SRV insert", "mode http", "retries x"]);
+    assert_eq!(one(TIMEOUTS, &section).1.len(), 2);
+    section.port = PortKey::Omitted;
+    let (_, complaints, warnings) = one(TIMEOUTS, &section);
+    assert_eq!((complaints.len(), warnings.len()), (1, 1));
+}
+
+#[test]
+fn extra_sections_are_judged_by_what_they_serve() {
+    let load = |title: &str, texts: &[&str]| {
+        let mut report = Report::default();
+        let top = TopSection {
+            extra_sections: vec![(lines("t", &[title]).remove(0), lines("l", texts))],
+            ..TopSection::default()
+        };
+        let top = resolve_top(&top, &mut report);
+        let binds: Vec<String> = top.extra_binds.iter().map(|it| it.0.to_string()).collect();
+        (
+            binds.join(" "),
+            report.complaints.len(),
+            report.warnings.len(),
+        )
+    };
+    let bound = |text: &str| text.to_owned();
+    assert_eq!(
+        load("listen stats :3212", &["stats enable"]),
+        (bound("0.0.0.0:3212"), 0, 1)
+    );
+    assert_eq!(
+        load(
+            "listen stats",
+            &["bind 127.0.0.1:1,127.0.0.2:2", "mode http", "stats uri /"]
+        ),
+        (bound("127.0.0.1:1 127.0.0.2:2"), 0, 1)
+    );
+    assert_eq!(
+        load(
+            "frontend prom",
+            &[
+                "bind :8405",
+                "http-request use-service prometheus-exporter if { path /metrics }"
+            ]
+        ),
+        (bound("0.0.0.0:8405"), 0, 1)
+    );
+    assert_eq!(
+        load("listen stats :1", &["stats enable", "statz uri"]),
+        (bound("0.0.0.0:1"), 1, 1)
+    );
+    assert_eq!(load("listen web :80", &["server a 1.2.3.4:80"]).1, 1);
+    assert_eq!(load("backend b", &["server a 1.2.3.4:80"]).1, 1);
+    assert_eq!(load("defaults", &["mode http"]).1, 1);
+    assert_eq!(
+        load("peers p", &["peer a 1.2.3.4:1"]),
+        (String::new(), 0, 1)
+    );
+    assert_eq!(load("nonsense", &[]).1, 1);
+}
+
+#[test]
+fn the_status_table_names_classes_and_sections() {
+    let mode = directives().iter().find(|it| it.keyword == "mode").unwrap();
+    assert_eq!(mode.class.label(), "supported");
+    let names: Vec<&str> = mode.sections.names().collect();
+    assert_eq!(names, ["defaults", "frontend", "backend"]);
 }
 
 #[test]
