@@ -25,10 +25,10 @@ pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
     if port == 0 {
         return Err("0 is not a port to listen on; use 1 to 65535".to_owned());
     }
-    let host = host
-        .strip_prefix("ipv4@")
-        .or_else(|| host.strip_prefix("ipv6@"))
-        .unwrap_or(host);
+    let (host, any) = match (host.strip_prefix("ipv4@"), host.strip_prefix("ipv6@")) {
+        (_, Some(host)) => (host, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+        (host4, None) => (host4.unwrap_or(host), Ipv4Addr::UNSPECIFIED.into()),
+    };
     let required = |ip: IpAddr| BindAddr {
         addr: SocketAddr::new(ip, port),
         required: true,
@@ -38,7 +38,7 @@ pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
         .and_then(|inner| inner.strip_suffix(']'))
         .unwrap_or(host);
     if bare.is_empty() || bare == "*" {
-        return Ok(Target::Tcp(vec![required(Ipv4Addr::UNSPECIFIED.into())]));
+        return Ok(Target::Tcp(vec![required(any)]));
     }
     if bare == "localhost" {
         return Ok(Target::Tcp(vec![
@@ -57,6 +57,10 @@ pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
 
 /// haproxy takes the first address of a name.
 fn resolve(host: &str, port: u16) -> Result<IpAddr, String> {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if host.len() > 253 || !host.bytes().all(is_name) {
+        return Err(format!("{host:?} is neither an address nor a host name"));
+    }
     let mut found = (host, port)
         .to_socket_addrs()
         .map_err(|error| format!("the name {host:?} does not resolve ({error}); use an address"))?;
@@ -207,6 +211,8 @@ mod tests {
             (":::80", "[::]:80"),
             ("::1:80", "[::1]:80"),
             ("ipv4@1.2.3.4:80", "1.2.3.4:80"),
+            ("ipv4@:80", "0.0.0.0:80"),
+            ("ipv6@*:80", "[::]:80"),
             ("/run/x.sock", "/run/x.sock"),
             ("unix@/run/x.sock", "unix@/run/x.sock"),
         ] {
@@ -223,6 +229,12 @@ mod tests {
         ] {
             assert!(address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn names_are_looked_up() {
+        assert!(resolve("localhost", 80).unwrap().is_loopback());
+        assert!(resolve("bad host", 80).is_err());
     }
 
     proptest::proptest! {

@@ -15,6 +15,7 @@ mod bind;
 mod defaults;
 mod draft;
 mod httpchk;
+mod listener;
 mod origins;
 mod routing;
 mod server;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::defaults;
-use super::draft::{Level, Origin};
+use super::draft::{Draft, Level, Origin, Tracked};
 use super::server::{self, Issue, ServerDraft};
 use super::template::Template;
-use super::words;
+use super::{ServiceSection, Top, words};
+use crate::config::report::Report;
 use crate::endpoint::{Endpoint, Weight};
 use crate::health::{CheckSettings, ProbeSettings};
 use crate::lb::{ServerRules, ServerSettings};
@@ -16,11 +17,11 @@ const MAX_COMPLAINTS: usize = 8;
 
 /// What the checks of all servers of a service share.
 #[derive(Clone, Debug)]
-pub(super) struct CheckBasis {
-    pub(super) probe: ProbeSettings,
-    pub(super) timeout: Option<Duration>,
-    pub(super) connect_timeout: Option<Duration>,
-    pub(super) spread_percent: u8,
+struct CheckBasis {
+    probe: ProbeSettings,
+    timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
+    spread_percent: u8,
 }
 
 /// The [`ServerRules`] of a service.
@@ -29,16 +30,56 @@ pub(super) struct Rules {
     /// `default-server`, and `server_options` unless it is a template.
     pub(super) base: ServerDraft,
     /// `server_options` with holes.
-    pub(super) template: Option<Template>,
-    pub(super) check: CheckBasis,
-    pub(super) use_nerve_weights: bool,
+    template: Option<Template>,
+    check: CheckBasis,
+    use_nerve_weights: bool,
     /// Made once; every server's words share it.
-    pub(super) origin: Origin,
+    origin: Origin,
+}
+
+/// The rules of `section`; mistakes in `server_options` are shown by a sample.
+pub(super) fn resolve(
+    section: &ServiceSection,
+    draft: &Draft,
+    top: &Top,
+    report: &mut Report,
+) -> Rules {
+    let check = CheckBasis {
+        probe: draft.probe.value.clone(),
+        timeout: draft.timeouts.check.value,
+        connect_timeout: draft.timeouts.connect.value,
+        spread_percent: top.global.spread_percent,
+    };
+    let mut rules = Rules::new(draft.server.clone(), check, top.use_nerve_weights);
+    let Some(line) = &section.server_options else {
+        return rules;
+    };
+    let place = &line.place;
+    let template = match words::split(&line.text).and_then(|words| Template::parse(&words)) {
+        Ok(template) => template,
+        Err(error) => {
+            report.complain(place, error);
+            return rules;
+        }
+    };
+    let sample = template.render(&Endpoint::new("192.0.2.1", 1));
+    let mut sampled = rules.base.clone();
+    let origin = Origin::of(line, Level::Service);
+    server::apply_words(&mut sampled, &sample, &origin, &mut |issue| match issue {
+        Issue::Wrong(text) => report.complain(place, text),
+        Issue::NotYet(text) => report.warn(place, text),
+    });
+    if template.is_constant() {
+        rules.base = sampled;
+    } else {
+        rules.template = Some(template);
+    }
+    rules
 }
 
 impl Rules {
     /// Rules of a service without `server_options`.
-    pub(super) fn new(base: ServerDraft, check: CheckBasis, use_nerve_weights: bool) -> Self {
+    fn new(base: ServerDraft, check: CheckBasis, use_nerve_weights: bool) -> Self {
         Self {
             base,
             template: None,
@@ -52,8 +93,7 @@ impl Rules {
     }
 
     fn settings(&self, draft: ServerDraft, complaints: Vec<String>) -> ServerSettings {
-        let is =
-            |flag: &Option<super::draft::Tracked<bool>>| flag.as_ref().is_some_and(|it| it.value);
+        let is = |flag: &Option<Tracked<bool>>| flag.as_ref().is_some_and(|it| it.value);
         ServerSettings {
             check: is(&draft.check).then(|| check(&draft, &self.check)),
             weight: draft.weight.map(|it| it.value).unwrap_or_default(),
@@ -65,6 +105,27 @@ impl Rules {
             complaints,
         }
     }
+}
+
+/// haproxy's limits of a line: what is longer would not have been accepted there either.
+const MAX_LINE_BYTES: usize = 2_048;
+const MAX_LINE_WORDS: usize = 64;
+
+fn bounded_words(options: &str) -> Result<Vec<String>, String> {
+    if options.len() > MAX_LINE_BYTES {
+        return Err(format!(
+            "{} bytes are more than {MAX_LINE_BYTES}; ignored",
+            options.len()
+        ));
+    }
+    let words = words::split(options).map_err(|error| format!("{options:?} {error}"))?;
+    if words.len() > MAX_LINE_WORDS {
+        return Err(format!(
+            "{} words are more than {MAX_LINE_WORDS}; ignored",
+            words.len()
+        ));
+    }
+    Ok(words)
 }
 
 fn check(draft: &ServerDraft, basis: &CheckBasis) -> CheckSettings {
@@ -103,7 +164,7 @@ impl ServerRules for Rules {
         // Synapse numbers servers itself and writes that before all options.
         let configured_id = draft.id.take();
         if let Some(options) = endpoint.server_options.as_deref() {
-            match words::split(options) {
+            match bounded_words(options) {
                 Ok(words) => {
                     server::apply_words(
                         &mut draft,
@@ -116,7 +177,7 @@ impl ServerRules for Rules {
                         },
                     );
                 }
-                Err(error) => tell(format!("haproxy_server_options: {options:?} {error}")),
+                Err(error) => tell(format!("haproxy_server_options: {error}")),
             }
         }
         if self.use_nerve_weights
@@ -129,7 +190,7 @@ impl ServerRules for Rules {
                 ));
             }
             let weight = Weight::saturating(weight);
-            draft.weight = Some(super::draft::Tracked::new(weight, &self.origin));
+            draft.weight = Some(Tracked::new(weight, &self.origin));
         }
         let id = draft.id.take().or(configured_id).map(|it| it.value);
         ServerSettings {

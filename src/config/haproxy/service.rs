@@ -3,19 +3,18 @@
 use std::sync::{Arc, LazyLock};
 
 use super::apply::apply;
-use super::bind::{self, Bound, Target};
-use super::draft::{Draft, Level, Origin, Tracked};
+use super::bind::{self, Bound};
+use super::draft::{Draft, Level, Tracked};
 use super::routing::{Sides, route};
-use super::server::{self, Issue};
-use super::server_rules::{CheckBasis, Rules};
-use super::statement::{Parsed, Statement, unknown_directive};
+use super::statement::{Parsed, Statement, show, unknown_directive};
 use super::table::{self, Sections};
-use super::template::Template;
-use super::{PortKey, ServiceParts, ServiceSection, Top, defaults, origins, words};
+use super::{
+    PortKey, ServiceParts, ServiceSection, Top, defaults, listener, origins, server_rules,
+};
 use crate::config::report::{Line, Report};
-use crate::endpoint::{Endpoint, ServiceName};
+use crate::endpoint::ServiceName;
 use crate::lb::{BackendOrder, ShuffleSeed};
-use crate::proxy::{HttpSettings, ListenerSettings, Mode, ProxySettings, Timeouts};
+use crate::proxy::{HttpSettings, Mode, ProxySettings, Timeouts};
 
 /// Resolves a service's section on top of `top`; every mistake is reported, and the rest is still resolved.
 pub fn resolve_service(
@@ -27,6 +26,7 @@ pub fn resolve_service(
     let mut own = Report::default();
     let mut resolver = Resolver {
         backend: section.backend_name.as_deref().unwrap_or(name.as_str()),
+        serves: section.port != PortKey::Omitted,
         draft: top.draft.clone(),
         bound: Bound::default(),
         report: &mut own,
@@ -45,6 +45,8 @@ pub fn resolve_service(
 struct Resolver<'a> {
     /// `backend_name`: routing to it changes nothing.
     backend: &'a str,
+    /// Without `port` no client is served, so nothing that clients see can change.
+    serves: bool,
     draft: Draft,
     bound: Bound,
     report: &'a mut Report,
@@ -103,7 +105,7 @@ impl Resolver<'_> {
                 };
                 self.report.warn(
                     &line.place,
-                    format!("`{}` means nothing in {side}; dropped", line.text.trim()),
+                    format!("`{}` means nothing in {side}; dropped", show(&line.text)),
                 );
             }
             Parsed::Unknown(words) => {
@@ -120,8 +122,8 @@ impl Resolver<'_> {
 
     fn statement(&mut self, statement: &Statement<'_>, sides: Sides) {
         let keyword = statement.directive.keyword;
-        let routes = matches!(keyword, "use_backend" | "default_backend");
-        if routes
+        // Routing to where everything goes anyway changes nothing.
+        if keyword == "use_backend"
             && statement
                 .args()
                 .first()
@@ -129,10 +131,19 @@ impl Resolver<'_> {
         {
             return;
         }
+        if !self.serves && statement.is_refused() {
+            self.report.warn(
+                &statement.line.place,
+                format!(
+                    "`{keyword}` is ignored: the service has no port, so nobody is served by it"
+                ),
+            );
+            return;
+        }
         if !statement.judge(self.report) {
             return;
         }
-        if keyword == "bind" {
+        if keyword == "bind" && !statement.negated {
             let bound = bind::line(statement.args(), &statement.line.place, self.report);
             self.bound.addrs.extend(bound.addrs);
             self.bound.not_tcp.extend(bound.not_tcp);
@@ -155,9 +166,15 @@ impl Resolver<'_> {
 
     fn finish(mut self, section: &ServiceSection, top: &Top) -> ServiceParts {
         let mode = self.mode(section);
-        let listener = self.listener(section, top);
+        let listener = listener::resolve(
+            section,
+            top,
+            std::mem::take(&mut self.bound),
+            self.draft.backlog.value,
+            self.report,
+        );
         self.missing_timeouts(section, listener.is_some());
-        let rules = self.rules(section, top);
+        let rules = server_rules::resolve(section, &self.draft, top, self.report);
         let order = self.order(section, top);
         let mut origins = origins::of(&self.draft, &mode);
         origins.extend(origins::of_servers(
@@ -215,50 +232,6 @@ impl Resolver<'_> {
         back.clone()
     }
 
-    fn listener(&mut self, section: &ServiceSection, top: &Top) -> Option<ListenerSettings> {
-        let address = section.bind_address.as_ref().or(top.bind_address.as_ref());
-        let text = address.map_or(defaults::BIND_ADDRESS, |(text, _)| text);
-        let place = address.map_or(&section.place, |(_, place)| place);
-        let target = match section.port {
-            PortKey::Omitted => return None,
-            PortKey::Null => bind::address(text).map_err(|error| {
-                format!("`port` is null, so `bind_address` is the whole address, but {error}")
-            }),
-            PortKey::Number(port) => bind::host_and_port(text, port),
-        };
-        if let Some(line) = &section.bind_options {
-            let words = words::split(&line.text);
-            match words {
-                Ok(words) => {
-                    let backlog = bind::options_of(&words, &line.place, self.report);
-                    self.bound.backlog = backlog.or(self.bound.backlog);
-                }
-                Err(error) => self.report.complain(&line.place, error),
-            }
-        }
-        match target {
-            Ok(Target::Tcp(addrs)) => self.bound.addrs.extend(addrs),
-            Ok(Target::NotTcp(path)) => self.report.warn(place, bind::unbound(&path)),
-            Err(error) => self.report.complain(place, error),
-        }
-        let mut addrs = Vec::with_capacity(self.bound.addrs.len());
-        for bind in std::mem::take(&mut self.bound.addrs) {
-            let twice = addrs
-                .iter()
-                .any(|other: &crate::proxy::BindAddr| other.addr == bind.addr);
-            if twice && bind.required {
-                let text = format!("{} is bound twice by this service", bind.addr);
-                self.report.complain(&section.place, text);
-            } else if !twice {
-                addrs.push(bind);
-            }
-        }
-        (!addrs.is_empty()).then(|| ListenerSettings {
-            addrs,
-            backlog: self.bound.backlog.unwrap_or(self.draft.backlog.value),
-        })
-    }
-
     /// haproxy warns as well.
     fn missing_timeouts(&mut self, section: &ServiceSection, listens: bool) {
         let timeouts = &self.draft.timeouts;
@@ -280,40 +253,6 @@ impl Resolver<'_> {
                 ),
             );
         }
-    }
-
-    fn rules(&mut self, section: &ServiceSection, top: &Top) -> Rules {
-        let check = CheckBasis {
-            probe: self.draft.probe.value.clone(),
-            timeout: self.draft.timeouts.check.value,
-            connect_timeout: self.draft.timeouts.connect.value,
-            spread_percent: top.global.spread_percent,
-        };
-        let mut rules = Rules::new(self.draft.server.clone(), check, top.use_nerve_weights);
-        let Some(line) = &section.server_options else {
-            return rules;
-        };
-        let template = words::split(&line.text).and_then(|words| Template::parse(&words));
-        match template {
-            Err(error) => self.report.complain(&line.place, error),
-            Ok(template) => {
-                // A sample shows mistakes at load; constant options are applied here once for all.
-                let sample = template.render(&Endpoint::new("192.0.2.1", 1));
-                let mut draft = rules.base.clone();
-                let origin = Origin::of(line, Level::Service);
-                let report = &mut *self.report;
-                server::apply_words(&mut draft, &sample, &origin, &mut |issue| match issue {
-                    Issue::Wrong(text) => report.complain(&line.place, text),
-                    Issue::NotYet(text) => report.warn(&line.place, text),
-                });
-                if template.is_constant() {
-                    rules.base = draft;
-                } else {
-                    rules.template = Some(template);
-                }
-            }
-        }
-        rules
     }
 
     fn order(&mut self, section: &ServiceSection, top: &Top) -> BackendOrder {

@@ -34,7 +34,7 @@ impl<'a> Statement<'a> {
         let mut words = match words::split(&line.text) {
             Ok(words) => words,
             Err(error) => {
-                report.complain(&line.place, format!("`{}`: {error}", line.text.trim()));
+                report.complain(&line.place, format!("`{}`: {error}", show(&line.text)));
                 return Parsed::Blank;
             }
         };
@@ -66,8 +66,13 @@ impl<'a> Statement<'a> {
     pub(super) fn complain(&self, error: &str, report: &mut Report) {
         report.complain(
             &self.line.place,
-            format!("`{}`: {error}", self.line.text.trim()),
+            format!("`{}`: {error}", show(&self.line.text)),
         );
+    }
+
+    /// True for a directive that would change what clients see.
+    pub(super) fn is_refused(&self) -> bool {
+        !self.negated && matches!(self.directive.class, Class::Refused { .. })
     }
 
     /// Reports what the class demands. True when the line is to be applied.
@@ -84,7 +89,7 @@ impl<'a> Statement<'a> {
                 report.warn(&self.line.place, not_yet(keyword, meanwhile));
             }
             Class::Refused { reason, instead } => {
-                let text = refused(self.line.text.trim(), reason, instead);
+                let text = refused(&show(&self.line.text), reason, instead);
                 report.complain(&self.line.place, text);
             }
         }
@@ -99,4 +104,14 @@ pub(super) fn unknown_directive(words: &[String], sections: Sections) -> String 
         Some(near) => format!("unknown directive {name:?}, did you mean `{near}`?"),
         None => format!("unknown directive {name:?}"),
     }
+}
+
+/// The line as written, fit for one line of a report.
+pub(super) fn show(text: &str) -> String {
+    let escaped = |c: char| {
+        let control = c.is_control().then(|| c.escape_default());
+        let plain = (!c.is_control()).then_some(c);
+        control.into_iter().flatten().chain(plain)
+    };
+    text.trim().chars().flat_map(escaped).collect()
 }

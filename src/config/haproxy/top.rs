@@ -196,7 +196,13 @@ fn listening_section(
             )),
             "server" | "server-template" | "default_backend" | "use_backend" | "dispatch"
             | "transparent" | "option transparent" | "option http_proxy" => serves = true,
-            keyword => is_stats |= keyword.starts_with("stats "),
+            keyword => {
+                is_stats |= keyword.starts_with("stats ")
+                    || statement
+                        .args()
+                        .iter()
+                        .any(|word| word == "prometheus-exporter");
+            }
         }
     }
     if serves || !is_stats {
@@ -209,7 +215,7 @@ fn listening_section(
     report.warn(
         &title.place,
         format!(
-            "section {:?} is not supported yet: its statistics page is not bound; use the admin listener",
+            "section {:?} is not supported yet: its statistics are not served there; use the admin listener",
             title.text
         ),
     );

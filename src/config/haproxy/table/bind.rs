@@ -25,7 +25,7 @@ pub(super) const GROUPS: &[Group] = &[
     words(L, 1, UNIX, &["mode", "user", "group", "uid", "gid"]),
     words(L, 1, not_yet("the limit of the frontend applies"), &["maxconn"]),
     words(L, 1, not_yet("the kernel's settings apply"), &["mss", "tcp-ut", "tcp-ss", "cc"]),
-    words(L, 0, not_yet("::1 and :: take IPv6 only"), &["v6only"]),
+    words(L, 0, not_yet("whether :: takes IPv4 as well is left to the kernel"), &["v6only"]),
     words(L, 0, not_yet("only own addresses can be bound"), &["transparent"]),
     words(L, 1, refused("it would be reachable from other networks", "bind an address of that interface"), &["interface", "namespace"]),
     words(L, 0, refused("the proxy protocol is not accepted yet", "remove it, and send plain connections to this address"), &[

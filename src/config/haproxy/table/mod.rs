@@ -35,6 +35,20 @@ impl Sections {
     /// `listen`: both halves.
     pub const LISTEN: Self = Self(4 | 8);
 
+    /// The names of the sections in this set, as haproxy's manual calls them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [
+            (Self::GLOBAL, "global"),
+            (Self::DEFAULTS, "defaults"),
+            (Self::FRONTEND, "frontend"),
+            (Self::BACKEND, "backend"),
+            (Self::SERVER, "server"),
+            (Self::BIND, "bind"),
+        ]
+        .into_iter()
+        .filter_map(move |(section, name)| self.touches(section).then_some(name))
+    }
+
     const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -83,6 +97,18 @@ pub enum Class {
         /// What to use.
         instead: &'static str,
     },
+}
+
+impl Class {
+    /// The word for it in status tables: `supported`, `harmless`, `not yet`, `refused`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Supported => "supported",
+            Self::Harmless => "harmless",
+            Self::NotYet { .. } => "not yet",
+            Self::Refused { .. } => "refused",
+        }
+    }
 }
 
 /// One row of the table.
@@ -193,8 +219,19 @@ fn joined(words: &[String], count: usize) -> String {
     words.join(" ")
 }
 
+/// No keyword has a longer word, typing mistakes included.
+const LONGEST_TYPO: usize = 64;
+
 /// The known keyword nearest to what `words` begin with, if it is near enough to be meant.
 pub(super) fn nearest(words: &[String], sections: Sections) -> Option<&'static str> {
+    // A registration's words may be of any length, and distances cost the product of both.
+    if words
+        .iter()
+        .take(MAX_KEYWORD_WORDS)
+        .any(|word| word.len() > LONGEST_TYPO)
+    {
+        return None;
+    }
     directives()
         .iter()
         .filter(|directive| directive.sections.touches(sections))

@@ -46,7 +46,7 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     group(DFB, not_yet("a client that closes its sending side is still answered"), &["option abortonclose"]),
     group(DB, not_yet("down servers are not used"), &["option persist"]),
-    group(DB, not_yet("all backups are chosen with option allbackups only"), &["option allredisp"]),
+    group(DB, not_yet("`option redispatch` alone decides whether another server is tried"), &["option allredisp"]),
     group(DB, not_yet("a tcp connect is checked instead"), &[
         "option mysql-check", "option pgsql-check", "option redis-check", "option smtpchk", "option ldap-check",
         "option ssl-hello-chk", "option spop-check", "option external-check",

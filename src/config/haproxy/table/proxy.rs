@@ -57,8 +57,12 @@ pub(super) const GROUPS: &[Group] = &[
     group(DB, not_yet("connections are reused as with `safe`"), &["http-reuse"]),
     group(DB, not_yet("the header is not sent"), &["http-send-name-header"]),
     group(DB, not_yet("the check passes with any 2xx or 3xx"), &[
-        "http-check expect", "http-check disable-on-404", "http-check send-state", "http-check send",
-        "http-check connect", "http-check comment", "http-check set-var", "http-check unset-var", "http-check",
+        "http-check expect", "http-check disable-on-404",
+    ]),
+    group(DB, not_yet("the check sends no X-Haproxy-Server-State header"), &["http-check send-state"]),
+    group(DB, not_yet("the check sends what `option httpchk` says"), &[
+        "http-check send", "http-check connect", "http-check comment", "http-check set-var", "http-check unset-var",
+        "http-check",
     ]),
     group(DB, not_yet("a successful connect passes the check"), &[
         "tcp-check connect", "tcp-check expect", "tcp-check send", "tcp-check send-binary", "tcp-check comment",
@@ -77,7 +81,8 @@ pub(super) const GROUPS: &[Group] = &[
         "probes of it would reach the backends", "point them at /live or /ready of the admin listener",
     ), &["monitor-uri", "monitor-net", "monitor fail", "monitor"]),
     group(F, ROUTING, &["use_backend"]),
-    group(DF, ROUTING, &["default_backend"]),
+    // Synapse ends each frontend with its own, and the last one counts.
+    group(DF, Class::Harmless, &["default_backend"]),
     group(B, ROUTING, &["use-server", "dispatch", "transparent"]),
     group(B, refused("static servers in `backend` are not used", "put them into `default_servers` of the service"), &[
         "server", "server-template",

@@ -1,0 +1,61 @@
+//! Where a service listens: `port`, `bind_address`, `bind_options` and its `bind` lines.
+
+use super::bind::{self, Bound, Target};
+use super::{PortKey, ServiceSection, Top, defaults, words};
+use crate::config::report::{Place, Report};
+use crate::proxy::{BindAddr, ListenerSettings};
+
+/// The listener of `section`; `bound` is what its `bind` lines gave. `None` without `port` and when nothing can be
+/// bound, which has been reported then.
+pub(super) fn resolve(
+    section: &ServiceSection,
+    top: &Top,
+    mut bound: Bound,
+    backlog: u32,
+    report: &mut Report,
+) -> Option<ListenerSettings> {
+    let address = section.bind_address.as_ref().or(top.bind_address.as_ref());
+    let text = address.map_or(defaults::BIND_ADDRESS, |(text, _)| text);
+    let place = address.map_or(&section.place, |(_, place)| place);
+    let target = match section.port {
+        PortKey::Omitted => return None,
+        PortKey::Null => bind::address(text).map_err(|error| {
+            format!("`port` is null, so `bind_address` is the whole address, but {error}")
+        }),
+        PortKey::Number(port) => bind::host_and_port(text, port),
+    };
+    if let Some(line) = &section.bind_options {
+        match words::split(&line.text) {
+            Ok(words) => {
+                let own = bind::options_of(&words, &line.place, report);
+                bound.backlog = own.or(bound.backlog);
+            }
+            Err(error) => report.complain(&line.place, error),
+        }
+    }
+    match target {
+        Ok(Target::Tcp(addrs)) => bound.addrs.extend(addrs),
+        Ok(Target::NotTcp(path)) => report.warn(place, bind::unbound(&path)),
+        Err(error) => report.complain(place, error),
+    }
+    let addrs = once_each(bound.addrs, &section.place, report);
+    (!addrs.is_empty()).then(|| ListenerSettings {
+        addrs,
+        backlog: bound.backlog.unwrap_or(backlog),
+    })
+}
+
+fn once_each(all: Vec<BindAddr>, place: &Place, report: &mut Report) -> Vec<BindAddr> {
+    let mut addrs: Vec<BindAddr> = Vec::with_capacity(all.len());
+    for bind in all {
+        if !addrs.iter().any(|other| other.addr == bind.addr) {
+            addrs.push(bind);
+        } else if bind.required {
+            report.complain(
+                place,
+                format!("{} is bound twice by this service", bind.addr),
+            );
+        }
+    }
+    addrs
+}
