@@ -9,19 +9,24 @@
 //! * *C, a reconnect back-off without a cap.* The crate is never refused: an accepted connection is *held* until a
 //!   member answers, the relay retries with at most [`RelayTiming::backoff_cap`] between passes.
 //!
+//! It also keeps lies about sizes from the crate, which would end the process (`guard`).
+//!
 //! Invariants: one client connection at a time; bytes flow only after a member answered the client's first request;
 //! when either side ends, both do. Nothing here knows sessions or watches.
 
 pub mod ensemble;
 
 mod dial;
+mod guard;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -29,6 +34,7 @@ use tracing::{debug, warn};
 
 use self::dial::{Dialer, Found, be_u32, cause};
 use self::ensemble::Ensemble;
+use self::guard::{Answers, Check, Lists, Requests};
 use crate::backoff::Backoff;
 
 /// The first request of a client is 45 bytes; a local stranger who sends more is not ours.
@@ -246,29 +252,50 @@ enum Ended {
     Member(Arc<str>),
 }
 
-/// Moves bytes both ways until either side ends.
+/// Moves bytes both ways until either side ends, or the member lies about sizes.
 async fn pump(mut client: TcpStream, held: &[u8], mut found: Found) -> Ended {
-    if client.write_all(&found.answer).await.is_err() {
-        return Ended::Client;
-    }
-    if let Err(error) = found.stream.write_all(held).await {
-        return Ended::Member(cause(&error));
-    }
+    let lists = Lists::default();
+    let mut requests = Requests::new(&lists);
     let (mut from_client, mut to_client) = client.split();
     let (mut from_member, mut to_member) = found.stream.split();
     let ended = tokio::select! {
         // The member first: when it reset the connection both directions end, and its error is the one to tell.
         biased;
-        result = copy(&mut from_member, &mut to_client) => match result {
-            Ok(_) => Ended::Member("closed the connection".into()),
+        result = async {
+            to_client.write_all(&found.answer).await?;
+            pass(&mut from_member, &mut to_client, &mut Answers::new(&lists)).await
+        } => match result {
+            Ok(()) => Ended::Member("closed the connection".into()),
             Err(error) => Ended::Member(cause(&error)),
         },
-        _ = copy(&mut from_client, &mut to_member) => Ended::Client,
+        result = async {
+            requests.check(held)?;
+            to_member.write_all(held).await?;
+            pass(&mut from_client, &mut to_member, &mut requests).await
+        } => {
+            debug!(?result, "relay: the client went away");
+            Ended::Client
+        }
     };
     if matches!(ended, Ended::Client) {
         let_go(found.stream).await;
     }
     ended
+}
+
+/// Copies one direction until its end. Chunks of 16 KiB: a registration's list fits in one or two.
+async fn pass(
+    from: &mut ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
+    check: &mut impl Check,
+) -> io::Result<()> {
+    let mut chunk = BytesMut::with_capacity(16 << 10);
+    while from.read_buf(&mut chunk).await? > 0 {
+        check.check(&chunk)?;
+        to.write_all(&chunk).await?;
+        chunk.clear();
+    }
+    Ok(())
 }
 
 /// The client's last bytes may be the request to close the session: half-close and give the member a moment to take

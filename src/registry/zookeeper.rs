@@ -132,6 +132,11 @@ impl ZooKeeperRegistry {
         &self.ensemble
     }
 
+    /// Asks the thread to end: the session is closed at the server. Waits for nothing, see [`closed`](Self::closed).
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Completes when the thread has ended, after a stop: the session is closed, or the attempt took too long (1 s).
     pub async fn closed(&self) {
         self.ended.cancelled().await;

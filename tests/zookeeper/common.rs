@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smartstack::registry::zookeeper::{SessionSettings, ZooKeeperRegistry};
 use smartstack::registry::{Registry, Session, SessionState};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use zookeeper_client::Client;
 
@@ -66,4 +66,13 @@ pub(crate) async fn fresh_path(client: &Client) -> String {
 pub(crate) async fn fires(changed: impl Future<Output = ()>, seconds: u64) {
     let fired = timeout(Duration::from_secs(seconds), changed).await;
     assert!(fired.is_ok(), "the watch did not fire within {seconds} s");
+}
+
+/// Looks every few milliseconds until `holds`, at most `limit`.
+pub(crate) async fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

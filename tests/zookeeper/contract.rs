@@ -1,9 +1,23 @@
 //! The contract of `Registry`, against a server that behaves.
 
-use smartstack::registry::{Registry, RegistryError};
+use std::time::Duration;
 
-use crate::common::{connected, fires, fresh_path, shared};
-use crate::zk::PERSISTENT;
+use smartstack::registry::zookeeper::{SessionSettings, StartError, ZooKeeperRegistry};
+use smartstack::registry::{Registry, RegistryError};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use zookeeper_client::{Acl, Acls, AuthId, CreateMode, Permission};
+
+use crate::common::{connected, eventually, fires, fresh_path, shared};
+use crate::zk::{EPHEMERAL, PERSISTENT};
+
+/// Readable by nobody who has not the password.
+fn secret() -> [Acl; 1] {
+    [Acl::new(
+        Permission::ALL,
+        AuthId::new("digest", "nobody:xxxx"),
+    )]
+}
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {
     names.sort();
@@ -67,4 +81,255 @@ async fn a_malformed_path_is_an_error_of_that_call_only() {
         );
     }
     assert!(registry.watch_children("/").await.unwrap().value.is_some());
+}
+
+#[tokio::test]
+async fn data_is_read_and_creation_change_and_deletion_are_told() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    let registry = connected(&zk.connect_string(), 4).await;
+
+    let missing = registry.watch_data(&path).await.unwrap();
+    assert_eq!(missing.value, None);
+    let (created, _) = client.create(&path, b"one", &EPHEMERAL).await.unwrap();
+    fires(missing.changed, 2).await;
+
+    let first = registry.watch_data(&path).await.unwrap();
+    let node = first.value.unwrap();
+    assert_eq!(node.data, b"one");
+    assert_eq!(node.created_zxid, created.czxid);
+    assert_eq!(node.ephemeral_owner, client.session_id().0);
+    let stat = client.set_data(&path, b"two", None).await.unwrap();
+    fires(first.changed, 2).await;
+
+    let second = registry.watch_data(&path).await.unwrap();
+    let node = second.value.unwrap();
+    assert_eq!(
+        (node.data.as_slice(), node.modified_zxid),
+        (&b"two"[..], stat.mzxid)
+    );
+    client.delete(&path, None).await.unwrap();
+    fires(second.changed, 2).await;
+    assert_eq!(registry.watch_data(&path).await.unwrap().value, None);
+}
+
+#[tokio::test]
+async fn a_path_below_a_missing_parent_can_be_watched() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    let deep = format!("{path}/b/c");
+    let registry = connected(&zk.connect_string(), 4).await;
+    let missing = registry.watch_children(&deep).await.unwrap();
+    client.mkdir(&deep, &PERSISTENT).await.unwrap();
+    fires(missing.changed, 2).await;
+    assert_eq!(
+        registry.watch_children(&deep).await.unwrap().value,
+        Some(vec![])
+    );
+}
+
+#[tokio::test]
+async fn a_chroot_that_does_not_exist_yet_is_waited_for() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    let registry = connected(&format!("{}{path}", zk.connect_string()), 4).await;
+    let missing = registry.watch_children("/services").await.unwrap();
+    assert_eq!(missing.value, None);
+    client
+        .mkdir(&format!("{path}/services/a"), &PERSISTENT)
+        .await
+        .unwrap();
+    fires(missing.changed, 2).await;
+    let found = registry.watch_children("/services").await.unwrap();
+    assert_eq!(found.value, Some(vec!["a".to_owned()]));
+    let nodes = registry
+        .read_many(&["/services/a".to_owned()])
+        .await
+        .unwrap();
+    assert!(nodes[0].is_some());
+}
+
+#[tokio::test]
+async fn many_nodes_come_in_the_order_asked_and_bad_ones_are_none() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    client.mkdir(&path, &PERSISTENT).await.unwrap();
+    let acl = secret();
+    let creator_only = CreateMode::Persistent.with_acls(Acls::new(&acl));
+    for (name, options) in [
+        ("z", &PERSISTENT),
+        ("a", &PERSISTENT),
+        ("secret", &creator_only),
+    ] {
+        client
+            .create(&format!("{path}/{name}"), name.as_bytes(), options)
+            .await
+            .unwrap();
+    }
+    let registry = connected(&zk.connect_string(), 4).await;
+    let names = ["z", "gone", "secret", "bad\u{2}name", "a", "é", "100%"];
+    let paths: Vec<_> = names.iter().map(|name| format!("{path}/{name}")).collect();
+    let nodes = registry.read_many(&paths).await.unwrap();
+    let data: Vec<_> = nodes
+        .into_iter()
+        .map(|node| node.map(|node| node.data))
+        .collect();
+    let expected = [
+        Some(b"z".to_vec()),
+        None,
+        None,
+        None,
+        Some(b"a".to_vec()),
+        None,
+        None,
+    ];
+    assert_eq!(data, expected);
+    assert_eq!(registry.read_many(&[]).await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn an_unreadable_node_is_not_authorised() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    let acl = secret();
+    let options = CreateMode::Persistent.with_acls(Acls::new(&acl));
+    client.create(&path, b"", &options).await.unwrap();
+    let registry = connected(&zk.connect_string(), 4).await;
+    let expected = RegistryError::NotAuthorised { path: path.clone() };
+    assert_eq!(registry.watch_children(&path).await.unwrap_err(), expected);
+    assert_eq!(registry.watch_data(&path).await.unwrap_err(), expected);
+}
+
+#[tokio::test]
+async fn two_thousand_children_are_read_within_two_seconds() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    client.mkdir(&path, &PERSISTENT).await.unwrap();
+    let data = [b'x'; 250];
+    let names: Vec<_> = (0..2_000)
+        .map(|index| format!("{path}/n{index:04}"))
+        .collect();
+    let created: Vec<_> = names
+        .iter()
+        .map(|name| client.create(name, &data, &PERSISTENT))
+        .collect();
+    for create in created {
+        create.await.unwrap();
+    }
+    let registry = connected(&zk.connect_string(), 4).await;
+    let started = Instant::now();
+    let children = registry.watch_children(&path).await.unwrap().value.unwrap();
+    let paths: Vec<_> = children
+        .iter()
+        .map(|name| format!("{path}/{name}"))
+        .collect();
+    let nodes = registry.read_many(&paths).await.unwrap();
+    let took = started.elapsed();
+    println!("2,000 children in {took:?}");
+    assert_eq!(nodes.len(), 2_000);
+    assert!(
+        nodes
+            .iter()
+            .all(|node| node.as_ref().is_some_and(|node| node.data == data))
+    );
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test]
+async fn no_change_is_lost_while_a_path_is_made_and_removed() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    let registry = connected(&zk.connect_string(), 4).await;
+    let child = format!("{path}/c");
+    let churn = async {
+        for _ in 0..100 {
+            client.create(&path, b"", &PERSISTENT).await.unwrap();
+            client.create(&child, b"", &PERSISTENT).await.unwrap();
+            client.delete(&child, None).await.unwrap();
+            client.delete(&path, None).await.unwrap();
+        }
+        client.create(&path, b"", &PERSISTENT).await.unwrap();
+        client.create(&child, b"last", &PERSISTENT).await.unwrap();
+    };
+    // Follows the list by its watches only, until it shows the last state and nothing more is told.
+    let follow = async {
+        loop {
+            let seen = registry.watch_children(&path).await.unwrap();
+            let quiet = timeout(Duration::from_secs(1), seen.changed).await.is_err();
+            if quiet {
+                return seen.value;
+            }
+        }
+    };
+    let ((), seen) = tokio::join!(churn, follow);
+    assert_eq!(seen, Some(vec!["c".to_owned()]));
+}
+
+#[tokio::test]
+async fn dropped_watches_are_removed_at_the_server() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let registry = connected(&zk.connect_string(), 4).await;
+    let watched = registry.watch_data(&path).await.unwrap();
+    let is_watched = || zk.member(0).four_letters("wchp").unwrap().contains(&path);
+    assert!(is_watched());
+    drop(watched);
+    eventually("the watch is gone", Duration::from_secs(5), || {
+        !is_watched()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stop_closes_the_session_at_the_server() {
+    let zk = shared();
+    let registry = connected(&zk.connect_string(), 4).await;
+    let id = format!("{:#x}", registry.session().borrow().id.unwrap());
+    assert!(zk.member(0).four_letters("dump").unwrap().contains(&id));
+    let watched = registry.watch_children("/").await.unwrap();
+    let started = Instant::now();
+    registry.stop();
+    registry.closed().await;
+    assert!(
+        started.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(!zk.member(0).four_letters("dump").unwrap().contains(&id));
+    fires(watched.changed, 1).await;
+    let error = registry.watch_children("/").await.unwrap_err();
+    assert!(
+        matches!(error, RegistryError::Unavailable { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_dropped_registry_closes_its_session() {
+    let zk = shared();
+    let registry = connected(&zk.connect_string(), 4).await;
+    let id = format!("{:#x}", registry.session().borrow().id.unwrap());
+    drop(registry);
+    eventually("the session is gone", Duration::from_secs(2), || {
+        !zk.member(0).four_letters("dump").unwrap().contains(&id)
+    })
+    .await;
+}
+
+#[test]
+fn bad_connect_strings_are_refused_at_start() {
+    for bad in ["", "zk1,", "zk1:port", "zk1/a//b", "tcp+tls://zk1"] {
+        let started =
+            ZooKeeperRegistry::start(bad, SessionSettings::default(), CancellationToken::new());
+        assert!(matches!(started, Err(StartError::Ensemble(_))), "{bad:?}");
+    }
 }

@@ -12,5 +12,11 @@
 #[path = "../support/zookeeper.rs"]
 mod zk;
 
+mod child;
 mod common;
 mod contract;
+mod defects;
+mod faults;
+mod gate;
+mod hostile;
+mod slow;

@@ -1,0 +1,154 @@
+//! The three defects of the client crate, each made harmless. See the module page of `registry::session`.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use smartstack::registry::{Registry, SessionState};
+use tokio::time::{Instant, sleep};
+
+use crate::child::{Cpu, is_child, loopback};
+use crate::common::{connected, fires, fresh_path, shared, wait_state};
+use crate::gate::Gate;
+use crate::zk::{PERSISTENT, Zk};
+
+/// A: watches outlive a reconnect, for changes made meanwhile and for changes made later.
+#[tokio::test]
+async fn a_watches_survive_a_reconnect() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    let missing = format!("{path}/missing");
+    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let mut gate = Gate::open_to(zk.member(0).addr()).await;
+    let registry = connected(&gate.connect_string(), 10).await;
+
+    let children = registry.watch_children(&path).await.unwrap();
+    let creation = registry.watch_data(&missing).await.unwrap();
+    let data = registry.watch_data(&path).await.unwrap();
+    gate.close().await;
+    wait_state(&registry, SessionState::Disconnected, 2).await;
+    client.create(&missing, b"", &PERSISTENT).await.unwrap();
+    client.set_data(&path, b"new", None).await.unwrap();
+    gate.open().await;
+    fires(children.changed, 2).await;
+    fires(creation.changed, 2).await;
+    fires(data.changed, 2).await;
+
+    let children = registry.watch_children(&path).await.unwrap();
+    let data = registry.watch_data(&path).await.unwrap();
+    gate.close().await;
+    wait_state(&registry, SessionState::Disconnected, 2).await;
+    gate.open().await;
+    wait_state(&registry, SessionState::Connected, 2).await;
+    client.delete(&missing, None).await.unwrap();
+    client.set_data(&path, b"newer", None).await.unwrap();
+    fires(children.changed, 2).await;
+    fires(data.changed, 2).await;
+    assert_eq!(registry.session().borrow().generation, 1);
+}
+
+/// B: `connect(2)` fails at once, for the crate and for the relay, because the interface is down.
+#[test]
+fn b_an_interface_that_is_down_burns_no_cpu() {
+    if !is_child("defects::b_an_interface_that_is_down_burns_no_cpu", true) {
+        return;
+    }
+    loopback("up");
+    in_runtime(async {
+        let zk = Zk::standalone();
+        let registry = connected(&zk.connect_string(), 1).await;
+        loopback("down");
+        wait_state(&registry, SessionState::Expired, 5).await;
+        let cpu = Cpu::start();
+        sleep(Duration::from_secs(4)).await;
+        println!("CPU without an interface: {:.4}", cpu.share());
+        assert!(cpu.share() < 0.05, "{}", cpu.share());
+        assert_ne!(registry.session().borrow().state, SessionState::Connected);
+        loopback("up");
+        let healed = Instant::now();
+        wait_state(&registry, SessionState::Connected, 5).await;
+        println!("back after {:?}", healed.elapsed());
+        assert!(
+            healed.elapsed() < Duration::from_millis(1_500),
+            "{:?}",
+            healed.elapsed()
+        );
+    });
+}
+
+/// B: the same with no descriptor left in the process.
+#[test]
+fn b_no_descriptors_burn_no_cpu() {
+    if !is_child("defects::b_no_descriptors_burn_no_cpu", false) {
+        return;
+    }
+    in_runtime(async {
+        let zk = Zk::standalone();
+        let registry = connected(&zk.connect_string(), 1).await;
+        let cpu = Cpu::start();
+        let limits = getrlimit(Resource::Nofile);
+        let none_left = Rlimit {
+            current: Some(3),
+            ..limits
+        };
+        setrlimit(Resource::Nofile, none_left).unwrap();
+        zk.member(0).stop();
+        wait_state(&registry, SessionState::Expired, 5).await;
+        zk.member(0).cont();
+        sleep(Duration::from_secs(4)).await;
+        println!("CPU without descriptors: {:.4}", cpu.share());
+        assert!(cpu.share() < 0.05, "{}", cpu.share());
+        assert_ne!(registry.session().borrow().state, SessionState::Connected);
+        setrlimit(Resource::Nofile, limits).unwrap();
+        let healed = Instant::now();
+        wait_state(&registry, SessionState::Connected, 5).await;
+        println!("back after {:?}", healed.elapsed());
+        assert!(
+            healed.elapsed() < Duration::from_millis(2_000),
+            "{:?}",
+            healed.elapsed()
+        );
+    });
+}
+
+/// C: an outage of 0.7 of the timeout costs no session, and ends within a second of the healing.
+#[tokio::test]
+async fn c_a_healed_network_is_used_within_a_second() {
+    let zk = shared();
+    outage(zk, 4, Duration::from_millis(2_800)).await;
+}
+
+/// The connection is refused for `outage`; asserts that the same session is back within a second.
+pub(crate) async fn outage(zk: &Zk, timeout_seconds: u64, outage: Duration) {
+    let mut gate = Gate::open_to(zk.member(0).addr()).await;
+    let registry = connected(&gate.connect_string(), timeout_seconds).await;
+    let before = registry.session().borrow().clone();
+    assert_eq!(
+        before.negotiated_timeout,
+        Some(Duration::from_secs(timeout_seconds))
+    );
+    gate.close().await;
+    wait_state(&registry, SessionState::Disconnected, 2).await;
+    sleep(outage).await;
+    assert_eq!(
+        registry.session().borrow().state,
+        SessionState::Disconnected
+    );
+    gate.open().await;
+    let healed = Instant::now();
+    let back = wait_state(&registry, SessionState::Connected, 5).await;
+    assert!(
+        healed.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        healed.elapsed()
+    );
+    assert_eq!((back.id, back.generation), (before.id, 1));
+}
+
+fn in_runtime(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}

@@ -1,0 +1,97 @@
+//! What takes longer than seconds. A runner skips these by name (`slow_`) unless asked for them.
+
+use std::time::Duration;
+
+use smartstack::registry::{Registry, SessionState};
+use tokio::time::{Instant, sleep};
+
+use crate::child::{Cpu, is_child};
+use crate::common::{connected, fires, wait_state};
+use crate::defects::outage;
+use crate::zk::{PERSISTENT, Zk};
+
+/// Defect C where it hurts: without the cure the crate's next attempt would come after about 26 s.
+#[tokio::test]
+async fn slow_c_an_outage_of_14_s_at_a_timeout_of_20_s() {
+    let zk = Zk::standalone_with("maxSessionTimeout=60000");
+    outage(&zk, 20, Duration::from_secs(14)).await;
+}
+
+#[tokio::test]
+async fn slow_a_stuttering_server_costs_no_session() {
+    let zk = Zk::standalone();
+    let registry = connected(&zk.connect_string(), 5).await;
+    let before = registry.session().borrow().clone();
+    for (stopped, running) in [(1_500, 300), (2_300, 300)].repeat(5) {
+        zk.member(0).stop();
+        sleep(Duration::from_millis(stopped)).await;
+        zk.member(0).cont();
+        sleep(Duration::from_millis(running)).await;
+    }
+    let after = wait_state(&registry, SessionState::Connected, 2).await;
+    assert_eq!((after.id, after.generation), (before.id, 1));
+}
+
+#[tokio::test]
+async fn slow_a_rolling_restart_costs_no_session() {
+    let zk = Zk::ensemble(3);
+    let client = zk.client().await;
+    client.create("/roll", b"", &PERSISTENT).await.unwrap();
+    let registry = connected(&zk.connect_string(), 10).await;
+    let before = registry.session().borrow().clone();
+    for member in zk.members() {
+        member.kill9();
+        sleep(Duration::from_millis(1_500)).await;
+        member.restart();
+        wait_state(&registry, SessionState::Connected, 5).await;
+        sleep(Duration::from_millis(1_500)).await;
+    }
+    let watched = registry.watch_data("/roll").await.unwrap();
+    client.set_data("/roll", b"x", None).await.unwrap();
+    fires(watched.changed, 3).await;
+    assert_eq!(registry.session().borrow().id, before.id);
+}
+
+/// A minute without a server at a timeout of 1 s: some thirty expiries. Nothing may pile up.
+#[test]
+fn slow_a_long_absence_leaks_nothing() {
+    if !is_child("slow::slow_a_long_absence_leaks_nothing", false) {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let zk = Zk::standalone();
+        let registry = connected(&zk.connect_string(), 1).await;
+        zk.kill9();
+        wait_state(&registry, SessionState::Expired, 5).await;
+        sleep(Duration::from_secs(5)).await;
+        let (cpu, before) = (Cpu::start(), resources());
+        sleep(Duration::from_secs(60)).await;
+        let after = resources();
+        println!(
+            "CPU {:.4}, descriptors and KiB before {before:?}, after {after:?}",
+            cpu.share()
+        );
+        assert!(cpu.share() < 0.02);
+        assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 1_024);
+        zk.restart();
+        let started = Instant::now();
+        wait_state(&registry, SessionState::Connected, 3).await;
+        assert!(started.elapsed() < Duration::from_secs(2));
+    });
+}
+
+/// Open descriptors and resident KiB.
+fn resources() -> (usize, usize) {
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
+    let kib = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (descriptors, kib)
+}
