@@ -1,0 +1,1 @@
+//! What every source must do: pending → known → changed → source lost → recovered.
