@@ -83,9 +83,8 @@ struct Follower {
 #[derive(Debug, Default)]
 struct Seen {
     identity: Option<Identity>,
-    text: Vec<u8>,
-    /// The file was so young that its identity proves nothing.
-    is_racy: bool,
+    /// The bytes, kept while the file is so young that its identity proves nothing.
+    racy: Option<Vec<u8>>,
     /// The last reading was published, so the same bytes need no second one.
     is_good: bool,
 }
@@ -135,7 +134,7 @@ impl Follower {
             return Err("not a regular file".to_owned());
         }
         let identity = Identity::of(&metadata);
-        if self.seen.identity == Some(identity) && !self.seen.is_racy {
+        if self.seen.identity == Some(identity) && self.seen.racy.is_none() {
             if self.seen.is_good {
                 self.publisher.confirm();
             }
@@ -146,10 +145,10 @@ impl Follower {
     }
 
     fn take(&mut self, identity: Identity, text: Vec<u8>) -> Result<(), String> {
-        let is_same = self.seen.identity.is_some() && self.seen.text == text;
+        let is_same = self.seen.racy.as_ref() == Some(&text);
         self.seen.identity = Some(identity);
-        self.seen.is_racy = identity.is_racy();
         if is_same {
+            self.seen.racy = identity.is_racy().then_some(text);
             if self.seen.is_good {
                 self.publisher.confirm();
             }
@@ -157,7 +156,7 @@ impl Follower {
         }
         self.seen.is_good = false;
         let reading = self.decode(&text);
-        self.seen.text = text;
+        self.seen.racy = identity.is_racy().then_some(text);
         self.publish(reading?);
         self.seen.is_good = true;
         Ok(())

@@ -319,9 +319,15 @@ struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let answer = self.answer.take();
-        let answer = answer.unwrap_or_else(|| Err("the look-up was given up".to_owned()));
-        self.cache.settle(&self.name, answer);
+        match self.answer.take() {
+            Some(answer) => self.cache.settle(&self.name, answer),
+            None if std::thread::panicking() => {
+                self.cache
+                    .settle(&self.name, Err("the resolver panicked".to_owned()));
+            }
+            // Dropped with the task that drives the table.
+            None => {}
+        }
     }
 }
 
