@@ -80,6 +80,8 @@ pub struct Pool {
     membership_changes: u64,
     health_changes: u64,
     dirty: Dirty,
+    /// The balancer is not the one that built the published picker.
+    picker_outdated: bool,
 }
 
 /// What has to be shown.
@@ -150,6 +152,7 @@ impl Pool {
             membership_changes: 0,
             health_changes: 0,
             dirty: Dirty::Nothing,
+            picker_outdated: false,
         };
         (handle, pool)
     }
@@ -217,6 +220,7 @@ impl Pool {
             PoolCommand::Settings(settings) => {
                 if settings.strategy != self.settings.strategy {
                     self.balancer = balancer::build(settings.strategy);
+                    self.picker_outdated = true;
                 }
                 self.settings = *settings;
                 self.rebuild(true);
@@ -233,10 +237,11 @@ impl Pool {
     fn rebuild(&mut self, must: bool) {
         let membership = self.inputs.discovered.borrow().membership.clone();
         let published = policy::apply(&self.settings.membership, &membership, &self.published);
-        let changed = !published.same_members(&self.published);
-        if changed {
+        if !published.same_members(&self.published) {
             self.membership_changes += 1;
         }
+        // The order counts too: equal words make equal snapshots, whatever was said before.
+        let changed = published.set.as_slice() != self.published.set.as_slice();
         self.published = published;
         self.dirty = Dirty::Set;
         if !changed && !must {
@@ -376,7 +381,7 @@ impl Pool {
     }
 
     /// Returns the revision of the snapshot in force.
-    fn publish_snapshot(&self, standings: &[Standing]) -> u64 {
+    fn publish_snapshot(&mut self, standings: &[Standing]) -> u64 {
         let records = &self.book.records;
         let eligible = records
             .iter()
@@ -386,8 +391,10 @@ impl Pool {
             .filter_map(|(record, _)| view::member(record))
             .collect();
         let up = records.iter().filter(|r| view::is_up(r)).count();
+        let outdated = std::mem::take(&mut self.picker_outdated);
         let current = self.snapshot.load();
         let same = current.revision > 0
+            && !outdated
             && (current.known, current.up) == (records.len(), up)
             && same_members(&current.members, &members);
         if same {
@@ -449,3 +456,6 @@ async fn details_due(dirty: Dirty) {
         Dirty::Nothing | Dirty::Set => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
