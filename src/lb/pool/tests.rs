@@ -8,12 +8,15 @@ use std::sync::Mutex;
 use super::*;
 use crate::discovery::{Membership, MembershipPolicy};
 use crate::endpoint::{Endpoint, EndpointSet, Weight};
+use crate::health::Health;
 use crate::health::testing::{Answer, Script, settings as check};
 use crate::lb::addresses::AddressState;
 use crate::lb::handle::BackendView;
 use crate::lb::lease::Lease;
+use crate::lb::snapshot::Member;
 use crate::lb::{
-    BackendOrder, PickContext, PickError, ServerRules, ServerSettings, ShuffleSeed, Strategy,
+    BackendOrder, OutcomeKind, PickContext, PickError, ServerRules, ServerSettings, ShuffleSeed,
+    Strategy,
 };
 
 /// The server line is written in the registration's options: `weight=2 backup disabled maxconn=3 check`.
@@ -131,7 +134,7 @@ fn start(settings: PoolSettings) -> Bench {
 fn endpoint(host: &str, options: &str) -> Endpoint {
     let host = host
         .parse::<u8>()
-        .map_or(host.to_owned(), |n| format!("127.0.0.{n}"));
+        .map_or_else(|_| host.to_owned(), |n| format!("127.0.0.{n}"));
     Endpoint {
         server_options: Some(options.into()),
         ..Endpoint::new(host, 80)
