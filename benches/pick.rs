@@ -3,11 +3,7 @@
 //! Weights are mixed (1..=10), and for least-conn nobody is idle: the worst case, a full look at all counters. Targets
 //! (one thread, 1,000 backends): round robin 100 ns, least-conn 1 us.
 
-#![expect(
-    missing_docs,
-    clippy::expect_used,
-    reason = "a bench: macros generate undocumented items, and a broken set-up must stop it"
-)]
+#![expect(clippy::expect_used, reason = "a bench: a broken set-up must stop it")]
 
 use std::hint::black_box;
 use std::num::NonZeroU32;

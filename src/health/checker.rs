@@ -8,25 +8,16 @@
 //! Owner of the verdicts: nobody else calls [`RiseFall::record`].
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::rise_fall::RiseFall;
+use super::runner::{Attempt, CheckRunner};
 use super::{CheckSettings, Health, Probe, ProbeError, ProbePass, SOCKET_ERROR};
-
-/// Probes under way at once in the whole process. 256 descriptors; with `inter 2s` and answers in 10 ms enough for
-/// 50,000 targets.
-pub const DEFAULT_PROBE_LIMIT: usize = 256;
-
-/// What the probe's own bounds leave to the checker's: the probe names the stage that was too slow, this only ends those
-/// that do not bound themselves.
-const GRACE: Duration = Duration::from_millis(100);
 
 /// Between two probes that were asked for out of turn, per target: evidence comes in at the rate of requests.
 const MIN_FORCED_GAP: Duration = Duration::from_millis(250);
@@ -34,45 +25,6 @@ const MIN_FORCED_GAP: Duration = Duration::from_millis(250);
 /// Identity of a check, chosen by the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(pub u64);
-
-/// Makes the probe that settings ask for.
-pub type ProbeFactory = Arc<dyn Fn(&CheckSettings) -> Arc<dyn Probe> + Send + Sync>;
-
-/// What all checkers of the process share: how probes are made, and how many may be under way. Cheap to clone.
-#[derive(Clone)]
-pub struct CheckRunner {
-    limit: Arc<Semaphore>,
-    factory: ProbeFactory,
-}
-
-impl CheckRunner {
-    /// Real probes, at most `limit` at once (at least 1).
-    pub fn new(limit: usize) -> Self {
-        Self::with_probes(limit, Arc::new(super::build))
-    }
-
-    /// Probes of the caller's making.
-    pub fn with_probes(limit: usize, factory: ProbeFactory) -> Self {
-        Self {
-            limit: Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))),
-            factory,
-        }
-    }
-}
-
-impl Default for CheckRunner {
-    fn default() -> Self {
-        Self::new(DEFAULT_PROBE_LIMIT)
-    }
-}
-
-impl fmt::Debug for CheckRunner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CheckRunner")
-            .field("limit", &self.limit)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A check has ended, or evidence was taken.
 #[derive(Clone, Debug)]
@@ -121,9 +73,6 @@ enum Stage {
     Probing(AbortHandle),
 }
 
-/// What a probe task brings back.
-type Attempt = (Result<ProbePass, ProbeError>, Duration);
-
 impl Checker {
     /// No checks yet.
     pub fn new(runner: CheckRunner) -> Self {
@@ -159,7 +108,7 @@ impl Checker {
             Check {
                 target,
                 settings: Arc::clone(settings),
-                probe: (self.runner.factory)(settings),
+                probe: self.runner.build(settings),
                 verdict,
                 stage: Stage::Waiting(first),
                 forced: None,
@@ -263,12 +212,9 @@ impl Checker {
             let Some(check) = self.checks.get_mut(&id) else {
                 continue;
             };
-            let attempt = attempt(
-                Arc::clone(&check.probe),
-                check.target,
-                check.settings.deadline() + GRACE,
-                Arc::clone(&self.runner.limit),
-            );
+            let attempt =
+                self.runner
+                    .attempt(&check.probe, check.target, check.settings.deadline());
             let task = self.running.spawn(attempt);
             self.tasks.insert(task.id(), id);
             check.stage = Stage::Probing(task);
@@ -321,27 +267,6 @@ async fn wait_for(first: Option<Instant>) {
     }
 }
 
-/// One probe with its permit and its deadline. Waiting for the permit is not the target's fault and not counted.
-async fn attempt(
-    probe: Arc<dyn Probe>,
-    target: SocketAddr,
-    deadline: Duration,
-    limit: Arc<Semaphore>,
-) -> Attempt {
-    // The semaphore is never closed; were it, probing unbounded is better than not at all.
-    let _permit = limit.acquire_owned().await.ok();
-    let start = Instant::now();
-    let result = match timeout(deadline, probe.probe(target)).await {
-        Ok(result) => result,
-        Err(_) => Err(ProbeError {
-            code: "L7TOUT",
-            status: None,
-            detail: format!("no result within {deadline:?}"),
-        }),
-    };
-    (result, start.elapsed())
-}
-
 fn died(error: &JoinError) -> ProbeError {
     ProbeError {
         code: "PROCERR",
@@ -365,7 +290,10 @@ fn spread(interval: Duration, percent: u8) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::runner::DEFAULT_PROBE_LIMIT;
     use crate::health::testing::{Answer, Script, settings};
+
+    use tokio::time::timeout;
 
     const ONE: CheckId = CheckId(1);
 

@@ -10,6 +10,7 @@ mod build;
 pub mod checker;
 pub mod http;
 pub mod rise_fall;
+pub mod runner;
 pub mod tcp;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::checker::CheckRunner;
+use super::runner::CheckRunner;
 use super::{BoxFuture, CheckSettings, Probe, ProbeError, ProbePass, ProbeSettings, SOCKET_ERROR};
 
 /// What a target answers.

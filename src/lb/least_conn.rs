@@ -303,7 +303,7 @@ mod tests {
         #[test]
         fn the_reciprocal_divides_exactly(load in 1_u32..(1 << 23) - 1, weight in 1_u64..=256) {
             let entry = Entry { reciprocal: (256_u64 << FRACTION).div_ceil(weight), room: 0, member: 0 };
-            prop_assert_eq!((u64::from(load) + 1) * entry.reciprocal >> FRACTION, key(load, weight));
+            prop_assert_eq!(((u64::from(load) + 1) * entry.reciprocal) >> FRACTION, key(load, weight));
         }
 
         #[test]

@@ -6,6 +6,8 @@
 //! Owner of: the book of backends, the verdicts (through its [`Checker`]), the snapshot, the view.
 
 mod book;
+mod inputs;
+mod publish;
 mod view;
 
 use std::sync::Arc;
@@ -16,21 +18,18 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
-use self::book::{Book, Moves, Record};
-use self::view::Standing;
+use self::book::Book;
 use super::addresses::Addresses;
-use super::backend::Backend;
 use super::balancer::{self, Balancer};
-use super::handle::{CheckView, PoolHandle, PoolView, SetOrigin};
-use super::snapshot::{Member, Snapshot};
-use super::{BackendId, Outcome, OutcomeKind, PoolSettings};
+use super::handle::{PoolHandle, PoolView, SetOrigin};
+use super::snapshot::Snapshot;
+use super::{Outcome, PoolSettings};
 use crate::discovery::Discovered;
-use crate::discovery::policy::{self, Published};
+use crate::discovery::policy::Published;
 use crate::endpoint::ServiceName;
-use crate::health::Health;
-use crate::health::checker::{CheckId, CheckReport, CheckRunner, Checker, stagger};
+use crate::health::checker::Checker;
+use crate::health::runner::CheckRunner;
 
 /// Outcomes waiting for the pool; what comes on top is dropped and counted: evidence is about a state, not a sum.
 const OUTCOME_QUEUE: usize = 1024;
@@ -80,6 +79,8 @@ pub struct Pool {
     membership_changes: u64,
     health_changes: u64,
     dirty: Dirty,
+    /// The balancer is not the one that built the published picker.
+    picker_outdated: bool,
 }
 
 /// What has to be shown.
@@ -150,6 +151,7 @@ impl Pool {
             membership_changes: 0,
             health_changes: 0,
             dirty: Dirty::Nothing,
+            picker_outdated: false,
         };
         (handle, pool)
     }
@@ -217,6 +219,7 @@ impl Pool {
             PoolCommand::Settings(settings) => {
                 if settings.strategy != self.settings.strategy {
                     self.balancer = balancer::build(settings.strategy);
+                    self.picker_outdated = true;
                 }
                 self.settings = *settings;
                 self.rebuild(true);
@@ -228,219 +231,6 @@ impl Pool {
         self.inputs.discovered.mark_unchanged();
         self.rebuild(false);
     }
-
-    /// Applies the policy to the last word; the book only follows when the set has changed, or when it `must`.
-    fn rebuild(&mut self, must: bool) {
-        let membership = self.inputs.discovered.borrow().membership.clone();
-        let published = policy::apply(&self.settings.membership, &membership, &self.published);
-        let changed = !published.same_members(&self.published);
-        if changed {
-            self.membership_changes += 1;
-        }
-        self.published = published;
-        self.dirty = Dirty::Set;
-        if !changed && !must {
-            return;
-        }
-        let moves = self
-            .book
-            .replace(&self.published.set, &self.settings, &*self.inputs.addresses);
-        for backend in &moves.left {
-            self.checker.remove(CheckId(backend.id.0));
-        }
-        self.log_moves(&moves);
-        self.schedule_checks();
-    }
-
-    fn take_addresses(&mut self) {
-        self.names.mark_unchanged();
-        if self.book.refresh_addresses(&*self.inputs.addresses) {
-            self.dirty = Dirty::Set;
-            self.schedule_checks();
-        }
-    }
-
-    /// Makes the checker check exactly what the book says; new checks are spread over their interval.
-    fn schedule_checks(&mut self) {
-        let checker = &mut self.checker;
-        let fresh = self
-            .book
-            .records
-            .iter()
-            .filter(|r| checker.verdict(r.check_id()).is_none())
-            .count();
-        let mut delays = stagger(fresh);
-        for record in &mut self.book.records {
-            let id = record.check_id();
-            let wanted = record
-                .check
-                .as_ref()
-                .and_then(|c| Some((c, record.check_target(c)?)));
-            let Some((settings, target)) = wanted else {
-                checker.remove(id);
-                continue;
-            };
-            let delay = match checker.verdict(id) {
-                Some(_) => Duration::ZERO,
-                None => settings.interval.mul_f64(delays.next().unwrap_or(0.0)),
-            };
-            checker.set(id, target, settings, delay);
-            if let Some(verdict) = checker.verdict(id) {
-                record.health = verdict.health();
-                record.since = verdict.since();
-            }
-        }
-    }
-
-    fn take_outcomes(&mut self, batch: &mut Vec<Outcome>) {
-        for outcome in batch.drain(..) {
-            let current = self
-                .book
-                .get_mut(outcome.backend)
-                .is_some_and(|record| record.address.as_ref() == Ok(&outcome.addr));
-            if !current {
-                continue;
-            }
-            let id = CheckId(outcome.backend.0);
-            match outcome.kind {
-                OutcomeKind::Refused => {
-                    if let Some(report) = self.checker.refused(id) {
-                        self.take_report(report);
-                    }
-                }
-                OutcomeKind::ConnectFailed => self.checker.probe_soon(id),
-            }
-        }
-    }
-
-    fn take_report(&mut self, report: CheckReport) {
-        let Some(verdict) = self.checker.verdict(report.id) else {
-            return;
-        };
-        let Some(record) = self.book.get_mut(BackendId(report.id.0)) else {
-            return;
-        };
-        let was = std::mem::replace(&mut record.health, verdict.health());
-        record.since = verdict.since();
-        record.standing = verdict.to_string();
-        let (code, status, detail) = match report.result {
-            Ok(pass) => (
-                pass.code,
-                pass.status,
-                pass.status
-                    .map_or_else(|| "connected".to_owned(), |s| format!("status {s}")),
-            ),
-            Err(error) => (error.code, error.status, error.detail),
-        };
-        record.last_check = Some(CheckView {
-            code,
-            status,
-            detail,
-            took: report.took,
-            at: report.at,
-            streak: verdict.streak(),
-        });
-        if was != record.health {
-            self.health_changes += 1;
-            self.dirty = Dirty::Set;
-            log_verdict(&self.name, record);
-        } else if self.dirty == Dirty::Nothing {
-            self.dirty = Dirty::Details(report.at + DETAIL_DELAY);
-        }
-    }
-
-    /// Shows what has changed: the snapshot if a worker can tell the difference, then the view.
-    fn publish(&mut self) {
-        if self.dirty != Dirty::Set {
-            return;
-        }
-        self.dirty = Dirty::Nothing;
-        let standings = view::standings(&self.book.records, self.settings.all_backups);
-        let revision = self.publish_snapshot(&standings);
-        let backends = self
-            .book
-            .records
-            .iter()
-            .zip(&standings)
-            .map(|(r, s)| view::backend_view(r, *s))
-            .collect();
-        self.view.store(Arc::new(PoolView {
-            revision,
-            origin: self.published.origin,
-            backends,
-            discovered: self.inputs.discovered.borrow().clone(),
-            membership_changes: self.membership_changes,
-            health_changes: self.health_changes,
-        }));
-        self.views.send_modify(|n| *n += 1);
-    }
-
-    /// Returns the revision of the snapshot in force.
-    fn publish_snapshot(&self, standings: &[Standing]) -> u64 {
-        let records = &self.book.records;
-        let eligible = records
-            .iter()
-            .zip(standings)
-            .filter(|(_, s)| **s == Standing::Eligible);
-        let members: Box<[Member]> = eligible
-            .filter_map(|(record, _)| view::member(record))
-            .collect();
-        let up = records.iter().filter(|r| view::is_up(r)).count();
-        let current = self.snapshot.load();
-        let same = current.revision > 0
-            && (current.known, current.up) == (records.len(), up)
-            && same_members(&current.members, &members);
-        if same {
-            return current.revision;
-        }
-        let revision = current.revision + 1;
-        self.snapshot.store(Arc::new(Snapshot {
-            revision,
-            known: records.len(),
-            up,
-            picker: self.balancer.build(&members),
-            members,
-        }));
-        revision
-    }
-
-    fn log_moves(&self, moves: &Moves) {
-        let name = |backend: &Arc<Backend>| Arc::clone(&backend.server_name);
-        if !moves.joined.is_empty() || !moves.left.is_empty() {
-            info!(
-                service = %self.name,
-                joined = ?moves.joined.iter().take(MAX_NAMED).map(name).collect::<Vec<_>>(),
-                joined_total = moves.joined.len(),
-                left = ?moves.left.iter().take(MAX_NAMED).map(name).collect::<Vec<_>>(),
-                left_total = moves.left.len(),
-                backends = self.book.records.len(),
-                "backends changed"
-            );
-        }
-    }
-}
-
-/// Backends named in one log line.
-const MAX_NAMED: usize = 10;
-
-fn log_verdict(service: &ServiceName, record: &Record) {
-    let backend = &record.backend.server_name;
-    let check = record
-        .last_check
-        .as_ref()
-        .map_or("", |check| check.detail.as_str());
-    match record.health {
-        Health::Down => warn!(%service, %backend, check, "backend down"),
-        Health::Up | Health::Unchecked => info!(%service, %backend, check, "backend up"),
-    }
-}
-
-fn same_members(a: &[Member], b: &[Member]) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|(a, b)| {
-            Arc::ptr_eq(&a.backend, &b.backend)
-                && (a.addr, a.weight, a.max_connections) == (b.addr, b.weight, b.max_connections)
-        })
 }
 
 async fn details_due(dirty: Dirty) {
@@ -449,3 +239,6 @@ async fn details_due(dirty: Dirty) {
         Dirty::Nothing | Dirty::Set => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! What the pool does with each kind of news.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::book::{Moves, Record};
+use super::{DETAIL_DELAY, Dirty, Pool};
+use crate::discovery::policy;
+use crate::endpoint::ServiceName;
+use crate::health::Health;
+use crate::health::checker::{CheckId, CheckReport, stagger};
+use crate::lb::backend::Backend;
+use crate::lb::handle::CheckView;
+use crate::lb::{BackendId, Outcome, OutcomeKind};
+
+impl Pool {
+    /// Applies the policy to the last word; the book only follows when the set has changed, or when it `must`.
+    pub(super) fn rebuild(&mut self, must: bool) {
+        let membership = self.inputs.discovered.borrow().membership.clone();
+        let published = policy::apply(&self.settings.membership, &membership, &self.published);
+        if !published.same_members(&self.published) {
+            self.membership_changes += 1;
+        }
+        // The order counts too: equal words make equal snapshots, whatever was said before.
+        let changed = published.set.as_slice() != self.published.set.as_slice();
+        self.published = published;
+        self.dirty = Dirty::Set;
+        if !changed && !must {
+            return;
+        }
+        let moves = self
+            .book
+            .replace(&self.published.set, &self.settings, &*self.inputs.addresses);
+        for backend in &moves.left {
+            self.checker.remove(CheckId(backend.id.0));
+        }
+        self.log_moves(&moves);
+        self.schedule_checks();
+    }
+
+    pub(super) fn take_addresses(&mut self) {
+        self.names.mark_unchanged();
+        if self.book.refresh_addresses(&*self.inputs.addresses) {
+            self.dirty = Dirty::Set;
+            self.schedule_checks();
+        }
+    }
+
+    /// Makes the checker check exactly what the book says; new checks are spread over their interval.
+    pub(super) fn schedule_checks(&mut self) {
+        let checker = &mut self.checker;
+        let fresh = self
+            .book
+            .records
+            .iter()
+            .filter(|r| checker.verdict(r.check_id()).is_none())
+            .count();
+        let mut delays = stagger(fresh);
+        for record in &mut self.book.records {
+            let id = record.check_id();
+            let wanted = record
+                .check
+                .as_ref()
+                .and_then(|c| Some((c, record.check_target(c)?)));
+            let Some((settings, target)) = wanted else {
+                checker.remove(id);
+                continue;
+            };
+            let delay = match checker.verdict(id) {
+                Some(_) => Duration::ZERO,
+                None => settings.interval.mul_f64(delays.next().unwrap_or(0.0)),
+            };
+            checker.set(id, target, settings, delay);
+            if let Some(verdict) = checker.verdict(id) {
+                record.health = verdict.health();
+                record.since = verdict.since();
+            }
+        }
+    }
+
+    pub(super) fn take_outcomes(&mut self, batch: &mut Vec<Outcome>) {
+        for outcome in batch.drain(..) {
+            let current = self
+                .book
+                .get_mut(outcome.backend)
+                .is_some_and(|record| record.address.as_ref() == Ok(&outcome.addr));
+            if !current {
+                continue;
+            }
+            let id = CheckId(outcome.backend.0);
+            match outcome.kind {
+                OutcomeKind::Refused => {
+                    if let Some(report) = self.checker.refused(id) {
+                        self.take_report(report);
+                    }
+                }
+                OutcomeKind::ConnectFailed => self.checker.probe_soon(id),
+            }
+        }
+    }
+
+    pub(super) fn take_report(&mut self, report: CheckReport) {
+        let Some(verdict) = self.checker.verdict(report.id) else {
+            return;
+        };
+        let Some(record) = self.book.get_mut(BackendId(report.id.0)) else {
+            return;
+        };
+        let was = std::mem::replace(&mut record.health, verdict.health());
+        record.since = verdict.since();
+        record.standing = verdict.to_string();
+        let (code, status, detail) = match report.result {
+            Ok(pass) => (
+                pass.code,
+                pass.status,
+                pass.status
+                    .map_or_else(|| "connected".to_owned(), |s| format!("status {s}")),
+            ),
+            Err(error) => (error.code, error.status, error.detail),
+        };
+        record.last_check = Some(CheckView {
+            code,
+            status,
+            detail,
+            took: report.took,
+            at: report.at,
+            streak: verdict.streak(),
+        });
+        if was != record.health {
+            self.health_changes += 1;
+            self.dirty = Dirty::Set;
+            log_verdict(&self.name, record);
+        } else if self.dirty == Dirty::Nothing {
+            self.dirty = Dirty::Details(report.at + DETAIL_DELAY);
+        }
+    }
+
+    fn log_moves(&self, moves: &Moves) {
+        let name = |backend: &Arc<Backend>| Arc::clone(&backend.server_name);
+        if !moves.joined.is_empty() || !moves.left.is_empty() {
+            info!(
+                service = %self.name,
+                joined = ?moves.joined.iter().take(MAX_NAMED).map(name).collect::<Vec<_>>(),
+                joined_total = moves.joined.len(),
+                left = ?moves.left.iter().take(MAX_NAMED).map(name).collect::<Vec<_>>(),
+                left_total = moves.left.len(),
+                backends = self.book.records.len(),
+                "backends changed"
+            );
+        }
+    }
+}
+
+/// Backends named in one log line.
+const MAX_NAMED: usize = 10;
+
+fn log_verdict(service: &ServiceName, record: &Record) {
+    let backend = &record.backend.server_name;
+    let check = record
+        .last_check
+        .as_ref()
+        .map_or("", |check| check.detail.as_str());
+    match record.health {
+        Health::Down => warn!(%service, %backend, check, "backend down"),
+        Health::Up | Health::Unchecked => info!(%service, %backend, check, "backend up"),
+    }
+}

@@ -1,0 +1,686 @@
+//! The pool task on the paused clock, with scripted discovery, checks and names.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+
+use super::*;
+use crate::discovery::{Membership, MembershipPolicy};
+use crate::endpoint::{Endpoint, EndpointSet, Weight};
+use crate::health::Health;
+use crate::health::testing::{Answer, Script, settings as check};
+use crate::lb::addresses::AddressState;
+use crate::lb::handle::BackendView;
+use crate::lb::lease::Lease;
+use crate::lb::snapshot::Member;
+use crate::lb::{
+    BackendOrder, OutcomeKind, PickContext, PickError, ServerRules, ServerSettings, ShuffleSeed,
+    Strategy,
+};
+
+/// The server line is written in the registration's options: `weight=2 backup disabled maxconn=3 check`.
+#[derive(Debug)]
+struct Words;
+
+impl ServerRules for Words {
+    fn server(&self, endpoint: &Endpoint) -> ServerSettings {
+        let mut line = ServerSettings::default();
+        for word in endpoint
+            .server_options
+            .as_deref()
+            .unwrap_or("")
+            .split_whitespace()
+        {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("weight", n) => line.weight = Weight::saturating(n.parse().unwrap()),
+                ("maxconn", n) => line.max_connections = NonZeroU32::new(n.parse().unwrap()),
+                ("fall", n) => line.check = Some(check(2, n.parse().unwrap())),
+                ("check", _) => line.check = Some(check(2, 3)),
+                ("backup", _) => line.backup = true,
+                ("disabled", _) => line.disabled = true,
+                other => panic!("unknown word {other:?}"),
+            }
+        }
+        line
+    }
+}
+
+/// Names as a test says.
+#[derive(Debug)]
+struct Names {
+    known: Mutex<HashMap<String, AddressState>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Names {
+    fn set(&self, host: &str, state: AddressState) {
+        self.known.lock().unwrap().insert(host.to_owned(), state);
+        self.changes.send_modify(|n| *n += 1);
+    }
+}
+
+impl Addresses for Names {
+    fn lookup(&self, host: &str) -> AddressState {
+        self.known
+            .lock()
+            .unwrap()
+            .get(host)
+            .cloned()
+            .unwrap_or(AddressState::Pending)
+    }
+
+    fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+/// A running pool and everything around it.
+struct Bench {
+    handle: PoolHandle,
+    word: watch::Sender<Discovered>,
+    commands: mpsc::Sender<PoolCommand>,
+    names: Arc<Names>,
+    script: Script,
+    stop: CancellationToken,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn settings(strategy: Strategy) -> PoolSettings {
+    PoolSettings {
+        strategy,
+        order: BackendOrder::AsDiscovered,
+        membership: MembershipPolicy {
+            use_previous_backends: true,
+            ..MembershipPolicy::default()
+        },
+        servers: Arc::new(Words),
+        all_backups: false,
+    }
+}
+
+fn start(settings: PoolSettings) -> Bench {
+    let (word, discovered) = watch::channel(Discovered::default());
+    let (commands, inbox) = mpsc::channel(8);
+    let (script, stop) = (Script::default(), CancellationToken::new());
+    let names = Arc::new(Names {
+        known: Mutex::default(),
+        changes: watch::channel(0).0,
+    });
+    let inputs = PoolInputs {
+        discovered,
+        addresses: names.clone(),
+        commands: inbox,
+        checks: script.runner(16),
+    };
+    let (handle, pool) = Pool::new(ServiceName::new("search"), settings, 2, inputs);
+    tokio::spawn(pool.run(stop.clone()));
+    Bench {
+        handle,
+        word,
+        commands,
+        names,
+        script,
+        stop,
+    }
+}
+
+/// `host` is `127.0.0.N` for `N`, else a name.
+fn endpoint(host: &str, options: &str) -> Endpoint {
+    let host = host
+        .parse::<u8>()
+        .map_or_else(|_| host.to_owned(), |n| format!("127.0.0.{n}"));
+    Endpoint {
+        server_options: Some(options.into()),
+        ..Endpoint::new(host, 80)
+    }
+}
+
+fn addr(n: u8) -> SocketAddr {
+    ([127, 0, 0, n], 80).into()
+}
+
+fn hosts(handle: &PoolHandle) -> Vec<String> {
+    handle
+        .snapshot()
+        .members
+        .iter()
+        .map(|m| m.addr.ip().to_string())
+        .collect()
+}
+
+impl Bench {
+    fn say(&self, endpoints: &[(&str, &str)]) {
+        let set: EndpointSet = endpoints.iter().map(|(h, o)| endpoint(h, o)).collect();
+        self.word.send_replace(Discovered {
+            membership: Membership::Known(set),
+            ..Discovered::default()
+        });
+    }
+
+    /// Says it and waits until the pool has taken it.
+    async fn with(&self, endpoints: &[(&str, &str)]) {
+        self.say(endpoints);
+        let wanted: Vec<_> = endpoints.iter().map(|(h, o)| endpoint(h, o)).collect();
+        let seen = |view: &PoolView| match &view.discovered.membership {
+            Membership::Known(set) => set.as_slice() == wanted,
+            Membership::Pending | Membership::Missing => false,
+        };
+        assert!(self.handle.until(seen).await);
+    }
+
+    fn view(&self, n: u8) -> BackendView {
+        let view = self.handle.view();
+        view.backends
+            .iter()
+            .find(|b| b.addr == Some(addr(n)))
+            .unwrap()
+            .clone()
+    }
+
+    async fn until_health(&self, n: u8, health: Health) {
+        let is = |b: &BackendView| b.addr == Some(addr(n)) && b.health == health;
+        assert!(self.handle.until(|view| view.backends.iter().any(is)).await);
+    }
+
+    fn acquire(&self) -> Result<Lease, PickError> {
+        self.handle.acquire(PickContext::default())
+    }
+
+    fn refuse(&self, n: u8) {
+        let backend = self.view(n).backend.id;
+        self.handle.report(Outcome {
+            backend,
+            addr: addr(n),
+            kind: OutcomeKind::Refused,
+        });
+    }
+
+    async fn command(&self, settings: PoolSettings) {
+        let mut views = self.handle.views.clone();
+        views.mark_unchanged();
+        self.commands
+            .send(PoolCommand::Settings(Box::new(settings)))
+            .await
+            .unwrap();
+        views.changed().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_means_that_discovery_was_heard() {
+    let bench = start(settings(Strategy::RoundRobin));
+    assert!(bench.handle.until(|view| !view.is_ready()).await);
+    assert_eq!(
+        bench.acquire().unwrap_err(),
+        PickError::NoneEligible { known: 0, up: 0 }
+    );
+    bench.say(&[("1", ""), ("2", "")]);
+    assert!(bench.handle.wait_ready().await);
+    assert_eq!(hosts(&bench.handle), ["127.0.0.1", "127.0.0.2"]);
+    bench.stop.cancel();
+    assert!(!bench.handle.until(|_| false).await, "the pool has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sequential_requests_come_in_haproxys_order_from_the_start() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench
+        .with(&[
+            ("1", "weight=1 check"),
+            ("2", "weight=2 check"),
+            ("3", "weight=3 check"),
+        ])
+        .await;
+    let order: String = (0..24)
+        .map(|_| bench.acquire().unwrap().addr())
+        .map(|a| {
+            if a == addr(1) {
+                'A'
+            } else if a == addr(2) {
+                'B'
+            } else {
+                'C'
+            }
+        })
+        .collect();
+    assert_eq!(order, "CBCACB".repeat(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_keeps_its_identity_when_its_line_changes() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.with(&[("1", "weight=1"), ("2", "")]).await;
+    let lease = bench.acquire().unwrap();
+    let before = bench.view(1).backend;
+    bench.with(&[("3", ""), ("1", "weight=5 maxconn=9")]).await;
+    let after = bench.view(1);
+    assert!(Arc::ptr_eq(&before, &after.backend));
+    assert_eq!(after.settings.weight.get(), 5);
+    assert_eq!(
+        after.backend.in_flight.get(),
+        1,
+        "the lease is still counted"
+    );
+    drop(lease);
+    assert_eq!(after.backend.in_flight.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_comes_back_under_its_leases_is_the_same() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.with(&[("1", ""), ("2", "")]).await;
+    let lease = bench.acquire().unwrap();
+    assert_eq!(lease.addr(), addr(1));
+    bench.with(&[("2", "")]).await;
+    bench.with(&[("1", ""), ("2", "")]).await;
+    assert!(Arc::ptr_eq(lease.backend(), &bench.view(1).backend));
+    drop(lease);
+    let id = bench.view(1).backend.id;
+    bench.with(&[("2", "")]).await;
+    bench.with(&[("1", ""), ("2", "")]).await;
+    assert_ne!(bench.view(1).backend.id, id, "nobody held it: a new one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn disabled_weightless_and_unresolved_ones_are_shown_with_the_reason() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench
+        .with(&[
+            ("1", "disabled check"),
+            ("2", "weight=0"),
+            ("db.example", ""),
+            ("bad.example", ""),
+            ("3", ""),
+        ])
+        .await;
+    bench.names.set(
+        "bad.example",
+        AddressState::Failed("no such name".to_owned()),
+    );
+    let failed = |v: &PoolView| v.backends[3].reason.contains("no such name");
+    assert!(bench.handle.until(failed).await);
+    let view = bench.handle.view();
+    let reasons: Vec<_> = view
+        .backends
+        .iter()
+        .map(|b| (b.eligible, b.reason.as_str()))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            (false, "disabled"),
+            (false, "weight 0"),
+            (false, "its name is being resolved"),
+            (false, "its name does not resolve: no such name"),
+            (true, "no check"),
+        ]
+    );
+    assert_eq!(hosts(&bench.handle), ["127.0.0.3"]);
+    bench.names.set(
+        "db.example",
+        AddressState::Known(IpAddr::from([127, 0, 0, 9])),
+    );
+    assert!(bench.handle.until(|v| v.backends[2].eligible).await);
+    assert_eq!(hosts(&bench.handle), ["127.0.0.9", "127.0.0.3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_check_takes_a_new_backend_out_and_rise_brings_it_back() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.script.answer(addr(1), Answer::Refuse);
+    bench.with(&[("1", "check"), ("2", "check")]).await;
+    assert_eq!(hosts(&bench.handle).len(), 2, "up until checked");
+    assert_eq!(bench.view(1).reason, "up, not checked yet");
+    bench.until_health(1, Health::Down).await;
+    assert_eq!(hosts(&bench.handle), ["127.0.0.2"]);
+    assert_eq!(bench.view(1).reason, "down: L4CON: connection refused");
+    assert_eq!(bench.handle.view().health_changes, 1);
+    bench.script.answer(addr(1), Answer::Pass);
+    bench.until_health(1, Health::Up).await;
+    assert_eq!(hosts(&bench.handle).len(), 2);
+    assert_eq!(bench.view(1).last_check.unwrap().streak, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn backups_serve_only_when_no_active_is_usable() {
+    let mut config = settings(Strategy::RoundRobin);
+    let bench = start(config.clone());
+    bench.script.answer(addr(1), Answer::Refuse);
+    bench
+        .with(&[("3", "backup"), ("4", "backup"), ("1", "check")])
+        .await;
+    assert_eq!(hosts(&bench.handle), ["127.0.0.1"]);
+    assert_eq!(bench.view(3).reason, "backup, actives are up");
+    bench.until_health(1, Health::Down).await;
+    assert_eq!(hosts(&bench.handle), ["127.0.0.3"]);
+    assert_eq!(bench.view(4).reason, "backup, an earlier backup is in use");
+    config.all_backups = true;
+    bench.command(config).await;
+    assert_eq!(hosts(&bench.handle), ["127.0.0.3", "127.0.0.4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_traffic_takes_a_backend_out_within_fall_refusals() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.with(&[("1", "check"), ("2", "check")]).await;
+    let checked = |v: &PoolView| v.backends.iter().all(|b| b.last_check.is_some());
+    assert!(bench.handle.until(checked).await);
+    bench.script.answer(addr(1), Answer::Refuse);
+    let start = Instant::now();
+    for _ in 0..3 {
+        bench.refuse(1);
+    }
+    bench.until_health(1, Health::Down).await;
+    assert!(
+        start.elapsed() < Duration::from_millis(10),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(hosts(&bench.handle), ["127.0.0.2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_traffic_does_not_touch_an_unchecked_backend_or_another_address() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.with(&[("1", ""), ("2", "fall=1")]).await;
+    for _ in 0..2_000 {
+        bench.refuse(1);
+    }
+    let backend = bench.view(2).backend.id;
+    bench.handle.report(Outcome {
+        backend,
+        addr: addr(7),
+        kind: OutcomeKind::Refused,
+    });
+    bench.with(&[("1", ""), ("2", "fall=1"), ("3", "")]).await;
+    assert_eq!(hosts(&bench.handle).len(), 3);
+    assert!(bench.handle.outcomes_dropped() > 0, "the queue is bounded");
+    assert_eq!(bench.handle.view().health_changes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_published_when_a_worker_could_not_tell() {
+    let bench = start(settings(Strategy::LeastConn));
+    bench.with(&[("1", "check"), ("2", "")]).await;
+    let before = bench.handle.snapshot();
+    tokio::time::sleep(Duration::from_secs(30)).await; // thirty passed checks
+    bench.command(settings(Strategy::LeastConn)).await;
+    bench
+        .word
+        .send_modify(|d| d.trouble = Some("connecting".into()));
+    assert!(bench.handle.until(|v| v.discovered.trouble.is_some()).await);
+    assert!(Arc::ptr_eq(&before, &bench.handle.snapshot()));
+    assert_eq!(bench.handle.view().membership_changes, 1);
+    assert_eq!(bench.view(1).last_check.unwrap().code, "L4OK");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_strategy_is_published_even_for_the_same_members() {
+    let bench = start(settings(Strategy::LeastConn));
+    bench.with(&[("1", "weight=1"), ("2", "weight=3")]).await;
+    bench.command(settings(Strategy::RoundRobin)).await;
+    let picked: Vec<_> = (0..4).map(|_| bench.acquire().unwrap().addr()).collect();
+    assert_eq!(picked.iter().filter(|a| **a == addr(2)).count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_settings_keep_verdicts_and_leases() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.script.answer(addr(1), Answer::Refuse);
+    bench.with(&[("1", "check"), ("2", "check")]).await;
+    bench.until_health(1, Health::Down).await;
+    let lease = bench.acquire().unwrap();
+    bench
+        .command(PoolSettings {
+            order: BackendOrder::Descending,
+            ..settings(Strategy::LeastConn)
+        })
+        .await;
+    assert_eq!(bench.view(1).health, Health::Down);
+    assert_eq!(lease.backend().in_flight.get(), 1);
+    assert_eq!(hosts(&bench.handle), ["127.0.0.2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_set_is_kept_when_discovery_goes_empty_and_when_its_source_ends() {
+    let mut bench = start(settings(Strategy::RoundRobin));
+    bench.with(&[("1", ""), ("2", "")]).await;
+    bench.with(&[]).await;
+    assert_eq!(hosts(&bench.handle).len(), 2);
+    assert_eq!(bench.handle.view().origin, SetOrigin::Previous);
+    bench.word = watch::channel(Discovered::default()).0;
+    bench.commands = mpsc::channel(1).0;
+    bench.command_free_second().await;
+    assert_eq!(hosts(&bench.handle).len(), 2);
+}
+
+impl Bench {
+    /// A second in which the pool has no source left; it must neither end nor spin.
+    async fn command_free_second(&self) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.names.set("x", AddressState::Pending);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_of_the_same_name_are_told_apart() {
+    let bench = start(settings(Strategy::RoundRobin));
+    let named = |name: &str, host: &str| Endpoint {
+        name: Some(name.into()),
+        ..Endpoint::new(host, 80)
+    };
+    bench.word.send_replace(Discovered {
+        membership: Membership::Known([named("a", "b_c"), named("a_b", "c")].into_iter().collect()),
+        ..Discovered::default()
+    });
+    assert!(bench.handle.wait_ready().await);
+    let view = bench.handle.view();
+    let names: Vec<_> = view
+        .backends
+        .iter()
+        .map(|b| &*b.backend.server_name)
+        .collect();
+    assert_eq!(names, ["a_b_c:80", "a_b_c:80#2"]);
+}
+
+/// A replay needs only the seed that a failure prints: `POOL_WALK_SEED=N cargo test pool_walk`.
+#[tokio::test(start_paused = true)]
+async fn pool_walk_keeps_its_invariants() {
+    let replay = std::env::var("POOL_WALK_SEED")
+        .ok()
+        .map(|s| s.parse().unwrap());
+    let seeds = replay.map_or_else(|| (0..12).map(|_| fastrand::u64(..)).collect(), |s| vec![s]);
+    for seed in seeds {
+        println!("POOL_WALK_SEED={seed}");
+        for strategy in [Strategy::RoundRobin, Strategy::LeastConn] {
+            Walk::new(seed, strategy).run(150).await;
+        }
+    }
+}
+
+/// Random joins, leaves, edits, flips and leases, checked after every step against what the test knows itself.
+struct Walk {
+    random: fastrand::Rng,
+    bench: Bench,
+    order: BackendOrder,
+    said: Vec<(u8, String)>,
+    leases: Vec<Lease>,
+}
+
+const LINES: [&str; 8] = [
+    "",
+    "check",
+    "fall=1",
+    "weight=3 check",
+    "weight=0",
+    "disabled check",
+    "backup check",
+    "maxconn=1",
+];
+
+impl Walk {
+    fn new(seed: u64, strategy: Strategy) -> Self {
+        let order = BackendOrder::Shuffled(ShuffleSeed(u128::from(seed)));
+        let bench = start(PoolSettings {
+            order,
+            ..settings(strategy)
+        });
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            bench,
+            order,
+            said: Vec::new(),
+            leases: Vec::new(),
+        }
+    }
+
+    async fn run(mut self, steps: usize) {
+        for _ in 0..steps {
+            self.step().await;
+            self.check();
+        }
+        self.leases.clear();
+        let view = self.bench.handle.view();
+        assert!(view.backends.iter().all(|b| b.backend.in_flight.get() == 0));
+    }
+
+    async fn step(&mut self) {
+        let n = self.random.u8(1..=12);
+        match self.random.u8(0..9) {
+            0 | 1 => {
+                let line = LINES[self.random.usize(..LINES.len())].to_owned();
+                self.said.retain(|(host, _)| *host != n);
+                self.said.push((n, line));
+                self.tell().await;
+            }
+            2 => {
+                self.said.retain(|(host, _)| *host != n);
+                if !self.said.is_empty() {
+                    self.tell().await;
+                }
+            }
+            3 => {
+                let answers = [Answer::Pass, Answer::Refuse, Answer::Hang, Answer::Panic];
+                self.bench
+                    .script
+                    .answer(addr(n), answers[self.random.usize(..answers.len())]);
+            }
+            4 => {
+                let wait = Duration::from_millis(self.random.u64(1..3_000));
+                tokio::time::sleep(wait).await;
+            }
+            5 if self
+                .bench
+                .handle
+                .view()
+                .backends
+                .iter()
+                .any(|b| b.addr == Some(addr(n))) =>
+            {
+                self.bench.refuse(n);
+                tokio::task::yield_now().await;
+            }
+            6 if !self.leases.is_empty() => {
+                let at = self.random.usize(..self.leases.len());
+                self.leases.swap_remove(at);
+            }
+            _ => self.pick(),
+        }
+    }
+
+    async fn tell(&self) {
+        let hosts: Vec<_> = self
+            .said
+            .iter()
+            .map(|(n, line)| (n.to_string(), line.clone()))
+            .collect();
+        let said: Vec<_> = hosts
+            .iter()
+            .map(|(h, l)| (h.as_str(), l.as_str()))
+            .collect();
+        self.bench.with(&said).await;
+    }
+
+    fn pick(&mut self) {
+        let avoid: Vec<_> = self.leases.iter().take(2).map(|l| l.backend().id).collect();
+        let snapshot = self.bench.handle.snapshot();
+        let full = snapshot.members.iter().all(Member::is_full);
+        match snapshot.acquire(PickContext { avoid: &avoid }) {
+            Ok(lease) => {
+                let eligible =
+                    |m: &Member| m.backend.id == lease.backend().id && m.addr == lease.addr();
+                assert!(snapshot.members.iter().any(eligible));
+                self.leases.push(lease);
+            }
+            Err(_) => assert!(full, "somebody had room"),
+        }
+    }
+
+    fn check(&self) {
+        let (snapshot, view) = (self.bench.handle.snapshot(), self.bench.handle.view());
+        assert_eq!(snapshot.revision, view.revision);
+        for shown in &view.backends {
+            let held = self
+                .leases
+                .iter()
+                .filter(|l| l.backend().id == shown.backend.id)
+                .count();
+            assert_eq!(shown.backend.in_flight.get() as usize, held, "{shown:?}");
+            let usable = !shown.settings.disabled
+                && !shown.settings.weight.is_zero()
+                && shown.health != Health::Down;
+            assert!(usable || !shown.eligible, "{shown:?}");
+            let active_up = view
+                .backends
+                .iter()
+                .any(|b| b.eligible && !b.settings.backup);
+            assert!(
+                !(shown.eligible && shown.settings.backup && active_up),
+                "{shown:?}"
+            );
+        }
+        let eligible: Vec<_> = view
+            .backends
+            .iter()
+            .filter(|b| b.eligible)
+            .map(|b| b.backend.id)
+            .collect();
+        let members: Vec<_> = snapshot.members.iter().map(|m| m.backend.id).collect();
+        assert_eq!(eligible, members);
+        assert_eq!(
+            self.known_order(),
+            view.backends
+                .iter()
+                .map(|b| b.addr.unwrap())
+                .collect::<Vec<_>>()
+        );
+    }
+
+    /// Equal inputs give an equal snapshot: the order depends on what was said last and nothing else.
+    fn known_order(&self) -> Vec<SocketAddr> {
+        let mut addrs: Vec<_> = self
+            .said
+            .iter()
+            .map(|(n, _)| (n.to_string(), addr(*n)))
+            .collect();
+        if addrs.is_empty() {
+            return self
+                .bench
+                .handle
+                .view()
+                .backends
+                .iter()
+                .map(|b| b.addr.unwrap())
+                .collect();
+        }
+        crate::lb::order::arrange(self.order, &mut addrs, |(name, _)| name);
+        addrs.into_iter().map(|(_, addr)| addr).collect()
+    }
+}
