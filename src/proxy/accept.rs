@@ -82,7 +82,11 @@ impl Drop for Slot {
 /// # Errors
 /// When it cannot be registered with the reactor.
 pub(crate) fn register(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
-    AsyncFd::register_with_interest(socket, Interest::READABLE)
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for the sake of types that lie about their descriptor; std's does not"
+    )]
+    AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
 /// Accepts until told to stop; what waits in the queue at that moment is still taken.
