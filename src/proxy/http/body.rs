@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::exchange::Exchange;
+use super::socket::Socket;
 use crate::proxy::error::ProxyError;
 
 /// How far a client's request has come. One per client connection, reset for each request.
@@ -98,6 +99,8 @@ pub(crate) enum ResponseBody {
         /// Holds the lease.
         exchange: Exchange,
     },
+    /// A backend's answer that broke off: ends with an error once what came of it is written.
+    Cut(Option<ProxyError>, Rc<Socket>),
 }
 
 impl Body for ResponseBody {
@@ -112,6 +115,8 @@ impl Body for ResponseBody {
         let (incoming, exchange) = match this {
             Self::Empty => return Poll::Ready(None),
             Self::Page(page) => return Poll::Ready(page.take().map(|p| Ok(Frame::data(p)))),
+            Self::Cut(_, socket) if socket.is_write_blocked() => return Poll::Pending,
+            Self::Cut(error, _) => return Poll::Ready(error.take().map(Err)),
             Self::Answer { incoming, exchange } => (incoming, exchange),
         };
         exchange.drive(cx);
@@ -132,9 +137,12 @@ impl Body for ResponseBody {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
+                let socket = exchange.client_socket();
                 let error = exchange.break_off(error);
-                *this = Self::Empty;
-                Poll::Ready(Some(Err(error)))
+                *this = Self::Cut(Some(error), socket);
+                // hyper drops what it has not yet written when a body fails: let it write first.
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
         }
     }
@@ -144,7 +152,7 @@ impl Body for ResponseBody {
             Self::Empty => true,
             Self::Page(page) => page.is_none(),
             // Its end must be seen, or the connection would not go back to the pool.
-            Self::Answer { .. } => false,
+            Self::Answer { .. } | Self::Cut(..) => false,
         }
     }
 
@@ -156,6 +164,7 @@ impl Body for ResponseBody {
                 SizeHint::with_exact(u64::try_from(len).unwrap_or(u64::MAX))
             }
             Self::Answer { incoming, .. } => incoming.size_hint(),
+            Self::Cut(..) => SizeHint::default(),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::upstream::Upstream;
 use crate::lb::lease::Lease;
 use crate::proxy::local::Local;
 use crate::proxy::{ProxySettings, Service, Timeouts};
-use crate::telemetry::cells::ServiceCells;
+use crate::telemetry::cells::{ErrorCause, ServiceCells};
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,15 @@ pub(crate) enum Expiry {
     Server,
 }
 
+impl Expiry {
+    pub(crate) fn cause(self) -> ErrorCause {
+        match self {
+            Self::KeepAlive | Self::Client => ErrorCause::ClientTimeout,
+            Self::Server => ErrorCause::BackendTimeout,
+        }
+    }
+}
+
 /// A connection that has become a tunnel.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
@@ -77,6 +86,10 @@ pub(crate) struct Client {
     /// `timeout server` has passed before the answer's head.
     pub(crate) server_expired: Cell<bool>,
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
+    /// What an answer that is cut short is counted as.
+    pub(crate) blame: Cell<ErrorCause>,
+    /// The end of the connection has been counted.
+    counted: Cell<bool>,
     timeouts: Cell<Timeouts>,
     /// Bytes received when the last request ended.
     mark: Cell<u64>,
@@ -107,6 +120,8 @@ impl Client {
             closing: Cell::new(false),
             server_expired: Cell::new(false),
             tunnel: RefCell::new(None),
+            blame: Cell::new(ErrorCause::ClientAbort),
+            counted: Cell::new(false),
             timeouts: Cell::new(timeouts),
             mark: Cell::new(0),
             half_closed: Cell::new(false),
@@ -115,6 +130,13 @@ impl Client {
 
     pub(crate) fn cells(&self) -> &ServiceCells {
         self.service.cells.of(self.local.worker)
+    }
+
+    /// Counts what ends the connection; what follows from it is not counted again.
+    pub(crate) fn count_end(&self, cause: ErrorCause) {
+        if !self.counted.replace(true) {
+            self.cells().error(cause);
+        }
     }
 
     /// A request's head has been read.
@@ -191,15 +213,20 @@ impl Client {
     }
 
     /// Whose turn it is within a request.
-    fn exchange_deadline(&self, t: &Timeouts) -> Option<(Expiry, Instant, Option<std::time::Duration>)> {
+    fn exchange_deadline(
+        &self,
+        t: &Timeouts,
+    ) -> Option<(Expiry, Instant, Option<std::time::Duration>)> {
         let upstream = self.upstream.borrow();
         // Connecting has its own limit.
         let backend = &upstream.as_ref()?.socket;
-        Some(if self.progress.complete.get() || backend.is_write_blocked() {
-            (Expiry::Server, backend.last_active(), t.server)
-        } else {
-            let since = self.socket.last_active().max(backend.last_active());
-            (Expiry::Client, since, t.client)
-        })
+        Some(
+            if self.progress.complete.get() || backend.is_write_blocked() {
+                (Expiry::Server, backend.last_active(), t.server)
+            } else {
+                let since = self.socket.last_active().max(backend.last_active());
+                (Expiry::Client, since, t.client)
+            },
+        )
     }
 }

@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Body, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::body::{RequestBody, ResponseBody};
 use super::client::{Client, Phase, Tunnel};
 use super::headers::{self, Upgrade};
 use super::reply;
+use super::socket::Socket;
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
 use crate::proxy::connect::Dialer;
@@ -80,7 +81,9 @@ async fn forward(
     if settings.http.close_mode != CloseMode::KeepAlive && wanted == Upgrade::No {
         headers::close(&mut head.headers);
     }
-    let (lease, response) = Asking::new(client, settings, wanted).ask(head, body).await?;
+    let (lease, response) = Asking::new(client, settings, wanted)
+        .ask(head, body)
+        .await?;
     let exchange = Exchange {
         client: Rc::clone(client),
         lease: Some(lease),
@@ -104,10 +107,7 @@ enum Failed {
     /// Nothing was sent: the connection had ended before. The request comes back.
     Unsent(Box<Request<RequestBody>>),
     /// The connection broke; whether a byte of an answer had come.
-    Broken {
-        error: hyper::Error,
-        heard: bool,
-    },
+    Broken { error: hyper::Error, heard: bool },
 }
 
 impl<'a> Asking<'a> {
@@ -148,7 +148,12 @@ impl<'a> Asking<'a> {
                 Err(failed) => failed,
             };
             self.client.upstream.borrow_mut().take();
-            lease.backend().cells.of(self.dialer.worker).response_errors.add(1);
+            lease
+                .backend()
+                .cells
+                .of(self.dialer.worker)
+                .response_errors
+                .add(1);
             fresh = true;
             request = match (failed, &spare) {
                 (Failed::Late, _) => return Err(ProxyError::BackendTimeout { addr }),
@@ -219,15 +224,16 @@ impl<'a> Asking<'a> {
                 return Poll::Ready(Err(Failed::Late));
             }
             self.client.drive(cx);
-            promise.as_mut().poll(cx).map_err(|mut error| {
-                match error.take_message() {
+            promise
+                .as_mut()
+                .poll(cx)
+                .map_err(|mut error| match error.take_message() {
                     Some(request) => Failed::Unsent(Box::new(request)),
                     None => Failed::Broken {
                         error: error.into_error(),
                         heard: socket.received() != before,
                     },
-                }
-            })
+                })
         });
         answer.await
     }
@@ -266,6 +272,7 @@ impl Exchange {
             return Err(self.backend_error(text.into()));
         }
         head.extensions.clear();
+        head.version = Version::HTTP_11;
         self.client.phase.set(Phase::Answering);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             self.switch(settings).await?;
@@ -314,6 +321,11 @@ impl Exchange {
         self.client.drive(cx);
     }
 
+    /// The client's socket.
+    pub(crate) fn client_socket(&self) -> Rc<Socket> {
+        Rc::clone(&self.client.socket)
+    }
+
     /// Bytes of body on their way to the client.
     pub(crate) fn count_out(&self, n: usize) {
         let n = u64::try_from(n).unwrap_or(u64::MAX);
@@ -343,7 +355,7 @@ impl Exchange {
     /// The backend broke off inside its answer: the client must not take it for complete.
     pub(crate) fn break_off(&mut self, source: hyper::Error) -> ProxyError {
         let error = self.backend_error(source.into());
-        self.client.cells().error(error.cause());
+        self.client.count_end(error.cause());
         error
     }
 
@@ -386,8 +398,8 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.over {
-            // hyper let go of the body: the client does not take it.
-            self.client.cells().error(ProxyError::ClientAbort.cause());
+            // Somebody let go of the body before its end.
+            self.client.count_end(self.client.blame.get());
             self.client.upstream.borrow_mut().take();
             self.finish();
         }

@@ -206,7 +206,9 @@ fn wanted_upgrade(parts: &Parts) -> Result<Upgrade, ProxyError> {
     if parts.headers.contains_key(WEBSOCKET_KEY) {
         Ok(Upgrade::WebSocket)
     } else {
-        Err(ProxyError::ClientProtocol("websocket without sec-websocket-key"))
+        Err(ProxyError::ClientProtocol(
+            "websocket without sec-websocket-key",
+        ))
     }
 }
 
@@ -350,11 +352,23 @@ mod tests {
             all.map(|v| v.to_str().unwrap().to_owned())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(lines(&rule(None, false), "10.0.0.9"), ["1.1.1.1", "10.0.0.9"]);
+        assert_eq!(
+            lines(&rule(None, false), "10.0.0.9"),
+            ["1.1.1.1", "10.0.0.9"]
+        );
         assert_eq!(lines(&rule(None, true), "10.0.0.9").len(), 1);
-        assert_eq!(lines(&rule(Some(("10.0.0.0", 8)), false), "10.9.9.9").len(), 1);
-        assert_eq!(lines(&rule(Some(("10.0.0.0", 8)), false), "11.0.0.1").len(), 2);
-        assert_eq!(lines(&rule(Some(("0.0.0.0", 0)), false), "11.0.0.1").len(), 1);
+        assert_eq!(
+            lines(&rule(Some(("10.0.0.0", 8)), false), "10.9.9.9").len(),
+            1
+        );
+        assert_eq!(
+            lines(&rule(Some(("10.0.0.0", 8)), false), "11.0.0.1").len(),
+            2
+        );
+        assert_eq!(
+            lines(&rule(Some(("0.0.0.0", 0)), false), "11.0.0.1").len(),
+            1
+        );
         assert_eq!(lines(&rule(Some(("::", 0)), false), "11.0.0.1").len(), 2);
     }
 }

@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::{HttpService, service_fn};
-use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -32,11 +32,11 @@ use self::body::ResponseBody;
 use self::client::{Client, Expiry, Phase, Tunnel};
 use self::socket::{Glance, Io};
 use super::accept::Accepted;
-use super::error::ProxyError;
 use super::local::Local;
 use super::relay::{self, End};
-use super::tcp::{Counters, idle_timeout};
+use super::tcp::{Chain, Counters, idle_timeout};
 use super::worker::Listener;
+use crate::telemetry::cells::ErrorCause;
 
 /// Largest head: haproxy's `tune.bufsize` less `tune.maxrewrite`.
 pub const HEAD_BYTES: usize = 15_360;
@@ -77,9 +77,9 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
     let requests = Rc::clone(&client);
     let service = service_fn(move |request| exchange::serve(Rc::clone(&requests), request));
     let io = TokioIo::new(Io(Rc::clone(&client.socket)));
+    // No `pipeline_flush`: it holds an answer back while a further request waits, and swallows hyper's own 400.
     let mut connection = Builder::new()
         .half_close(true)
-        .pipeline_flush(true)
         .auto_date_header(false)
         .max_buf_size(BUFFER_BYTES)
         .max_headers(HEADERS)
@@ -93,8 +93,14 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
             run_tunnel(&client, tunnel, early).await;
         }
         (ending, _) => {
+            let phase = client.phase.get();
+            if let Ending::Expired(expiry) = &ending {
+                client.blame.set(expiry.cause());
+            }
+            // Cancels what is under way, and closes the backend's connection with it.
             drop(connection);
-            close(&client, ending).await;
+            client.upstream.borrow_mut().take();
+            close(&client, phase, ending).await;
         }
     }
     drop(slot);
@@ -182,14 +188,11 @@ fn poll_expiry(
     }
 }
 
-/// Ends a connection that is not a tunnel, telling the client what it may need to know.
-async fn close(client: &Client, ending: Ending) {
-    let was_busy = client.is_busy();
-    let answered = client.phase.get() == Phase::Answering;
-    client.upstream.borrow_mut().take();
+/// Ends a connection that is not a tunnel, telling the client what it may need to know. `phase` is where it stood.
+async fn close(client: &Client, phase: Phase, ending: Ending) {
     match ending {
         Ending::Silent => {}
-        Ending::Aborted => count(client, &ProxyError::ClientAbort),
+        Ending::Aborted => client.count_end(ErrorCause::ClientAbort),
         Ending::Served(Ok(())) => {
             if !client.progress.complete.get() {
                 linger(client).await;
@@ -197,15 +200,10 @@ async fn close(client: &Client, ending: Ending) {
         }
         Ending::Served(Err(error)) => ended_badly(client, &error).await,
         Ending::Expired(expiry) => {
-            let error = match expiry {
-                Expiry::Server => ProxyError::BackendTimeout { addr: client.peer },
-                Expiry::Client | Expiry::KeepAlive => ProxyError::ClientTimeout,
-            };
-            if !answered && expiry == Expiry::Client && !client.socket.is_write_blocked() {
-                count(client, &error);
+            client.count_end(expiry.cause());
+            let unanswered = phase != Phase::Answering && !client.socket.is_write_blocked();
+            if unanswered && expiry == Expiry::Client {
                 say(client, StatusCode::REQUEST_TIMEOUT).await;
-            } else if !was_busy {
-                count(client, &error);
             }
         }
     }
@@ -213,19 +211,15 @@ async fn close(client: &Client, ending: Ending) {
 
 /// hyper's reasons to end: counts what nobody has counted yet, and leaves the client time to read what was said.
 async fn ended_badly(client: &Client, error: &hyper::Error) {
-    tracing::debug!(service = %client.service.name, peer = %client.peer, error = %super::tcp::Chain(error), "client connection");
+    tracing::debug!(service = %client.service.name, peer = %client.peer, error = %Chain(error), "client connection");
     if error.is_parse() {
         // hyper has answered 400 or its like.
-        count(client, &ProxyError::ClientProtocol("not HTTP"));
+        client.count_end(ErrorCause::ClientProtocol);
         client.cells().response(400);
         linger(client).await;
     } else if !error.is_user() {
-        count(client, &ProxyError::ClientAbort);
+        client.count_end(ErrorCause::ClientAbort);
     }
-}
-
-fn count(client: &Client, error: &ProxyError) {
-    client.cells().error(error.cause());
 }
 
 /// Writes a page on a connection whose request never became complete.

@@ -18,7 +18,10 @@ pub const MAX_IDLE: usize = 128;
 /// Idle connections of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    #[expect(clippy::vec_box, reason = "moved between task and pool: a pointer instead of a kilobyte")]
+    #[expect(
+        clippy::vec_box,
+        reason = "moved between task and pool: a pointer instead of a kilobyte"
+    )]
     idle: HashMap<Key, Vec<Box<Upstream>>>,
 }
 
@@ -58,10 +61,5 @@ impl Pool {
             });
             !idle.is_empty()
         });
-    }
-
-    /// Closes all of them.
-    pub(crate) fn clear(&mut self) {
-        self.idle.clear();
     }
 }

@@ -137,7 +137,10 @@ async fn an_idle_data_plane_drains_at_once() {
 async fn workers_show_that_they_live() {
     let rig = Rig::http(&[]).await;
     until("first beat", || {
-        rig.workers().silent_for().iter().all(|s| s.as_millis() < 2500)
+        rig.workers()
+            .silent_for()
+            .iter()
+            .all(|s| s.as_millis() < 2500)
     })
     .await;
     assert_eq!(rig.workers().count(), 1);

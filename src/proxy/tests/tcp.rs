@@ -97,7 +97,9 @@ async fn a_reset_passes_through() {
 #[tokio::test]
 async fn a_refused_backend_is_left_for_another() {
     let origin = parrot().await;
-    let mut rig = Setup::new(Mode::Tcp, &[nobody(), origin.addr]).start().await;
+    let mut rig = Setup::new(Mode::Tcp, &[nobody(), origin.addr])
+        .start()
+        .await;
     for _ in 0..4 {
         let mut client = rig.client().await;
         client.0.shutdown().await.unwrap();
@@ -105,7 +107,7 @@ async fn a_refused_backend_is_left_for_another() {
     }
     let refused = rig.pool.outcomes.recv().await.unwrap();
     assert_eq!(refused.kind, crate::lb::OutcomeKind::Refused);
-    assert_eq!(rig.service.cells.sum(|c| c.redispatches.get()), 2);
+    assert_eq!(rig.service.cells.sum(|c| c.redispatches.get()), 4);
 }
 
 #[tokio::test]
