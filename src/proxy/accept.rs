@@ -82,6 +82,10 @@ impl Drop for Slot {
 /// # Errors
 /// When it cannot be registered with the reactor.
 pub(crate) fn register(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for the sake of types that lie about their descriptor; std's does not"
+    )]
     AsyncFd::with_interest(socket, Interest::READABLE)
 }
 

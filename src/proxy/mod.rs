@@ -19,6 +19,9 @@ pub mod relay;
 pub mod tcp;
 pub mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -116,9 +116,17 @@ pub(crate) struct Listener {
     pub(crate) gate: Gate,
     /// Acceptors end.
     pub(crate) stop_accepting: CancellationToken,
-    /// Connections end as soon as it does no harm.
+    /// Connections end as soon as it does no harm. Cancelled after `draining` is set.
     pub(crate) drain: CancellationToken,
+    draining: AtomicBool,
     pub(crate) acceptors: TaskTracker,
+}
+
+impl Listener {
+    /// True once connections are asked to end. One relaxed load, for every wake of every connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
 }
 
 impl Shared {
@@ -186,6 +194,7 @@ impl Workers {
             gate: Gate::default(),
             stop_accepting: CancellationToken::new(),
             drain: CancellationToken::new(),
+            draining: AtomicBool::new(false),
             acceptors: TaskTracker::new(),
         });
         match self.spread(&listener, &sockets).await {
@@ -329,6 +338,7 @@ async fn close(listener: &Listener) {
     listener.stop_accepting.cancel();
     listener.acceptors.close();
     listener.acceptors.wait().await;
+    listener.draining.store(true, Ordering::Release);
     listener.drain.cancel();
 }
 

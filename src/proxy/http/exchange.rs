@@ -1,0 +1,407 @@
+//! One request and its answer: whom to ask, what may be asked again, when it is over.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Incoming};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::body::{RequestBody, ResponseBody};
+use super::client::{Client, Phase, Tunnel};
+use super::headers::{self, Upgrade};
+use super::reply;
+use super::socket::Socket;
+use super::upstream::Upstream;
+use crate::lb::lease::Lease;
+use crate::proxy::connect::Dialer;
+use crate::proxy::error::ProxyError;
+use crate::proxy::tcp::Chain;
+use crate::proxy::{CloseMode, ProxySettings};
+
+/// Serves one request. An error closes the client's connection without an answer.
+pub(crate) async fn serve(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let started = Instant::now();
+    let settings = client.service.settings.load_full();
+    client.begin(&settings, request.body().is_end_stream());
+    client.cells().requests.add(1);
+    let mut response = match forward(&client, &settings, request, started).await {
+        Ok(response) => response,
+        Err(error) => give_up(&client, error, started)?,
+    };
+    client.cells().response(response.status().as_u16());
+    if client.closing.get() || settings.http.close_mode == CloseMode::Close {
+        close_unless_switching(&mut response);
+    }
+    Ok(response)
+}
+
+fn close_unless_switching(response: &mut Response<ResponseBody>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        headers::close(response.headers_mut());
+    }
+}
+
+/// The answer that we give ourselves, if any.
+fn give_up(
+    client: &Client,
+    error: ProxyError,
+    started: Instant,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    client.cells().error(error.cause());
+    tracing::debug!(service = %client.service.name, peer = %client.peer, error = %Chain(&error), "request failed");
+    client.upstream.borrow_mut().take();
+    let Some(status) = error.status() else {
+        return Err(error);
+    };
+    let now = Instant::now();
+    client.cells().latency.observe(now - started);
+    client.end(now);
+    Ok(reply::page(status))
+}
+
+async fn forward(
+    client: &Rc<Client>,
+    settings: &Arc<ProxySettings>,
+    request: Request<Incoming>,
+    started: Instant,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let (mut head, body) = request.into_parts();
+    let wanted = headers::request(&mut head)?;
+    if let Some(rule) = &settings.http.forward_for {
+        headers::forward_for(&mut head.headers, rule, client.peer.ip());
+    }
+    if settings.http.close_mode != CloseMode::KeepAlive && wanted == Upgrade::No {
+        headers::close(&mut head.headers);
+    }
+    let (lease, response) = Asking::new(client, settings, wanted)
+        .ask(head, body)
+        .await?;
+    let exchange = Exchange {
+        client: Rc::clone(client),
+        lease: Some(lease),
+        started,
+        over: false,
+    };
+    exchange.answer(response, wanted, settings).await
+}
+
+/// A request looking for an answer.
+struct Asking<'a> {
+    client: &'a Rc<Client>,
+    dialer: Dialer<'a>,
+    wanted: Upgrade,
+}
+
+/// How an attempt ended without an answer.
+enum Failed {
+    /// `timeout server`.
+    Late,
+    /// Nothing was sent: the connection had ended before. The request comes back.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection broke; whether a byte of an answer had come.
+    Broken { error: hyper::Error, heard: bool },
+}
+
+impl<'a> Asking<'a> {
+    fn new(client: &'a Rc<Client>, settings: &'a ProxySettings, wanted: Upgrade) -> Self {
+        Self {
+            client,
+            dialer: Dialer::new(&client.service, settings, client.local.worker),
+            wanted,
+        }
+    }
+
+    /// Asks until there is an answer or no further attempt is allowed.
+    async fn ask(
+        mut self,
+        head: Parts,
+        body: Incoming,
+    ) -> Result<(Lease, Response<Incoming>), ProxyError> {
+        let repeatable = self.dialer.settings.http.replay_idempotent
+            && self.wanted == Upgrade::No
+            && headers::is_idempotent(&head.method)
+            && body.is_end_stream();
+        let (spare, mut request) = if repeatable {
+            let request = Request::from_parts(head.clone(), self.empty());
+            (Some(head), request)
+        } else {
+            let body = RequestBody::new(body, Rc::clone(&self.client.progress));
+            (None, Request::from_parts(head, body))
+        };
+        let mut lease = self.dialer.acquire()?;
+        let mut fresh = false;
+        loop {
+            let upstream;
+            (lease, upstream) = self.connection(lease, fresh).await?;
+            let reused = upstream.reused;
+            let addr = lease.addr();
+            let failed = match self.attempt(upstream.connection, request).await {
+                Ok(response) => return Ok((lease, response)),
+                Err(failed) => failed,
+            };
+            self.client.upstream.borrow_mut().take();
+            lease
+                .backend()
+                .cells
+                .of(self.dialer.worker)
+                .response_errors
+                .add(1);
+            fresh = true;
+            request = match (failed, &spare) {
+                (Failed::Late, _) => return Err(ProxyError::BackendTimeout { addr }),
+                (Failed::Unsent(unsent), _) if self.dialer.retry.spend(lease.backend().id) => {
+                    *unsent
+                }
+                (Failed::Broken { heard: false, .. }, Some(head))
+                    if self.dialer.retry.spend(lease.backend().id) =>
+                {
+                    self.dialer.cells().replays.add(1);
+                    Request::from_parts(head.clone(), self.empty())
+                }
+                (Failed::Broken { heard: false, .. } | Failed::Unsent(_), _) if reused => {
+                    return Err(ProxyError::Unrepeatable { addr });
+                }
+                (Failed::Broken { error, .. }, _) => {
+                    let source = error.into();
+                    return Err(ProxyError::Backend { addr, source });
+                }
+                (Failed::Unsent(_), _) => {
+                    let source = "closed before the request was sent".into();
+                    return Err(ProxyError::Backend { addr, source });
+                }
+            };
+            lease = self.dialer.move_on(lease)?;
+        }
+    }
+
+    fn empty(&self) -> RequestBody {
+        RequestBody::empty(Rc::clone(&self.client.progress))
+    }
+
+    /// A connection to the leased backend: an idle one, or a new one (then perhaps to another backend).
+    async fn connection(
+        &mut self,
+        lease: Lease,
+        fresh: bool,
+    ) -> Result<(Lease, Connection), ProxyError> {
+        if !fresh {
+            let key = (lease.backend().id, lease.addr());
+            let idle = self.client.local.upstreams.borrow_mut().take(key);
+            if let Some(connection) = idle {
+                lease.backend().cells.of(self.dialer.worker).reuses.add(1);
+                let reused = true;
+                return Ok((lease, Connection { connection, reused }));
+            }
+        }
+        let (lease, stream) = self.dialer.connect(lease).await?;
+        let connection = Upstream::new(&lease, stream).await?;
+        let reused = false;
+        Ok((lease, Connection { connection, reused }))
+    }
+
+    /// Sends and waits for the answer's head.
+    async fn attempt(
+        &self,
+        mut upstream: Box<Upstream>,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Failed> {
+        let socket = Rc::clone(&upstream.socket);
+        let before = socket.received();
+        socket.touch();
+        let promise = upstream.sender.try_send_request(request);
+        *self.client.upstream.borrow_mut() = Some(upstream);
+        let mut promise = pin!(promise);
+        let answer = poll_fn(|cx| {
+            if self.client.server_expired.get() {
+                return Poll::Ready(Err(Failed::Late));
+            }
+            self.client.drive(cx);
+            promise
+                .as_mut()
+                .poll(cx)
+                .map_err(|mut error| match error.take_message() {
+                    Some(request) => Failed::Unsent(Box::new(request)),
+                    None => Failed::Broken {
+                        error: error.into_error(),
+                        heard: socket.received() != before,
+                    },
+                })
+        });
+        answer.await
+    }
+}
+
+/// A connection in hand.
+struct Connection {
+    connection: Box<Upstream>,
+    /// It has served a request before.
+    reused: bool,
+}
+
+/// A request that has its answer's head. Holds the lease until the answer is complete; dropping it earlier means that
+/// the client went away.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    client: Rc<Client>,
+    lease: Option<Lease>,
+    started: Instant,
+    over: bool,
+}
+
+impl Exchange {
+    /// The answer for the client.
+    async fn answer(
+        mut self,
+        response: Response<Incoming>,
+        wanted: Upgrade,
+        settings: &Arc<ProxySettings>,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        let (mut head, incoming) = response.into_parts();
+        if let Some(cells) = self.backend_cells() {
+            cells.response(head.status.as_u16());
+        }
+        if let Err(text) = headers::response(head.status, &mut head.headers, wanted) {
+            return Err(self.backend_error(text.into()));
+        }
+        head.extensions.clear();
+        head.version = Version::HTTP_11;
+        self.client.phase.set(Phase::Answering);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.switch(settings).await?;
+            return Ok(Response::from_parts(head, ResponseBody::Empty));
+        }
+        let body = if incoming.is_end_stream() {
+            poll_fn(|cx| {
+                self.complete(cx);
+                Poll::Ready(())
+            })
+            .await;
+            ResponseBody::Empty
+        } else {
+            ResponseBody::Answer {
+                incoming,
+                exchange: self,
+            }
+        };
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// Hands both ends to the tunnel that the connection's task runs next.
+    async fn switch(&mut self, settings: &Arc<ProxySettings>) -> Result<(), ProxyError> {
+        poll_fn(|cx| {
+            self.client.drive(cx);
+            Poll::Ready(())
+        })
+        .await;
+        let upstream = self.client.upstream.borrow_mut().take();
+        let stream = upstream.and_then(|upstream| upstream.into_stream());
+        let (Some((backend, early)), Some(lease)) = (stream, self.lease.take()) else {
+            return Err(self.backend_error("protocol switch without a stream".into()));
+        };
+        self.finish();
+        *self.client.tunnel.borrow_mut() = Some(Tunnel {
+            backend,
+            early,
+            lease,
+            settings: Arc::clone(settings),
+        });
+        Ok(())
+    }
+
+    /// Lets the backend's connection move.
+    pub(crate) fn drive(&self, cx: &mut Context<'_>) {
+        self.client.drive(cx);
+    }
+
+    /// The client's socket.
+    pub(crate) fn client_socket(&self) -> Rc<Socket> {
+        Rc::clone(&self.client.socket)
+    }
+
+    /// Bytes of body on their way to the client.
+    pub(crate) fn count_out(&self, n: usize) {
+        let n = u64::try_from(n).unwrap_or(u64::MAX);
+        self.client.cells().bytes_out.add(n);
+        if let Some(cells) = self.backend_cells() {
+            cells.bytes_out.add(n);
+        }
+    }
+
+    /// The backend has said all. Its connection is kept if it is clean; one that still takes a request whose answer
+    /// came early is not.
+    pub(crate) fn complete(&mut self, cx: &mut Context<'_>) {
+        let upstream = self.client.upstream.borrow_mut().take();
+        if let Some(mut upstream) = upstream
+            && self.client.progress.complete.get()
+        {
+            if !upstream.is_idle() {
+                upstream.drive(cx);
+            }
+            if upstream.is_idle() {
+                self.client.local.upstreams.borrow_mut().put(upstream);
+            }
+        }
+        self.finish();
+    }
+
+    /// The backend broke off inside its answer: the client must not take it for complete.
+    pub(crate) fn break_off(&mut self, source: hyper::Error) -> ProxyError {
+        let error = self.backend_error(source.into());
+        self.client.count_end(error.cause());
+        error
+    }
+
+    fn backend_error(&mut self, source: Box<dyn std::error::Error + Send + Sync>) -> ProxyError {
+        let addr = self.client.upstream.borrow().as_ref().map(|u| u.key.1);
+        let addr = addr
+            .or_else(|| self.lease.as_ref().map(Lease::addr))
+            .unwrap_or(self.client.peer);
+        if let Some(cells) = self.backend_cells() {
+            cells.response_errors.add(1);
+        }
+        self.client.upstream.borrow_mut().take();
+        self.finish();
+        ProxyError::Backend { addr, source }
+    }
+
+    /// Counts, releases the lease, and leaves the client's connection to its next request. Once only.
+    fn finish(&mut self) {
+        if self.over {
+            return;
+        }
+        self.over = true;
+        let bytes = self.client.progress.bytes.get();
+        self.client.cells().bytes_in.add(bytes);
+        if let Some(cells) = self.backend_cells() {
+            cells.bytes_in.add(bytes);
+        }
+        let now = Instant::now();
+        self.client.cells().latency.observe(now - self.started);
+        self.client.end(now);
+        self.lease = None;
+    }
+
+    fn backend_cells(&self) -> Option<&crate::telemetry::cells::BackendCells> {
+        let worker = self.client.local.worker;
+        self.lease.as_ref().map(|l| l.backend().cells.of(worker))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.over {
+            // Somebody let go of the body before its end.
+            self.client.count_end(self.client.blame.get());
+            self.client.upstream.borrow_mut().take();
+            self.finish();
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The data plane as a whole, over real sockets on loopback: workers, scripted origins, raw clients.
+
+mod http;
+mod limits;
+mod rig;
+mod tcp;

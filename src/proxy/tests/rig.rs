@@ -1,0 +1,344 @@
+//! What the tests of the data plane share.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::endpoint::ServiceName;
+use crate::lb::fixed::{FixedPool, fixed};
+use crate::proxy::worker::{ListenerId, WorkerSettings, Workers};
+use crate::proxy::{
+    BindAddr, CloseMode, ForwardFor, HttpSettings, ListenerSettings, Mode, ProxySettings,
+    Redispatch, Service, Timeouts, listener,
+};
+use crate::telemetry::cells::{ErrorCause, PerWorker};
+
+/// Longer than anything here takes on a loaded machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn settings(mode: Mode) -> ProxySettings {
+    ProxySettings {
+        mode,
+        timeouts: Timeouts::default(),
+        retries: 3,
+        redispatch: Redispatch::On { every: -1 },
+        max_connections: None,
+        http: HttpSettings {
+            close_mode: CloseMode::KeepAlive,
+            forward_for: Some(ForwardFor {
+                header: "X-Forwarded-For".into(),
+                except: None,
+                if_none: false,
+            }),
+            replay_idempotent: true,
+        },
+    }
+}
+
+/// A running data plane with one service.
+pub(super) struct Rig {
+    pub(super) workers: Option<Workers>,
+    pub(super) addr: SocketAddr,
+    pub(super) service: Arc<Service>,
+    pub(super) pool: FixedPool,
+}
+
+pub(super) struct Setup {
+    pub(super) settings: ProxySettings,
+    pub(super) origins: Vec<SocketAddr>,
+    pub(super) server_max: Option<u32>,
+    pub(super) global_max: Option<u32>,
+    pub(super) workers: usize,
+}
+
+impl Setup {
+    pub(super) fn new(mode: Mode, origins: &[SocketAddr]) -> Self {
+        Self {
+            settings: settings(mode),
+            origins: origins.to_vec(),
+            server_max: None,
+            global_max: None,
+            workers: 1,
+        }
+    }
+
+    pub(super) async fn start(self) -> Rig {
+        let max = self.server_max.and_then(NonZeroU32::new);
+        let pool = fixed("test", &self.origins, max, self.workers);
+        let service = Arc::new(Service {
+            name: ServiceName::new("test"),
+            settings: arc_swap::ArcSwap::from_pointee(self.settings),
+            pool: pool.handle.clone(),
+            cells: PerWorker::new(self.workers),
+        });
+        let sockets = listener::bind(&ListenerSettings {
+            addrs: vec![BindAddr {
+                addr: "127.0.0.1:0".parse().unwrap(),
+                required: true,
+            }],
+            backlog: 128,
+        })
+        .unwrap();
+        let addr = sockets[0].local_addr().unwrap();
+        let max_connections = self.global_max;
+        let workers = Workers::start(self.workers, WorkerSettings { max_connections }).unwrap();
+        let id = ListenerId(1);
+        workers
+            .add_listener(id, sockets, Arc::clone(&service))
+            .await
+            .unwrap();
+        Rig {
+            workers: Some(workers),
+            addr,
+            service,
+            pool,
+        }
+    }
+}
+
+impl Rig {
+    pub(super) async fn http(origins: &[SocketAddr]) -> Self {
+        Setup::new(Mode::Http, origins).start().await
+    }
+
+    pub(super) async fn client(&self) -> Client {
+        Client(TcpStream::connect(self.addr).await.unwrap(), Vec::new())
+    }
+
+    pub(super) fn workers(&self) -> &Workers {
+        self.workers.as_ref().unwrap()
+    }
+
+    pub(super) fn errors(&self, cause: ErrorCause) -> u64 {
+        self.service.cells.sum(|c| c.errors[cause as usize].get())
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        self.pool.backends.iter().map(|b| b.in_flight.get()).sum()
+    }
+}
+
+/// Waits for a state, never for a time.
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A client that speaks bytes.
+pub(super) struct Client(pub(super) TcpStream, pub(super) Vec<u8>);
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Client {
+    pub(super) async fn send(&mut self, bytes: &str) {
+        self.0.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n"))
+            .await;
+        self.answer().await
+    }
+
+    /// Reads until `end` is in the buffer; what comes before and with it.
+    pub(super) async fn until(&mut self, end: &str) -> String {
+        loop {
+            if let Some(at) = find(&self.1, end.as_bytes()) {
+                let rest = self.1.split_off(at + end.len());
+                let got = std::mem::replace(&mut self.1, rest);
+                return String::from_utf8(got).unwrap();
+            }
+            assert!(
+                self.more().await > 0,
+                "closed before {end:?}: {:?}",
+                String::from_utf8_lossy(&self.1)
+            );
+        }
+    }
+
+    pub(super) async fn more(&mut self) -> usize {
+        let mut chunk = vec![0; 65536];
+        let n = tokio::time::timeout(PATIENCE, self.0.read(&mut chunk))
+            .await
+            .expect("nothing came")
+            .unwrap();
+        self.1.extend_from_slice(&chunk[..n]);
+        n
+    }
+
+    /// The next answer, framed by length or chunks.
+    pub(super) async fn answer(&mut self) -> Answer {
+        let head = self.until("\r\n\r\n").await;
+        let status = head[9..12].parse().unwrap();
+        let body = if let Some(len) = header(&head, "content-length") {
+            let len: usize = len.parse().unwrap();
+            while self.1.len() < len {
+                assert!(self.more().await > 0, "cut");
+            }
+            let rest = self.1.split_off(len);
+            String::from_utf8(std::mem::replace(&mut self.1, rest)).unwrap()
+        } else if header(&head, "transfer-encoding").is_some() {
+            self.chunks().await
+        } else {
+            String::new()
+        };
+        Answer { status, head, body }
+    }
+
+    async fn chunks(&mut self) -> String {
+        let mut body = String::new();
+        loop {
+            let size = self.until("\r\n").await;
+            let size = usize::from_str_radix(size.trim(), 16).unwrap();
+            if size == 0 {
+                loop {
+                    let line = self.until("\r\n").await;
+                    if line == "\r\n" {
+                        return body;
+                    }
+                    body.push_str(&line);
+                }
+            }
+            while self.1.len() < size + 2 {
+                assert!(self.more().await > 0, "cut");
+            }
+            let rest = self.1.split_off(size + 2);
+            let chunk = std::mem::replace(&mut self.1, rest);
+            body.push_str(std::str::from_utf8(&chunk[..size]).unwrap());
+        }
+    }
+
+    /// Everything until the end of the connection; an error counts as one.
+    pub(super) async fn rest(&mut self) -> (String, Option<std::io::ErrorKind>) {
+        let mut chunk = vec![0; 65536];
+        loop {
+            match tokio::time::timeout(PATIENCE, self.0.read(&mut chunk))
+                .await
+                .expect("not closed")
+            {
+                Ok(0) => return (String::from_utf8_lossy(&self.1).into(), None),
+                Ok(n) => self.1.extend_from_slice(&chunk[..n]),
+                Err(e) => return (String::from_utf8_lossy(&self.1).into(), Some(e.kind())),
+            }
+        }
+    }
+}
+
+pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (n, v) = line.split_once(':')?;
+        n.eq_ignore_ascii_case(name).then(|| v.trim())
+    })
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|w| w == needle)
+}
+
+/// A scripted origin: `script` gets each connection with its number.
+pub(super) struct Origin {
+    pub(super) addr: SocketAddr,
+    pub(super) connections: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Origin {
+    pub(super) async fn start<F, R>(script: F) -> Self
+    where
+        F: Fn(usize, Client) -> R + 'static + Send,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = socket.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        let task = tokio::spawn(async move {
+            let mut serving = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = socket.accept().await.unwrap();
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                serving.spawn(script(number, Client(stream, Vec::new())));
+            }
+        });
+        Self {
+            addr,
+            connections,
+            task,
+        }
+    }
+
+    /// Answers every request with `name` and the request as it came (head and body).
+    pub(super) async fn echo(name: &'static str) -> Self {
+        Self::start(move |_, mut conn| async move {
+            while let Some(request) = conn.request().await {
+                let body = format!("{name}\n{request}");
+                conn.send(&format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                ))
+                .await;
+            }
+        })
+        .await
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Client {
+    /// A whole request, `None` at the end of the connection.
+    pub(super) async fn request(&mut self) -> Option<String> {
+        while find(&self.1, b"\r\n\r\n").is_none() {
+            let mut chunk = vec![0; 65536];
+            match self.0.read(&mut chunk).await {
+                Ok(n @ 1..) => self.1.extend_from_slice(&chunk[..n]),
+                _ => return None,
+            }
+        }
+        let head = self.until("\r\n\r\n").await;
+        let body = if let Some(len) = header(&head, "content-length") {
+            let len: usize = len.parse().unwrap();
+            while self.1.len() < len {
+                if self.more().await == 0 {
+                    return None;
+                }
+            }
+            let rest = self.1.split_off(len);
+            String::from_utf8(std::mem::replace(&mut self.1, rest)).unwrap()
+        } else if header(&head, "transfer-encoding").is_some() {
+            self.chunks().await
+        } else {
+            String::new()
+        };
+        Some(head + &body)
+    }
+}
+
+/// An address where nobody listens.
+pub(super) fn nobody() -> SocketAddr {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap()
+}

@@ -1,0 +1,133 @@
+//! TCP mode.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::rig::{Origin, PATIENCE, Setup, nobody, until};
+use crate::proxy::Mode;
+use crate::telemetry::cells::ErrorCause;
+
+/// Sends back what comes, then says how it ended.
+async fn parrot() -> Origin {
+    Origin::start(|_, mut conn| async move {
+        let mut all = Vec::new();
+        conn.0.read_to_end(&mut all).await.unwrap();
+        conn.0.write_all(&all).await.unwrap();
+        conn.0.write_all(b" and out").await.unwrap();
+    })
+    .await
+}
+
+#[tokio::test]
+async fn half_close_passes_both_ways() {
+    let origin = parrot().await;
+    let rig = Setup::new(Mode::Tcp, &[origin.addr]).start().await;
+    let mut client = rig.client().await;
+    client.send("over").await;
+    client.0.shutdown().await.unwrap();
+    assert_eq!(client.rest().await, ("over and out".to_owned(), None));
+    until("lease back", || rig.in_flight() == 0).await;
+    let cells = &rig.service.cells;
+    assert_eq!(cells.sum(|c| c.bytes_in.get()), 4);
+    assert_eq!(cells.sum(|c| c.bytes_out.get()), 12);
+    assert_eq!(cells.sum(|c| c.connections.get()), 1);
+}
+
+#[tokio::test]
+async fn megabytes_pass_a_slow_reader_unharmed() {
+    let origin = parrot().await;
+    let rig = Setup::new(Mode::Tcp, &[origin.addr]).start().await;
+    let (mut read, mut write) = rig.client().await.0.into_split();
+    let sent: Vec<u8> = (0..8_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let copy = sent.clone();
+    let writer = tokio::spawn(async move {
+        write.write_all(&copy).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let mut got = Vec::new();
+    let mut chunk = [0; 5000];
+    loop {
+        let n = tokio::time::timeout(PATIENCE, read.read(&mut chunk))
+            .await
+            .unwrap()
+            .unwrap();
+        if n == 0 {
+            break;
+        }
+        got.extend_from_slice(&chunk[..n]);
+        tokio::task::yield_now().await;
+    }
+    writer.await.unwrap();
+    assert_eq!(got.len(), sent.len() + 8);
+    assert!(got.starts_with(&sent));
+}
+
+#[tokio::test]
+async fn silence_ends_a_connection() {
+    let origin = parrot().await;
+    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
+    setup.settings.timeouts.client = Some(Duration::from_millis(80));
+    setup.settings.timeouts.server = Some(Duration::from_secs(60));
+    let rig = setup.start().await;
+    let mut client = rig.client().await;
+    let start = tokio::time::Instant::now();
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        client.send("x").await;
+    }
+    let (got, error) = client.rest().await;
+    assert_eq!((got.as_str(), error), ("", None));
+    assert!(start.elapsed() >= Duration::from_millis(4 * 40 + 80));
+    assert_eq!(rig.errors(ErrorCause::ClientTimeout), 1);
+}
+
+#[tokio::test]
+async fn a_reset_passes_through() {
+    let origin = Origin::start(|_, conn| async move {
+        conn.0.set_zero_linger().unwrap();
+    })
+    .await;
+    let rig = Setup::new(Mode::Tcp, &[origin.addr]).start().await;
+    let mut client = rig.client().await;
+    let (_, error) = client.rest().await;
+    assert_eq!(error, Some(std::io::ErrorKind::ConnectionReset));
+}
+
+#[tokio::test]
+async fn a_refused_backend_is_left_for_another() {
+    let origin = parrot().await;
+    let mut rig = Setup::new(Mode::Tcp, &[nobody(), origin.addr])
+        .start()
+        .await;
+    for _ in 0..4 {
+        let mut client = rig.client().await;
+        client.0.shutdown().await.unwrap();
+        assert_eq!(client.rest().await.0, " and out");
+    }
+    let refused = rig.pool.outcomes.recv().await.unwrap();
+    assert_eq!(refused.kind, crate::lb::OutcomeKind::Refused);
+    assert_eq!(rig.service.cells.sum(|c| c.redispatches.get()), 4);
+}
+
+#[tokio::test]
+async fn without_backends_connections_are_closed() {
+    let rig = Setup::new(Mode::Tcp, &[]).start().await;
+    let mut client = rig.client().await;
+    assert_eq!(client.rest().await.0, "");
+    until("counted", || rig.errors(ErrorCause::NoBackend) == 1).await;
+}
+
+#[tokio::test]
+async fn a_drain_cuts_tunnels_at_the_deadline() {
+    let origin = parrot().await;
+    let mut rig = Setup::new(Mode::Tcp, &[origin.addr]).start().await;
+    let mut client = rig.client().await;
+    client.send("x").await;
+    until("served", || origin.connections() == 1).await;
+    let workers = rig.workers.take().unwrap();
+    let report = workers.drain(Duration::from_millis(50)).await;
+    assert_eq!((report.open, report.cut), (1, 1));
+    assert!(client.rest().await.0.is_empty());
+    assert!(tokio::net::TcpStream::connect(rig.addr).await.is_err());
+}
