@@ -410,7 +410,7 @@ async fn the_client_is_told_to_close_when_it_asks() {
         "A"
     );
     let mut rest = Vec::new();
-    assert_eq!(conn.to_end(&mut rest).await.expect("FIN"), 0);
+    assert_eq!(conn.read_rest(&mut rest).await.expect("FIN"), 0);
 }
 
 #[tokio::test]

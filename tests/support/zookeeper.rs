@@ -16,7 +16,6 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    clippy::allow_attributes,
     reason = "test support: clippy knows tests only by their attribute"
 )]
 #![allow(dead_code, reason = "each test binary uses its part")]
