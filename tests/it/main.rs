@@ -28,6 +28,7 @@ mod harness;
 mod health;
 mod http;
 mod layers;
+mod robust;
 mod scale;
 mod tcp;
 mod timed;
