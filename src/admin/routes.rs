@@ -1,1 +1,299 @@
-//! Method and path to answer.
+//! Method and path to answer. Plain functions: nothing here waits or knows about connections.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, Method, Response, StatusCode};
+use serde::Serialize;
+
+use crate::telemetry::render;
+
+use super::percent::percent_decode;
+use super::{AdminState, ServiceEntry, diagnosis, index, metrics, services, table};
+
+/// An answer that is complete in memory.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `/`.
+    Index,
+    /// `/live`.
+    Live,
+    /// `/ready`.
+    Ready,
+    /// `/metrics`.
+    Metrics,
+    /// `/services`.
+    Services,
+    /// `/services/NAME`, the name as it stands in the path.
+    Service(String),
+    /// Anything else.
+    Unknown,
+}
+
+/// What a 404 lists.
+const PATHS: &str = "/ /live /ready /metrics /services /services/NAME";
+
+impl Route {
+    /// Finds the route of a path (without query).
+    pub(super) fn of(path: &str) -> Self {
+        match path {
+            "/" => Self::Index,
+            "/live" => Self::Live,
+            "/ready" => Self::Ready,
+            "/metrics" => Self::Metrics,
+            "/services" | "/services/" => Self::Services,
+            other => match other.strip_prefix("/services/") {
+                Some(name) => Self::Service(name.to_owned()),
+                None => Self::Unknown,
+            },
+        }
+    }
+
+    /// Value of the metric's label: the pattern, never the path.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Index => "/",
+            Self::Live => "/live",
+            Self::Ready => "/ready",
+            Self::Metrics => "/metrics",
+            Self::Services => "/services",
+            Self::Service(_) => "/services/NAME",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// In which form somebody wants to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Text,
+    Html,
+}
+
+/// A request, as far as answers depend on it.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    method: Method,
+    route: Route,
+    query: String,
+    accept: String,
+}
+
+impl Asked {
+    pub(super) fn new(method: &Method, uri: &hyper::Uri, headers: &HeaderMap) -> Self {
+        let accept = headers
+            .get(hyper::header::ACCEPT)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        Self {
+            method: method.clone(),
+            route: Route::of(uri.path()),
+            query: uri.query().unwrap_or_default().to_owned(),
+            accept: accept.to_owned(),
+        }
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// `?format=…` wins; then `Accept`; the path's own form otherwise.
+    fn form(&self, default: Form) -> Form {
+        let asked = self
+            .query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("format="));
+        match asked {
+            Some("text") => Form::Text,
+            Some("json") => Form::Json,
+            Some("html") => Form::Html,
+            Some(_) | None if self.accept.contains("application/json") => Form::Json,
+            Some(_) | None if self.accept.contains("text/html") => Form::Html,
+            Some(_) | None if self.accept.contains("text/plain") => Form::Text,
+            Some(_) | None => default,
+        }
+    }
+}
+
+/// The answer. Takes up to some tens of milliseconds with ten thousand backends.
+pub(super) fn answer(state: &AdminState, asked: &Asked) -> Answer {
+    if asked.method != Method::GET && asked.method != Method::HEAD {
+        let text = format!("{} is not answered here, only GET and HEAD\n", asked.method);
+        let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, text);
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    match asked.route() {
+        Route::Index => index_page(state, asked.form(Form::Text)),
+        Route::Live => plain(StatusCode::OK, "ok\n"),
+        Route::Ready => ready(state, asked.form(Form::Text)),
+        Route::Metrics => body(StatusCode::OK, render::CONTENT_TYPE, metrics::render(state)),
+        Route::Services => list(state, asked.form(Form::Json)),
+        Route::Service(name) => one(state, name, asked.form(Form::Json)),
+        Route::Unknown => plain(
+            StatusCode::NOT_FOUND,
+            format!("no such path; there are {PATHS}\n"),
+        ),
+    }
+}
+
+/// What keeps the process from being ready, one line each.
+pub(super) fn missing(state: &AdminState) -> Vec<String> {
+    let latches = state.readiness.missing();
+    let latches = latches.iter().map(ToString::to_string);
+    let services = state.services.load();
+    latches
+        .chain(services.iter().filter_map(diagnosis::not_ready))
+        .collect()
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    missing: Vec<String>,
+}
+
+fn ready(state: &AdminState, form: Form) -> Answer {
+    let missing = missing(state);
+    let status = if missing.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    match form {
+        Form::Json => json(
+            status,
+            &Ready {
+                ready: missing.is_empty(),
+                missing,
+            },
+        ),
+        Form::Text | Form::Html if missing.is_empty() => plain(status, "ready\n"),
+        Form::Text | Form::Html => {
+            let lines: Vec<_> = missing.iter().map(|line| table::printable(line)).collect();
+            plain(status, format!("not ready\n{}\n", lines.join("\n")))
+        }
+    }
+}
+
+fn index_page(state: &AdminState, form: Form) -> Answer {
+    match form {
+        Form::Html => body(
+            StatusCode::OK,
+            "text/html; charset=utf-8",
+            index::html(state),
+        ),
+        Form::Text | Form::Json => plain(StatusCode::OK, index::text(state)),
+    }
+}
+
+fn list(state: &AdminState, form: Form) -> Answer {
+    let entries = state.services.load_full();
+    match form {
+        Form::Text => plain(StatusCode::OK, table::services_table(&entries)),
+        Form::Json | Form::Html => {
+            let all: Vec<_> = entries.iter().map(services::summary).collect();
+            json(StatusCode::OK, &all)
+        }
+    }
+}
+
+fn one(state: &AdminState, raw: &str, form: Form) -> Answer {
+    let entries = state.services.load_full();
+    let name = percent_decode(raw);
+    let found = [name.as_str(), raw]
+        .iter()
+        .find_map(|name| entries.iter().find(|e| e.service.name.as_str() == *name));
+    match (found, form) {
+        (None, _) => unknown_service(&entries, &name),
+        (Some(entry), Form::Text) => plain(StatusCode::OK, table::detail_text(entry)),
+        (Some(entry), Form::Json | Form::Html) => json(StatusCode::OK, &services::detail(entry)),
+    }
+}
+
+/// How many names a 404 offers.
+const SHOWN_NEAREST: usize = 5;
+
+/// Names less alike than this are no help.
+const LEAST_LIKENESS: f64 = 0.6;
+
+fn unknown_service(entries: &Arc<Vec<ServiceEntry>>, name: &str) -> Answer {
+    let mut nearest: Vec<(f64, &str)> = entries
+        .iter()
+        .map(|entry| entry.service.name.as_str())
+        .map(|known| (strsim::jaro_winkler(known, name), known))
+        .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
+        .collect();
+    nearest.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let nearest: Vec<_> = nearest
+        .iter()
+        .take(SHOWN_NEAREST)
+        .map(|(_, known)| table::printable(known))
+        .collect();
+    let hint = if nearest.is_empty() {
+        format!("; /services lists all {}", entries.len())
+    } else {
+        format!("; nearest: {}", nearest.join(", "))
+    };
+    let name = table::printable(name);
+    plain(
+        StatusCode::NOT_FOUND,
+        format!("no service {name:?}{hint}\n"),
+    )
+}
+
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
+    match serde_json::to_string_pretty(value) {
+        Ok(mut text) => {
+            text.push('\n');
+            body(status, "application/json", text)
+        }
+        Err(error) => plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the answer cannot be written as JSON: {error}\n"),
+        ),
+    }
+}
+
+/// A text answer.
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    body(status, "text/plain; charset=utf-8", text)
+}
+
+fn body(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_slashes_colons_and_dots_are_one_route() {
+        for (path, name) in [
+            ("/services/a.b:c", "a.b:c"),
+            ("/services/a/b", "a/b"),
+            ("/services/a%2Fb%20%c3%a4", "a/b ä"),
+            ("/services/100%", "100%"),
+            ("/services/%zz%4", "%zz%4"),
+        ] {
+            let Route::Service(raw) = Route::of(path) else {
+                panic!("{path} is no service");
+            };
+            assert_eq!(percent_decode(&raw), name);
+        }
+    }
+}

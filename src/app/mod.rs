@@ -1,1 +1,15 @@
-//! The composition roots; nothing else may import app.
+//! The composition roots: they know everyone, and nobody imports them.
+//!
+//! [`synapse`] builds the process out of a loaded configuration and takes it down again; [`service`] is one running
+//! service, from discovery to listener; [`demo`] is the same program with made-up backends. Everything here waits and
+//! wires; judgement lives below.
+
+pub mod addresses;
+pub mod cli;
+pub mod demo;
+pub mod process;
+pub mod registries;
+pub mod service;
+pub mod signal;
+pub mod supervise;
+pub mod synapse;

@@ -1,2 +1,7 @@
-//! bin
-fn main() {}
+//! `synapse`: arguments → configuration → [`smartstack::app`] → exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    smartstack::app::cli::main()
+}

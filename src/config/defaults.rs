@@ -1,1 +1,48 @@
-//! Every default: unit, reason, source.
+//! Every default of the loader: unit, reason, source. Defaults of haproxy lines stand in [`super::haproxy`].
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// `admin.listen`: loopback, because it needs no password; the port is the one Airbnb's cookbook gives synapse.
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3210);
+
+/// `state_dir` of a system service: the Filesystem Hierarchy Standard's place for state.
+pub const STATE_DIR: &str = "/var/lib/synapse";
+
+/// `zk_session_timeout`. The original asks for 18 s (smaller: more expiries on a busy host; larger: registrations of a
+/// dead host live longer, which readers do not have any). Servers clamp it to 2..20 ticks.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Least `zk_session_timeout`: below, one garbage collection of the server expires every session.
+pub const SESSION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+/// Largest `zk_session_timeout`: 20 ticks of a slow (30 s) server.
+pub const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+/// Most data-plane threads that `workers` may ask for; a typing error should not start a million.
+pub const WORKERS_MAX: u64 = 1024;
+
+/// `discovery.poll_interval` of the `file` source: a stat four times a second costs nothing and nobody waits.
+pub const FILE_POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// `discovery_jitter`: upper bound in seconds, as the original.
+pub const DISCOVERY_JITTER_MAX: f64 = 120.0;
+
+/// `polling_interval_sec` of `zookeeper_poll` (original: 60 s); only named in a remark, watches replace it.
+pub const ZOOKEEPER_PORT: u16 = 2181;
+
+/// `use_previous_backends`: true, as the original.
+pub const USE_PREVIOUS_BACKENDS: bool = true;
+
+/// `load_test_concurrency`: most copies of a service.
+pub const LOAD_TEST_MAX: u64 = 10_000;
+
+/// `proxy.check.interval`: haproxy's `inter`.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// `proxy.check.rise`: haproxy's.
+pub const CHECK_RISE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+
+/// `proxy.check.fall`: haproxy's.
+pub const CHECK_FALL: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);

@@ -1,1 +1,430 @@
-//! One ordered document out of file, `service_conf_dir` and overlay.
+//! One ordered document out of the file, `service_conf_dir` and the overlay.
+//!
+//! Every file goes through the templates and the parser, then the parts are put together: each file of
+//! `service_conf_dir` replaces the service of its name (`*.json` first, then `*.yaml`, each group sorted), the overlay
+//! is merged deep on top. Beside the values stands [`Origins`]: which subtrees come from another file, so that a
+//! complaint names the file that somebody has to edit. The document is kept: a generator config found in the registry
+//! is resolved against it later.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::reader::Cursor;
+use super::report::{Place, Report};
+use super::template::{self, Env};
+use super::yaml;
+
+/// Which parts of a document come from elsewhere. Sparse: only replaced subtrees have an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    here: Option<Place>,
+    below: BTreeMap<String, Self>,
+}
+
+impl Origins {
+    /// The place of the subtree itself, when it comes from another file.
+    pub fn place(&self) -> Option<&Place> {
+        self.here.as_ref()
+    }
+
+    /// The origins below `key`, when anything there comes from another file.
+    pub fn below(&self, key: &str) -> Option<&Self> {
+        self.below.get(key)
+    }
+
+    /// The whole subtree under `key` comes from `place`.
+    fn replace(&mut self, key: &str, place: Place) {
+        let origins = Self {
+            here: Some(place),
+            below: BTreeMap::new(),
+        };
+        self.below.insert(key.to_owned(), origins);
+    }
+}
+
+/// A configuration as read, before anything is understood.
+#[derive(Clone, Debug)]
+pub struct Document {
+    root: Value,
+    origins: Origins,
+    file: Arc<str>,
+}
+
+impl Document {
+    /// Reads everything that belongs to the configuration in `file`. `None` when there is no document to go on with;
+    /// the report then says why.
+    pub fn load(
+        file: &Path,
+        overlay: Option<&Path>,
+        env: &Env,
+        report: &mut Report,
+    ) -> Option<Self> {
+        let main = read_map(file, env, report);
+        let overlay = overlay.map(|path| (path, read_map(path, env, report)));
+        let mut document = Self::new(file_name(file), main?);
+        let from_overlay = overlay
+            .as_ref()
+            .and_then(|(path, map)| Some((*path, map.as_ref()?.get("service_conf_dir")?)));
+        let conf_dir = match from_overlay {
+            Some((path, dir)) => Some((dir.clone(), path)),
+            None => document
+                .root
+                .get("service_conf_dir")
+                .map(|dir| (dir.clone(), file)),
+        };
+        if let Some((dir, named_in)) = conf_dir.filter(|(dir, _)| !dir.is_null()) {
+            document.add_service_files(&dir, named_in, env, report);
+        }
+        if let Some((path, map)) = overlay {
+            let place = document_place(file_name(path));
+            merge(&mut document.root, &mut document.origins, map?, &place);
+        }
+        Some(document)
+    }
+
+    /// A document that stands in one file.
+    pub fn new(file: impl Into<Arc<str>>, map: Map<String, Value>) -> Self {
+        Self {
+            root: Value::Object(map),
+            origins: Origins::default(),
+            file: file.into(),
+        }
+    }
+
+    /// The whole document.
+    pub fn root(&self) -> Cursor<'_> {
+        let place = document_place(Arc::clone(&self.file));
+        Cursor::new(&self.root, place, Some(&self.origins))
+    }
+
+    /// The name of the main file.
+    pub fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    fn add_service_files(&mut self, dir: &Value, named_in: &Path, env: &Env, report: &mut Report) {
+        let place = document_place(file_name(named_in)).key("service_conf_dir");
+        let Value::String(dir) = dir else {
+            report.complain(&place, format!("{dir} is not a directory's name"));
+            return;
+        };
+        let Some(dir) = find_dir(dir, named_in, env, &place, report) else {
+            return;
+        };
+        let files = match service_files(&dir) {
+            Ok(files) => files,
+            Err(e) => {
+                report.complain(&place, format!("directory {}: {e}", dir.display()));
+                return;
+            }
+        };
+        for (name, path) in files {
+            if let Some(service) = read_map(&path, env, report) {
+                self.set_service(name, service, document_place(file_name(&path)));
+            }
+        }
+    }
+
+    fn set_service(&mut self, name: String, service: Map<String, Value>, place: Place) {
+        let Value::Object(root) = &mut self.root else {
+            return;
+        };
+        let services = root.entry("services").or_insert(Value::Null);
+        if services.is_null() {
+            *services = Value::Object(Map::new());
+        }
+        // A `services` of the wrong type is complained about when it is read.
+        if let Value::Object(services) = services {
+            let origins = self.origins.below.entry("services".to_owned()).or_default();
+            origins.replace(&name, place);
+            services.insert(name, Value::Object(service));
+        }
+    }
+}
+
+/// Reads one file to a map; every failure is a complaint about that file.
+fn read_map(path: &Path, env: &Env, report: &mut Report) -> Option<Map<String, Value>> {
+    let place = document_place(file_name(path));
+    match read_value(path, env) {
+        Ok(Value::Object(map)) => Some(map),
+        Ok(Value::Null) => {
+            report.complain(&place, "the file is empty");
+            None
+        }
+        Ok(other) => {
+            let shown = super::text::show(&other);
+            report.complain(&place, format!("must hold a map, not {shown}"));
+            None
+        }
+        Err(text) => {
+            report.complain(&place, text);
+            None
+        }
+    }
+}
+
+fn read_value(path: &Path, env: &Env) -> Result<Value, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
+    parse_bytes(&bytes, path.extension().is_some_and(|e| e == "json"), env)
+}
+
+/// Templates, then JSON or YAML.
+pub(super) fn parse_bytes(bytes: &[u8], is_json: bool, env: &Env) -> Result<Value, String> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        format!(
+            "is not UTF-8 (first bad byte at offset {})",
+            e.valid_up_to()
+        )
+    })?;
+    let text = template::expand(text, env).map_err(|e| e.to_string())?;
+    // A file that starts as JSON was meant as JSON, whatever it is called.
+    let is_json = is_json || text.trim_start().starts_with('{');
+    yaml::parse(&text, is_json).map_err(|e| {
+        let kind = if is_json { "JSON" } else { "YAML" };
+        format!("is not {kind}: {e}")
+    })
+}
+
+fn file_name(path: &Path) -> Arc<str> {
+    Arc::from(path.display().to_string())
+}
+
+fn document_place(file: Arc<str>) -> Place {
+    Place {
+        file,
+        path: String::new(),
+    }
+}
+
+/// As Ruby's `File.expand_path`: relative to the working directory; if nothing is there, beside the file that names it.
+fn find_dir(
+    dir: &str,
+    named_in: &Path,
+    env: &Env,
+    place: &Place,
+    report: &mut Report,
+) -> Option<PathBuf> {
+    let home = dir.strip_prefix("~/").zip(env.var("HOME"));
+    let given = match home {
+        Some((rest, home)) => Path::new(&home).join(rest),
+        None => PathBuf::from(dir),
+    };
+    let from_cwd = std::path::absolute(&given).unwrap_or_else(|_| given.clone());
+    if from_cwd.is_dir() {
+        return Some(from_cwd);
+    }
+    let beside = named_in
+        .parent()
+        .unwrap_or_else(|| Path::new("."))
+        .join(&given);
+    if given.is_relative() && beside.is_dir() {
+        report.warn(
+            place,
+            format!(
+                "no directory {}; using {} beside the file (give an absolute path)",
+                from_cwd.display(),
+                beside.display()
+            ),
+        );
+        return Some(beside);
+    }
+    report.complain(place, format!("no directory {}", from_cwd.display()));
+    None
+}
+
+/// Service name and file: all `*.json`, then all `*.yaml`, sorted; hidden files are not meant (as in Ruby's glob).
+fn service_files(dir: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let (Some(stem), Some(extension)) = (path.file_stem(), path.extension()) else {
+            continue;
+        };
+        let is_yaml = extension == "yaml";
+        let name = stem.to_string_lossy().into_owned();
+        if (is_yaml || extension == "json") && !name.starts_with('.') {
+            files.push((is_yaml, name, path));
+        }
+    }
+    files.sort();
+    Ok(files
+        .into_iter()
+        .map(|(_, name, path)| (name, path))
+        .collect())
+}
+
+/// Maps are merged, anything else is replaced. `place` is where `overlay` stands.
+fn merge(base: &mut Value, origins: &mut Origins, overlay: Map<String, Value>, place: &Place) {
+    let Value::Object(base) = base else {
+        return;
+    };
+    for (key, value) in overlay {
+        let place = place.key(&key);
+        match (base.get_mut(&key), value) {
+            (Some(old @ Value::Object(_)), Value::Object(new)) => {
+                let below = origins.below.entry(key).or_default();
+                merge(old, below, new, &place);
+            }
+            (_, value) => {
+                origins.replace(&key, place);
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A directory of its own for a test, removed at the end.
+    pub(in crate::config) struct TestDir(pub(in crate::config) PathBuf);
+
+    impl TestDir {
+        pub(in crate::config) fn new(files: &[(&str, &str)]) -> Self {
+            let unique = format!("smartstack-{}-{:x}", std::process::id(), fastrand::u64(..));
+            let dir = std::env::temp_dir().join(unique);
+            for (name, text) in files {
+                let path = dir.join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            Self(dir)
+        }
+    }
+
+    impl Drop for TestDir {
+        fn drop(&mut self) {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn load(dir: &TestDir, overlay: Option<&str>) -> (Option<Document>, Report) {
+        let mut report = Report::default();
+        let overlay = overlay.map(|name| dir.0.join(name));
+        let file = dir.0.join("main.yaml");
+        let document = Document::load(&file, overlay.as_deref(), &Env::empty(), &mut report);
+        (document, report)
+    }
+
+    fn service_names(document: &Document) -> Vec<&str> {
+        let services = document.root["services"].as_object().unwrap();
+        services.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn service_files_replace_and_append_json_first() {
+        let dir = TestDir::new(&[
+            (
+                "main.yaml",
+                "service_conf_dir: s.d\nservices: {z: {x: 1}, cart: {x: 1}}\n",
+            ),
+            ("s.d/b.yaml", "x: 2"),
+            ("s.d/a.yaml", "x: 2"),
+            ("s.d/ledger.json", "{\"x\": 2}"),
+            ("s.d/cart.yaml", "y: <%= 'three' %>"),
+            ("s.d/no.yml", "x: 2"),
+            ("s.d/.hidden.yaml", "x: 2"),
+        ]);
+        let (document, report) = load(&dir, None);
+        let document = document.unwrap();
+        assert_eq!(service_names(&document), ["z", "cart", "ledger", "a", "b"]);
+        assert_eq!(
+            document.root["services"]["cart"],
+            serde_json::json!({"y": "three"})
+        );
+        assert!(report.complaints.is_empty());
+        // Found beside the file, not in the working directory: said so.
+        assert!(report.warnings[0].text.contains("beside"));
+    }
+
+    #[test]
+    fn values_know_the_file_they_stand_in() {
+        let dir = TestDir::new(&[
+            (
+                "main.yaml",
+                "service_conf_dir: s.d\nservices: {a: {haproxy: {port: 1, listen: [x]}}}\n",
+            ),
+            ("s.d/b.yaml", "haproxy: {port: 2, listen: [y]}"),
+            (
+                "o.yaml",
+                "services: {a: {haproxy: {port: 3}}, b: {haproxy: {listen: [z]}}, c: {}}",
+            ),
+        ]);
+        let (document, report) = load(&dir, Some("o.yaml"));
+        assert!(report.complaints.is_empty(), "{report:?}");
+        let document = document.unwrap();
+        let mut report = Report::default();
+        let place = |path: &[&str]| {
+            let mut cursor = document.root();
+            for key in path {
+                cursor = cursor
+                    .entries(&mut Report::default())
+                    .into_iter()
+                    .find(|(k, _)| k == key)
+                    .unwrap()
+                    .1;
+            }
+            let place = cursor.place().clone();
+            format!(
+                "{}:{}",
+                Path::new(&*place.file).file_name().unwrap().display(),
+                place.path
+            )
+        };
+        assert_eq!(
+            place(&["services", "a", "haproxy", "port"]),
+            "o.yaml:services.a.haproxy.port"
+        );
+        assert_eq!(
+            place(&["services", "a", "haproxy", "listen"]),
+            "main.yaml:services.a.haproxy.listen"
+        );
+        assert_eq!(
+            place(&["services", "b", "haproxy", "port"]),
+            "b.yaml:haproxy.port"
+        );
+        assert_eq!(
+            place(&["services", "b", "haproxy", "listen"]),
+            "o.yaml:services.b.haproxy.listen"
+        );
+        assert_eq!(place(&["services", "c"]), "o.yaml:services.c");
+        assert_eq!(service_names(&document), ["a", "b", "c"]);
+        assert!(
+            document
+                .root()
+                .section(&["services", "service_conf_dir"], &mut report)
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn every_unreadable_file_is_reported() {
+        let dir = TestDir::new(&[
+            ("main.yaml", "service_conf_dir: s.d\n"),
+            ("s.d/a.json", "{\"x\": ]"),
+            ("s.d/b.yaml", "x: <% code %>"),
+            ("s.d/c.yaml", "[1]"),
+            ("s.d/d.yaml", ""),
+        ]);
+        let (_, report) = load(&dir, Some("missing.yaml"));
+        let texts: Vec<_> = report.complaints.iter().map(|c| c.text.as_str()).collect();
+        assert_eq!(texts.len(), 5, "{texts:?}");
+        assert!(texts[0].contains("cannot be read"));
+        assert!(texts[1].contains("JSON") && texts[1].contains("line 1"));
+        assert!(texts[2].contains("not understood"));
+        assert!(texts[3].contains("must hold a map"));
+        assert!(texts[4].contains("empty"));
+    }
+
+    #[test]
+    fn a_missing_directory_is_a_complaint() {
+        let dir = TestDir::new(&[("main.yaml", "service_conf_dir: nowhere.d\n")]);
+        let (_, report) = load(&dir, None);
+        assert!(report.complaints[0].text.contains("nowhere.d"));
+        assert_eq!(report.complaints[0].path, "service_conf_dir");
+    }
+}

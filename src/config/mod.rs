@@ -7,17 +7,29 @@
 //!
 //! Nothing below this module can name a config file.
 
+pub mod addresses;
 pub mod check;
 pub mod defaults;
 pub mod document;
+pub mod ensemble;
+pub mod generator;
 pub mod haproxy;
+pub mod json;
+pub mod membership;
 pub mod native;
+pub mod native_check;
+pub mod origins;
 pub mod process;
 pub mod reader;
 pub mod report;
+pub mod scalar;
+pub mod sections;
+pub mod servers;
+pub mod service;
 pub mod source;
 pub mod synapse;
 pub mod template;
+pub mod text;
 pub mod yaml;
 
 use std::net::SocketAddr;
@@ -116,6 +128,9 @@ pub struct Complaint {
 
 impl std::fmt::Display for Complaint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.path.is_empty() {
+            return write!(f, "{}: {}", self.file, self.text);
+        }
         write!(f, "{}: {}: {}", self.file, self.path, self.text)
     }
 }

@@ -1,1 +1,233 @@
-//! Process-wide keys.
+//! Process-wide keys of the document.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::defaults;
+use super::haproxy::GlobalSettings;
+use super::origins::effective;
+use super::reader::{Cursor, Section};
+use super::report::Report;
+use super::template::Env;
+use super::text::BareNumber;
+use super::{Complaint, EffectiveValue, LogFormat, ProcessSettings};
+
+/// Keys of the top level.
+pub const KEYS: [&str; 12] = [
+    "services",
+    "service_conf_dir",
+    "haproxy",
+    "proxy",
+    "admin",
+    "state_dir",
+    "workers",
+    "zk_session_timeout",
+    "log",
+    "statsd",
+    "file_output",
+    "nginx",
+];
+
+/// Keys of `admin`.
+pub const ADMIN_KEYS: [&str; 1] = ["listen"];
+
+/// Keys of `log`.
+pub const LOG_KEYS: [&str; 1] = ["format"];
+
+/// What the process-wide keys say.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The settings.
+    pub settings: ProcessSettings,
+    /// Their origins.
+    pub origins: Vec<EffectiveValue>,
+    /// About this host rather than about the file; never an error under `--strict`.
+    pub notes: Vec<Complaint>,
+}
+
+/// Reads the process-wide keys of the document.
+pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut Report) -> Process {
+    generators(top, report);
+    let mut origins = Vec::new();
+    let mut show = |setting: &str, value: String, cursor: Option<&Cursor<'_>>| {
+        origins.push(effective(setting, value, cursor.map(Cursor::place)));
+    };
+    let admin = top
+        .get("admin")
+        .and_then(|c| c.section(&ADMIN_KEYS, report));
+    let listen = admin.as_ref().and_then(|section| section.get("listen"));
+    let admin_listen = listen
+        .as_ref()
+        .and_then(|c| socket_addr(c, report))
+        .unwrap_or(defaults::ADMIN_LISTEN);
+    show("admin.listen", admin_listen.to_string(), listen.as_ref());
+
+    let workers_key = top.get("workers");
+    let workers = workers_key
+        .as_ref()
+        .and_then(|c| workers(c, report))
+        .unwrap_or_else(cores);
+    show("workers", workers.to_string(), workers_key.as_ref());
+
+    let timeout_key = top.get("zk_session_timeout");
+    let session_timeout = timeout_key
+        .as_ref()
+        .and_then(|c| session_timeout(c, report))
+        .unwrap_or(defaults::SESSION_TIMEOUT);
+    show(
+        "zk_session_timeout",
+        format!("{session_timeout:?}"),
+        timeout_key.as_ref(),
+    );
+
+    let log_format = log_format(top, report);
+    show(
+        "log.format",
+        format!("{log_format:?}").to_lowercase(),
+        top.get("log").as_ref(),
+    );
+
+    let mut notes = Vec::new();
+    let (state_dir, origin) = state_dir(top, env, &mut notes, report);
+    origins.push(origin);
+
+    let settings = ProcessSettings {
+        admin_listen,
+        state_dir,
+        workers,
+        session_timeout,
+        max_connections: global.max_connections,
+        log_format,
+        user: global.user.clone(),
+        group: global.group.clone(),
+    };
+    Process {
+        settings,
+        origins,
+        notes,
+    }
+}
+
+/// Generators of the original that do not exist here: someone reads their output, so it is said.
+fn generators(top: &Section<'_>, report: &mut Report) {
+    let remarks = [
+        (
+            "statsd",
+            "not yet: no statsd packets are sent; metrics are at /metrics of admin.listen",
+        ),
+        (
+            "file_output",
+            "not yet: no service files are written; see /services of admin.listen",
+        ),
+        (
+            "nginx",
+            "no effect: synapse is the proxy itself, no nginx is configured",
+        ),
+    ];
+    for (key, remark) in remarks {
+        let Some(cursor) = top.get(key) else { continue };
+        if cursor.value().is_object() {
+            report.warn(cursor.place(), remark);
+        } else {
+            // Complains about the type.
+            cursor.entries(report);
+        }
+    }
+}
+
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn workers(cursor: &Cursor<'_>, report: &mut Report) -> Option<NonZeroUsize> {
+    let count = cursor.integer(1..=defaults::WORKERS_MAX, "a number of workers", report)?;
+    usize::try_from(count).ok().and_then(NonZeroUsize::new)
+}
+
+fn session_timeout(cursor: &Cursor<'_>, report: &mut Report) -> Option<Duration> {
+    let timeout = cursor.duration(BareNumber::Seconds, report)?;
+    let range = defaults::SESSION_TIMEOUT_MIN..=defaults::SESSION_TIMEOUT_MAX;
+    if !range.contains(&timeout) {
+        let text = format!(
+            "{timeout:?} is not between {:?} and {:?}",
+            range.start(),
+            range.end()
+        );
+        report.complain(cursor.place(), text);
+        return None;
+    }
+    Some(timeout)
+}
+
+fn log_format(top: &Section<'_>, report: &mut Report) -> LogFormat {
+    top.get("log")
+        .and_then(|c| c.section(&LOG_KEYS, report))
+        .and_then(|section| section.get("format"))
+        .and_then(|c| {
+            c.choice(
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                report,
+            )
+        })
+        .unwrap_or_default()
+}
+
+/// `ADDR:PORT`, `localhost:PORT`, or a port alone (on loopback).
+fn socket_addr(cursor: &Cursor<'_>, report: &mut Report) -> Option<SocketAddr> {
+    let text = cursor.text(report)?;
+    let loopback = |port: &str| {
+        let port = port.parse().ok()?;
+        Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+    };
+    let port_only = text.strip_prefix("localhost:").unwrap_or(&text);
+    let addr = text.parse().ok().or_else(|| loopback(port_only));
+    if addr.is_none() {
+        let text = format!("{text:?} is not ADDRESS:PORT such as \"127.0.0.1:3210\"");
+        report.complain(cursor.place(), text);
+    }
+    addr
+}
+
+fn state_dir(
+    top: &Section<'_>,
+    env: &Env,
+    notes: &mut Vec<Complaint>,
+    report: &mut Report,
+) -> (Option<PathBuf>, EffectiveValue) {
+    let key = top.get("state_dir");
+    let dir = match &key {
+        Some(cursor) => cursor.word(report).map(PathBuf::from),
+        None => default_state_dir(top, env, notes),
+    };
+    let shown = dir
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |d| d.display().to_string());
+    let origin = effective("state_dir", shown, key.as_ref().map(Cursor::place));
+    (dir, origin)
+}
+
+/// systemd's directory, else the system's if this process can write there. Looks, creates nothing: `check` runs this.
+fn default_state_dir(top: &Section<'_>, env: &Env, notes: &mut Vec<Complaint>) -> Option<PathBuf> {
+    let from_systemd = env.var("STATE_DIRECTORY");
+    // systemd joins several directories with `:`.
+    let first = from_systemd
+        .as_deref()
+        .and_then(|dirs| dirs.split(':').next());
+    if let Some(dir) = first.filter(|dir| !dir.is_empty()) {
+        return Some(PathBuf::from(dir));
+    }
+    let dir = Path::new(defaults::STATE_DIR);
+    let writable =
+        |dir: &Path| rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok() && dir.is_dir();
+    if writable(dir) || (!dir.exists() && dir.parent().is_some_and(writable)) {
+        return Some(dir.to_owned());
+    }
+    let text = format!(
+        "not set and {} cannot be written: nothing is remembered across restarts",
+        dir.display()
+    );
+    notes.push(top.place().key("state_dir").complaint(text));
+    None
+}

@@ -8,6 +8,7 @@ pub mod file;
 pub mod fixed;
 pub mod names;
 pub mod policy;
+mod publish;
 pub mod zookeeper;
 
 use std::path::PathBuf;

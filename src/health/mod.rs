@@ -6,10 +6,13 @@
 //!
 //! Invariant: only `rise_fall` turns results into a [`Health`]; it is pure, and time is an argument.
 
+mod build;
 pub mod checker;
 pub mod http;
 pub mod rise_fall;
 pub mod tcp;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -17,6 +20,11 @@ use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use build::build;
+
+/// haproxy's code for trouble on our own side (no descriptor, no port, no route family): the verdict does not change.
+pub const SOCKET_ERROR: &str = "SOCKERR";
 
 /// A boxed `Send` future: what object-safe async traits return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,1 +1,200 @@
-//! From strategy to picker.
+//! Policies: from a set of members to a picker.
+//!
+//! A [`Balancer`] runs when the set changes, in the pool task, and may be slow; the [`Picker`] it builds runs per request.
+//! What must outlive a set (a cursor) is owned by the balancer and shared with its pickers.
+
+use std::fmt::Debug;
+
+use super::least_conn::LeastConn;
+use super::round_robin::RoundRobin;
+use super::snapshot::{Member, Picker};
+use super::{PickContext, Strategy};
+
+/// Policy: turns a set into a picker. One per service, kept as long as its strategy is.
+pub trait Balancer: Debug + Send + Sync {
+    /// A table for exactly these members, in this order.
+    fn build(&self, members: &[Member]) -> Box<dyn Picker>;
+}
+
+/// The balancer of a strategy, with its cursor at the start.
+pub fn build(strategy: Strategy) -> Box<dyn Balancer> {
+    match strategy {
+        Strategy::RoundRobin => Box::new(RoundRobin::default()),
+        Strategy::LeastConn => Box::new(LeastConn::default()),
+    }
+}
+
+/// True for a member that has room and has not failed this request.
+pub(super) fn may_take(member: &Member, cx: PickContext<'_>) -> bool {
+    !cx.avoid.contains(&member.backend.id) && !member.is_full()
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use crate::endpoint::{Endpoint, Weight};
+    use crate::lb::BackendId;
+    use crate::lb::backend::{Backend, SlotArena};
+    use crate::lb::snapshot::Member;
+    use crate::telemetry::cells::PerWorker;
+
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+
+    pub(crate) fn member_in(arena: &mut SlotArena, weight: u64, max: Option<u32>) -> Member {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let endpoint = Endpoint::new("127.0.0.1", 80);
+        Member {
+            backend: Arc::new(Backend {
+                id: BackendId(id),
+                server_name: endpoint.server_name().into(),
+                endpoint,
+                in_flight: arena.take(),
+                cells: PerWorker::new(1),
+            }),
+            addr: ([127, 0, 0, 1], 80).into(),
+            weight: Weight::saturating(weight),
+            max_connections: max.and_then(NonZeroU32::new),
+        }
+    }
+
+    pub(crate) fn member(weight: u64, max: Option<u32>) -> Member {
+        member_in(&mut SlotArena::default(), weight, max)
+    }
+
+    pub(crate) fn members(weights: &[u64]) -> Vec<Member> {
+        let mut arena = SlotArena::default();
+        weights
+            .iter()
+            .map(|w| member_in(&mut arena, *w, None))
+            .collect()
+    }
+}
+
+/// Laws that every balancer keeps. A new one is added to `STRATEGIES` and must pass.
+#[cfg(test)]
+mod tests {
+    use super::testing::{member_in, members};
+    use super::*;
+    use crate::lb::Strategy;
+    use crate::lb::backend::SlotArena;
+    use crate::lb::snapshot::Snapshot;
+    use crate::lb::{BackendId, PickError};
+    use proptest::prelude::*;
+
+    const STRATEGIES: [Strategy; 2] = [Strategy::RoundRobin, Strategy::LeastConn];
+
+    fn snapshot(strategy: Strategy, members: Vec<Member>) -> Snapshot {
+        Snapshot {
+            revision: 1,
+            known: members.len(),
+            up: members.len(),
+            picker: build(strategy).build(&members),
+            members: members.into(),
+        }
+    }
+
+    #[test]
+    fn an_empty_set_gives_nobody() {
+        for strategy in STRATEGIES {
+            assert_eq!(
+                build(strategy).build(&[]).pick(&[], PickContext::default()),
+                None
+            );
+            let error = snapshot(strategy, vec![])
+                .acquire(PickContext::default())
+                .unwrap_err();
+            assert_eq!(error, PickError::NoneEligible { known: 0, up: 0 });
+        }
+    }
+
+    #[test]
+    fn a_failed_one_is_taken_again_when_nobody_else_is_left() {
+        for strategy in STRATEGIES {
+            let snapshot = snapshot(strategy, members(&[1]));
+            let only = snapshot.members[0].backend.id;
+            let lease = snapshot.acquire(PickContext { avoid: &[only] }).unwrap();
+            assert_eq!(lease.backend().id, only);
+        }
+    }
+
+    #[test]
+    fn when_all_are_full_the_error_says_so() {
+        for strategy in STRATEGIES {
+            let mut arena = SlotArena::default();
+            let set = vec![
+                member_in(&mut arena, 1, Some(1)),
+                member_in(&mut arena, 3, Some(2)),
+            ];
+            let snapshot = snapshot(strategy, set);
+            let leases: Vec<_> = (0..3)
+                .map(|_| snapshot.acquire(PickContext::default()).unwrap())
+                .collect();
+            let error = snapshot.acquire(PickContext::default()).unwrap_err();
+            assert_eq!(error, PickError::AllFull { eligible: 2 });
+            drop(leases);
+            assert!(snapshot.acquire(PickContext::default()).is_ok());
+        }
+    }
+
+    #[test]
+    fn held_requests_follow_the_weights() {
+        for strategy in STRATEGIES {
+            let snapshot = snapshot(strategy, members(&[1, 2, 3]));
+            let _held: Vec<_> = (0..6)
+                .map(|_| snapshot.acquire(PickContext::default()).unwrap())
+                .collect();
+            let counts: Vec<_> = snapshot
+                .members
+                .iter()
+                .map(|m| m.backend.in_flight.get())
+                .collect();
+            assert_eq!(counts, [1, 2, 3], "{strategy:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_those_with_room_that_did_not_fail_are_picked(
+            set in prop::collection::vec((1_u64..=256, 0_u32..4, 0_u32..4, any::<bool>()), 0..150),
+            picks in 1_usize..60,
+        ) {
+            for strategy in STRATEGIES {
+                let mut arena = SlotArena::default();
+                let members: Vec<_> = set.iter().map(|(w, max, _, _)| member_in(&mut arena, *w, Some(*max))).collect();
+                for (member, (_, _, load, _)) in members.iter().zip(&set) {
+                    for _ in 0..*load {
+                        assert!(member.backend.in_flight.try_enter(None));
+                    }
+                }
+                let avoid: Vec<BackendId> = members.iter().zip(&set).filter(|(_, s)| s.3).map(|(m, _)| m.backend.id).collect();
+                let cx = PickContext { avoid: &avoid };
+                let anybody = members.iter().any(|m| may_take(m, cx));
+                let picker = build(strategy).build(&members);
+                for _ in 0..picks {
+                    match picker.pick(&members, cx) {
+                        Some(index) => prop_assert!(may_take(&members[index], cx)),
+                        None => prop_assert!(!anybody, "{:?} found nobody", strategy),
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn shares_of_held_requests_are_within_bounds(weights in prop::collection::vec(1_u64..=20, 1..20)) {
+            for strategy in STRATEGIES {
+                let snapshot = snapshot(strategy, members(&weights));
+                let total: u64 = weights.iter().sum();
+                let cycles = 50;
+                let _held: Vec<_> = (0..total * cycles).map(|_| snapshot.acquire(PickContext::default()).unwrap()).collect();
+                for (member, weight) in snapshot.members.iter().zip(&weights) {
+                    let held = u64::from(member.backend.in_flight.get());
+                    let wanted = weight * cycles;
+                    prop_assert!(held.abs_diff(wanted) <= wanted / 10 + 2, "{:?}: {} instead of {}", strategy, held, wanted);
+                }
+            }
+        }
+    }
+}

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::lease::Lease;
 use super::snapshot::Snapshot;
 use super::{Outcome, PickContext, PickError, ServerSettings};
-use crate::discovery::Discovered;
+pub use crate::discovery::policy::SetOrigin;
+use crate::discovery::{Discovered, Membership};
 use crate::endpoint::ServiceName;
 use crate::health::Health;
 
@@ -29,6 +30,8 @@ pub struct PoolHandle {
     pub(super) outcomes: mpsc::Sender<Outcome>,
     /// Outcomes that found the channel full: evidence lost, not requests.
     pub(super) outcomes_dropped: Arc<AtomicU64>,
+    /// Counts the views published.
+    pub(super) views: watch::Receiver<u64>,
 }
 
 impl PoolHandle {
@@ -62,6 +65,26 @@ impl PoolHandle {
         self.view.load_full()
     }
 
+    /// Waits until `claim` holds for the published view; false when the pool has ended before.
+    pub async fn until(&self, claim: impl Fn(&PoolView) -> bool) -> bool {
+        let mut views = self.views.clone();
+        loop {
+            views.mark_unchanged();
+            if claim(&self.view.load()) {
+                return true;
+            }
+            if views.changed().await.is_err() {
+                return claim(&self.view.load());
+            }
+        }
+    }
+
+    /// Waits until discovery has been heard (a set, or that there is none) and the snapshot says so; false when the
+    /// pool has ended before.
+    pub async fn wait_ready(&self) -> bool {
+        self.until(PoolView::is_ready).await
+    }
+
     /// Outcomes dropped because the pool was busy.
     pub fn outcomes_dropped(&self) -> u64 {
         self.outcomes_dropped.load(Ordering::Relaxed)
@@ -85,17 +108,11 @@ pub struct PoolView {
     pub health_changes: u64,
 }
 
-/// Where the set in use comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SetOrigin {
-    /// Nothing heard and no default servers.
-    Nothing,
-    /// What discovery says.
-    Discovered,
-    /// `default_servers`.
-    DefaultServers,
-    /// Discovery says empty or missing; the last non-empty set is kept (`use_previous_backends`).
-    Previous,
+impl PoolView {
+    /// True once discovery has been heard.
+    pub fn is_ready(&self) -> bool {
+        !matches!(self.discovered.membership, Membership::Pending)
+    }
 }
 
 /// One backend, for people.

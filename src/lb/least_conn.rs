@@ -1,1 +1,322 @@
-//! Fewest in flight per weight.
+//! `balance leastconn`: the smallest load per weight over all workers, as haproxy 2.6 computes it.
+//!
+//! The key is 0 for an idle backend, else `floor((in_flight + 1) * 4096 / (16 * weight))`; the smallest wins. Idle
+//! backends come first whatever their weight, so at low load this is a round robin. Ties go in turn.
+//!
+//! haproxy keeps a tree behind a lock; we look at all counters at every pick, which is exact over all workers without
+//! one. That is cheap because counters lie together in chunks (`backend.rs`), a row of the table belongs to a stretch of
+//! one chunk, and the division is a multiplication by a reciprocal computed when the table is built. Two workers that
+//! pick at the same moment may both choose the same backend: the counters they read were true at that moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::PickContext;
+use super::backend::{CHUNK_SLOTS, Chunk};
+use super::balancer::{Balancer, may_take};
+use super::snapshot::{Member, Picker};
+
+/// Fraction bits of the reciprocals. With 31 bits `floor` is exact up to 2^23 requests in flight on one backend (each
+/// needs a descriptor; the kernel's limit is far below), and the product stays below 2^64.
+const FRACTION: u32 = 31;
+
+/// The policy; owns the turn of its service.
+#[derive(Debug, Default)]
+pub struct LeastConn {
+    turn: Arc<AtomicUsize>,
+}
+
+impl Balancer for LeastConn {
+    fn build(&self, members: &[Member]) -> Box<dyn Picker> {
+        let rows = rows(members);
+        Box::new(Scan {
+            positions: rows.iter().map(|row| row.entries.len()).sum(),
+            rows,
+            turn: Arc::clone(&self.turn),
+        })
+    }
+}
+
+/// All counters in the order in which they lie in memory.
+#[derive(Debug)]
+struct Scan {
+    rows: Box<[Row]>,
+    /// Entries in all rows.
+    positions: usize,
+    /// Position after the last pick: where the next one starts looking, so that ties go in turn.
+    turn: Arc<AtomicUsize>,
+}
+
+/// A stretch of one chunk.
+#[derive(Debug)]
+struct Row {
+    chunk: Arc<Chunk>,
+    /// Slot of the first entry.
+    first: usize,
+    /// Position of the first entry in the whole table.
+    base: usize,
+    entries: Box<[Entry]>,
+}
+
+/// What is known about one slot.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// `ceil(256 * 2^FRACTION / weight)`.
+    reciprocal: u64,
+    /// Largest count with which one more is allowed, minus one (wrapping): see [`Scan::best_in`].
+    room: u32,
+    /// Index of the member; `u32::MAX` for a slot in the stretch that belongs to nobody here.
+    member: u32,
+}
+
+impl Entry {
+    const NOBODY: Self = Self {
+        reciprocal: 0,
+        room: 0,
+        member: u32::MAX,
+    };
+
+    fn new(member: &Member, index: u32) -> Self {
+        let weight = u64::from(member.weight.get().max(1));
+        Self {
+            reciprocal: (256_u64 << FRACTION).div_ceil(weight),
+            room: member
+                .max_connections
+                .map_or(u32::MAX, std::num::NonZeroU32::get)
+                - 1,
+            member: index,
+        }
+    }
+}
+
+/// The least loaded so far.
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    /// Its key with the fraction bits cleared: whatever is below has a smaller key. `u64::MAX`: nobody yet.
+    bound: u64,
+    member: usize,
+    position: usize,
+}
+
+impl Picker for Scan {
+    fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+        if self.positions == 0 {
+            return None;
+        }
+        // Counted up at once, so that workers that pick at the same moment look from different places.
+        let start = self.turn.fetch_add(1, Ordering::Relaxed) % self.positions;
+        let from = self
+            .rows
+            .partition_point(|row| row.base <= start)
+            .saturating_sub(1);
+        let (before, after) = self.rows.split_at_checked(from)?;
+        let (first, rest) = after.split_first()?;
+        let skip = start - first.base;
+        let mut best = Best {
+            bound: u64::MAX,
+            member: usize::MAX,
+            position: start,
+        };
+        let stretches = std::iter::once((first, skip..first.entries.len()))
+            .chain(
+                rest.iter()
+                    .chain(before)
+                    .map(|row| (row, 0..row.entries.len())),
+            )
+            .chain(std::iter::once((first, 0..skip)));
+        for (row, range) in stretches {
+            row.best_in(range, &mut best, members, cx);
+            if best.bound == 0 {
+                break;
+            }
+        }
+        if best.bound == u64::MAX {
+            return None;
+        }
+        if best.position != start {
+            self.turn.store(best.position + 1, Ordering::Relaxed);
+        }
+        Some(best.member)
+    }
+}
+
+impl Row {
+    /// Improves `best` with the entries in `range`; stops at the first idle one, which nothing can beat.
+    fn best_in(
+        &self,
+        range: std::ops::Range<usize>,
+        best: &mut Best,
+        members: &[Member],
+        cx: PickContext<'_>,
+    ) {
+        let offset = range.start;
+        let slots = self.chunk.0.get(self.first + offset..).unwrap_or(&[]);
+        let entries = self.entries.get(range).unwrap_or(&[]);
+        for (at, (slot, entry)) in slots.iter().zip(entries).enumerate() {
+            let load = slot.load(Ordering::Relaxed);
+            // One comparison for the two rare cases: idle (0 - 1 wraps to the top) and full.
+            let scaled = if load.wrapping_sub(1) >= entry.room {
+                if load != 0 || entry.member == u32::MAX {
+                    continue;
+                }
+                0
+            } else {
+                (u64::from(load) + 1).wrapping_mul(entry.reciprocal)
+            };
+            if scaled >= best.bound {
+                continue;
+            }
+            let Ok(member) = usize::try_from(entry.member) else {
+                continue;
+            };
+            if !cx.avoid.is_empty() && !members.get(member).is_some_and(|m| may_take(m, cx)) {
+                continue;
+            }
+            *best = Best {
+                bound: scaled >> FRACTION << FRACTION,
+                member,
+                position: self.base + offset + at,
+            };
+            if best.bound == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Members sorted into stretches of their chunks; chunks in the order of their first member, so that a fresh service
+/// is scanned in balancing order.
+fn rows(members: &[Member]) -> Box<[Row]> {
+    let mut chunks: Vec<(Arc<Chunk>, BTreeMap<usize, Entry>)> = Vec::new();
+    let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
+    for (index, member) in (0..).zip(members) {
+        let slot = &member.backend.in_flight;
+        let at = *seen
+            .entry(Arc::as_ptr(&slot.chunk).addr())
+            .or_insert_with(|| {
+                chunks.push((Arc::clone(&slot.chunk), BTreeMap::new()));
+                chunks.len() - 1
+            });
+        if let Some((_, entries)) = chunks.get_mut(at) {
+            entries.insert(slot.index, Entry::new(member, index));
+        }
+    }
+    let mut base = 0;
+    chunks
+        .into_iter()
+        .map(|(chunk, entries)| {
+            let row = row(chunk, &entries, base);
+            base += row.entries.len();
+            row
+        })
+        .collect()
+}
+
+fn row(chunk: Arc<Chunk>, entries: &BTreeMap<usize, Entry>, base: usize) -> Row {
+    let first = entries.first_key_value().map_or(0, |(slot, _)| *slot);
+    let last = entries.last_key_value().map_or(0, |(slot, _)| *slot);
+    Row {
+        chunk,
+        first,
+        base,
+        entries: (first..=last.min(CHUNK_SLOTS - 1))
+            .map(|slot| entries.get(&slot).copied().unwrap_or(Entry::NOBODY))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lb::backend::SlotArena;
+    use crate::lb::balancer::testing::{member_in, members};
+    use crate::lb::lease::Lease;
+    use proptest::prelude::*;
+
+    fn key(load: u32, weight: u64) -> u64 {
+        if load == 0 {
+            0
+        } else {
+            (u64::from(load) + 1) * 4096 / (16 * weight)
+        }
+    }
+
+    fn load(member: &Member, n: u32) {
+        for _ in 0..n {
+            assert!(member.backend.in_flight.try_enter(None));
+        }
+    }
+
+    #[test]
+    fn idle_members_take_turns_whatever_their_weights() {
+        let members = members(&[1, 2, 3]);
+        let picker = LeastConn::default().build(&members);
+        let picked: String = (0..9)
+            .map(|_| picker.pick(&members, PickContext::default()).unwrap())
+            .map(|i| ["A", "B", "C"][i])
+            .collect();
+        assert_eq!(picked, "ABCABCABC");
+    }
+
+    #[test]
+    fn idle_members_take_turns_around_a_busy_one() {
+        let members = members(&[1, 1, 1]);
+        load(&members[1], 1);
+        let picker = LeastConn::default().build(&members);
+        let mut counts = [0; 3];
+        for _ in 0..100 {
+            counts[picker.pick(&members, PickContext::default()).unwrap()] += 1;
+        }
+        assert_eq!(counts, [50, 0, 50]);
+    }
+
+    #[test]
+    fn six_held_requests_follow_weights_one_two_three() {
+        let members = members(&[1, 2, 3]);
+        let picker = LeastConn::default().build(&members);
+        let held: Vec<_> = (0..6)
+            .map(|_| {
+                Lease::take(&members[picker.pick(&members, PickContext::default()).unwrap()])
+                    .unwrap()
+            })
+            .collect();
+        let counts: Vec<_> = members.iter().map(|m| m.backend.in_flight.get()).collect();
+        assert_eq!(counts, [1, 2, 3]);
+        drop(held);
+    }
+
+    #[test]
+    fn slots_of_other_sets_between_ours_are_never_picked() {
+        let mut arena = SlotArena::default();
+        let all: Vec<_> = (0..200).map(|_| member_in(&mut arena, 1, None)).collect();
+        let ours: Vec<_> = all.iter().step_by(3).cloned().collect();
+        let picker = LeastConn::default().build(&ours);
+        let mut counts = vec![0; ours.len()];
+        for _ in 0..ours.len() * 4 {
+            counts[picker.pick(&ours, PickContext::default()).unwrap()] += 1;
+        }
+        assert!(counts.iter().all(|c| *c == 4), "{counts:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn the_reciprocal_divides_exactly(load in 1_u32..(1 << 23) - 1, weight in 1_u64..=256) {
+            let entry = Entry { reciprocal: (256_u64 << FRACTION).div_ceil(weight), room: 0, member: 0 };
+            prop_assert_eq!((u64::from(load) + 1) * entry.reciprocal >> FRACTION, key(load, weight));
+        }
+
+        #[test]
+        fn the_smallest_key_wins(set in prop::collection::vec((1_u64..=256, 0_u32..50), 1..150), start in 0_usize..200) {
+            let members = members(&set.iter().map(|(w, _)| *w).collect::<Vec<_>>());
+            for (member, (_, n)) in members.iter().zip(&set) {
+                load(member, *n);
+            }
+            let balancer = LeastConn::default();
+            balancer.turn.store(start, Ordering::Relaxed);
+            let picked = balancer.build(&members).pick(&members, PickContext::default()).unwrap();
+            let least = set.iter().map(|(w, n)| key(*n, *w)).min().unwrap();
+            prop_assert_eq!(key(set[picked].1, set[picked].0), least);
+        }
+    }
+}

@@ -12,11 +12,15 @@
 //!                      └──────────────────────────────────────────┘ (bounded channel)
 //! ```
 
+pub mod addresses;
 pub mod backend;
 pub mod balancer;
+pub mod fixed;
 pub mod handle;
 pub mod lease;
 pub mod least_conn;
+#[cfg(test)]
+pub(crate) mod made_up;
 pub mod order;
 pub mod pool;
 pub mod round_robin;

@@ -1,1 +1,337 @@
-//! haproxy's smooth weighted order.
+//! `balance roundrobin`: haproxy's smooth weighted order, laid out once per set into a cyclic table.
+//!
+//! haproxy moves servers between trees at every request; here the same order is computed when the set changes, and a
+//! pick is one relaxed increment and one array read, whatever the number of backends. The order repeats after
+//! `sum(weights) / gcd(weights)` picks, and within one cycle every backend gets exactly its share.
+//!
+//! The cursor belongs to the balancer, not to the table: it goes on when the set changes, or every membership change
+//! would send the next request of every host to the first backend.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::PickContext;
+use super::balancer::{Balancer, may_take};
+use super::snapshot::{Member, Picker};
+
+/// Longest table: 256 KiB per service at most, and a rebuild stays within a few ms. Weights that need more (some 260
+/// backends of weight 250 without a common divisor) are scaled down; the share of a backend is then off by at most
+/// half a slot, 3 % for 4,096 backends.
+pub const MAX_TABLE: usize = 64 * 1024;
+
+/// Tickets drawn before the members are searched one by one. Drawing again instead of taking the neighbour in the table
+/// keeps the shares of the others even when one is full.
+const MAX_DRAWS: usize = 64;
+
+/// haproxy's largest effective weight (256 x 16): a constant of its tie-break.
+const MAX_EFFECTIVE: u64 = 4096;
+
+/// haproxy multiplies weights by this so that slow start has steps.
+const WEIGHT_SCALE: u64 = 16;
+
+/// The policy; owns the cursor of its service.
+#[derive(Debug, Default)]
+pub struct RoundRobin {
+    cursor: Arc<AtomicUsize>,
+}
+
+impl Balancer for RoundRobin {
+    fn build(&self, members: &[Member]) -> Box<dyn Picker> {
+        let weights: Vec<u64> = members.iter().map(|m| u64::from(m.weight.get())).collect();
+        Box::new(Table {
+            slots: smooth_order(&weights),
+            cursor: Arc::clone(&self.cursor),
+        })
+    }
+}
+
+/// One cycle of the order.
+#[derive(Debug)]
+struct Table {
+    /// Indices of members.
+    slots: Box<[u32]>,
+    /// Tickets drawn so far; shared with earlier and later tables of the service.
+    cursor: Arc<AtomicUsize>,
+}
+
+impl Picker for Table {
+    fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+        let mut last = 0;
+        for _ in 0..self.slots.len().min(MAX_DRAWS) {
+            let ticket = self.cursor.fetch_add(1, Ordering::Relaxed);
+            let slot = self.slots.get(ticket % self.slots.len())?;
+            last = usize::try_from(*slot).ok()?;
+            if may_take(members.get(last)?, cx) {
+                return Some(last);
+            }
+        }
+        // Nearly everybody is full: look at each once.
+        let (before, after) = members.split_at_checked(last)?;
+        let found = after.iter().chain(before).position(|m| may_take(m, cx))?;
+        Some((last + found) % members.len())
+    }
+}
+
+/// Indices in haproxy's order, one full cycle; empty when no weight is above 0.
+fn smooth_order(weights: &[u64]) -> Box<[u32]> {
+    let weights = reduce(weights);
+    if weights.iter().all(|w| *w <= 1) {
+        // Equal weights: each once, in order.
+        return (0..)
+            .zip(&weights)
+            .filter(|(_, w)| **w > 0)
+            .map(|(index, _)| index)
+            .collect();
+    }
+    Layout::new(&weights).collect()
+}
+
+/// The same shares with the smallest sum that keeps them, at most [`MAX_TABLE`].
+fn reduce(weights: &[u64]) -> Vec<u64> {
+    let divisor = weights.iter().copied().fold(0, gcd).max(1);
+    let reduced: Vec<u64> = weights.iter().map(|w| w / divisor).collect();
+    let total: u64 = reduced.iter().sum();
+    let limit = u64::try_from(MAX_TABLE).unwrap_or(u64::MAX);
+    if total <= limit {
+        return reduced;
+    }
+    reduced
+        .iter()
+        .map(|w| match w {
+            0 => 0,
+            w => ((w * limit + total / 2) / total).max(1),
+        })
+        .collect()
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Lays the order out: every member has a position at which its next turn is due, and each turn moves it on by
+/// `total / weight` (the remainder is carried). Who is due goes first; otherwise one that had no turn yet, heaviest
+/// first; otherwise whoever is due soonest.
+struct Layout {
+    /// Without a turn so far: heaviest first, then in order.
+    fresh: BTreeSet<(Reverse<u64>, usize)>,
+    /// Waiting for the next turn: by haproxy's key, then by when they last had one.
+    waiting: BTreeSet<(u64, u64, usize)>,
+    turns: Vec<Turn>,
+    total: u64,
+    position: u64,
+}
+
+/// Where one member stands.
+#[derive(Clone, Copy)]
+struct Turn {
+    weight: u64,
+    /// Position at which it is due.
+    due: u64,
+    /// Carried remainder of `total / weight`.
+    carry: u64,
+    /// Turns left in this cycle: haproxy's order is off by one at the seam for few sets, the table is not.
+    left: u64,
+}
+
+impl Layout {
+    fn new(weights: &[u64]) -> Self {
+        let turns = weights
+            .iter()
+            .map(|&weight| Turn {
+                weight,
+                due: 0,
+                carry: 0,
+                left: weight,
+            })
+            .collect();
+        Self {
+            fresh: (0..)
+                .zip(weights)
+                .filter(|(_, weight)| **weight > 0)
+                .map(|(index, weight)| (Reverse(*weight), index))
+                .collect(),
+            waiting: BTreeSet::new(),
+            turns,
+            total: weights.iter().sum(),
+            position: 0,
+        }
+    }
+
+    /// Whose turn it is; taken out of its queue.
+    fn take_next(&mut self) -> Option<usize> {
+        let due = self.waiting.first().is_some_and(|(_, _, index)| {
+            self.turns
+                .get(*index)
+                .is_some_and(|t| t.due <= self.position)
+        });
+        if !due && let Some((_, index)) = self.fresh.pop_first() {
+            if let Some(turn) = self.turns.get_mut(index) {
+                turn.due = self.position;
+            }
+            return Some(index);
+        }
+        self.waiting.pop_first().map(|(_, _, index)| index)
+    }
+
+    /// Puts a member back with its next due position, unless its share of the cycle is used up.
+    fn put_back(&mut self, index: usize) {
+        let Some(turn) = self.turns.get_mut(index) else {
+            return;
+        };
+        turn.left = turn.left.saturating_sub(1);
+        turn.due += self.total / turn.weight;
+        turn.carry += self.total % turn.weight;
+        if turn.carry >= turn.weight {
+            turn.carry -= turn.weight;
+            turn.due += 1;
+        }
+        if turn.left > 0 {
+            // haproxy orders by position mostly, by weight and remainder where positions are close.
+            let fine = (MAX_EFFECTIVE + WEIGHT_SCALE * turn.carry)
+                .saturating_sub(WEIGHT_SCALE * turn.weight)
+                / WEIGHT_SCALE;
+            self.waiting
+                .insert((257 * turn.due + fine, self.position, index));
+        }
+    }
+}
+
+impl Iterator for Layout {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let index = self.take_next()?;
+        self.position += 1;
+        self.put_back(index);
+        u32::try_from(index).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lb::balancer::testing::{member, members};
+    use proptest::prelude::*;
+
+    fn letters(weights: &[u64]) -> String {
+        smooth_order(weights)
+            .iter()
+            .map(|i| char::from(b'A' + u8::try_from(*i).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn the_order_is_haproxys() {
+        assert_eq!(letters(&[1, 2, 3]), "CBCACB");
+        assert_eq!(letters(&[5, 1, 1]), "AAABAAC");
+        assert_eq!(letters(&[1, 1, 1]), "ABC");
+    }
+
+    #[test]
+    fn a_common_divisor_does_not_change_the_order() {
+        assert_eq!(letters(&[10, 20, 30]), "CBCACB");
+        assert_eq!(letters(&[256, 256]), "AB");
+    }
+
+    #[test]
+    fn weight_zero_and_no_members_make_no_turns() {
+        assert_eq!(letters(&[0, 1, 0]), "B");
+        assert_eq!(letters(&[0, 3, 1]).len(), 4);
+        assert_eq!(letters(&[0, 0]), "");
+        assert_eq!(letters(&[]), "");
+    }
+
+    #[test]
+    fn sequential_requests_repeat_the_order_from_the_start() {
+        let members = members(&[1, 2, 3]);
+        let picker = RoundRobin::default().build(&members);
+        let picked: String = (0..24)
+            .map(|_| picker.pick(&members, PickContext::default()).unwrap())
+            .map(|i| ["A", "B", "C"][i])
+            .collect();
+        assert_eq!(picked, "CBCACB".repeat(4));
+    }
+
+    #[test]
+    fn the_cursor_outlives_the_table() {
+        let balancer = RoundRobin::default();
+        let members = members(&[1, 1, 1]);
+        let first = balancer
+            .build(&members)
+            .pick(&members, PickContext::default());
+        let second = balancer
+            .build(&members)
+            .pick(&members, PickContext::default());
+        assert_eq!((first, second), (Some(0), Some(1)));
+    }
+
+    #[test]
+    fn the_share_of_a_full_member_goes_to_all_others() {
+        let mut set = members(&[1, 1, 1]);
+        set[0] = member(1, Some(1));
+        assert!(set[0].backend.in_flight.try_enter(None));
+        let picker = RoundRobin::default().build(&set);
+        let mut counts = [0; 3];
+        for _ in 0..300 {
+            counts[picker.pick(&set, PickContext::default()).unwrap()] += 1;
+        }
+        assert_eq!(counts, [0, 150, 150]);
+    }
+
+    #[test]
+    fn the_one_free_member_among_many_is_found() {
+        let mut set: Vec<_> = (0..500).map(|_| member(7, Some(1))).collect();
+        for (i, m) in set.iter_mut().enumerate().filter(|(i, _)| *i != 321) {
+            m.weight = crate::endpoint::Weight::saturating(1 + i as u64 % 9);
+            assert!(m.backend.in_flight.try_enter(None));
+        }
+        let picker = RoundRobin::default().build(&set);
+        for _ in 0..100 {
+            assert_eq!(picker.pick(&set, PickContext::default()), Some(321));
+        }
+    }
+
+    #[test]
+    fn weights_that_need_a_longer_table_are_scaled() {
+        let weights: Vec<u64> = (0..1000).map(|i| 200 + i % 57).collect();
+        let order = smooth_order(&weights);
+        assert!(order.len() <= MAX_TABLE + weights.len());
+        let total: u64 = weights.iter().sum();
+        let mut counts = vec![0_u64; weights.len()];
+        for i in &order {
+            counts[*i as usize] += 1;
+        }
+        for (w, c) in weights.iter().zip(counts) {
+            let wanted = *w as f64 * order.len() as f64 / total as f64;
+            assert!(
+                (c as f64 - wanted).abs() <= 1.0,
+                "weight {w}: {c} of {wanted}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_cycle_gives_exact_shares(weights in prop::collection::vec(0_u64..=256, 0..40)) {
+            let order = smooth_order(&weights);
+            let divisor = weights.iter().copied().fold(0, gcd).max(1);
+            for (index, weight) in weights.iter().enumerate() {
+                let turns = order.iter().filter(|i| **i as usize == index).count() as u64;
+                prop_assert_eq!(turns, weight / divisor);
+            }
+        }
+
+        #[test]
+        fn nobody_waits_much_longer_than_its_share(weights in prop::collection::vec(1_u64..=256, 2..12)) {
+            // Smoothness: between two turns of a member lie at most twice as many picks as its share asks for.
+            let order = smooth_order(&weights);
+            for index in 0..weights.len() {
+                let turns: Vec<_> = order.iter().enumerate().filter(|(_, i)| **i as usize == index).map(|(p, _)| p).collect();
+                let gap = turns.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+                prop_assert!(gap <= 2 * order.len() / turns.len() + weights.len(), "gap {} of {:?}", gap, weights);
+            }
+        }
+    }
+}

@@ -1,1 +1,280 @@
-//! The accept loop.
+//! Accepting: limits, shortage of descriptors, and fair shares between workers.
+//!
+//! Every worker accepts from the same listening socket. At a limit nobody accepts: the kernel's queue holds what comes,
+//! as with haproxy. Without descriptors accepting pauses for [`SHORTAGE_PAUSE`] instead of spinning. A worker that has
+//! clearly more connections than another hands the new one over before it has touched it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::net::SocketFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+use super::local::Local;
+use super::worker::{Listener, Shared};
+use crate::telemetry::cells::WorkerId;
+
+/// How long accepting rests when the process (EMFILE) or host (ENFILE) has no descriptor left: long enough not to
+/// spin, short enough that a waiting client (connect timeouts are seconds) does not give up.
+pub const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections accepted before others on the same worker get their turn.
+const BURST: usize = 32;
+
+/// A limit may be raised by a new configuration while we wait for somebody to leave: look again.
+const LIMIT_RECHECK: Duration = Duration::from_secs(1);
+
+/// A client's connection that nobody has read from yet.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) slot: Slot,
+}
+
+/// Proof that a connection is counted: globally, in its service and on its worker. Dropping it uncounts.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    shared: Arc<Shared>,
+    pub(crate) listener: Arc<Listener>,
+    worker: WorkerId,
+}
+
+impl Slot {
+    /// Counts for `worker`, under both limits having been entered.
+    fn take(shared: &Arc<Shared>, listener: &Arc<Listener>, worker: WorkerId) -> Self {
+        if let Some(seat) = shared.seat(worker) {
+            seat.open.fetch_add(1, Ordering::SeqCst);
+        }
+        Self {
+            shared: Arc::clone(shared),
+            listener: Arc::clone(listener),
+            worker,
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.count_panic();
+            tracing::error!(service = %self.listener.service.name, "connection task panicked");
+        }
+        if let Some(seat) = self.shared.seat(self.worker) {
+            seat.open.fetch_sub(1, Ordering::SeqCst);
+        }
+        let cells = self.listener.service.cells.of(self.worker);
+        cells.connections_closed.add(1);
+        self.listener.gate.leave();
+        self.shared.gate.leave();
+    }
+}
+
+/// A listening socket as an acceptor of the current runtime uses it.
+///
+/// # Errors
+/// When it cannot be registered with the reactor.
+pub(crate) fn register(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    AsyncFd::register_with_interest(socket, Interest::READABLE)
+}
+
+/// Accepts until told to stop; what waits in the queue at that moment is still taken.
+pub(crate) async fn run(local: Rc<Local>, listener: Arc<Listener>, socket: AsyncFd<TcpListener>) {
+    let stop = listener.stop_accepting.clone();
+    let mut acceptor = Acceptor {
+        local,
+        listener,
+        socket,
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            end = acceptor.round() => if let Err(error) = end {
+                // The reactor is gone: the runtime is shutting down.
+                tracing::debug!(%error, "acceptor ends");
+                return;
+            },
+        }
+    }
+    acceptor.burst();
+}
+
+struct Acceptor {
+    local: Rc<Local>,
+    listener: Arc<Listener>,
+    socket: AsyncFd<TcpListener>,
+}
+
+/// Why a burst ended.
+enum End {
+    /// Nobody waits.
+    Empty,
+    /// Others should have their turn.
+    Turn,
+    /// So many may be open and are.
+    GlobalLimit(u32),
+    /// So many of this service may be open and are.
+    ServiceLimit(u32),
+    /// No descriptors.
+    Shortage(io::Error),
+}
+
+impl Acceptor {
+    /// Waits for connections and takes a burst of them.
+    async fn round(&mut self) -> io::Result<()> {
+        let mut ready = self.socket.readable().await?;
+        match self.burst() {
+            End::Empty => ready.clear_ready(),
+            End::Turn => tokio::task::yield_now().await,
+            End::GlobalLimit(limit) => {
+                self.count_refused();
+                let wait = self.local.shared.gate.wait_below(limit);
+                // Elapsed is the recheck.
+                drop(tokio::time::timeout(LIMIT_RECHECK, wait).await);
+            }
+            End::ServiceLimit(limit) => {
+                self.count_refused();
+                let wait = self.listener.gate.wait_below(limit);
+                drop(tokio::time::timeout(LIMIT_RECHECK, wait).await);
+            }
+            End::Shortage(error) => {
+                self.count_refused();
+                self.local.shared.count_accept_pause();
+                warn_rarely(&self.listener, &error);
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn burst(&self) -> End {
+        let global = self.local.shared.settings.max_connections;
+        let own = self.listener.service.settings.load().max_connections;
+        for _ in 0..BURST {
+            if !self.local.shared.gate.try_enter(global) {
+                return End::GlobalLimit(global.unwrap_or(u32::MAX));
+            }
+            if !self.listener.gate.try_enter(own) {
+                self.local.shared.gate.leave();
+                return End::ServiceLimit(own.unwrap_or(u32::MAX));
+            }
+            match accept(self.socket.get_ref()) {
+                Ok((stream, peer)) => self.place(stream, peer),
+                Err(error) => {
+                    self.listener.gate.leave();
+                    self.local.shared.gate.leave();
+                    if error.kind() == io::ErrorKind::WouldBlock {
+                        return End::Empty;
+                    }
+                    if is_shortage(&error) {
+                        return End::Shortage(error);
+                    }
+                    // The connection died in the queue (ECONNABORTED and its like): the next one may be fine.
+                    tracing::debug!(%error, "accept");
+                }
+            }
+        }
+        End::Turn
+    }
+
+    /// Serves here, or where clearly less is to do.
+    fn place(&self, stream: TcpStream, peer: SocketAddr) {
+        let shared = &self.local.shared;
+        let worker = self.least_loaded().unwrap_or(self.local.worker);
+        let accepted = Accepted {
+            stream,
+            peer,
+            slot: Slot::take(shared, &self.listener, worker),
+        };
+        self.cells().connections.add(1);
+        if worker == self.local.worker {
+            self.local.start(accepted);
+        } else if let Some(seat) = shared.seat(worker) {
+            // A worker that has ended: the process is stopping, the connection closes with the message.
+            drop(seat.handovers.send(accepted));
+        }
+    }
+
+    /// Another worker, if taking the connection here would leave it clearly behind.
+    fn least_loaded(&self) -> Option<WorkerId> {
+        let seats = &self.local.shared.seats;
+        let loads = seats.iter().map(|seat| seat.open.load(Ordering::SeqCst));
+        let (index, least) = loads.enumerate().min_by_key(|(_, open)| *open)?;
+        let mine = self.local.shared.seat(self.local.worker)?;
+        let mine = mine.open.load(Ordering::SeqCst);
+        (mine + 1 > least + tolerance(least)).then_some(WorkerId(index))
+    }
+
+    fn count_refused(&self) {
+        self.cells().connections_refused.add(1);
+    }
+
+    fn cells(&self) -> &crate::telemetry::cells::ServiceCells {
+        self.listener.service.cells.of(self.local.worker)
+    }
+}
+
+/// How many connections more than the least loaded worker one may have before it hands over: 1 where each counts
+/// (8 long connections on 2 workers end 4/4), an eighth where there are many, because a hand-over costs a wake-up of
+/// another thread.
+fn tolerance(least: u32) -> u32 {
+    (least / 8).max(1)
+}
+
+fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (fd, peer) = rustix::net::acceptfrom_with(socket.as_fd(), flags)?;
+    let stream = TcpStream::from(fd);
+    let peer = match peer.and_then(|any| SocketAddr::try_from(any).ok()) {
+        Some(peer) => peer,
+        None => stream.peer_addr()?,
+    };
+    Ok((stream, peer))
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// One line a second over all workers: a shortage hits every listener at once.
+fn warn_rarely(listener: &Listener, error: &io::Error) {
+    static SECOND: AtomicU64 = AtomicU64::new(u64::MAX);
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    let now = START.elapsed().as_secs();
+    if SECOND.swap(now, Ordering::Relaxed) != now {
+        tracing::warn!(
+            service = %listener.service.name, %error, pause = ?SHORTAGE_PAUSE, "accepting pauses: raise the limit on descriptors",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_connections_are_shared_exactly_and_many_roughly() {
+        assert_eq!(tolerance(0), 1);
+        assert_eq!(tolerance(15), 1);
+        assert_eq!(tolerance(80), 10);
+    }
+
+    #[test]
+    fn only_want_of_resources_pauses() {
+        let errno = |e: rustix::io::Errno| io::Error::from_raw_os_error(e.raw_os_error());
+        assert!(is_shortage(&errno(rustix::io::Errno::MFILE)));
+        assert!(is_shortage(&errno(rustix::io::Errno::NFILE)));
+        assert!(!is_shortage(&errno(rustix::io::Errno::CONNABORTED)));
+    }
+}

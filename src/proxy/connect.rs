@@ -1,1 +1,264 @@
-//! Dial a backend, try the next.
+//! Getting a connection to a backend: who is tried, how often, how long.
+//!
+//! The rules are haproxy's: `retries` counts attempts after the first; with `redispatch` and more than one eligible
+//! backend the next attempt goes elsewhere at once; otherwise the same backend is tried again after a turn-around of
+//! min(1 s, `timeout connect`). The judgement is [`Retry`], plain values; [`Dialer`] waits and counts.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time;
+
+use super::error::ProxyError;
+use super::{ProxySettings, Redispatch, Service};
+use crate::lb::lease::Lease;
+use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext};
+use crate::telemetry::cells::{ServiceCells, WorkerId};
+
+/// Upper bound of the wait before the same backend is tried again, haproxy's turn-around.
+const TURN_AROUND: Duration = Duration::from_secs(1);
+
+/// What to do after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The same backend, after a pause.
+    Same(Duration),
+    /// Whoever is picked now, after a pause: nobody better was eligible, but that may change.
+    Again(Duration),
+    /// Another backend, at once.
+    Elsewhere,
+    /// No more.
+    GiveUp,
+}
+
+/// Attempts of one connection or request.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    left: u32,
+    redispatch: bool,
+    turn_around: Duration,
+    /// Backends that failed.
+    pub(crate) tried: Vec<BackendId>,
+}
+
+impl Retry {
+    pub(crate) fn new(settings: &ProxySettings) -> Self {
+        let turn_around = settings.timeouts.connect.unwrap_or(TURN_AROUND);
+        Self {
+            left: settings.retries,
+            redispatch: matches!(settings.redispatch, Redispatch::On { every } if every != 0),
+            turn_around: turn_around.min(TURN_AROUND),
+            tried: Vec::new(),
+        }
+    }
+
+    /// A connect to `backend` failed; `eligible` backends may be picked now.
+    pub(crate) fn after_failure(&mut self, backend: BackendId, eligible: usize) -> Next {
+        if !self.spend(backend) {
+            return Next::GiveUp;
+        }
+        match (self.redispatch, eligible) {
+            (true, 2..) => Next::Elsewhere,
+            (true, _) => Next::Again(self.turn_around),
+            (false, _) => Next::Same(self.turn_around),
+        }
+    }
+
+    /// Takes one retry for a request whose backend died; false when none is left.
+    pub(crate) fn spend(&mut self, backend: BackendId) -> bool {
+        if !self.tried.contains(&backend) {
+            self.tried.push(backend);
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+}
+
+/// Opens connections on behalf of one client connection (TCP) or request (HTTP).
+#[derive(Debug)]
+pub(crate) struct Dialer<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) settings: &'a ProxySettings,
+    pub(crate) worker: WorkerId,
+    pub(crate) retry: Retry,
+}
+
+impl<'a> Dialer<'a> {
+    pub(crate) fn new(service: &'a Service, settings: &'a ProxySettings, worker: WorkerId) -> Self {
+        Self {
+            service,
+            settings,
+            worker,
+            retry: Retry::new(settings),
+        }
+    }
+
+    pub(crate) fn cells(&self) -> &'a ServiceCells {
+        self.service.cells.of(self.worker)
+    }
+
+    /// Picks a backend, those that failed last.
+    pub(crate) fn acquire(&self) -> Result<Lease, ProxyError> {
+        let cx = PickContext {
+            avoid: &self.retry.tried,
+        };
+        let lease = self.service.pool.acquire(cx)?;
+        lease.backend().cells.of(self.worker).requests.add(1);
+        Ok(lease)
+    }
+
+    /// Connects, starting with `lease`, and with whom it worked.
+    pub(crate) async fn connect(
+        &mut self,
+        mut lease: Lease,
+    ) -> Result<(Lease, TcpStream), ProxyError> {
+        loop {
+            let error = match self.once(&lease).await {
+                Ok(stream) => return Ok((lease, stream)),
+                Err(error) => error,
+            };
+            let backend = lease.backend().id;
+            tracing::debug!(service = %self.service.name, backend = %lease.addr(), %error, "connect");
+            match self.retry.after_failure(backend, self.service.pool.eligible()) {
+                Next::Same(pause) => {
+                    self.count_retry(&lease);
+                    time::sleep(pause).await;
+                    lease.backend().cells.of(self.worker).requests.add(1);
+                }
+                Next::Again(pause) => {
+                    time::sleep(pause).await;
+                    lease = self.move_on(lease)?;
+                }
+                Next::Elsewhere => lease = self.move_on(lease)?,
+                Next::GiveUp => return Err(error),
+            }
+        }
+    }
+
+    /// Gives up `failed` and picks anew.
+    pub(crate) fn move_on(&self, failed: Lease) -> Result<Lease, ProxyError> {
+        let backend = failed.backend().clone();
+        drop(failed);
+        let lease = self.acquire()?;
+        if lease.backend().id == backend.id {
+            self.count_retry(&lease);
+        } else {
+            backend.cells.of(self.worker).redispatches.add(1);
+            self.cells().redispatches.add(1);
+        }
+        Ok(lease)
+    }
+
+    fn count_retry(&self, lease: &Lease) {
+        lease.backend().cells.of(self.worker).retries.add(1);
+        self.cells().retries.add(1);
+    }
+
+    async fn once(&self, lease: &Lease) -> Result<TcpStream, ProxyError> {
+        let addr = lease.addr();
+        let cells = lease.backend().cells.of(self.worker);
+        let connecting = TcpStream::connect(addr);
+        let connected = match self.settings.timeouts.connect {
+            Some(limit) => match time::timeout(limit, connecting).await {
+                Ok(connected) => connected,
+                Err(_elapsed) => {
+                    cells.connect_errors.add(1);
+                    self.report(lease, OutcomeKind::ConnectFailed);
+                    return Err(ProxyError::ConnectTimeout { addr });
+                }
+            },
+            // The kernel gives up by itself after its SYN retries, about two minutes.
+            None => connecting.await,
+        };
+        let connected = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+        connected
+            .inspect(|_| cells.connects.add(1))
+            .map_err(|source| {
+                cells.connect_errors.add(1);
+                if let Some(kind) = evidence(&source) {
+                    self.report(lease, kind);
+                }
+                ProxyError::Connect { addr, source }
+            })
+    }
+
+    fn report(&self, lease: &Lease, kind: OutcomeKind) {
+        self.service.pool.report(Outcome {
+            backend: lease.backend().id,
+            addr: lease.addr(),
+            kind,
+        });
+    }
+}
+
+/// What a failed connect says about the backend; `None` when the trouble is ours (descriptors, ports).
+fn evidence(error: &io::Error) -> Option<OutcomeKind> {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::ConnectionRefused => Some(OutcomeKind::Refused),
+        K::ConnectionReset | K::TimedOut | K::HostUnreachable | K::NetworkUnreachable => {
+            Some(OutcomeKind::ConnectFailed)
+        }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "std's enum is open")]
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retry(retries: u32, redispatch: bool, connect: Option<u64>) -> Retry {
+        Retry {
+            left: retries,
+            redispatch,
+            turn_around: connect
+                .map_or(TURN_AROUND, Duration::from_millis)
+                .min(TURN_AROUND),
+            tried: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn redispatch_moves_at_once_while_others_are_eligible() {
+        let mut retry = retry(3, true, Some(500));
+        assert_eq!(retry.after_failure(BackendId(1), 3), Next::Elsewhere);
+        assert_eq!(retry.after_failure(BackendId(2), 3), Next::Elsewhere);
+        assert_eq!(retry.tried, [BackendId(1), BackendId(2)]);
+        let pause = Duration::from_millis(500);
+        assert_eq!(retry.after_failure(BackendId(3), 1), Next::Again(pause));
+        assert_eq!(retry.after_failure(BackendId(3), 3), Next::GiveUp);
+    }
+
+    #[test]
+    fn without_redispatch_the_same_backend_is_tried_after_a_pause() {
+        let mut short = retry(1, false, Some(200));
+        let pause = Duration::from_millis(200);
+        assert_eq!(short.after_failure(BackendId(1), 3), Next::Same(pause));
+        assert_eq!(short.after_failure(BackendId(1), 3), Next::GiveUp);
+        let mut unset = retry(1, false, None);
+        assert_eq!(
+            unset.after_failure(BackendId(1), 3),
+            Next::Same(TURN_AROUND)
+        );
+    }
+
+    #[test]
+    fn zero_retries_give_up_at_the_first_failure() {
+        assert_eq!(
+            retry(0, true, None).after_failure(BackendId(1), 3),
+            Next::GiveUp
+        );
+    }
+
+    #[test]
+    fn our_own_shortage_is_no_evidence() {
+        let errno = |e: rustix::io::Errno| io::Error::from_raw_os_error(e.raw_os_error());
+        assert_eq!(evidence(&errno(rustix::io::Errno::MFILE)), None);
+        assert_eq!(evidence(&errno(rustix::io::Errno::ADDRNOTAVAIL)), None);
+        let refused = evidence(&errno(rustix::io::Errno::CONNREFUSED));
+        assert_eq!(refused, Some(OutcomeKind::Refused));
+    }
+}

@@ -11,8 +11,10 @@
 pub mod accept;
 pub mod connect;
 pub mod error;
+mod gate;
 pub mod http;
 pub mod listener;
+mod local;
 pub mod relay;
 pub mod tcp;
 pub mod worker;

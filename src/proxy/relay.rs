@@ -1,1 +1,241 @@
-//! Bytes in both directions.
+//! Bytes both ways between two sockets, with half-close, until both are done, one breaks, or nothing moves any more.
+//!
+//! Reads go into the worker's one shared buffer and are written at once; only what the other side does not take is
+//! kept, in a buffer of its own, until it does. So an idle connection holds no buffer at all. No timer is touched per
+//! read: activity is noted, and one coarse timer looks at the note.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Full buffers moved in one direction before others on the worker get their turn.
+const TURN: usize = 4;
+
+/// One end: its socket and what was read from it before the relay began.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) stream: TcpStream,
+    pub(crate) early: Bytes,
+}
+
+/// Which end did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The client's.
+    Client,
+    /// The backend's.
+    Backend,
+}
+
+/// How a relay ended.
+#[derive(Debug)]
+pub(crate) enum Finish {
+    /// Both directions reached their end.
+    Done,
+    /// Nothing moved for the time allowed.
+    Idle,
+    /// One end broke; the other has been told by a reset.
+    Broken(Which, io::Error),
+}
+
+/// Bytes moved: from the client, and to it.
+pub(crate) trait Meter {
+    /// `n` bytes of the client reached the backend.
+    fn to_backend(&self, n: usize);
+    /// `n` bytes of the backend reached the client.
+    fn to_client(&self, n: usize);
+}
+
+/// Moves bytes until the end. `idle` is the longest silence (`None` = for ever); `buffer` is shared by all relays of
+/// the thread.
+pub(crate) async fn run(
+    client: End,
+    backend: End,
+    buffer: &RefCell<Box<[u8]>>,
+    idle: Option<Duration>,
+    meter: &impl Meter,
+) -> Finish {
+    let mut relay = Relay {
+        up: Direction::new(client.early),
+        down: Direction::new(backend.early),
+        client: client.stream,
+        backend: backend.stream,
+        active: Instant::now(),
+    };
+    let finish = match idle {
+        None => poll_fn(|cx| relay.poll(cx, buffer, meter)).await,
+        Some(idle) => {
+            let mut timer = pin!(sleep_until(relay.active + idle));
+            poll_fn(|cx| match relay.poll(cx, buffer, meter) {
+                Poll::Ready(finish) => Poll::Ready(finish),
+                Poll::Pending => relay.poll_idle(cx, timer.as_mut(), idle),
+            })
+            .await
+        }
+    };
+    if matches!(finish, Finish::Broken(..)) {
+        relay.reset();
+    }
+    finish
+}
+
+struct Relay {
+    client: TcpStream,
+    backend: TcpStream,
+    up: Direction,
+    down: Direction,
+    active: Instant,
+}
+
+impl Relay {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &RefCell<Box<[u8]>>,
+        meter: &impl Meter,
+    ) -> Poll<Finish> {
+        let mut buffer = buffer.borrow_mut();
+        let mut moved = 0;
+        let up = self
+            .up
+            .poll(cx, &mut self.client, &mut self.backend, &mut buffer, &mut |n| {
+                moved += n;
+                meter.to_backend(n);
+            });
+        let down = self
+            .down
+            .poll(cx, &mut self.backend, &mut self.client, &mut buffer, &mut |n| {
+                moved += n;
+                meter.to_client(n);
+            });
+        if moved > 0 {
+            self.active = Instant::now();
+        }
+        match (up, down) {
+            (Poll::Ready(Err(Break::Source(e))), _) | (_, Poll::Ready(Err(Break::Sink(e)))) => {
+                Poll::Ready(Finish::Broken(Which::Client, e))
+            }
+            (Poll::Ready(Err(Break::Sink(e))), _) | (_, Poll::Ready(Err(Break::Source(e)))) => {
+                Poll::Ready(Finish::Broken(Which::Backend, e))
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Finish::Done),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// The timer is moved only when it fires: to the last activity plus the time allowed.
+    fn poll_idle(
+        &self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Sleep>,
+        idle: Duration,
+    ) -> Poll<Finish> {
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let deadline = self.active + idle;
+            if deadline <= Instant::now() {
+                return Poll::Ready(Finish::Idle);
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    /// Closes both with a reset: an end must not look clean to a side that has not seen all.
+    fn reset(&self) {
+        for stream in [&self.client, &self.backend] {
+            if let Err(error) = stream.set_zero_linger() {
+                tracing::debug!(%error, "reset");
+            }
+        }
+    }
+}
+
+/// Who failed in a direction.
+enum Break {
+    /// The one read from.
+    Source(io::Error),
+    /// The one written to.
+    Sink(io::Error),
+}
+
+/// One direction's state.
+struct Direction {
+    /// Read but not yet taken by the other side.
+    left: Bytes,
+    /// The source has ended.
+    ended: bool,
+    /// The sink has been told.
+    closed: bool,
+}
+
+impl Direction {
+    fn new(early: Bytes) -> Self {
+        Self {
+            left: early,
+            ended: false,
+            closed: false,
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        buffer: &mut [u8],
+        moved: &mut impl FnMut(usize),
+    ) -> Poll<Result<(), Break>> {
+        for _ in 0..TURN {
+            while self.left.has_remaining() {
+                let n = ready!(write(cx, to, &self.left)?);
+                self.left.advance(n);
+                moved(n);
+            }
+            if self.ended {
+                if !self.closed {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Break::Sink)?;
+                    self.closed = true;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            // A buffer grown for a slow peer is given back.
+            self.left = Bytes::new();
+            let mut chunk = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *from).poll_read(cx, &mut chunk)).map_err(Break::Source)?;
+            let mut chunk = chunk.filled();
+            self.ended = chunk.is_empty();
+            while !chunk.is_empty() {
+                match write(cx, to, chunk)? {
+                    Poll::Ready(n) => {
+                        moved(n);
+                        chunk = chunk.get(n..).unwrap_or_default();
+                    }
+                    Poll::Pending => {
+                        self.left = Bytes::copy_from_slice(chunk);
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Writes something. `Ready(Ok(0))` from a socket would loop for ever: an error.
+fn write(cx: &mut Context<'_>, to: &mut TcpStream, bytes: &[u8]) -> Result<Poll<usize>, Break> {
+    match Pin::new(to).poll_write(cx, bytes) {
+        Poll::Ready(Ok(0)) => Err(Break::Sink(io::ErrorKind::WriteZero.into())),
+        Poll::Ready(Ok(n)) => Ok(Poll::Ready(n)),
+        Poll::Ready(Err(error)) => Err(Break::Sink(error)),
+        Poll::Pending => Ok(Poll::Pending),
+    }
+}

@@ -1,1 +1,416 @@
-//! One data-plane thread.
+//! The data plane's threads: who they are, how they are told what to serve, how they stop.
+//!
+//! Each worker is one thread with one runtime of its own: a connection lives and dies on the thread that serves it, so
+//! upstream pools and buffers need no locks. The control thread holds [`Workers`]; it sends listeners, waits for the
+//! acknowledgement, and drains. Open connections are counted per worker in shared atomics, so that an acceptor can see
+//! that another worker has less to do and hand a connection over.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Service;
+use super::accept::{self, Accepted};
+use super::gate::Gate;
+use super::local::Local;
+use crate::telemetry::cells::WorkerId;
+
+/// How often a worker proves that it is alive and drops idle upstream connections.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// What all workers are told at start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkerSettings {
+    /// `global maxconn`: client connections over all services. Unset: no limit but the descriptors.
+    pub max_connections: Option<u32>,
+}
+
+/// Identity of an added listener, chosen by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u64);
+
+/// How a drain went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Connections open when the drain began.
+    pub open: u32,
+    /// Connections that the deadline cut.
+    pub cut: u32,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl DrainReport {
+    /// True when nothing was cut.
+    pub fn is_complete(&self) -> bool {
+        self.cut == 0
+    }
+}
+
+/// The data plane, seen from the control thread. Dropping it ends the threads at once, connections included.
+#[derive(Debug)]
+pub struct Workers {
+    shared: Arc<Shared>,
+    threads: Vec<Thread>,
+    listeners: Mutex<HashMap<ListenerId, Arc<Listener>>>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    /// Closing it ends the thread.
+    commands: mpsc::UnboundedSender<Command>,
+    handle: JoinHandle<()>,
+    /// Ends when the thread has closed everything it held.
+    gone: oneshot::Receiver<()>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Add {
+        listener: Arc<Listener>,
+        sockets: Vec<TcpListener>,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+}
+
+/// What workers and the control thread share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: WorkerSettings,
+    /// All client connections, against `global maxconn`.
+    pub(crate) gate: Gate,
+    pub(crate) seats: Box<[Seat]>,
+    panics: AtomicU64,
+    accept_pauses: AtomicU64,
+    started: Instant,
+}
+
+/// What others may see of a worker. A cache line of its own: every accept reads all of them.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Seat {
+    /// Connections open or on their way to it.
+    pub(crate) open: AtomicU32,
+    /// Milliseconds since the start at its last tick.
+    heartbeat: AtomicU64,
+    pub(crate) handovers: mpsc::UnboundedSender<Accepted>,
+    pub(crate) connections: TaskTracker,
+}
+
+/// One service's listening sockets, shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) service: Arc<Service>,
+    /// The service's connections, against its `maxconn`.
+    pub(crate) gate: Gate,
+    /// Acceptors end.
+    pub(crate) stop_accepting: CancellationToken,
+    /// Connections end as soon as it does no harm.
+    pub(crate) drain: CancellationToken,
+    pub(crate) acceptors: TaskTracker,
+}
+
+impl Shared {
+    /// Counts a connection task that panicked. The panic hook has printed where.
+    pub(crate) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a pause for want of descriptors.
+    pub(crate) fn count_accept_pause(&self) {
+        self.accept_pauses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn seat(&self, worker: WorkerId) -> Option<&Seat> {
+        self.seats.get(worker.0)
+    }
+
+    fn beat(&self, worker: WorkerId) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(seat) = self.seat(worker) {
+            seat.heartbeat.store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Workers {
+    /// Starts `count` (at least 1) threads named `worker-N`.
+    ///
+    /// # Errors
+    /// When a thread or its runtime cannot be had; those already started are ended.
+    pub fn start(count: usize, settings: WorkerSettings) -> io::Result<Self> {
+        let (seats, handovers): (Vec<_>, Vec<_>) = (0..count.max(1)).map(|_| seat()).unzip();
+        let shared = Arc::new(Shared {
+            settings,
+            gate: Gate::default(),
+            seats: seats.into(),
+            panics: AtomicU64::new(0),
+            accept_pauses: AtomicU64::new(0),
+            started: Instant::now(),
+        });
+        let threads = handovers
+            .into_iter()
+            .enumerate()
+            .map(|(index, handovers)| Thread::start(WorkerId(index), &shared, handovers))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            shared,
+            threads,
+            listeners: Mutex::default(),
+        })
+    }
+
+    /// Serves `service` on already listening `sockets`; returns when every worker accepts.
+    ///
+    /// # Errors
+    /// When a socket cannot be shared or registered: nothing is left behind then.
+    pub async fn add_listener(
+        &self,
+        id: ListenerId,
+        sockets: Vec<TcpListener>,
+        service: Arc<Service>,
+    ) -> io::Result<()> {
+        let listener = Arc::new(Listener {
+            service,
+            gate: Gate::default(),
+            stop_accepting: CancellationToken::new(),
+            drain: CancellationToken::new(),
+            acceptors: TaskTracker::new(),
+        });
+        match self.spread(&listener, &sockets).await {
+            Ok(()) => {
+                let old = self.lock().insert(id, listener);
+                if let Some(old) = old {
+                    close(&old).await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                close(&listener).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn spread(&self, listener: &Arc<Listener>, sockets: &[TcpListener]) -> io::Result<()> {
+        for thread in &self.threads {
+            let sockets = sockets
+                .iter()
+                .map(TcpListener::try_clone)
+                .collect::<io::Result<_>>()?;
+            let (done, added) = oneshot::channel();
+            let listener = Arc::clone(listener);
+            thread
+                .commands
+                .send(Command::Add {
+                    listener,
+                    sockets,
+                    done,
+                })
+                .map_err(|_closed| worker_gone())?;
+            added.await.map_err(|_closed| worker_gone())??;
+        }
+        Ok(())
+    }
+
+    /// Stops accepting for `id`; returns when its sockets are closed. Connections under way finish: HTTP closes after
+    /// the current answer, TCP lasts until either side ends it. False when there is no such listener.
+    pub async fn remove_listener(&self, id: ListenerId) -> bool {
+        let removed = self.lock().remove(&id);
+        match removed {
+            Some(listener) => {
+                close(&listener).await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Soft stop: accepts no more, lets requests finish (`Connection: close` on the last answer, idle connections
+    /// closed at once) and TCP connections run until `deadline`, then closes what is left and ends the threads.
+    pub async fn drain(self, deadline: Duration) -> DrainReport {
+        let start = Instant::now();
+        let open = self.open_connections();
+        let listeners: Vec<_> = self.lock().drain().map(|(_, listener)| listener).collect();
+        for listener in &listeners {
+            close(listener).await;
+        }
+        let all_done = async {
+            for seat in &self.shared.seats {
+                seat.connections.close();
+                seat.connections.wait().await;
+            }
+        };
+        let complete = tokio::time::timeout(deadline, all_done).await.is_ok();
+        let cut = if complete { 0 } else { self.open_connections() };
+        for Thread {
+            commands,
+            handle,
+            gone,
+        } in self.threads
+        {
+            drop(commands);
+            // An error means that the thread is gone already.
+            drop(gone.await);
+            if handle.join().is_err() {
+                tracing::error!("worker thread panicked");
+            }
+        }
+        DrainReport {
+            open,
+            cut,
+            took: start.elapsed(),
+        }
+    }
+
+    /// Number of threads.
+    pub fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Client connections open now, over all workers and services.
+    pub fn open_connections(&self) -> u32 {
+        self.shared.gate.open()
+    }
+
+    /// Client connections open (or on their way) per worker.
+    pub fn open_per_worker(&self) -> Vec<u32> {
+        let seats = self.shared.seats.iter();
+        seats.map(|s| s.open.load(Ordering::SeqCst)).collect()
+    }
+
+    /// Connection tasks that panicked; each ended its own connection only.
+    pub fn panics(&self) -> u64 {
+        self.shared.panics.load(Ordering::Relaxed)
+    }
+
+    /// How often accepting paused because the process or the host had no descriptor left.
+    pub fn accept_pauses(&self) -> u64 {
+        self.shared.accept_pauses.load(Ordering::Relaxed)
+    }
+
+    /// Time since each worker's last tick; more than a few [`TICK`]s means that its thread is stuck.
+    pub fn silent_for(&self) -> Vec<Duration> {
+        let now = self.shared.started.elapsed();
+        let seats = self.shared.seats.iter();
+        seats
+            .map(|seat| {
+                now.saturating_sub(Duration::from_millis(
+                    seat.heartbeat.load(Ordering::Relaxed),
+                ))
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ListenerId, Arc<Listener>>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn worker_gone() -> io::Error {
+    io::Error::other("worker thread has ended")
+}
+
+/// Closes the sockets, then asks connections to end.
+async fn close(listener: &Listener) {
+    listener.stop_accepting.cancel();
+    listener.acceptors.close();
+    listener.acceptors.wait().await;
+    listener.drain.cancel();
+}
+
+fn seat() -> (Seat, mpsc::UnboundedReceiver<Accepted>) {
+    // Unbounded, yet bounded by the connection limits: every entry is an open connection.
+    let (handovers, receiver) = mpsc::unbounded_channel();
+    let seat = Seat {
+        open: AtomicU32::new(0),
+        heartbeat: AtomicU64::new(0),
+        handovers,
+        connections: TaskTracker::new(),
+    };
+    (seat, receiver)
+}
+
+impl Thread {
+    fn start(
+        worker: WorkerId,
+        shared: &Arc<Shared>,
+        handovers: mpsc::UnboundedReceiver<Accepted>,
+    ) -> io::Result<Self> {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+        let (alive, gone) = oneshot::channel::<()>();
+        let shared = Arc::clone(shared);
+        let handle = std::thread::Builder::new()
+            .name(format!("worker-{}", worker.0))
+            .spawn(move || {
+                // Dropped last: tells that everything else is.
+                let _alive = alive;
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                match runtime {
+                    Ok(runtime) => {
+                        drop(ready.send(Ok(())));
+                        runtime.block_on(run(Local::new(worker, shared), receiver, handovers));
+                    }
+                    Err(error) => drop(ready.send(Err(error))),
+                }
+            })?;
+        is_ready.recv().map_err(|_closed| worker_gone())??;
+        Ok(Self {
+            commands,
+            handle,
+            gone,
+        })
+    }
+}
+
+/// A worker's main task: takes commands and connections until the command channel closes.
+async fn run(
+    local: Local,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    mut handovers: mpsc::UnboundedReceiver<Accepted>,
+) {
+    let local = Rc::new(local);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(Command::Add { listener, sockets, done }) => {
+                    // The caller may have given up waiting.
+                    drop(done.send(add(&local, &listener, sockets)));
+                }
+                None => return,
+            },
+            Some(accepted) = handovers.recv() => local.start(accepted),
+            _ = tick.tick() => {
+                local.shared.beat(local.worker);
+                local.sweep();
+            }
+        }
+    }
+}
+
+fn add(local: &Rc<Local>, listener: &Arc<Listener>, sockets: Vec<TcpListener>) -> io::Result<()> {
+    for socket in sockets {
+        let socket = accept::register(socket)?;
+        let acceptor = accept::run(Rc::clone(local), Arc::clone(listener), socket);
+        tokio::task::spawn_local(listener.acceptors.track_future(acceptor));
+    }
+    Ok(())
+}

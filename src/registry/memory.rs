@@ -1,1 +1,583 @@
-//! In-memory registry for tests and the demo.
+//! The in-memory twin of ZooKeeper: the tree, one-shot watches and a session that can be cut, healed and expired.
+//!
+//! For tests, benches and `synapse demo`; it keeps nothing across a restart. One [`MemoryRegistry`] is one reader's view
+//! of one ensemble: the inherent methods act *on the server* (they work while the session is cut), the [`Registry`] methods
+//! act through the session. As in ZooKeeper, a watch that fires while the session is cut is delivered when it heals, and
+//! an expiry ends all watches.
+//!
+//! All state sits behind one mutex that is held for a few map operations and never across an await. Watches are fired
+//! after it is released.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::{Node, Registry, RegistryError, Session, SessionState, Watched, path as names};
+use crate::health::BoxFuture;
+
+/// A registry in memory. Cheap to clone; clones are the same registry.
+#[derive(Clone, Debug)]
+pub struct MemoryRegistry {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// What errors call the ensemble.
+    ensemble: Arc<str>,
+    state: Mutex<State>,
+    session: watch::Sender<Session>,
+    reads: Reads,
+}
+
+/// The server's side, and the watches of our session.
+#[derive(Debug, Default)]
+struct State {
+    nodes: BTreeMap<String, Stored>,
+    zxid: i64,
+    child_watches: HashMap<String, Vec<Fire>>,
+    data_watches: HashMap<String, Vec<Fire>>,
+    /// Fired while the session was cut: delivered by `heal`.
+    undelivered: Vec<Fire>,
+    cut: bool,
+    forbidden: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    node: Node,
+    children: BTreeSet<String>,
+    next_sequence: u32,
+}
+
+/// Dropping it fires as well: a watch can end early, but never be forgotten.
+type Fire = oneshot::Sender<()>;
+
+#[derive(Debug, Default)]
+struct Reads {
+    lists: AtomicU64,
+    nodes: AtomicU64,
+}
+
+/// How much was read through the session, for tests that bound it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadCounts {
+    /// Lists of children.
+    pub lists: u64,
+    /// Nodes read by `read_many`.
+    pub nodes: u64,
+}
+
+impl Default for MemoryRegistry {
+    fn default() -> Self {
+        Self::new("memory")
+    }
+}
+
+impl MemoryRegistry {
+    /// An empty registry with a connected session; `ensemble` is its name in errors.
+    pub fn new(ensemble: impl Into<Arc<str>>) -> Self {
+        let session = Session {
+            state: SessionState::Connected,
+            generation: 1,
+            since: Instant::now(),
+            id: Some(1),
+            negotiated_timeout: Some(Duration::from_secs(30)),
+            last_error: None,
+        };
+        let mut state = State::default();
+        state.create("/", Vec::new(), 0);
+        Self {
+            shared: Arc::new(Shared {
+                ensemble: ensemble.into(),
+                state: Mutex::new(state),
+                session: watch::Sender::new(session),
+                reads: Reads::default(),
+            }),
+        }
+    }
+
+    /// Creates `path` (with its parents) or replaces its data.
+    pub fn put(&self, path: &str, data: impl Into<Vec<u8>>) {
+        self.put_ephemeral(path, data, 0);
+    }
+
+    /// As [`Self::put`], owned by session `owner` (0: nobody) if it has to be created.
+    pub fn put_ephemeral(&self, path: &str, data: impl Into<Vec<u8>>, owner: i64) {
+        let data = data.into();
+        self.change(|state| {
+            if state.nodes.contains_key(path) {
+                state.set(path, data)
+            } else {
+                state.create(path, data, owner)
+            }
+        });
+    }
+
+    /// Creates `prefix` plus the parent's next ten-digit number; gives the whole path.
+    pub fn put_sequential(&self, prefix: &str, data: impl Into<Vec<u8>>, owner: i64) -> String {
+        let data = data.into();
+        let mut path = String::new();
+        self.change(|state| {
+            let (number, mut fired) = state.next_sequence(prefix);
+            path = format!("{prefix}{number:010}");
+            fired.extend(state.create(&path, data, owner));
+            fired
+        });
+        path
+    }
+
+    /// Replaces the data of an existing node; false when there is none.
+    pub fn set_data(&self, path: &str, data: impl Into<Vec<u8>>) -> bool {
+        let data = data.into();
+        let mut found = false;
+        self.change(|state| {
+            found = state.nodes.contains_key(path);
+            if found {
+                state.set(path, data)
+            } else {
+                Vec::new()
+            }
+        });
+        found
+    }
+
+    /// Deletes `path` and everything below it; false when there was nothing. The root stays, but is emptied.
+    pub fn delete(&self, path: &str) -> bool {
+        let mut found = false;
+        self.change(|state| {
+            found = state.nodes.contains_key(path);
+            state.delete(path)
+        });
+        found
+    }
+
+    /// Deletes the ephemerals of session `owner`, as the server does when that session ends.
+    pub fn end_session_of(&self, owner: i64) {
+        self.change(|state| state.delete_owned(owner));
+    }
+
+    /// The connection breaks: reads fail, watches are held back, the session survives.
+    pub fn cut(&self) {
+        self.lock().cut = true;
+        self.enter(SessionState::Disconnected, "connection cut");
+    }
+
+    /// The session ends: reads fail, all watches end, our ephemerals go. [`Self::heal`] opens the next session.
+    pub fn expire(&self) {
+        let owner = self.shared.session.borrow().id;
+        let mut ended = Vec::new();
+        {
+            let mut state = self.lock();
+            state.cut = true;
+            if let Some(owner) = owner {
+                ended.extend(state.delete_owned(owner));
+            }
+            let state = &mut *state;
+            for watches in [&mut state.child_watches, &mut state.data_watches] {
+                ended.extend(watches.drain().flat_map(|(_, fires)| fires));
+            }
+            ended.append(&mut state.undelivered);
+        }
+        self.enter(SessionState::Expired, "session expired");
+        drop(ended);
+    }
+
+    /// The connection is back; after an expiry with a new session. Held back watches fire.
+    pub fn heal(&self) {
+        let late = {
+            let mut state = self.lock();
+            state.cut = false;
+            std::mem::take(&mut state.undelivered)
+        };
+        self.shared.session.send_modify(|session| {
+            if session.state == SessionState::Expired {
+                session.generation += 1;
+                session.id = session.id.map(|id| id + 1);
+            }
+            session.state = SessionState::Connected;
+            session.since = Instant::now();
+            session.last_error = None;
+        });
+        drop(late);
+    }
+
+    /// From now on reading `path` is not authorised.
+    pub fn forbid(&self, path: &str) {
+        self.lock().forbidden.insert(path.to_owned());
+    }
+
+    /// Lifts [`Self::forbid`].
+    pub fn permit(&self, path: &str) {
+        self.lock().forbidden.remove(path);
+    }
+
+    /// What was read so far.
+    pub fn reads(&self) -> ReadCounts {
+        ReadCounts {
+            lists: self.shared.reads.lists.load(Ordering::Relaxed),
+            nodes: self.shared.reads.nodes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A node as the server has it.
+    pub fn peek(&self, path: &str) -> Option<Node> {
+        self.lock()
+            .nodes
+            .get(path)
+            .map(|stored| stored.node.clone())
+    }
+
+    /// Names of the children as the server has them.
+    pub fn peek_children(&self, path: &str) -> Vec<String> {
+        self.lock()
+            .nodes
+            .get(path)
+            .map(|stored| stored.children.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Runs one change and delivers (or holds back) what it fired, outside the lock.
+    fn change(&self, change: impl FnOnce(&mut State) -> Vec<Fire>) {
+        let fired = {
+            let mut state = self.lock();
+            let fired = change(&mut state);
+            if state.cut {
+                state.undelivered.extend(fired);
+                return;
+            }
+            fired
+        };
+        drop(fired);
+    }
+
+    fn enter(&self, new: SessionState, error: &str) {
+        self.shared.session.send_modify(|session| {
+            session.state = new;
+            session.since = Instant::now();
+            session.last_error = Some(Arc::from(error));
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while holding it would be a bug of ours; the tree itself is whole between two map operations.
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, if a read of `path` is possible now.
+    fn readable(&self, path: &str) -> Result<MutexGuard<'_, State>, RegistryError> {
+        let state = self.lock();
+        if state.cut {
+            return Err(RegistryError::Unavailable {
+                ensemble: Arc::clone(&self.shared.ensemble),
+                detail: "connection cut".to_owned(),
+            });
+        }
+        state.may_read(path)?;
+        Ok(state)
+    }
+}
+
+impl State {
+    fn create(&mut self, path: &str, data: Vec<u8>, owner: i64) -> Vec<Fire> {
+        let mut fired = Vec::new();
+        if let Some((parent, name)) = parent_and_name(path) {
+            if !self.nodes.contains_key(parent) {
+                fired = self.create(parent, Vec::new(), 0);
+            }
+            if let Some(stored) = self.nodes.get_mut(parent) {
+                stored.children.insert(name.to_owned());
+            }
+            fired.extend(self.child_watches.remove(parent).into_iter().flatten());
+        }
+        self.zxid += 1;
+        let node = Node {
+            data,
+            created_zxid: self.zxid,
+            modified_zxid: self.zxid,
+            ephemeral_owner: owner,
+        };
+        let stored = Stored {
+            node,
+            children: BTreeSet::new(),
+            next_sequence: 0,
+        };
+        self.nodes.insert(path.to_owned(), stored);
+        // A child watch on a missing node is an exists watch.
+        fired.extend(self.child_watches.remove(path).into_iter().flatten());
+        fired.extend(self.data_watches.remove(path).into_iter().flatten());
+        fired
+    }
+
+    fn set(&mut self, path: &str, data: Vec<u8>) -> Vec<Fire> {
+        self.zxid += 1;
+        if let Some(stored) = self.nodes.get_mut(path) {
+            stored.node.data = data;
+            stored.node.modified_zxid = self.zxid;
+        }
+        self.data_watches.remove(path).unwrap_or_default()
+    }
+
+    fn delete(&mut self, path: &str) -> Vec<Fire> {
+        let Some(stored) = self.nodes.get(path) else {
+            return Vec::new();
+        };
+        let children: Vec<_> = stored
+            .children
+            .iter()
+            .map(|name| names::child(path, name))
+            .collect();
+        let mut fired: Vec<_> = children
+            .iter()
+            .flat_map(|child| self.delete(child))
+            .collect();
+        let Some((parent, name)) = parent_and_name(path) else {
+            return fired;
+        };
+        self.zxid += 1;
+        self.nodes.remove(path);
+        if let Some(stored) = self.nodes.get_mut(parent) {
+            stored.children.remove(name);
+        }
+        for watched in [path, parent] {
+            fired.extend(self.child_watches.remove(watched).into_iter().flatten());
+        }
+        fired.extend(self.data_watches.remove(path).into_iter().flatten());
+        fired
+    }
+
+    fn delete_owned(&mut self, owner: i64) -> Vec<Fire> {
+        let owned: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(_, stored)| owner != 0 && stored.node.ephemeral_owner == owner)
+            .map(|(path, _)| path.clone())
+            .collect();
+        owned.iter().flat_map(|path| self.delete(path)).collect()
+    }
+
+    /// The parent's next number; the parent is created if need be, as everywhere here.
+    fn next_sequence(&mut self, prefix: &str) -> (u32, Vec<Fire>) {
+        let parent = prefix.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let parent = if parent.is_empty() { "/" } else { parent };
+        let fired = if self.nodes.contains_key(parent) {
+            Vec::new()
+        } else {
+            self.create(parent, Vec::new(), 0)
+        };
+        let number = self.nodes.get_mut(parent).map_or(0, |stored| {
+            let number = stored.next_sequence;
+            stored.next_sequence += 1;
+            number
+        });
+        (number, fired)
+    }
+
+    fn may_read(&self, path: &str) -> Result<(), RegistryError> {
+        if self.forbidden.contains(path) {
+            return Err(RegistryError::NotAuthorised {
+                path: path.to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// `None` for the root.
+fn parent_and_name(path: &str) -> Option<(&str, &str)> {
+    match path.rsplit_once('/') {
+        Some((_, "")) | None => None,
+        Some(("", name)) => Some(("/", name)),
+        Some(both) => Some(both),
+    }
+}
+
+fn watched<T>(watches: &mut HashMap<String, Vec<Fire>>, path: &str, value: T) -> Watched<T> {
+    let (fire, fired) = oneshot::channel();
+    let waiting = watches.entry(path.to_owned()).or_default();
+    // A reader that went away leaves its end behind: without this, re-reading grows the list for ever.
+    waiting.retain(|fire| !fire.is_closed());
+    waiting.push(fire);
+    Watched {
+        value,
+        changed: Box::pin(async move {
+            // Fired or dropped: both mean "read again".
+            drop(fired.await);
+        }),
+    }
+}
+
+impl Registry for MemoryRegistry {
+    fn watch_children<'a>(
+        &'a self,
+        path: &'a str,
+    ) -> BoxFuture<'a, Result<Watched<Option<Vec<String>>>, RegistryError>> {
+        Box::pin(async move {
+            self.shared.reads.lists.fetch_add(1, Ordering::Relaxed);
+            let mut state = self.readable(path)?;
+            let children = state
+                .nodes
+                .get(path)
+                .map(|stored| stored.children.iter().cloned().collect());
+            Ok(watched(&mut state.child_watches, path, children))
+        })
+    }
+
+    fn watch_data<'a>(
+        &'a self,
+        path: &'a str,
+    ) -> BoxFuture<'a, Result<Watched<Option<Node>>, RegistryError>> {
+        Box::pin(async move {
+            let mut state = self.readable(path)?;
+            let node = state.nodes.get(path).map(|stored| stored.node.clone());
+            Ok(watched(&mut state.data_watches, path, node))
+        })
+    }
+
+    fn read_many<'a>(
+        &'a self,
+        paths: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<Node>>, RegistryError>> {
+        Box::pin(async move {
+            let count = u64::try_from(paths.len()).unwrap_or(u64::MAX);
+            self.shared.reads.nodes.fetch_add(count, Ordering::Relaxed);
+            let state = self.readable("")?;
+            paths
+                .iter()
+                .map(|path| {
+                    state.may_read(path)?;
+                    Ok(state.nodes.get(path).map(|stored| stored.node.clone()))
+                })
+                .collect()
+        })
+    }
+
+    fn session(&self) -> watch::Receiver<Session> {
+        self.shared.session.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn children(registry: &MemoryRegistry, path: &str) -> Watched<Option<Vec<String>>> {
+        registry.watch_children(path).await.unwrap()
+    }
+
+    fn pending<T>(watched: &mut Watched<T>) -> bool {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        watched.changed.as_mut().poll(&mut cx).is_pending()
+    }
+
+    #[tokio::test]
+    async fn a_child_watch_fires_once_for_a_create_and_for_a_delete() {
+        let registry = MemoryRegistry::default();
+        registry.put("/s", "");
+        let mut first = children(&registry, "/s").await;
+        assert_eq!(first.value, Some(vec![]));
+        assert!(pending(&mut first));
+        registry.put("/s/a", "1");
+        first.changed.await;
+        let second = children(&registry, "/s").await;
+        assert_eq!(second.value, Some(vec!["a".to_owned()]));
+        registry.delete("/s/a");
+        second.changed.await;
+    }
+
+    #[tokio::test]
+    async fn data_of_a_child_does_not_fire_the_child_watch() {
+        let registry = MemoryRegistry::default();
+        registry.put("/s/a", "1");
+        let mut list = children(&registry, "/s").await;
+        let data = registry.watch_data("/s/a").await.unwrap();
+        assert!(registry.set_data("/s/a", "2"));
+        data.changed.await;
+        assert!(pending(&mut list));
+        assert!(!registry.set_data("/s/b", "2"));
+    }
+
+    #[tokio::test]
+    async fn a_watch_on_a_missing_path_waits_for_it() {
+        let registry = MemoryRegistry::default();
+        let missing = children(&registry, "/a/b").await;
+        assert_eq!(missing.value, None);
+        registry.put("/a/b/c", "");
+        missing.changed.await;
+        let there = children(&registry, "/a/b").await;
+        registry.delete("/a");
+        there.changed.await;
+    }
+
+    #[tokio::test]
+    async fn a_cut_session_refuses_reads_and_delivers_watches_when_it_heals() {
+        let registry = MemoryRegistry::default();
+        registry.put("/s/a", "");
+        let mut list = children(&registry, "/s").await;
+        registry.cut();
+        registry.put("/s/b", "");
+        assert!(pending(&mut list));
+        assert!(matches!(
+            registry.watch_children("/s").await,
+            Err(RegistryError::Unavailable { .. })
+        ));
+        assert_eq!(
+            registry.session().borrow().state,
+            SessionState::Disconnected
+        );
+        registry.heal();
+        list.changed.await;
+        assert_eq!(registry.session().borrow().generation, 1);
+    }
+
+    #[tokio::test]
+    async fn an_expiry_ends_watches_and_ephemerals_and_opens_a_new_session() {
+        let registry = MemoryRegistry::default();
+        let own = registry.session().borrow().id.unwrap();
+        registry.put_ephemeral("/s/mine", "", own);
+        registry.put_ephemeral("/s/other", "", 77);
+        let list = children(&registry, "/s").await;
+        registry.expire();
+        list.changed.await;
+        registry.heal();
+        assert_eq!(registry.session().borrow().generation, 2);
+        assert_eq!(registry.peek_children("/s"), ["other"]);
+        registry.end_session_of(77);
+        assert!(registry.peek_children("/s").is_empty());
+    }
+
+    #[tokio::test]
+    async fn sequence_numbers_never_repeat_under_one_parent() {
+        let registry = MemoryRegistry::default();
+        registry.put("/s", "");
+        let first = registry.put_sequential("/s/i-1_", "", 0);
+        assert_eq!(first, "/s/i-1_0000000000");
+        registry.delete(&first);
+        assert_eq!(
+            registry.put_sequential("/s/i-1_", "", 0),
+            "/s/i-1_0000000001"
+        );
+    }
+
+    #[tokio::test]
+    async fn reads_many_nodes_in_order_and_tells_the_missing_and_the_forbidden() {
+        let registry = MemoryRegistry::default();
+        registry.put("/s/a", "1");
+        let paths = ["/s/b".to_owned(), "/s/a".to_owned()];
+        let nodes = registry.read_many(&paths).await.unwrap();
+        assert_eq!(nodes[0], None);
+        assert_eq!(nodes[1].as_ref().unwrap().data, b"1");
+        registry.forbid("/s/a");
+        assert!(matches!(
+            registry.read_many(&paths).await,
+            Err(RegistryError::NotAuthorised { .. })
+        ));
+    }
+}

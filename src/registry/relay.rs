@@ -1,1 +1,286 @@
 //! Loopback relay between the client crate and the ensemble.
+//!
+//! The crate knows one address, this relay's; the relay owns resolving, dialling, the choice of the member and the
+//! back-off. That makes two defects of the crate harmless (`session` has the evidence):
+//!
+//! * *B, a loop that never yields* when `connect(2)` fails at once. The crate never dials a member. What it dials is
+//!   spelled `127.1:PORT`, which its literal parser does not accept, so that it goes through its resolver pool and pends
+//!   even when loopback is down or descriptors have run out.
+//! * *C, a reconnect back-off without a cap.* The crate is never refused: an accepted connection is *held* until a
+//!   member answers, the relay retries with at most [`RelayTiming::backoff_cap`] between passes.
+//!
+//! Invariants: one client connection at a time; bytes flow only after a member answered the client's first request;
+//! when either side ends, both do. Nothing here knows sessions or watches.
+
+pub mod ensemble;
+
+mod dial;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use self::dial::{Dialer, Found, be_u32, cause};
+use self::ensemble::Ensemble;
+use crate::backoff::Backoff;
+
+/// The first request of a client is 45 bytes; a local stranger who sends more is not ours.
+const REQUEST_MAX_BYTES: usize = 1024;
+
+/// While no member answers, the client's further bytes (its watches to restore) wait here. Above this they wait in the
+/// kernel; all that is lost is the early notice that the client gave up.
+const HELD_MAX_BYTES: usize = 4 << 20;
+
+/// How often the crate's connect string repeats the relay. The crate pauses only between passes over its list, and
+/// doubles that pause each pass (defect C); within a pass of 20 it pauses at most 50 ms * 19.
+const REPEATS: usize = 20;
+
+/// Deadlines of one relay. All have defaults that suit any session timeout; tests shorten them.
+#[derive(Clone, Copy, Debug)]
+pub struct RelayTiming {
+    /// Bound on resolving one name. Default 2 s: a dead name server must not hide the other members for longer.
+    pub resolve: Duration,
+    /// Bound on one TCP connect. Default 750 ms: a member whose packets were dropped is dialled again with a fresh SYN
+    /// before the kernel's own second try (1 s), so that a healed network is used within 1 s.
+    pub dial: Duration,
+    /// Head start of a member before the next one is dialled too. Default 150 ms.
+    pub stagger: Duration,
+    /// Bound on the answer to the connect request while other members remain to be tried. Default a tenth of the
+    /// session timeout, at least 1 s.
+    pub answer: Duration,
+    /// Longest pause between the starts of two passes over all members. Default 500 ms.
+    pub backoff_cap: Duration,
+}
+
+impl RelayTiming {
+    /// The defaults for a session timeout.
+    pub fn for_session(session_timeout: Duration) -> Self {
+        Self {
+            resolve: Duration::from_secs(2),
+            dial: Duration::from_millis(750),
+            stagger: Duration::from_millis(150),
+            answer: (session_timeout / 10).max(Duration::from_secs(1)),
+            backoff_cap: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What the relay does now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelayStatus {
+    /// The member that the client talks to; `None` while there is none.
+    pub member: Option<Arc<str>>,
+    /// The last trouble, one line with the member's name: "zk1:2181: connection refused". Kept after recovery.
+    pub trouble: Option<Arc<str>>,
+}
+
+/// A bound relay; [`Relay::run`] makes it work. Dropped, it closes the port and the connection.
+#[derive(Debug)]
+pub struct Relay {
+    listener: TcpListener,
+    addr: SocketAddr,
+    dialer: Dialer,
+    backoff: Backoff,
+    status: watch::Sender<RelayStatus>,
+}
+
+impl Relay {
+    /// Binds a port of its own on 127.0.0.1. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When no socket can be made (descriptors, loopback down).
+    pub async fn bind(ensemble: Ensemble, timing: RelayTiming) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Ok(Self {
+            addr: listener.local_addr()?,
+            listener,
+            dialer: Dialer::new(ensemble, timing),
+            backoff: Backoff::new(Duration::from_millis(50), timing.backoff_cap),
+            status: watch::Sender::default(),
+        })
+    }
+
+    /// Where the relay listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What the client crate is told to connect to: the relay, in the form that makes defects B and C harmless.
+    pub fn connect_string(&self, chroot: &str) -> String {
+        connect_string(self.addr.port(), chroot)
+    }
+
+    /// The relay's state; changes are published at once.
+    pub fn status(&self) -> watch::Receiver<RelayStatus> {
+        self.status.subscribe()
+    }
+
+    /// Serves one client connection after the other until dropped.
+    pub async fn run(mut self) {
+        loop {
+            match self.listener.accept().await {
+                Ok((client, _)) => self.serve(client).await,
+                Err(error) => self.pause(&error).await,
+            }
+        }
+    }
+
+    /// EMFILE and its like: the connection stays in the backlog and `accept` would fail at once again.
+    async fn pause(&self, error: &io::Error) {
+        self.note(format!("relay: accept: {}", cause(error)));
+        sleep(Duration::from_millis(100)).await;
+    }
+
+    async fn serve(&mut self, mut client: TcpStream) {
+        let request = match read_request(&mut client).await {
+            Ok(request) => request,
+            Err(error) => {
+                debug!(%error, "relay: no connect request from the client");
+                return;
+            }
+        };
+        let mut held = Vec::new();
+        let found = tokio::select! {
+            found = self.search(&request) => found,
+            () = hold(&mut client, &mut held) => return,
+        };
+        self.backoff.reset();
+        let target = found.target.clone();
+        let member: Arc<str> = target.member.to_string().into();
+        self.status
+            .send_modify(|status| status.member = Some(Arc::clone(&member)));
+        let ended = pump(client, &held, found).await;
+        // Not the same member again at once: it may hang, be short of descriptors, or shut down.
+        self.dialer.suspect(&target);
+        if let Ended::Member(reason) = ended {
+            self.note(format!("{member}: {reason}"));
+        }
+        self.status.send_modify(|status| status.member = None);
+    }
+
+    /// Passes over all members until one answers. The pause counts from the start of a pass: time spent waiting for
+    /// black holes is pause enough.
+    async fn search(&mut self, request: &[u8]) -> Found {
+        loop {
+            let started = Instant::now();
+            let status = &self.status;
+            let trouble = |text| note(status, text);
+            if let Some(found) = self.dialer.find(request, trouble).await {
+                return found;
+            }
+            sleep_until(started + self.backoff.next_delay()).await;
+        }
+    }
+
+    fn note(&self, text: String) {
+        note(&self.status, text);
+    }
+}
+
+/// Publishes a trouble; a repeated one wakes nobody and is logged once.
+fn note(status: &watch::Sender<RelayStatus>, text: String) {
+    status.send_if_modified(|status| {
+        if status.trouble.as_deref() == Some(text.as_str()) {
+            return false;
+        }
+        debug!(trouble = %text, "relay");
+        status.trouble = Some(text.into());
+        true
+    });
+}
+
+fn connect_string(port: u16, chroot: &str) -> String {
+    let one = format!("127.1:{port}");
+    let mut text = vec![one; REPEATS].join(",");
+    text.push_str(chroot);
+    text
+}
+
+/// The first request, length included. Our client sends it with its first write.
+async fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let read = async {
+        let mut head = [0_u8; 4];
+        client.read_exact(&mut head).await?;
+        let length = usize::try_from(be_u32(&head)).unwrap_or(usize::MAX);
+        if length > REQUEST_MAX_BYTES {
+            warn!(length, "relay: a stranger's connection was closed");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not our client"));
+        }
+        let mut body = vec![0_u8; length];
+        client.read_exact(&mut body).await?;
+        Ok([&head, body.as_slice()].concat())
+    };
+    client_deadline(read).await
+}
+
+/// A connection that says nothing for a second is not our client's.
+async fn client_deadline<T>(read: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(Duration::from_secs(1), read)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Collects what the client sends while it has no member; returns when the client gave up.
+async fn hold(client: &mut TcpStream, held: &mut Vec<u8>) {
+    loop {
+        if held.len() >= HELD_MAX_BYTES {
+            return std::future::pending().await;
+        }
+        if !matches!(client.read_buf(held).await, Ok(read) if read > 0) {
+            return;
+        }
+    }
+}
+
+/// Who ended a relayed connection.
+#[derive(Debug)]
+enum Ended {
+    Client,
+    Member(Arc<str>),
+}
+
+/// Moves bytes both ways until either side ends.
+async fn pump(mut client: TcpStream, held: &[u8], mut found: Found) -> Ended {
+    if client.write_all(&found.answer).await.is_err() {
+        return Ended::Client;
+    }
+    if let Err(error) = found.stream.write_all(held).await {
+        return Ended::Member(cause(&error));
+    }
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_member, mut to_member) = found.stream.split();
+    let ended = tokio::select! {
+        // The member first: when it reset the connection both directions end, and its error is the one to tell.
+        biased;
+        result = copy(&mut from_member, &mut to_client) => match result {
+            Ok(_) => Ended::Member("closed the connection".into()),
+            Err(error) => Ended::Member(cause(&error)),
+        },
+        _ = copy(&mut from_client, &mut to_member) => Ended::Client,
+    };
+    if matches!(ended, Ended::Client) {
+        let_go(found.stream).await;
+    }
+    ended
+}
+
+/// The client's last bytes may be the request to close the session: half-close and give the member a moment to take
+/// them, so that our unread bytes do not turn the close into a reset. Bounded, because a hung member never answers.
+async fn let_go(mut member: TcpStream) {
+    let goodbye = async {
+        member.shutdown().await?;
+        copy(&mut member, &mut sink()).await
+    };
+    match timeout(Duration::from_millis(100), goodbye).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => debug!(%error, "relay: member went away first"),
+        Err(_) => debug!("relay: member did not close in time"),
+    }
+}

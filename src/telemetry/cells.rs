@@ -51,6 +51,13 @@ impl<T: Default> PerWorker<T> {
         slot.get_or_init(Box::default)
     }
 
+    /// The cells of `worker` if it has written yet; for readers, which must not create any.
+    pub fn peek(&self, worker: WorkerId) -> Option<&T> {
+        self.0
+            .get(worker.0)
+            .and_then(|slot| slot.get().map(|cells| &**cells))
+    }
+
     /// Sum of `read` over all workers that have written.
     pub fn sum(&self, read: impl Fn(&T) -> u64) -> u64 {
         self.iter().map(read).sum()

@@ -6,6 +6,7 @@
 //! service, backend, reason.
 
 pub mod cells;
+pub mod cold;
 pub mod log;
 pub mod names;
 pub mod render;

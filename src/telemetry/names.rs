@@ -1,1 +1,227 @@
-//! Every metric name, its unit and its help text.
+//! Every metric: name, type, unit, help. The only place with these literals.
+//!
+//! Names follow `synapse_<noun>_<unit>_total`; units are base units (seconds, bytes). Labels are bounded: `service`,
+//! `backend` (haproxy's server name), `code`, `cause`, `ensemble`, `worker`. To add a metric: a constant here, a place in
+//! [`ALL`], a sample where it is collected; the golden `/metrics` test then shows it.
+
+/// Label of every per-service family: the key under `services`.
+pub const SERVICE: &str = "service";
+/// Label of every per-backend family: haproxy's server name.
+pub const BACKEND: &str = "backend";
+/// Class of an HTTP status: `1xx` to `5xx`, or `other`.
+pub const CODE: &str = "code";
+/// Cause of a failure, from `ErrorCause::label`.
+pub const CAUSE: &str = "cause";
+/// Connect string of a ZooKeeper ensemble.
+pub const ENSEMBLE: &str = "ensemble";
+/// Index of a data-plane thread.
+pub const WORKER: &str = "worker";
+/// Version of the program.
+pub const VERSION: &str = "version";
+/// Which path of the admin server, from a fixed list.
+pub const ROUTE: &str = "route";
+
+/// Values of [`CODE`], in the order of the cells' classes.
+pub const CODES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// How a family behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Only grows, until its service or backend goes away.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Cumulative buckets, sum and count.
+    Histogram,
+}
+
+impl Kind {
+    /// The word after `# TYPE NAME`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// What the numbers of a family count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Things, or a yes (1) and no (0).
+    None,
+    /// Seconds; the name says so.
+    Seconds,
+    /// Bytes; the name says so.
+    Bytes,
+}
+
+/// One metric family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Full name.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// Unit of its values.
+    pub unit: Unit,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Counter,
+        unit: Unit::None,
+        help,
+    }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Gauge,
+        unit: Unit::None,
+        help,
+    }
+}
+
+impl Metric {
+    const fn bytes(self) -> Self {
+        Self {
+            unit: Unit::Bytes,
+            ..self
+        }
+    }
+
+    const fn seconds(self) -> Self {
+        Self {
+            unit: Unit::Seconds,
+            ..self
+        }
+    }
+}
+
+/// Defines the constants and the list of all of them together, so that none can be forgotten.
+macro_rules! metrics {
+    ($($name:ident = $metric:expr;)*) => {
+        $(
+            #[doc = concat!("The family behind `", stringify!($name), "`; its help text says what it counts.")]
+            pub const $name: Metric = $metric;
+        )*
+
+        /// Every family, in the order of the answer.
+        pub const ALL: &[Metric] = &[$($name),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = gauge("synapse_build_info", "Version of the running program; always 1.");
+    PROCESS_START = gauge("process_start_time_seconds", "Start of the process since the Unix epoch in seconds.").seconds();
+    PROCESS_CPU = counter("process_cpu_seconds_total", "User and system CPU time spent, in seconds.").seconds();
+    PROCESS_RSS = gauge("process_resident_memory_bytes", "Resident memory in bytes.").bytes();
+    PROCESS_OPEN_FDS = gauge("process_open_fds", "Open file descriptors.");
+    PROCESS_MAX_FDS = gauge("process_max_fds", "Limit of open file descriptors.");
+    READY = gauge("synapse_ready", "1 when /ready answers 200.");
+    CONFIG_WARNINGS = gauge("synapse_config_warnings", "Remarks about the configuration in use.");
+    SERVICES = gauge("synapse_services", "Services in the configuration.");
+    WORKER_CONNECTIONS = gauge("synapse_worker_connections", "Client connections open on a data-plane thread.");
+
+    REGISTRY_CONNECTED = gauge("synapse_registry_connected", "1 while the session with the ensemble is usable.");
+    REGISTRY_SESSIONS = counter("synapse_registry_sessions_total", "Sessions opened with the ensemble.");
+    REGISTRY_STATE_AGE = gauge("synapse_registry_state_age_seconds", "Time since the session entered its present state.").seconds();
+
+    CONNECTIONS = counter("synapse_connections_total", "Client connections accepted.");
+    CONNECTIONS_OPEN = gauge("synapse_connections_open", "Client connections open.");
+    CONNECTIONS_REFUSED = counter("synapse_connections_refused_total", "Client connections refused at maxconn or for want of descriptors.");
+    RECEIVED_BYTES = counter("synapse_received_bytes_total", "Bytes received from clients.").bytes();
+    SENT_BYTES = counter("synapse_sent_bytes_total", "Bytes sent to clients.").bytes();
+    HTTP_REQUESTS = counter("synapse_http_requests_total", "Requests from clients.");
+    HTTP_RESPONSES = counter("synapse_http_responses_total", "Answers to clients by status class, made by a backend or by the proxy.");
+    HTTP_REPLAYS = counter("synapse_http_replays_total", "Idempotent requests sent again because the backend died before the first byte.");
+    HTTP_DURATION = Metric {
+        name: "synapse_http_request_duration_seconds",
+        kind: Kind::Histogram,
+        unit: Unit::Seconds,
+        help: "Time from the head of a request to the end of its answer.",
+    };
+    ERRORS = counter("synapse_errors_total", "Failed requests (HTTP) or connections (TCP) by cause.");
+    RETRIES = counter("synapse_retries_total", "Attempts repeated on the same backend.");
+    REDISPATCHES = counter("synapse_redispatches_total", "Attempts moved to another backend.");
+    OUTCOMES_DROPPED = counter("synapse_outcomes_dropped_total", "Observations of live traffic lost because the pool was busy; no request is lost with them.");
+
+    MEMBERSHIP_CHANGES = counter("synapse_membership_changes_total", "Changes of the set of backends.");
+    HEALTH_CHANGES = counter("synapse_health_changes_total", "Changes of a backend's verdict.");
+    BACKENDS_KNOWN = gauge("synapse_backends_known", "Backends in the set in use.");
+    BACKENDS_UP = gauge("synapse_backends_up", "Backends that are up or not checked.");
+    BACKENDS_ELIGIBLE = gauge("synapse_backends_eligible", "Backends that new traffic may go to.");
+    SERVICE_DISABLED = gauge("synapse_service_disabled", "1 when the service is disabled in the configuration.");
+
+    DISCOVERY_MALFORMED = gauge("synapse_discovery_malformed_members", "Registrations that cannot be used now.");
+    DISCOVERY_AGE = gauge("synapse_discovery_last_verified_age_seconds", "Time since discovery last confirmed the set; since the start of the service while it never has.").seconds();
+    DISCOVERY_TROUBLE = gauge("synapse_discovery_trouble", "1 while the source of the service is in trouble; its last word stays in use.");
+    DISCOVERY_PENDING = gauge("synapse_discovery_pending", "1 while discovery has not been heard at all.");
+
+    BACKEND_UP = gauge("synapse_backend_up", "1 when the backend is up or not checked, 0 when it is down, disabled or without an address.");
+    BACKEND_ELIGIBLE = gauge("synapse_backend_eligible", "1 when new traffic may go to the backend.");
+    BACKEND_IN_FLIGHT = gauge("synapse_backend_in_flight", "Requests (HTTP) or connections (TCP) in progress.");
+    BACKEND_REQUESTS = counter("synapse_backend_requests_total", "Requests (HTTP) or connections (TCP) given to the backend, retries included.");
+    BACKEND_RESPONSES = counter("synapse_backend_http_responses_total", "Answers of the backend by status class.");
+    BACKEND_CONNECTS = counter("synapse_backend_connections_total", "Connections opened to the backend.");
+    BACKEND_REUSES = counter("synapse_backend_connection_reuses_total", "Requests sent over a connection that was already open.");
+    BACKEND_CONNECT_ERRORS = counter("synapse_backend_connect_errors_total", "Connections to the backend that could not be opened.");
+    BACKEND_RESPONSE_ERRORS = counter("synapse_backend_response_errors_total", "Answers that were cut, late or not HTTP.");
+    BACKEND_RETRIES = counter("synapse_backend_retries_total", "Attempts repeated on the backend after it failed.");
+    BACKEND_REDISPATCHES = counter("synapse_backend_redispatches_total", "Attempts moved away from the backend after it failed.");
+    BACKEND_RECEIVED_BYTES = counter("synapse_backend_received_bytes_total", "Bytes received from the backend.").bytes();
+    BACKEND_SENT_BYTES = counter("synapse_backend_sent_bytes_total", "Bytes sent to the backend.").bytes();
+
+    ADMIN_REQUESTS = counter("synapse_admin_requests_total", "Requests to the admin server by route.");
+    CONFIG_RELOADS = counter("synapse_config_reloads_total", "Configurations taken into use after the first.");
+    CONFIG_REJECTED = counter("synapse_config_rejected_total", "Changed configurations that were refused; the former stayed in use.");
+    TASKS_LOST = counter("synapse_tasks_lost_total", "Tasks that ended when they should not have.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_follow_the_rules() {
+        let mut seen = HashSet::new();
+        for metric in ALL {
+            assert!(seen.insert(metric.name), "{} twice", metric.name);
+            assert!(
+                metric
+                    .name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{}",
+                metric.name
+            );
+            assert_eq!(
+                metric.kind == Kind::Counter,
+                metric.name.ends_with("_total"),
+                "{}",
+                metric.name
+            );
+            for reserved in ["_sum", "_count", "_bucket", "_info_total"] {
+                assert!(!metric.name.ends_with(reserved), "{}", metric.name);
+            }
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            assert!(!metric.help.contains(['\n', '\\']), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn the_unit_stands_in_the_name() {
+        for metric in ALL {
+            let stem = metric.name.trim_end_matches("_total");
+            assert_eq!(metric.unit == Unit::Seconds, stem.ends_with("_seconds"));
+            assert_eq!(metric.unit == Unit::Bytes, stem.ends_with("_bytes"));
+        }
+    }
+}

@@ -1,1 +1,286 @@
-//! The text of `/metrics`.
+//! The Prometheus text format (version 0.0.4): families with their header once, samples grouped below it.
+//!
+//! Nothing here knows what is measured: the admin server walks services and backends and writes one family after the
+//! other. Label values are escaped once per label set, not once per sample, because a big host has a hundred thousand
+//! samples. A family without samples leaves no trace.
+
+use std::fmt::{Display, Write as _};
+
+use super::cells::{Histogram, LATENCY_BOUNDS_US};
+use super::names::{Kind, Metric};
+
+/// `Content-Type` of the text format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Labels of a sample, escaped and ready to be written: `service="search",backend="a:1"`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(String);
+
+impl Labels {
+    /// No labels.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// These labels and one more. `name` is one of the constants in `names`; `value` may be any text.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut text = String::with_capacity(self.0.len() + name.len() + value.len() + 4);
+        text.push_str(&self.0);
+        push_label(&mut text, name, value);
+        Self(text)
+    }
+
+    /// The text between the braces.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn push_label(text: &mut String, name: &str, value: &str) {
+    if !text.is_empty() {
+        text.push(',');
+    }
+    text.push_str(name);
+    text.push_str("=\"");
+    push_escaped(text, value);
+    text.push('"');
+}
+
+/// The format's three escapes; every other character, control characters included, stands for itself.
+fn push_escaped(text: &mut String, value: &str) {
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            plain => text.push(plain),
+        }
+    }
+}
+
+/// A text exposition in the making.
+#[derive(Debug, Default)]
+pub struct Exposition {
+    out: String,
+}
+
+impl Exposition {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins a family. Each family may be begun once only: the format forbids a second header.
+    pub fn family(&mut self, metric: &'static Metric) -> Family<'_> {
+        Family {
+            out: &mut self.out,
+            metric,
+            begun: false,
+        }
+    }
+
+    /// Appends text that is in the format already; its families must be others than those written here.
+    pub fn append(&mut self, exposition: &str) {
+        self.out.push_str(exposition);
+    }
+
+    /// The whole text.
+    pub fn finish(self) -> String {
+        self.out
+    }
+}
+
+/// One family: its header is written with its first sample.
+#[derive(Debug)]
+pub struct Family<'a> {
+    out: &'a mut String,
+    metric: &'static Metric,
+    begun: bool,
+}
+
+impl Family<'_> {
+    /// A sample of a counter or gauge.
+    pub fn sample(&mut self, labels: &Labels, value: impl Display) {
+        self.begin();
+        self.line("", labels, None, value);
+    }
+
+    /// A sample with one more label than `labels`, for families that split by code or cause.
+    pub fn split(&mut self, labels: &Labels, name: &str, part: &str, value: impl Display) {
+        self.begin();
+        self.line("", labels, Some((name, part)), value);
+    }
+
+    /// The sum of a histogram over all workers: cumulative buckets up to `+Inf`, sum and count.
+    pub fn histogram<'h>(
+        &mut self,
+        labels: &Labels,
+        workers: impl Iterator<Item = &'h Histogram> + Clone,
+    ) {
+        self.begin();
+        let mut seen: u64 = 0;
+        let open = LATENCY_BOUNDS_US.len();
+        for (index, bound) in LATENCY_BOUNDS_US.iter().enumerate() {
+            seen += bucket(workers.clone(), index);
+            self.line("_bucket", labels, Some(("le", &seconds(*bound))), seen);
+        }
+        seen += bucket(workers.clone(), open);
+        self.line("_bucket", labels, Some(("le", "+Inf")), seen);
+        let sum = workers.fold(0_u64, |sum, h| sum.wrapping_add(h.sum_us.get()));
+        self.line("_sum", labels, None, seconds(sum));
+        self.line("_count", labels, None, seen);
+    }
+
+    fn begin(&mut self) {
+        if self.begun {
+            return;
+        }
+        self.begun = true;
+        let Metric {
+            name, kind, help, ..
+        } = self.metric;
+        put(
+            self.out,
+            format_args!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.word()),
+        );
+    }
+
+    fn line(
+        &mut self,
+        suffix: &str,
+        labels: &Labels,
+        extra: Option<(&str, &str)>,
+        value: impl Display,
+    ) {
+        debug_assert!(suffix.is_empty() || self.metric.kind == Kind::Histogram);
+        self.out.push_str(self.metric.name);
+        self.out.push_str(suffix);
+        if !labels.0.is_empty() || extra.is_some() {
+            self.out.push('{');
+            self.out.push_str(&labels.0);
+            if let Some((name, value)) = extra {
+                if !labels.0.is_empty() {
+                    self.out.push(',');
+                }
+                self.out.push_str(name);
+                self.out.push_str("=\"");
+                push_escaped(self.out, value);
+                self.out.push('"');
+            }
+            self.out.push('}');
+        }
+        put(self.out, format_args!(" {value}\n"));
+    }
+}
+
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    #[expect(clippy::expect_used, reason = "writing into a String cannot fail")]
+    out.write_fmt(text).expect("a String takes any text");
+}
+
+fn bucket<'h>(workers: impl Iterator<Item = &'h Histogram>, index: usize) -> u64 {
+    workers
+        .filter_map(|h| h.buckets.get(index))
+        .map(super::cells::Cell::get)
+        .sum()
+}
+
+/// Microseconds as seconds, exactly: `2500` is `0.0025`.
+fn seconds(us: u64) -> String {
+    let (whole, rest) = (us / 1_000_000, us % 1_000_000);
+    if rest == 0 {
+        return whole.to_string();
+    }
+    let text = format!("{whole}.{rest:06}");
+    text.trim_end_matches('0').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names;
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_family_has_one_header_and_none_without_samples() {
+        let mut text = Exposition::new();
+        let mut up = text.family(&names::BACKENDS_UP);
+        up.sample(&Labels::none().with("service", "a"), 1);
+        up.sample(&Labels::none().with("service", "b"), 2);
+        text.family(&names::BACKENDS_KNOWN);
+        assert_eq!(
+            text.finish(),
+            "# HELP synapse_backends_up Backends that are up or not checked.\n\
+             # TYPE synapse_backends_up gauge\n\
+             synapse_backends_up{service=\"a\"} 1\n\
+             synapse_backends_up{service=\"b\"} 2\n"
+        );
+    }
+
+    #[test]
+    fn histogram_buckets_are_cumulative_over_workers() {
+        let (one, two) = (Histogram::default(), Histogram::default());
+        one.observe(Duration::from_micros(100));
+        one.observe(Duration::from_millis(3));
+        two.observe(Duration::from_secs(60));
+        let mut text = Exposition::new();
+        text.family(&names::HTTP_DURATION).histogram(
+            &Labels::none().with("service", "a"),
+            [&one, &two].into_iter(),
+        );
+        let text = text.finish();
+        for line in [
+            "_bucket{service=\"a\",le=\"0.0001\"} 1",
+            "_bucket{service=\"a\",le=\"0.0025\"} 1",
+            "_bucket{service=\"a\",le=\"0.005\"} 2",
+            "_bucket{service=\"a\",le=\"10\"} 2",
+            "_bucket{service=\"a\",le=\"+Inf\"} 3",
+            "_sum{service=\"a\"} 60.0031",
+            "_count{service=\"a\"} 3",
+        ] {
+            let line = format!("synapse_http_request_duration_seconds{line}\n");
+            assert!(text.contains(&line), "{line} not in {text}");
+        }
+    }
+
+    #[test]
+    fn the_three_special_characters_are_escaped() {
+        let labels = Labels::none().with("service", "a\\b\"c\nd");
+        assert_eq!(labels.as_str(), r#"service="a\\b\"c\nd""#);
+    }
+
+    /// What a reader of the format makes of an escaped value; `None` when the quotes do not balance.
+    fn read_back(text: &str) -> Option<String> {
+        let inner = text.strip_prefix("service=\"")?.strip_suffix('"')?;
+        let mut value = String::new();
+        let mut chars = inner.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '"' | '\n' => return None,
+                '\\' => match chars.next()? {
+                    'n' => value.push('\n'),
+                    c @ ('\\' | '"') => value.push(c),
+                    _ => return None,
+                },
+                c => value.push(c),
+            }
+        }
+        Some(value)
+    }
+
+    proptest! {
+        #[test]
+        fn any_label_value_reads_back_as_itself(value in any::<String>()) {
+            let labels = Labels::none().with("service", &value);
+            prop_assert_eq!(read_back(labels.as_str()), Some(value));
+        }
+
+        #[test]
+        fn values_of_quotes_and_backslashes_read_back(value in "[\\\\\"\n a]{0,12}") {
+            let labels = Labels::none().with("service", &value);
+            prop_assert_eq!(read_back(labels.as_str()), Some(value));
+        }
+    }
+}

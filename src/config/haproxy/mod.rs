@@ -1,1 +1,150 @@
-//! The haproxy dialect: lines to settings through one table of directives.
+//! The haproxy line dialect: what the lines in a Synapse config mean for the in-process proxy.
+//!
+//! A line goes one way: *words* (quoting), *statement* (its row in the one [table](directives) of directives), *class*
+//! (supported, harmless, not yet, refused), and, if it is supported, into a draft in which every value remembers its
+//! line. Drafts become the settings types of `lb`, `proxy` and `health`. `defaults` come first, then the service's
+//! lines as Synapse routes them; later lines win.
+//!
+//! Nothing is ignored in silence except what is harmless, and nothing stops at the first mistake. Registrations are
+//! outside input: their bad words are skipped and named, never fatal.
+//!
+//! haproxy 2.6 is imitated, with the spellings of 1.5 to 1.8 that Synapse configs still use.
+
+mod apply;
+mod bind;
+mod defaults;
+mod draft;
+mod httpchk;
+mod origins;
+mod routing;
+mod server;
+mod server_rules;
+mod service;
+mod statement;
+mod table;
+mod template;
+mod top;
+mod values;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub use self::service::resolve_service;
+pub use self::table::{Class, Directive, Sections, directives};
+pub use self::top::resolve_top;
+use super::EffectiveValue;
+use super::report::{Line, Place};
+use crate::lb::{BackendOrder, ServerRules, Strategy};
+use crate::proxy::{ListenerSettings, ProxySettings};
+
+/// The top-level `haproxy:` section as shaped from the file.
+#[derive(Clone, Debug, Default)]
+pub struct TopSection {
+    /// `global`.
+    pub global: Vec<Line>,
+    /// `defaults`.
+    pub defaults: Vec<Line>,
+    /// `extra_sections`: title and lines.
+    pub extra_sections: Vec<(Line, Vec<Line>)>,
+    /// `shared_frontend`.
+    pub shared_frontend: Vec<Line>,
+    /// `bind_address`. Default `localhost`.
+    pub bind_address: Option<(String, Place)>,
+    /// `use_nerve_weights`. Default false.
+    pub use_nerve_weights: bool,
+    /// Absolute value of `server_order_seed`. Unset: drawn once per process, below 2000, as the original.
+    pub server_order_seed: Option<u128>,
+}
+
+/// What `global` says about the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GlobalSettings {
+    /// `maxconn`: client connections of the whole process. Unset or 0: what the descriptor limit allows.
+    pub max_connections: Option<u32>,
+    /// `spread-checks`: random part of each check interval in percent, 0..=50. Default 0.
+    pub spread_percent: u8,
+    /// `user`.
+    pub user: Option<String>,
+    /// `group`.
+    pub group: Option<String>,
+}
+
+/// The resolved top-level section, the base of every service.
+#[derive(Clone, Debug, Default)]
+pub struct Top {
+    /// `global`.
+    pub global: GlobalSettings,
+    /// Addresses that `extra_sections` would bind (the statistics page): not bound yet, but not free either. With the
+    /// section's name and the place.
+    pub extra_binds: Vec<(SocketAddr, String, Place)>,
+    spread_origin: Option<draft::Origin>,
+    draft: draft::Draft,
+    bind_address: Option<(String, Place)>,
+    use_nerve_weights: bool,
+    server_order_seed: Option<u128>,
+}
+
+/// `port` of a service: left out, null and a number mean three things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortKey {
+    /// No key: the service has no frontend.
+    Omitted,
+    /// `null`: `bind_address` is the whole address.
+    Null,
+    /// A port to listen on.
+    Number(u16),
+}
+
+/// A service's `haproxy:` section as shaped from the file.
+#[derive(Clone, Debug)]
+pub struct ServiceSection {
+    /// Where the section stands.
+    pub place: Place,
+    /// `disabled`: mistakes in it become warnings.
+    pub disabled: bool,
+    /// `port`.
+    pub port: PortKey,
+    /// `bind_address`. Default: the top-level one.
+    pub bind_address: Option<(String, Place)>,
+    /// `bind_options`.
+    pub bind_options: Option<Line>,
+    /// `server_options`, a template.
+    pub server_options: Option<Line>,
+    /// `frontend`.
+    pub frontend: Vec<Line>,
+    /// `backend`.
+    pub backend: Vec<Line>,
+    /// `listen`.
+    pub listen: Vec<Line>,
+    /// `backend_name`. Default: the service's name.
+    pub backend_name: Option<String>,
+    /// `backend_order`: `asc`, `desc`, `no_shuffle`, anything else shuffles.
+    pub backend_order: Option<(String, Place)>,
+    /// `cookie_value_method`. Without effect as long as `cookie` is refused.
+    pub cookie_value_method: Option<String>,
+    /// `shared_frontend`.
+    pub shared_frontend: Vec<Line>,
+}
+
+/// What a service's `haproxy:` section comes to.
+#[derive(Clone, Debug)]
+pub struct ServiceParts {
+    /// Where it listens; `None` without `port`, when disabled, and when nothing in it can be bound.
+    pub listener: Option<ListenerSettings>,
+    /// How its connections are treated.
+    pub proxy: ProxySettings,
+    /// `balance`.
+    pub strategy: Strategy,
+    /// `backend_order`.
+    pub order: BackendOrder,
+    /// `option allbackups`.
+    pub all_backups: bool,
+    /// Turns endpoints into server settings.
+    pub rules: Arc<dyn ServerRules>,
+    /// Every effective value with its origin.
+    pub origins: Vec<EffectiveValue>,
+}

@@ -1,0 +1,122 @@
+//! The command line of `synapse`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Complaint, LogFormat};
+use crate::config::synapse::{LoadOptions, load};
+use crate::telemetry::log::{self, LogError};
+
+/// Exit code for a refused configuration or an address that cannot be bound.
+const EXIT_REFUSED: u8 = 1;
+
+/// Discovers services in ZooKeeper and balances their traffic in process.
+///
+/// An application talks to localhost:PORT, one port per dependency. The configuration is Airbnb Synapse's.
+#[derive(Debug, Parser)]
+#[command(
+    name = "synapse",
+    version,
+    after_help = "Signals: SIGTERM, SIGINT and SIGUSR1 stop softly (a second one at once).\n\
+                  Exit codes: 0 stopped as asked, 1 configuration refused or address taken, 2 wrong usage.\n\
+                  Try `synapse demo` first: it needs no ZooKeeper and no configuration."
+)]
+struct Arguments {
+    #[command(flatten)]
+    files: Files,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Files {
+    /// Configuration file (JSON or YAML), an unmodified Airbnb Synapse config.
+    #[arg(short, long, env = "SYNAPSE_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Native keys in a file of their own, merged over the configuration.
+    #[arg(long, value_name = "FILE", global = true)]
+    overlay: Option<PathBuf>,
+    /// Refuse what is otherwise accepted with a warning.
+    #[arg(long, global = true)]
+    strict: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate the configuration and print each service's effective settings with their origin.
+    Check,
+    /// Run a self-contained demonstration: three backends, two services, one of them dying every few seconds.
+    Demo(super::demo::DemoArguments),
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::Check) => check(&arguments.files),
+        Some(Command::Demo(demo)) => super::demo::run(&demo),
+        None => run(&arguments.files),
+    }
+}
+
+fn run(files: &Files) -> ExitCode {
+    match options(files).map(|options| load(&options)) {
+        Some(Ok(loaded)) => super::synapse::run(loaded),
+        Some(Err(complaints)) => refuse(&complaints),
+        None => ExitCode::from(EXIT_REFUSED),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the report is the command's product")]
+fn check(files: &Files) -> ExitCode {
+    let Some(options) = options(files) else { return ExitCode::from(EXIT_REFUSED) };
+    let file = options.file.display().to_string();
+    match load(&options) {
+        Ok(loaded) => {
+            print!("{}", crate::config::check::describe(&loaded, &file));
+            ExitCode::SUCCESS
+        }
+        Err(complaints) => {
+            say(crate::config::check::describe_complaints(&complaints, &file).trim_end());
+            ExitCode::from(EXIT_REFUSED)
+        }
+    }
+}
+
+fn options(files: &Files) -> Option<LoadOptions> {
+    let Some(file) = files.config.clone() else {
+        say("synapse: no configuration: use -c FILE or $SYNAPSE_CONFIG (or try `synapse demo`)");
+        return None;
+    };
+    let mut options = LoadOptions::new(file);
+    options.overlay.clone_from(&files.overlay);
+    options.strict = files.strict;
+    Some(options)
+}
+
+fn refuse(complaints: &[Complaint]) -> ExitCode {
+    for complaint in complaints {
+        say(&complaint.to_string());
+    }
+    let plural = if complaints.len() == 1 { "" } else { "s" };
+    say(&format!("synapse: configuration refused: {} complaint{plural}; nothing was started", complaints.len()));
+    ExitCode::from(EXIT_REFUSED)
+}
+
+#[expect(clippy::print_stderr, reason = "there is no subscriber before the configuration is known")]
+pub(super) fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Starts logging as the configuration asks.
+///
+/// # Errors
+/// When the filter in the environment cannot be parsed, or logging was started before.
+pub(super) fn start_log(format: LogFormat) -> Result<(), LogError> {
+    log::init(match format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    })
+}

@@ -1,0 +1,121 @@
+//! What the process asks of the kernel before it serves: descriptors and an unprivileged identity.
+
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, getuid, setrlimit};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+/// Descriptors kept for everything that is not a client connection: listeners, checks, sessions, admin, logs.
+const RESERVED_DESCRIPTORS: u64 = 256;
+
+/// Raises the soft descriptor limit to the hard one and returns it.
+///
+/// A proxy needs two descriptors per connection; the usual soft limit of 1,024 would stop it at 500.
+pub fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum {
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the descriptor limit stays as it is");
+            return limit.current.unwrap_or(u64::MAX);
+        }
+    }
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// Client connections that `descriptors` allow: two each, after those reserved and those of `listeners`.
+///
+/// A configured `global maxconn` that needs more is lowered, as haproxy refuses it.
+pub fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u64) -> u32 {
+    let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS).saturating_sub(listeners);
+    let possible = u32::try_from(free / 2).unwrap_or(u32::MAX).max(1);
+    match configured {
+        Some(wanted) if wanted > possible => {
+            tracing::warn!(wanted, possible, descriptors, "global maxconn is lowered: the descriptor limit is too low");
+            possible
+        }
+        Some(wanted) => wanted,
+        None => possible,
+    }
+}
+
+/// Gives up root for `user` and `group`. Must run before the first thread is started: the kernel's identity belongs to
+/// a thread, and only threads started later inherit it.
+///
+/// Without root, or for a user this host does not know, the process stays what it is and says so.
+///
+/// # Errors
+/// A system call that refuses although the user is known: the caller must not go on as root.
+pub fn drop_privileges(user: Option<&str>, group: Option<&str>) -> std::io::Result<()> {
+    if !getuid().is_root() || (user.is_none() && group.is_none()) {
+        return Ok(());
+    }
+    let account = user.and_then(|name| lookup("/etc/passwd", name));
+    if let (Some(name), None) = (user, &account) {
+        tracing::warn!(user = name, "no such user on this host: privileges are kept; create it or remove `user`");
+        return Ok(());
+    }
+    let gid = match group {
+        Some(name) => lookup("/etc/group", name).map(|ids| ids.0),
+        None => account.as_ref().and_then(|ids| ids.1),
+    };
+    if let Some(gid) = gid.and_then(Gid::from_raw_checked) {
+        set_thread_groups(&[gid])?;
+        set_thread_res_gid(gid, gid, gid)?;
+    } else if let Some(name) = group {
+        tracing::warn!(group = name, "no such group on this host: the group is kept");
+    }
+    if let Some(uid) = account.map(|ids| ids.0).and_then(Uid::from_raw_checked) {
+        set_thread_res_uid(uid, uid, uid)?;
+    }
+    tracing::info!(?user, ?group, "privileges dropped");
+    Ok(())
+}
+
+trait FromRawChecked: Sized {
+    /// `None` for the reserved value -1.
+    fn from_raw_checked(raw: u32) -> Option<Self>;
+}
+
+impl FromRawChecked for Gid {
+    fn from_raw_checked(raw: u32) -> Option<Self> {
+        (raw != u32::MAX).then(|| Self::from_raw(raw))
+    }
+}
+
+impl FromRawChecked for Uid {
+    fn from_raw_checked(raw: u32) -> Option<Self> {
+        (raw != u32::MAX).then(|| Self::from_raw(raw))
+    }
+}
+
+/// Third and fourth field of the line of `name` in a passwd-like file.
+fn lookup(file: &str, name: &str) -> Option<(u32, Option<u32>)> {
+    find_account(&std::fs::read_to_string(file).ok()?, name)
+}
+
+fn find_account(table: &str, name: &str) -> Option<(u32, Option<u32>)> {
+    let line = table.lines().find(|line| line.split(':').next() == Some(name))?;
+    let mut fields = line.split(':').skip(2);
+    let id = fields.next()?.parse().ok()?;
+    Some((id, fields.next().and_then(|gid| gid.parse().ok())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_found_by_their_whole_name() {
+        let table = "root:x:0:0:root:/root:/bin/sh\nhaproxy2:x:7:8::/:/bin/false\nhaproxy:x:107:113::/:/bin/false\n";
+        assert_eq!(find_account(table, "haproxy"), Some((107, Some(113))));
+        assert_eq!(find_account(table, "hap"), None);
+        assert_eq!(find_account("smartstack:x:1001:a,b\n", "smartstack"), Some((1001, None)));
+    }
+
+    #[test]
+    fn connections_fit_into_the_descriptors() {
+        assert_eq!(connection_limit(None, 1_256, 0), 500);
+        assert_eq!(connection_limit(Some(100), 1_256, 0), 100);
+        assert_eq!(connection_limit(Some(4_096), 1_256, 200), 400);
+        assert_eq!(connection_limit(None, 10, 5), 1);
+    }
+}

@@ -1,0 +1,242 @@
+//! One running service: discovery, pool, listener, and the task that applies generator configs from the registry.
+//!
+//! Invariant: after [`ServiceRuntime::start`] only the service's own generator task writes its settings, its listener
+//! and its entry on the admin page.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::supervise::supervise;
+use crate::admin::{AdminState, ServiceEntry};
+use crate::config::{GeneratorRules, ServiceConfig};
+use crate::discovery::{Discovered, Discovery};
+use crate::health::checker::ProbeLimit;
+use crate::lb::addresses::Addresses;
+use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
+use crate::proxy::worker::{ListenerId, Workers};
+use crate::proxy::{Service, listener};
+use crate::telemetry::cells::PerWorker;
+use crate::telemetry::cold;
+
+/// Commands that may wait for a pool; the generator task sends one at a time.
+const COMMAND_QUEUE: usize = 4;
+
+/// What all services of the process share.
+#[derive(Debug)]
+pub struct Context {
+    /// The data plane.
+    pub workers: Arc<Workers>,
+    /// Names to addresses.
+    pub addresses: Arc<dyn Addresses>,
+    /// Bounds probes in flight over all services.
+    pub probes: ProbeLimit,
+    /// Judges generator configs.
+    pub generator: Arc<dyn GeneratorRules>,
+    /// Where services are shown.
+    pub admin: Arc<AdminState>,
+    /// Every control task.
+    pub tasks: TaskTracker,
+    /// Ends discovery and pools.
+    pub stop: CancellationToken,
+    /// Ends reconfiguration; earlier than `stop`, because a drain needs the workers for itself.
+    pub settled: CancellationToken,
+    /// The generator tasks, waited for after `settled`.
+    pub generators: TaskTracker,
+}
+
+/// Makes a fresh instance of a service's discovery, at start and after a panic.
+pub type MakeDiscovery = Arc<dyn Fn() -> Box<dyn Discovery> + Send + Sync>;
+
+/// The parts of a running service that its generator task owns.
+#[derive(Debug)]
+pub struct ServiceRuntime {
+    /// Number in the process, and of its listener.
+    id: ListenerId,
+    /// What the file says.
+    file: ServiceConfig,
+    /// What is in force.
+    current: ServiceConfig,
+    service: Arc<Service>,
+    /// What it listens on, for keeping an address that a new configuration names again.
+    sockets: Vec<TcpListener>,
+    pool: mpsc::Sender<PoolCommand>,
+    context: Arc<Context>,
+}
+
+impl ServiceRuntime {
+    /// Starts the tasks of a service and serves it on `sockets`.
+    ///
+    /// # Errors
+    /// When the workers cannot take the sockets (out of descriptors).
+    pub async fn start(
+        (index, config): (u64, ServiceConfig),
+        sockets: Vec<TcpListener>,
+        discovery: MakeDiscovery,
+        context: Arc<Context>,
+    ) -> std::io::Result<()> {
+        let (found, discovered) = watch::channel(Discovered::default());
+        let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
+        let inputs = PoolInputs {
+            discovered: discovered.clone(),
+            addresses: Arc::clone(&context.addresses),
+            commands,
+            probes: context.probes.clone(),
+        };
+        let (handle, task) = Pool::new(config.name.clone(), config.pool.clone(), context.workers.count(), inputs);
+        let service = Arc::new(Service {
+            name: config.name.clone(),
+            settings: ArcSwap::from_pointee(config.proxy.clone()),
+            pool: handle,
+            cells: PerWorker::new(context.workers.count()),
+        });
+        let id = ListenerId(index);
+        let file = config.clone();
+        let runtime = Self { id, file, current: config, service, sockets, pool, context };
+        runtime.show();
+        runtime.spawn_discovery(found, discovery);
+        runtime.spawn_pool(task);
+        runtime.listen().await?;
+        let generators = runtime.context.generators.clone();
+        generators.spawn(runtime.follow_generator(discovered));
+        Ok(())
+    }
+
+    fn spawn_discovery(&self, found: watch::Sender<Discovered>, discovery: MakeDiscovery) {
+        let stop = self.context.stop.clone();
+        let name = self.file.name.to_string();
+        let token = stop.clone();
+        supervise(&self.context.tasks, ("discovery", name), stop, move || {
+            discovery().run(found.clone(), token.clone())
+        });
+    }
+
+    /// A pool that panics leaves its last snapshot in force: traffic goes on, changes do not. That is said loudly.
+    fn spawn_pool(&self, pool: Pool) {
+        let stop = self.context.stop.clone();
+        let name = self.file.name.clone();
+        let running = self.context.tasks.spawn(pool.run(stop.clone()));
+        self.context.tasks.spawn(async move {
+            if let Err(error) = running.await
+                && !stop.is_cancelled()
+            {
+                cold::task_lost();
+                tracing::error!(service = %name, %error, "pool task died: its backends are frozen; restart synapse");
+            }
+        });
+    }
+
+    /// Adds or replaces the entry on the admin page.
+    fn show(&self) {
+        let listen: Vec<_> = self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let entry = ServiceEntry {
+            service: Arc::clone(&self.service),
+            listen,
+            source: self.current.source.clone(),
+            strategy: self.current.pool.strategy,
+            disabled: self.current.disabled,
+            since: Instant::now(),
+        };
+        self.context.admin.services.rcu(|entries| {
+            let mut entries = Vec::clone(entries);
+            match entries.iter_mut().find(|known| known.service.name == entry.service.name) {
+                Some(known) => *known = ServiceEntry { since: known.since, ..entry.clone() },
+                None => entries.push(entry.clone()),
+            }
+            entries
+        });
+    }
+
+    async fn follow_generator(mut self, mut discovered: watch::Receiver<Discovered>) {
+        let mut seen = None;
+        loop {
+            let generator = discovered.borrow_and_update().generator.clone();
+            if generator != seen {
+                self.regenerate(generator.as_deref()).await;
+                seen = generator;
+            }
+            tokio::select! {
+                () = self.context.settled.cancelled() => return,
+                changed = discovered.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Judges a generator config; a bad one changes nothing and says everything that is wrong with it.
+    async fn regenerate(&mut self, json: Option<&str>) {
+        let name = self.file.name.clone();
+        let resolved = match json {
+            None => Ok(None),
+            Some(json) => self.context.generator.resolve(&name, json),
+        };
+        match resolved {
+            Ok(config) => self.apply(config.unwrap_or_else(|| self.file.clone())).await,
+            Err(complaints) => {
+                cold::config_rejected();
+                for complaint in complaints {
+                    tracing::error!(service = %name, %complaint, "generator config refused; the former stays");
+                }
+            }
+        }
+    }
+
+    async fn apply(&mut self, config: ServiceConfig) {
+        let name = config.name.clone();
+        let sockets = match self.sockets_for(&config) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                cold::config_rejected();
+                tracing::error!(service = %name, %error, "generator config refused: cannot listen; the former stays");
+                return;
+            }
+        };
+        self.service.settings.store(Arc::new(config.proxy.clone()));
+        let settings = PoolCommand::Settings(Box::new(config.pool.clone()));
+        if self.pool.send(settings).await.is_err() {
+            tracing::error!(service = %name, "pool task is gone: its settings stay");
+        }
+        self.current = config;
+        if let Some(sockets) = sockets {
+            self.sockets = sockets;
+            if let Err(error) = self.listen().await {
+                tracing::error!(service = %name, %error, "the new listener is not served");
+            }
+        }
+        self.show();
+        tracing::info!(service = %name, "settings applied");
+    }
+
+    /// Sockets for a new configuration; `None` when nothing about them changes. Addresses named again keep theirs.
+    fn sockets_for(&self, config: &ServiceConfig) -> Result<Option<Vec<TcpListener>>, std::io::Error> {
+        if config.listener == self.current.listener {
+            return Ok(None);
+        }
+        let Some(settings) = &config.listener else { return Ok(Some(Vec::new())) };
+        let mut kept = Vec::new();
+        let mut fresh = settings.clone();
+        for socket in &self.sockets {
+            let bound = socket.local_addr()?;
+            if settings.addrs.iter().any(|wanted| wanted.addr == bound) {
+                kept.push(socket.try_clone()?);
+                fresh.addrs.retain(|wanted| wanted.addr != bound);
+            }
+        }
+        kept.extend(listener::bind(&fresh).map_err(std::io::Error::other)?);
+        Ok(Some(kept))
+    }
+
+    /// Serves what `sockets` holds instead of what was served before; the new ones accept before the old ones close.
+    async fn listen(&self) -> std::io::Result<()> {
+        if self.sockets.is_empty() {
+            self.context.workers.remove_listener(self.id).await;
+            return Ok(());
+        }
+        let sockets = self.sockets.iter().map(TcpListener::try_clone).collect::<std::io::Result<_>>()?;
+        self.context.workers.add_listener(self.id, sockets, Arc::clone(&self.service)).await
+    }
+}

@@ -1,0 +1,240 @@
+//! `synapse` from a loaded configuration to its exit code.
+//!
+//! Order at start: bind every address (all or nothing), give up privileges, start workers, then services and admin.
+//! Order at stop: not ready → stop accepting → wait for connections up to [`DRAIN_DEADLINE`] → close the rest → pools and
+//! discovery → sessions → admin, last, so that it can be watched.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::addresses::CachedAddresses;
+use super::cli::{say, start_log};
+use super::process::{connection_limit, drop_privileges, raise_descriptor_limit};
+use super::registries::Registries;
+use super::service::{Context, MakeDiscovery, ServiceRuntime};
+use super::signal::StopSignals;
+use crate::admin::{About, AdminState, RegistryEntry};
+use crate::config::synapse::Loaded;
+use crate::config::{ProcessSettings, ServiceConfig};
+use crate::discovery::names::NameCache;
+use crate::discovery::{SourceSettings, build};
+use crate::health::checker::ProbeLimit;
+use crate::proxy::{BindAddr, ListenerSettings, listener};
+use crate::proxy::worker::{WorkerSettings, Workers};
+use crate::readiness::Readiness;
+use crate::telemetry::cold::ColdMetrics;
+
+/// How long a soft stop waits for connections under way. haproxy waits for ever unless `hard-stop-after` is set; a
+/// supervisor's patience (systemd: 90 s) must not run out first. A second signal ends the wait at once.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Control tasks end at their next wait; one that does not is a defect, and must not hold up the exit.
+const TASK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Runs until a signal asks for the end.
+pub fn run(loaded: Loaded) -> ExitCode {
+    let registries = Registries::zookeeper(loaded.config.process.session_timeout);
+    if let Err(error) = start_log(loaded.config.process.log_format) {
+        say(&format!("synapse: {error}"));
+    }
+    match Bound::bind(&loaded) {
+        Ok(bound) => run_bound(loaded, bound, registries, |_state, _stop| {}),
+        Err(complaints) => {
+            complaints.iter().for_each(|complaint| say(complaint));
+            say("synapse: nothing was started");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Every socket of a configuration, listening.
+#[derive(Debug)]
+pub(super) struct Bound {
+    admin: TcpListener,
+    /// In the order of the services.
+    services: Vec<Vec<TcpListener>>,
+    /// The descriptor limit, raised before binding.
+    descriptors: u64,
+}
+
+impl Bound {
+    /// Binds all or nothing.
+    ///
+    /// # Errors
+    /// One line for each address that cannot be had, naming the service.
+    pub(super) fn bind(loaded: &Loaded) -> Result<Self, Vec<String>> {
+        let descriptors = raise_descriptor_limit();
+        let mut complaints = Vec::new();
+        let addr = loaded.config.process.admin_listen;
+        let admin = listener::bind(&only(addr));
+        if let Err(error) = &admin {
+            complaints.push(format!("admin.listen: {error}; choose another or `admin: {{listen: …}}`"));
+        }
+        let mut services = Vec::new();
+        for service in &loaded.config.services {
+            let bound = service.listener.as_ref().map_or_else(|| Ok(Vec::new()), listener::bind);
+            match bound {
+                Ok(sockets) => services.push(sockets),
+                Err(error) => complaints.push(format!("services.{}: {error}", service.name)),
+            }
+        }
+        match admin.ok().and_then(|mut sockets| sockets.pop()) {
+            Some(admin) if complaints.is_empty() => Ok(Self { admin, services, descriptors }),
+            _ => Err(complaints),
+        }
+    }
+}
+
+/// Queue of the admin server; its clients are few.
+const ADMIN_BACKLOG: u32 = 128;
+
+fn only(addr: SocketAddr) -> ListenerSettings {
+    ListenerSettings { addrs: vec![BindAddr { addr, required: true }], backlog: ADMIN_BACKLOG }
+}
+
+/// Runs on sockets that are bound. `observe` is called once everything is started (demo).
+pub(super) fn run_bound(
+    loaded: Loaded,
+    bound: Bound,
+    registries: Registries,
+    observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
+) -> ExitCode {
+    for warning in &loaded.config.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    match start_and_serve(loaded, bound, registries, observe) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "synapse cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_and_serve(
+    loaded: Loaded,
+    bound: Bound,
+    registries: Registries,
+    observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
+) -> std::io::Result<()> {
+    let process = &loaded.config.process;
+    drop_privileges(process.user.as_deref(), process.group.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(loaded, bound, registries, observe))
+}
+
+async fn serve(
+    loaded: Loaded,
+    bound: Bound,
+    mut registries: Registries,
+    observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
+) -> std::io::Result<()> {
+    let mut signals = StopSignals::install()?;
+    let Loaded { config, generator, .. } = loaded;
+    let Bound { admin: admin_socket, services: sockets, descriptors } = bound;
+    let workers = start_workers(&config.process, descriptors, sockets.len())?;
+    let readiness = Readiness::new();
+    let started = readiness.latch("services started");
+    let cold = ColdMetrics::install().map_err(std::io::Error::other)?;
+    let admin = Arc::new(AdminState::new(About::now(workers.count()), readiness, cold));
+    admin.config_warnings.store(Arc::new(config.warnings.iter().map(ToString::to_string).collect()));
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let context = Arc::new(Context {
+        workers: Arc::new(workers),
+        addresses: Arc::new(CachedAddresses(NameCache::start(&tasks, stop.clone()))),
+        probes: ProbeLimit::default(),
+        generator,
+        admin: Arc::clone(&admin),
+        tasks: tasks.clone(),
+        stop: stop.clone(),
+        settled: CancellationToken::new(),
+        generators: TaskTracker::new(),
+    });
+    let admin_stop = CancellationToken::new();
+    let socket = tokio::net::TcpListener::from_std(admin_socket)?;
+    let admin_task = tokio::spawn(crate::admin::server::serve(socket, Arc::clone(&admin), admin_stop.clone()));
+    for (service, sockets) in config.services.into_iter().zip(sockets).enumerate().map(number) {
+        let discovery = make_discovery(&service.1, &mut registries, &admin)?;
+        ServiceRuntime::start(service, sockets, discovery, Arc::clone(&context)).await?;
+    }
+    started.release();
+    tracing::info!(admin = %config.process.admin_listen, workers = context.workers.count(), "serving");
+    observe(&admin, &stop);
+    let signal = signals.next().await;
+    tracing::info!(signal, deadline = ?DRAIN_DEADLINE, "stopping softly; a second signal stops at once");
+    drain(context, &mut signals).await;
+    registries.close().await;
+    admin_stop.cancel();
+    admin_task.await.map_err(std::io::Error::other)
+}
+
+/// `(index, (service, sockets))` to `((index, service), sockets)`.
+fn number(
+    (index, (service, sockets)): (usize, (ServiceConfig, Vec<TcpListener>)),
+) -> ((u64, ServiceConfig), Vec<TcpListener>) {
+    ((index as u64, service), sockets)
+}
+
+fn start_workers(process: &ProcessSettings, descriptors: u64, services: usize) -> std::io::Result<Workers> {
+    let count = process.workers.get();
+    // Each worker accepts from its own descriptor of every listener; two addresses (v4, v6) are the usual case.
+    let listeners = services.saturating_mul(2).saturating_mul(count.saturating_add(1));
+    let limit = connection_limit(process.max_connections, descriptors, listeners as u64);
+    Workers::start(count, WorkerSettings { max_connections: Some(limit) })
+}
+
+fn make_discovery(
+    (_, service): &(u64, ServiceConfig),
+    registries: &mut Registries,
+    admin: &AdminState,
+) -> std::io::Result<MakeDiscovery> {
+    let registry = match &service.source {
+        SourceSettings::ZooKeeper(settings) => {
+            let registry = registries.open(&settings.ensemble).map_err(std::io::Error::other)?;
+            show_registry(admin, &settings.ensemble, &*registry);
+            Some(registry)
+        }
+        SourceSettings::Fixed | SourceSettings::File(_) => None,
+    };
+    let source = service.source.clone();
+    Ok(Arc::new(move || build(&source, registry.clone(), crate::config::yaml::parse_list)))
+}
+
+fn show_registry(admin: &AdminState, ensemble: &Arc<str>, registry: &dyn crate::registry::Registry) {
+    admin.registries.rcu(|known| {
+        let mut known = Vec::clone(known);
+        if !known.iter().any(|entry| entry.ensemble == *ensemble) {
+            known.push(RegistryEntry { ensemble: Arc::clone(ensemble), session: registry.session() });
+        }
+        known
+    });
+}
+
+/// Stops the data plane softly, then the control tasks.
+async fn drain(context: Arc<Context>, signals: &mut StopSignals) {
+    context.admin.readiness.stop();
+    context.settled.cancel();
+    context.generators.close();
+    context.generators.wait().await;
+    let stop = context.stop.clone();
+    let tasks = context.tasks.clone();
+    if let Some(workers) = Arc::into_inner(context).and_then(|context| Arc::into_inner(context.workers)) {
+        tokio::select! {
+            report = workers.drain(DRAIN_DEADLINE) => {
+                tracing::info!(open = report.open, cut = report.cut, took = ?report.took, "connections drained");
+            }
+            signal = signals.next() => tracing::warn!(signal, "stopping at once; open connections are cut"),
+        }
+    }
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(TASK_DEADLINE, tasks.wait()).await.is_err() {
+        tracing::error!(tasks = tasks.len(), "control tasks did not end in time");
+    }
+}

@@ -1,0 +1,234 @@
+//! Addresses to bind: `localhost`, `*`, literals, names, and what can only be warned about.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+use super::server::{MAX_INT, not_yet, refused, unknown};
+use super::table::{self, Class, Sections};
+use super::values::number;
+use crate::config::report::{Place, Report};
+use crate::proxy::BindAddr;
+
+/// What an address means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// These TCP addresses.
+    Tcp(Vec<BindAddr>),
+    /// A path or another kind of socket that is not bound yet.
+    NotTcp(String),
+}
+
+/// `HOST` and a port given apart, as Synapse has them.
+pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
+    if is_not_tcp(host) {
+        return Ok(Target::NotTcp(host.to_owned()));
+    }
+    if port == 0 {
+        return Err("0 is not a port to listen on; use 1 to 65535".to_owned());
+    }
+    let host = host
+        .strip_prefix("ipv4@")
+        .or_else(|| host.strip_prefix("ipv6@"))
+        .unwrap_or(host);
+    let required = |ip: IpAddr| BindAddr {
+        addr: SocketAddr::new(ip, port),
+        required: true,
+    };
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(host);
+    if bare.is_empty() || bare == "*" {
+        return Ok(Target::Tcp(vec![required(Ipv4Addr::UNSPECIFIED.into())]));
+    }
+    if bare == "localhost" {
+        return Ok(Target::Tcp(vec![
+            required(Ipv4Addr::LOCALHOST.into()),
+            BindAddr {
+                addr: SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port),
+                required: false,
+            },
+        ]));
+    }
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(Target::Tcp(vec![required(ip)]));
+    }
+    resolve(bare, port).map(|ip| Target::Tcp(vec![required(ip)]))
+}
+
+/// haproxy takes the first address of a name.
+fn resolve(host: &str, port: u16) -> Result<IpAddr, String> {
+    let mut found = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("the name {host:?} does not resolve ({error}); use an address"))?;
+    found
+        .next()
+        .map(|addr| addr.ip())
+        .ok_or_else(|| format!("the name {host:?} has no address; use an address"))
+}
+
+fn is_not_tcp(address: &str) -> bool {
+    [
+        "/",
+        "unix@",
+        "uxst@",
+        "abns@",
+        "abnsz@",
+        "fd@",
+        "sockpair@",
+        "udp@",
+        "udp4@",
+        "udp6@",
+        "quic4@",
+        "quic6@",
+    ]
+    .iter()
+    .any(|prefix| address.starts_with(prefix))
+}
+
+/// `ADDR:PORT` as on a `bind` line.
+pub(super) fn address(text: &str) -> Result<Target, String> {
+    if is_not_tcp(text) {
+        return Ok(Target::NotTcp(text.to_owned()));
+    }
+    let (host, port) = text
+        .rsplit_once(':')
+        .ok_or_else(|| format!("{text:?} has no port; write ADDRESS:PORT"))?;
+    if port.contains('-') {
+        return Err(format!(
+            "{port:?} is a range of ports; list the ports one by one"
+        ));
+    }
+    host_and_port(host, number(port, 1..=u16::MAX)?)
+}
+
+/// A `bind` line's words after `bind`: what was found, with every odd thing reported.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bound {
+    /// TCP addresses.
+    pub(super) addrs: Vec<BindAddr>,
+    /// Sockets that are not bound yet.
+    pub(super) not_tcp: Vec<String>,
+    /// `backlog` of the line.
+    pub(super) backlog: Option<u32>,
+}
+
+/// Reads the words of a `bind` line.
+pub(super) fn line(words: &[String], place: &Place, report: &mut Report) -> Bound {
+    let mut bound = Bound::default();
+    let Some((addresses, options)) = words.split_first() else {
+        report.complain(place, "`bind` needs an address such as 127.0.0.1:8080");
+        return bound;
+    };
+    for text in addresses.split(',') {
+        match address(text) {
+            Ok(Target::Tcp(addrs)) => bound.addrs.extend(addrs),
+            Ok(Target::NotTcp(path)) => {
+                report.warn(place, unbound(&path));
+                bound.not_tcp.push(path);
+            }
+            Err(error) => report.complain(place, format!("`bind`: {error}")),
+        }
+    }
+    bound.backlog = options_of(options, place, report);
+    bound
+}
+
+/// Text about a socket that is not bound.
+pub(super) fn unbound(path: &str) -> String {
+    format!("{path:?} is not bound: unix sockets and other kinds than tcp are not supported yet")
+}
+
+/// Reads the words after the address, or `bind_options`. Gives `backlog`.
+pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -> Option<u32> {
+    let mut backlog = None;
+    let mut rest = words;
+    while let [word, after @ ..] = rest {
+        rest = after;
+        let Some(directive) = table::find(std::slice::from_ref(word), Sections::BIND) else {
+            report.complain(place, format!("`bind`: {}", unknown(word, Sections::BIND)));
+            continue;
+        };
+        let Some((args, after)) = rest.split_at_checked(directive.args) else {
+            report.complain(place, format!("`bind`: `{word}` needs a value"));
+            break;
+        };
+        rest = after;
+        match directive.class {
+            Class::Harmless => {}
+            Class::NotYet { meanwhile } => {
+                report.warn(place, format!("`bind`: {}", not_yet(word, meanwhile)));
+            }
+            Class::Refused { reason, instead } => {
+                report.complain(place, format!("`bind`: {}", refused(word, reason, instead)));
+            }
+            Class::Supported => {
+                match number(args.first().map_or("", String::as_str), 1..=MAX_INT) {
+                    Ok(number) => backlog = Some(number),
+                    Err(error) => report.complain(place, format!("`bind`: `{word}`: {error}")),
+                }
+            }
+        }
+    }
+    backlog
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addrs(text: &str) -> Vec<(String, bool)> {
+        match address(text).unwrap() {
+            Target::Tcp(addrs) => addrs
+                .iter()
+                .map(|a| (a.addr.to_string(), a.required))
+                .collect(),
+            Target::NotTcp(path) => vec![(path, false)],
+        }
+    }
+
+    #[test]
+    fn localhost_is_ipv4_and_ipv6_where_there_is_any() {
+        assert_eq!(
+            addrs("localhost:80"),
+            [
+                ("127.0.0.1:80".to_owned(), true),
+                ("[::1]:80".to_owned(), false)
+            ]
+        );
+    }
+
+    #[test]
+    fn wildcards_brackets_and_paths() {
+        for (text, addr) in [
+            (":80", "0.0.0.0:80"),
+            ("*:80", "0.0.0.0:80"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("[::]:80", "[::]:80"),
+            (":::80", "[::]:80"),
+            ("::1:80", "[::1]:80"),
+            ("ipv4@1.2.3.4:80", "1.2.3.4:80"),
+            ("/run/x.sock", "/run/x.sock"),
+            ("unix@/run/x.sock", "unix@/run/x.sock"),
+        ] {
+            assert_eq!(addrs(text)[0].0, addr, "{text}");
+        }
+        for text in [
+            "",
+            "80",
+            ":0",
+            ":x",
+            "1.2.3.4:65536",
+            ":80-90",
+            "no such host.invalid:80",
+        ] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_addresses_never_panic(text in "[0-9:\\[\\]/@*.]*") {
+            drop(address(&text));
+        }
+    }
+}

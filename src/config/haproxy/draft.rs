@@ -1,0 +1,138 @@
+//! A proxy section while its lines are being applied: every value remembers the line it comes from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::defaults;
+use super::server::ServerDraft;
+use crate::config::report::Line;
+use crate::health::ProbeSettings;
+use crate::lb::Strategy;
+use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
+
+/// Where a value comes from, as `synapse check` shows it.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// `services.x.haproxy.listen[3] "mode http"`, or `default (haproxy)`.
+    pub(super) text: Arc<str>,
+    /// What kind of origin it is; decides who wins when two sides differ.
+    pub(super) level: Level,
+}
+
+/// Kinds of origins, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    /// Nobody said anything.
+    Default,
+    /// `haproxy.defaults`.
+    Shared,
+    /// The service itself.
+    Service,
+}
+
+impl Origin {
+    /// The origin of what `line` says.
+    pub(super) fn of(line: &Line, level: Level) -> Self {
+        Self {
+            text: format!("{} {:?}", line.place.path, line.text.trim()).into(),
+            level,
+        }
+    }
+
+    fn default_of(whom: &str) -> Self {
+        Self {
+            text: format!("default ({whom})").into(),
+            level: Level::Default,
+        }
+    }
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Tracked<T> {
+    pub(super) value: T,
+    pub(super) origin: Origin,
+}
+
+impl<T> Tracked<T> {
+    pub(super) fn new(value: T, origin: &Origin) -> Self {
+        Self {
+            value,
+            origin: origin.clone(),
+        }
+    }
+
+    pub(super) fn set(&mut self, value: T, origin: &Origin) {
+        *self = Self::new(value, origin);
+    }
+}
+
+/// What frontend and backend both have.
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    pub(super) mode: Tracked<Mode>,
+    pub(super) close: Tracked<CloseMode>,
+    pub(super) forward_for: Tracked<Option<ForwardFor>>,
+}
+
+/// `timeout …`; `None` = never.
+#[derive(Clone, Debug)]
+pub(super) struct TimeoutDraft {
+    pub(super) connect: Tracked<Option<Duration>>,
+    pub(super) client: Tracked<Option<Duration>>,
+    pub(super) server: Tracked<Option<Duration>>,
+    pub(super) check: Tracked<Option<Duration>>,
+    pub(super) http_request: Tracked<Option<Duration>>,
+    pub(super) http_keep_alive: Tracked<Option<Duration>>,
+    pub(super) tunnel: Tracked<Option<Duration>>,
+}
+
+/// The frontend and backend of a service, or what `defaults` makes of them.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) front: Side,
+    pub(super) back: Side,
+    pub(super) timeouts: TimeoutDraft,
+    pub(super) max_connections: Tracked<Option<u32>>,
+    pub(super) backlog: Tracked<u32>,
+    pub(super) strategy: Tracked<Strategy>,
+    pub(super) retries: Tracked<u32>,
+    pub(super) redispatch: Tracked<Redispatch>,
+    pub(super) all_backups: Tracked<bool>,
+    pub(super) probe: Tracked<ProbeSettings>,
+    pub(super) server: ServerDraft,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let haproxy = Origin::default_of("haproxy");
+        let ours = Origin::default_of("synapse");
+        let never = Tracked::new(None, &haproxy);
+        let side = Side {
+            mode: Tracked::new(defaults::MODE, &haproxy),
+            close: Tracked::new(defaults::CLOSE_MODE, &haproxy),
+            forward_for: Tracked::new(None, &haproxy),
+        };
+        Self {
+            front: side.clone(),
+            back: side,
+            timeouts: TimeoutDraft {
+                connect: never.clone(),
+                client: never.clone(),
+                server: never.clone(),
+                check: never.clone(),
+                http_request: never.clone(),
+                http_keep_alive: never.clone(),
+                tunnel: never,
+            },
+            max_connections: Tracked::new(None, &haproxy),
+            backlog: Tracked::new(defaults::BACKLOG, &ours),
+            strategy: Tracked::new(defaults::STRATEGY, &haproxy),
+            retries: Tracked::new(defaults::RETRIES, &haproxy),
+            redispatch: Tracked::new(defaults::REDISPATCH, &haproxy),
+            all_backups: Tracked::new(false, &haproxy),
+            probe: Tracked::new(ProbeSettings::Tcp, &haproxy),
+            server: ServerDraft::default(),
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! A service's `haproxy:` section: its lines on top of `defaults`, its listener, its servers.
+
+use std::sync::{Arc, LazyLock};
+
+use super::apply::apply;
+use super::bind::{self, Bound, Target};
+use super::draft::{Draft, Level, Origin, Tracked};
+use super::routing::{Sides, route};
+use super::server::{self, Issue};
+use super::server_rules::{CheckBasis, Rules};
+use super::statement::{Parsed, Statement, unknown_directive};
+use super::table::{self, Sections};
+use super::template::Template;
+use super::{PortKey, ServiceParts, ServiceSection, Top, defaults, origins, words};
+use crate::config::report::{Line, Report};
+use crate::endpoint::{Endpoint, ServiceName};
+use crate::lb::{BackendOrder, ShuffleSeed};
+use crate::proxy::{HttpSettings, ListenerSettings, Mode, ProxySettings, Timeouts};
+
+/// Resolves a service's section on top of `top`; every mistake is reported, and the rest is still resolved.
+pub fn resolve_service(
+    name: &ServiceName,
+    section: &ServiceSection,
+    top: &Top,
+    report: &mut Report,
+) -> ServiceParts {
+    let mut own = Report::default();
+    let mut resolver = Resolver {
+        backend: section.backend_name.as_deref().unwrap_or(name.as_str()),
+        draft: top.draft.clone(),
+        bound: Bound::default(),
+        report: &mut own,
+    };
+    resolver.lines(section);
+    let parts = resolver.finish(section, top);
+    if section.disabled {
+        // The original never looks at it.
+        own.warnings.append(&mut own.complaints);
+    }
+    report.complaints.append(&mut own.complaints);
+    report.warnings.append(&mut own.warnings);
+    parts
+}
+
+struct Resolver<'a> {
+    /// `backend_name`: routing to it changes nothing.
+    backend: &'a str,
+    draft: Draft,
+    bound: Bound,
+    report: &'a mut Report,
+}
+
+impl Resolver<'_> {
+    /// Synapse writes a section's own lines before those from `listen`.
+    fn lines(&mut self, section: &ServiceSection) {
+        for line in &section.frontend {
+            let sides = Sides {
+                front: true,
+                back: false,
+            };
+            self.line(line, sides, route(&line.text).front);
+        }
+        for line in &section.backend {
+            let sides = Sides {
+                front: false,
+                back: true,
+            };
+            self.line(line, sides, route(&line.text).back);
+        }
+        for line in &section.listen {
+            let sides = route(&line.text);
+            let routed = sides.front || sides.back;
+            // Directives younger than Synapse's lists are routed by our table.
+            let sides = if routed {
+                sides
+            } else {
+                Sides {
+                    front: true,
+                    back: true,
+                }
+            };
+            self.line(line, sides, routed);
+        }
+        if let Some(line) = section.shared_frontend.first() {
+            self.report.warn(
+                &line.place,
+                "`shared_frontend` is not supported yet: nothing listens for it; use the service's own port",
+            );
+        }
+    }
+
+    /// One line of a service. `passed` tells whether Synapse would have given it to haproxy.
+    fn line(&mut self, line: &Line, sides: Sides, passed: bool) {
+        let sections = sections(sides);
+        match Statement::parse(line, sections, self.report) {
+            Parsed::Blank => {}
+            Parsed::Known(statement) => self.statement(&statement, sides),
+            Parsed::Unknown(words) if table::find(&words, Sections::LISTEN).is_some() => {
+                let side = if sides.front {
+                    "a frontend"
+                } else {
+                    "a backend"
+                };
+                self.report.warn(
+                    &line.place,
+                    format!("`{}` means nothing in {side}; dropped", line.text.trim()),
+                );
+            }
+            Parsed::Unknown(words) => {
+                let text = unknown_directive(&words, sections);
+                if passed {
+                    self.report.complain(&line.place, text);
+                } else {
+                    self.report
+                        .warn(&line.place, format!("{text} (dropped, as synapse does)"));
+                }
+            }
+        }
+    }
+
+    fn statement(&mut self, statement: &Statement<'_>, sides: Sides) {
+        let keyword = statement.directive.keyword;
+        let routes = matches!(keyword, "use_backend" | "default_backend");
+        if routes
+            && statement
+                .args()
+                .first()
+                .is_some_and(|to| to == self.backend)
+        {
+            return;
+        }
+        if !statement.judge(self.report) {
+            return;
+        }
+        if keyword == "bind" {
+            let bound = bind::line(statement.args(), &statement.line.place, self.report);
+            self.bound.addrs.extend(bound.addrs);
+            self.bound.not_tcp.extend(bound.not_tcp);
+            self.bound.backlog = bound.backlog.or(self.bound.backlog);
+            return;
+        }
+        let legal = statement.directive.sections;
+        let sides = Sides {
+            front: sides.front && legal.touches(Sections::FRONTEND),
+            back: sides.back && legal.touches(Sections::BACKEND),
+        };
+        apply(
+            &mut self.draft,
+            statement,
+            sides,
+            Level::Service,
+            self.report,
+        );
+    }
+
+    fn finish(mut self, section: &ServiceSection, top: &Top) -> ServiceParts {
+        let mode = self.mode(section);
+        let listener = self.listener(section, top);
+        self.missing_timeouts(section, listener.is_some());
+        let rules = self.rules(section, top);
+        let order = self.order(section, top);
+        let mut origins = origins::of(&self.draft, &mode);
+        origins.extend(origins::of_servers(
+            &rules.base,
+            section.server_options.as_ref(),
+            top,
+        ));
+        origins.extend(origins::of_binding(section, top, listener.as_ref()));
+        let draft = self.draft;
+        ServiceParts {
+            proxy: proxy(&draft, mode.value),
+            listener: listener.filter(|_| !section.disabled),
+            strategy: draft.strategy.value,
+            order,
+            all_backups: draft.all_backups.value,
+            rules: Arc::new(rules),
+            origins,
+        }
+    }
+
+    /// haproxy refuses an http frontend before a tcp backend. A tcp frontend before an http backend it upgrades, which
+    /// comes to http; said on purpose on both sides it is more likely a mistake.
+    fn mode(&mut self, section: &ServiceSection) -> Tracked<Mode> {
+        let (front, back) = (&self.draft.front.mode, &self.draft.back.mode);
+        if front.value == back.value || section.port == PortKey::Omitted {
+            let stronger = if front.origin.level > back.origin.level {
+                front
+            } else {
+                back
+            };
+            let chosen = if section.port == PortKey::Omitted {
+                back
+            } else {
+                stronger
+            };
+            return chosen.clone();
+        }
+        if front.value == Mode::Tcp && front.origin.level < Level::Service {
+            self.report.warn(
+                &section.place,
+                "the frontend is in mode tcp, the backend in mode http: served as http; write `mode http` in `listen`",
+            );
+        } else {
+            self.report.complain(
+                &section.place,
+                format!(
+                    "mode {} in the frontend ({}) does not go with mode {} in the backend ({}); write `mode` in `listen`",
+                    origins::mode(front.value),
+                    front.origin.text,
+                    origins::mode(back.value),
+                    back.origin.text
+                ),
+            );
+        }
+        back.clone()
+    }
+
+    fn listener(&mut self, section: &ServiceSection, top: &Top) -> Option<ListenerSettings> {
+        let address = section.bind_address.as_ref().or(top.bind_address.as_ref());
+        let text = address.map_or(defaults::BIND_ADDRESS, |(text, _)| text);
+        let place = address.map_or(&section.place, |(_, place)| place);
+        let target = match section.port {
+            PortKey::Omitted => return None,
+            PortKey::Null => bind::address(text).map_err(|error| {
+                format!("`port` is null, so `bind_address` is the whole address, but {error}")
+            }),
+            PortKey::Number(port) => bind::host_and_port(text, port),
+        };
+        if let Some(line) = &section.bind_options {
+            let words = words::split(&line.text);
+            match words {
+                Ok(words) => {
+                    let backlog = bind::options_of(&words, &line.place, self.report);
+                    self.bound.backlog = backlog.or(self.bound.backlog);
+                }
+                Err(error) => self.report.complain(&line.place, error),
+            }
+        }
+        match target {
+            Ok(Target::Tcp(addrs)) => self.bound.addrs.extend(addrs),
+            Ok(Target::NotTcp(path)) => self.report.warn(place, bind::unbound(&path)),
+            Err(error) => self.report.complain(place, error),
+        }
+        let mut addrs = Vec::with_capacity(self.bound.addrs.len());
+        for bind in std::mem::take(&mut self.bound.addrs) {
+            let twice = addrs
+                .iter()
+                .any(|other: &crate::proxy::BindAddr| other.addr == bind.addr);
+            if twice && bind.required {
+                let text = format!("{} is bound twice by this service", bind.addr);
+                self.report.complain(&section.place, text);
+            } else if !twice {
+                addrs.push(bind);
+            }
+        }
+        (!addrs.is_empty()).then(|| ListenerSettings {
+            addrs,
+            backlog: self.bound.backlog.unwrap_or(self.draft.backlog.value),
+        })
+    }
+
+    /// haproxy warns as well.
+    fn missing_timeouts(&mut self, section: &ServiceSection, listens: bool) {
+        let timeouts = &self.draft.timeouts;
+        let missing: Vec<&str> = [
+            ("client", timeouts.client.value),
+            ("connect", timeouts.connect.value),
+            ("server", timeouts.server.value),
+        ]
+        .into_iter()
+        .filter(|(_, value)| value.is_none())
+        .map(|(name, _)| name)
+        .collect();
+        if listens && !missing.is_empty() {
+            self.report.warn(
+                &section.place,
+                format!(
+                    "no `timeout` for {}: dead peers are waited for without end; add it to `defaults`",
+                    missing.join(", ")
+                ),
+            );
+        }
+    }
+
+    fn rules(&mut self, section: &ServiceSection, top: &Top) -> Rules {
+        let check = CheckBasis {
+            probe: self.draft.probe.value.clone(),
+            timeout: self.draft.timeouts.check.value,
+            connect_timeout: self.draft.timeouts.connect.value,
+            spread_percent: top.global.spread_percent,
+        };
+        let mut rules = Rules::new(self.draft.server.clone(), check, top.use_nerve_weights);
+        let Some(line) = &section.server_options else {
+            return rules;
+        };
+        let template = words::split(&line.text).and_then(|words| Template::parse(&words));
+        match template {
+            Err(error) => self.report.complain(&line.place, error),
+            Ok(template) => {
+                // A sample shows mistakes at load; constant options are applied here once for all.
+                let sample = template.render(&Endpoint::new("192.0.2.1", 1));
+                let mut draft = rules.base.clone();
+                let origin = Origin::of(line, Level::Service);
+                let report = &mut *self.report;
+                server::apply_words(&mut draft, &sample, &origin, &mut |issue| match issue {
+                    Issue::Wrong(text) => report.complain(&line.place, text),
+                    Issue::NotYet(text) => report.warn(&line.place, text),
+                });
+                if template.is_constant() {
+                    rules.base = draft;
+                } else {
+                    rules.template = Some(template);
+                }
+            }
+        }
+        rules
+    }
+
+    fn order(&mut self, section: &ServiceSection, top: &Top) -> BackendOrder {
+        let seed = top.server_order_seed.unwrap_or_else(process_seed);
+        let shuffled = BackendOrder::Shuffled(ShuffleSeed(seed));
+        let Some((text, place)) = &section.backend_order else {
+            return shuffled;
+        };
+        match text.as_str() {
+            "asc" => BackendOrder::Ascending,
+            "desc" => BackendOrder::Descending,
+            "no_shuffle" => BackendOrder::AsDiscovered,
+            "shuffle" => shuffled,
+            other => {
+                self.report.warn(
+                    place,
+                    format!(
+                        "{other:?} is not asc, desc, no_shuffle or shuffle; servers are shuffled"
+                    ),
+                );
+                shuffled
+            }
+        }
+    }
+}
+
+fn sections(sides: Sides) -> Sections {
+    match (sides.front, sides.back) {
+        (true, false) => Sections::FRONTEND,
+        (false, true) => Sections::BACKEND,
+        _ => Sections::LISTEN,
+    }
+}
+
+/// One seed per process: a reload does not shuffle anew.
+fn process_seed() -> u128 {
+    static SEED: LazyLock<u128> =
+        LazyLock::new(|| u128::from(fastrand::u64(..defaults::RANDOM_SEEDS)));
+    *SEED
+}
+
+fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
+    let timeouts = &draft.timeouts;
+    ProxySettings {
+        mode,
+        timeouts: Timeouts {
+            connect: timeouts.connect.value,
+            client: timeouts.client.value,
+            server: timeouts.server.value,
+            http_request: timeouts.http_request.value,
+            http_keep_alive: timeouts.http_keep_alive.value,
+            tunnel: timeouts.tunnel.value,
+        },
+        retries: draft.retries.value,
+        redispatch: draft.redispatch.value,
+        max_connections: draft.max_connections.value,
+        http: HttpSettings {
+            close_mode: origins::close_mode(draft).value,
+            forward_for: origins::forward_for(draft).value.clone(),
+            replay_idempotent: true,
+        },
+    }
+}

@@ -1,0 +1,102 @@
+//! One line, split and found in the table; what its class means for the report.
+
+use super::server::{not_yet, refused};
+use super::table::{self, Class, Directive, Sections};
+use super::words;
+use crate::config::report::{Line, Report};
+
+/// A line whose directive is known.
+#[derive(Clone, Debug)]
+pub(super) struct Statement<'a> {
+    /// The line.
+    pub(super) line: &'a Line,
+    /// Its row in the table.
+    pub(super) directive: &'static Directive,
+    /// `no …`.
+    pub(super) negated: bool,
+    words: Vec<String>,
+}
+
+/// What became of a line.
+#[derive(Debug)]
+pub(super) enum Parsed<'a> {
+    /// A comment or nothing.
+    Blank,
+    /// A directive of the section.
+    Known(Statement<'a>),
+    /// Not in the table for this section; the words without `no`.
+    Unknown(Vec<String>),
+}
+
+impl<'a> Statement<'a> {
+    /// Reads `line` as a directive of `sections`; text that cannot be split is complained about and blank.
+    pub(super) fn parse(line: &'a Line, sections: Sections, report: &mut Report) -> Parsed<'a> {
+        let mut words = match words::split(&line.text) {
+            Ok(words) => words,
+            Err(error) => {
+                report.complain(&line.place, format!("`{}`: {error}", line.text.trim()));
+                return Parsed::Blank;
+            }
+        };
+        let negated = words.len() > 1 && words.first().is_some_and(|word| word == "no");
+        if negated {
+            words.remove(0);
+        }
+        if words.is_empty() {
+            return Parsed::Blank;
+        }
+        match table::find(&words, sections) {
+            Some(directive) => Parsed::Known(Self {
+                line,
+                directive,
+                negated,
+                words,
+            }),
+            None => Parsed::Unknown(words),
+        }
+    }
+
+    /// The words after the keyword.
+    pub(super) fn args(&self) -> &[String] {
+        let keyword = self.directive.keyword.split(' ').count();
+        self.words.get(keyword..).unwrap_or_default()
+    }
+
+    /// Complains about this line.
+    pub(super) fn complain(&self, error: &str, report: &mut Report) {
+        report.complain(
+            &self.line.place,
+            format!("`{}`: {error}", self.line.text.trim()),
+        );
+    }
+
+    /// Reports what the class demands. True when the line is to be applied.
+    pub(super) fn judge(&self, report: &mut Report) -> bool {
+        let keyword = self.directive.keyword;
+        if self.negated && !matches!(self.directive.class, Class::Supported) {
+            // Switching off what is not done changes nothing.
+            return false;
+        }
+        match self.directive.class {
+            Class::Supported => return true,
+            Class::Harmless => {}
+            Class::NotYet { meanwhile } => {
+                report.warn(&self.line.place, not_yet(keyword, meanwhile));
+            }
+            Class::Refused { reason, instead } => {
+                let text = refused(self.line.text.trim(), reason, instead);
+                report.complain(&self.line.place, text);
+            }
+        }
+        false
+    }
+}
+
+/// Text about a line that is not in the table.
+pub(super) fn unknown_directive(words: &[String], sections: Sections) -> String {
+    let name = words.join(" ");
+    match table::nearest(words, sections) {
+        Some(near) => format!("unknown directive {name:?}, did you mean `{near}`?"),
+        None => format!("unknown directive {name:?}"),
+    }
+}

@@ -1,0 +1,37 @@
+//! Words of a `bind` line after the address, and of `bind_options`.
+
+use super::{Class, Group, L, not_yet, refused, words};
+
+const TLS: Class = refused(
+    "TLS is not offered: no C-free implementation is stable yet",
+    "bind without it, or put a TLS terminator in front",
+);
+const UNIX: Class = not_yet("unix sockets are not bound");
+
+#[rustfmt::skip]
+pub(super) const GROUPS: &[Group] = &[
+    words(L, 1, Class::Supported, &["backlog"]),
+    words(L, 0, Class::Harmless, &[
+        "defer-accept", "tfo", "v4v6", "prefer-client-ciphers", "no-sslv3", "no-tlsv10", "no-tlsv11", "no-tlsv12",
+        "no-tlsv13", "force-sslv3", "force-tlsv10", "force-tlsv11", "force-tlsv12", "force-tlsv13",
+        "no-tls-tickets", "no-ca-names", "generate-certificates", "strict-sni", "allow-0rtt",
+    ]),
+    words(L, 1, Class::Harmless, &[
+        "name", "id", "nice", "process", "thread", "shards", "guid-prefix", "level", "severity-output", "ciphers",
+        "ciphersuites", "curves", "ecdhe", "alpn", "npn", "ca-file", "ca-sign-file", "ca-sign-pass",
+        "ca-verify-file", "crl-file", "ca-ignore-err", "crt-ignore-err", "verify", "ssl-min-ver", "ssl-max-ver",
+        "tls-ticket-keys", "sigalgs", "client-sigalgs",
+    ]),
+    words(L, 1, UNIX, &["mode", "user", "group", "uid", "gid"]),
+    words(L, 1, not_yet("the limit of the frontend applies"), &["maxconn"]),
+    words(L, 1, not_yet("the kernel's settings apply"), &["mss", "tcp-ut", "tcp-ss", "cc"]),
+    words(L, 0, not_yet("::1 and :: take IPv6 only"), &["v6only"]),
+    words(L, 0, not_yet("only own addresses can be bound"), &["transparent"]),
+    words(L, 1, refused("it would be reachable from other networks", "bind an address of that interface"), &["interface", "namespace"]),
+    words(L, 0, refused("the proxy protocol is not accepted yet", "remove it, and send plain connections to this address"), &[
+        "accept-proxy", "accept-netscaler-cip",
+    ]),
+    words(L, 0, TLS, &["ssl"]),
+    words(L, 1, TLS, &["crt", "crt-list"]),
+    words(L, 1, refused("only http/1 is offered", "remove it"), &["proto"]),
+];

@@ -1,0 +1,111 @@
+//! What is made of a raw membership: default servers, filters, leader election.
+
+use super::EffectiveValue;
+use super::defaults;
+use super::origins::effective;
+use super::reader::{Cursor, Section};
+use super::report::Report;
+use super::servers;
+use crate::discovery::{LabelFilter, MembershipPolicy};
+
+/// Keys of one of `label_filters`.
+pub const FILTER_KEYS: [&str; 3] = ["label", "value", "condition"];
+
+/// Reads the keys of a service that say what is made of a raw membership.
+pub fn read(
+    service: &Section<'_>,
+    origins: &mut Vec<EffectiveValue>,
+    report: &mut Report,
+) -> MembershipPolicy {
+    let default_servers = service
+        .get("default_servers")
+        .map(|c| servers::read(&c, report))
+        .unwrap_or_default();
+    // An explicit null is false: the original asks Ruby's `fetch`, which finds the nil.
+    let use_previous_backends = match service.raw("use_previous_backends") {
+        None => defaults::USE_PREVIOUS_BACKENDS,
+        Some(cursor) if cursor.is_null() => false,
+        Some(cursor) => cursor.flag(report).unwrap_or_default(),
+    };
+    let policy = MembershipPolicy {
+        default_servers,
+        keep_default_servers: service.flag("keep_default_servers", false, report),
+        use_previous_backends,
+        port_override: port_override(service, report),
+        label_filters: label_filters(service, report),
+        leader_election: service.flag("leader_election", false, report),
+    };
+    let mut show = |key: &str, value: &dyn ToString| {
+        let place = service.raw(key).map(|c| c.place().clone());
+        origins.push(effective(key, value.to_string(), place.as_ref()));
+    };
+    show("default_servers", &policy.default_servers.len());
+    show("keep_default_servers", &policy.keep_default_servers);
+    show("use_previous_backends", &policy.use_previous_backends);
+    show("leader_election", &policy.leader_election);
+    if let Some(port) = policy.port_override {
+        show("backend_port_override", &port);
+    }
+    if !policy.label_filters.is_empty() {
+        let place = service
+            .get("discovery")
+            .map(|c| c.place().key("label_filters"));
+        let text = policy.label_filters.iter().map(show_filter);
+        let text = text.collect::<Vec<_>>().join(" and ");
+        origins.push(effective("discovery.label_filters", text, place.as_ref()));
+    }
+    policy
+}
+
+fn show_filter(filter: &LabelFilter) -> String {
+    let operator = if filter.negate { "!=" } else { "==" };
+    format!("{} {operator} {}", filter.label, filter.value)
+}
+
+fn port_override(service: &Section<'_>, report: &mut Report) -> Option<u16> {
+    if let Some(cursor) = service.get("backend_port_override") {
+        return cursor.port(report);
+    }
+    let old = service.get("haproxy")?.peek("server_port_override")?;
+    report.warn(
+        old.place(),
+        "is deprecated; use backend_port_override of the service",
+    );
+    old.port(report)
+}
+
+fn label_filters(service: &Section<'_>, report: &mut Report) -> Vec<LabelFilter> {
+    let Some(discovery) = service.get("discovery") else {
+        return Vec::new();
+    };
+    let mut filters = Vec::new();
+    for key in ["label_filters", "label_filter"] {
+        let items = discovery.peek(key).map(|c| c.items()).unwrap_or_default();
+        filters.extend(
+            items
+                .iter()
+                .filter(|c| !c.is_null())
+                .filter_map(|c| label_filter(c, report)),
+        );
+    }
+    filters
+}
+
+fn label_filter(cursor: &Cursor<'_>, report: &mut Report) -> Option<LabelFilter> {
+    let section = cursor.section(&FILTER_KEYS, report)?;
+    let negate = section
+        .required("condition", report)
+        .and_then(|c| c.choice(&[("equals", false), ("not-equals", true)], report));
+    let label = section
+        .required("label", report)
+        .and_then(|c| c.word(report));
+    let value = section
+        .raw("value")
+        .map(|c| c.value().clone())
+        .unwrap_or_default();
+    Some(LabelFilter {
+        label: label?,
+        value,
+        negate: negate?,
+    })
+}

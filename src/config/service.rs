@@ -1,0 +1,139 @@
+//! One service of the document to its settings.
+
+use std::sync::Arc;
+
+use super::haproxy::{self, PortKey, Top};
+use super::native::{self, Layer, Overrides};
+use super::origins::effective;
+use super::reader::{Cursor, Section};
+use super::report::{Place, Report};
+use super::{EffectiveValue, ServiceConfig, sections, source};
+use crate::endpoint::ServiceName;
+use crate::lb::PoolSettings;
+
+/// Keys of a service.
+pub const KEYS: [&str; 13] = [
+    "name",
+    "discovery",
+    "discovery_multi",
+    "default_servers",
+    "keep_default_servers",
+    "use_previous_backends",
+    "backend_port_override",
+    "leader_election",
+    "load_test_concurrency",
+    "haproxy",
+    "proxy",
+    "file_output",
+    "nginx",
+];
+
+/// What all services share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// `haproxy.global` and `haproxy.defaults`.
+    pub top: Top,
+    /// The top-level `proxy` section.
+    pub native: Overrides,
+}
+
+/// A resolved service and what is needed to talk about it.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// Its settings.
+    pub config: ServiceConfig,
+    /// Where its port stands.
+    pub port_place: Place,
+}
+
+impl Shared {
+    /// Resolves the service `name` at `cursor`; `replaced` stands in for its `haproxy` section when given. `None`:
+    /// complaints say why.
+    pub fn resolve(
+        &self,
+        name: &ServiceName,
+        cursor: &Cursor<'_>,
+        replaced: Option<&Cursor<'_>>,
+        report: &mut Report,
+    ) -> Option<Resolved> {
+        let service = cursor.section(&KEYS, report)?;
+        let source = source::read(&service, report);
+        let local = service.get("haproxy");
+        let section = sections::read_service(&service, replaced.or(local.as_ref()), report);
+        let port_place = section.place.key("port");
+        if section.port == PortKey::Omitted
+            && !section.disabled
+            && !report.complaints.iter().any(|c| c.path == port_place.path)
+        {
+            report.warn(
+                &section.place,
+                "no port: backends are discovered and checked, nothing listens",
+            );
+        }
+        let mut parts = haproxy::resolve_service(name, &section, &self.top, report);
+        self.native.apply(&mut parts, Layer::Defaults);
+        if let Some(own) = service.get("proxy") {
+            native::read(&own, report).apply(&mut parts, Layer::Service);
+        }
+        let source = source?;
+        let mut origins = source.origins;
+        origins.extend(listen_origin(&parts.listener, &port_place, &parts.origins));
+        origins.append(&mut parts.origins);
+        let config = ServiceConfig {
+            name: name.clone(),
+            source: source.source,
+            pool: PoolSettings {
+                strategy: parts.strategy,
+                order: parts.order,
+                membership: source.policy,
+                servers: parts.rules,
+                all_backups: parts.all_backups,
+            },
+            listener: parts.listener.filter(|_| !section.disabled),
+            proxy: parts.proxy,
+            disabled: section.disabled,
+            origins,
+        };
+        Some(Resolved { config, port_place })
+    }
+}
+
+/// `listen = 127.0.0.1:3301`, unless the dialect has said it already.
+fn listen_origin(
+    listener: &Option<crate::proxy::ListenerSettings>,
+    place: &Place,
+    origins: &[EffectiveValue],
+) -> Option<EffectiveValue> {
+    let listener = listener.as_ref()?;
+    if origins
+        .iter()
+        .any(|o| o.setting == "listen" || o.setting == "bind")
+    {
+        return None;
+    }
+    let addrs: Vec<_> = listener.addrs.iter().map(|a| a.addr.to_string()).collect();
+    Some(effective("listen", addrs.join(", "), Some(place)))
+}
+
+/// The instances of a service: itself, or `NAME_0` to `NAME_{N-1}` with `load_test_concurrency: N`.
+///
+/// Only the first instance listens: they exist to load the registry, and N listeners on one port are none.
+pub fn instances(resolved: Resolved, service: &Section<'_>, report: &mut Report) -> Vec<Resolved> {
+    let Some(cursor) = service.get("load_test_concurrency") else {
+        return vec![resolved];
+    };
+    let range = 1..=super::defaults::LOAD_TEST_MAX;
+    let Some(count) = cursor.integer(range, "a number of instances", report) else {
+        return vec![resolved];
+    };
+    let base = resolved.config.name.clone();
+    let instance = |i: u64| {
+        let mut copy = resolved.clone();
+        copy.config.name = ServiceName::new(Arc::from(format!("{base}_{i}")));
+        if i > 0 {
+            copy.config.listener = None;
+        }
+        copy
+    };
+    (0..count).map(instance).collect()
+}

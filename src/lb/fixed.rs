@@ -1,0 +1,113 @@
+//! A pool without a pool task: a set that only its owner changes. For tests and benches of the data path.
+//!
+//! Not for production: no discovery, no checks, no weights. Picks in turn, skips the full and the avoided.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use super::backend::{Backend, SlotArena};
+use super::handle::{PoolHandle, PoolView, SetOrigin};
+use super::snapshot::{Member, Picker, Snapshot};
+use super::{BackendId, Outcome, PickContext};
+use crate::discovery::Discovered;
+use crate::endpoint::{Endpoint, ServiceName, Weight};
+use crate::telemetry::cells::PerWorker;
+
+/// Room for outcomes nobody reads yet.
+const OUTCOMES: usize = 1024;
+
+/// Owner of a fixed set.
+#[derive(Debug)]
+pub struct FixedPool {
+    /// What workers hold.
+    pub handle: PoolHandle,
+    /// What workers report.
+    pub outcomes: mpsc::Receiver<Outcome>,
+    /// The backends in the order given.
+    pub backends: Vec<Arc<Backend>>,
+}
+
+/// A pool over `addrs`, each with the same `maxconn`; `workers` sizes the counters.
+#[doc(hidden)]
+pub fn fixed(
+    name: &str,
+    addrs: &[SocketAddr],
+    max_connections: Option<NonZeroU32>,
+    workers: usize,
+) -> FixedPool {
+    let mut slots = SlotArena::default();
+    let members: Vec<Member> = (1..)
+        .zip(addrs)
+        .map(|(id, addr)| {
+            let endpoint = Endpoint::new(addr.ip().to_string(), addr.port());
+            Member {
+                backend: Arc::new(Backend {
+                    id: BackendId(id),
+                    server_name: endpoint.server_name().into(),
+                    endpoint,
+                    in_flight: slots.take(),
+                    cells: PerWorker::new(workers),
+                }),
+                addr: *addr,
+                weight: Weight::default(),
+                max_connections,
+            }
+        })
+        .collect();
+    let backends = members.iter().map(|m| Arc::clone(&m.backend)).collect();
+    let (sender, outcomes) = mpsc::channel(OUTCOMES);
+    let handle = PoolHandle {
+        name: ServiceName::new(name),
+        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot {
+            revision: 1,
+            known: members.len(),
+            up: members.len(),
+            members: members.into(),
+            picker: Box::new(InTurn::default()),
+        })),
+        view: Arc::new(ArcSwap::from_pointee(empty_view())),
+        outcomes: sender,
+        outcomes_dropped: Arc::new(AtomicU64::new(0)),
+    };
+    FixedPool {
+        handle,
+        outcomes,
+        backends,
+    }
+}
+
+fn empty_view() -> PoolView {
+    PoolView {
+        revision: 1,
+        origin: SetOrigin::Nothing,
+        backends: Vec::new(),
+        discovered: Discovered::default(),
+        membership_changes: 0,
+        health_changes: 0,
+    }
+}
+
+/// One after the other, whatever the weights.
+#[derive(Debug, Default)]
+struct InTurn(AtomicUsize);
+
+impl Picker for InTurn {
+    fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+        let start = self.0.fetch_add(1, Ordering::Relaxed);
+        (0..members.len())
+            .map(|step| start.wrapping_add(step) % members.len())
+            .find(|index| {
+                members.get(*index).is_some_and(|member| {
+                    let full = member
+                        .max_connections
+                        .is_some_and(|max| member.backend.in_flight.get() >= max.get());
+                    !full && !cx.avoid.contains(&member.backend.id)
+                })
+            })
+    }
+}

@@ -1,0 +1,257 @@
+//! What the pool knows about each backend, and who keeps which `Backend`.
+//!
+//! A backend keeps its identity (and so its counters and its verdict) as long as host, port and name stay; its server
+//! line, weight and address may change under it. One that left while leases are still held is remembered weakly: if it
+//! comes back before they end, it is the same backend with the same counts.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use tokio::time::Instant;
+
+use crate::endpoint::{Endpoint, EndpointSet};
+use crate::health::checker::CheckId;
+use crate::health::{CheckSettings, Health};
+use crate::lb::addresses::{AddressState, Addresses};
+use crate::lb::backend::{Backend, SlotArena};
+use crate::lb::handle::CheckView;
+use crate::lb::{BackendId, PoolSettings, ServerSettings, order};
+use crate::telemetry::cells::PerWorker;
+
+/// One known backend.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) backend: Arc<Backend>,
+    pub(super) settings: ServerSettings,
+    /// The check of `settings`, shared with the checker; `None` also while `disabled`.
+    pub(super) check: Option<Arc<CheckSettings>>,
+    /// Where to connect, or why that is not known.
+    pub(super) address: Result<SocketAddr, String>,
+    pub(super) health: Health,
+    pub(super) since: Instant,
+    /// haproxy's text of the verdict (`UP 1/2`); empty before the first check.
+    pub(super) standing: String,
+    pub(super) last_check: Option<CheckView>,
+}
+
+impl Record {
+    pub(super) fn check_id(&self) -> CheckId {
+        CheckId(self.backend.id.0)
+    }
+
+    /// Where the check goes: the traffic address unless `addr` or `port` say otherwise.
+    pub(super) fn check_target(&self, check: &CheckSettings) -> Option<SocketAddr> {
+        let traffic = self.address.as_ref().ok()?;
+        Some(SocketAddr::new(
+            check.addr.unwrap_or_else(|| traffic.ip()),
+            check.port.unwrap_or_else(|| traffic.port()),
+        ))
+    }
+
+    /// Takes a server line; true when something differs.
+    fn set_line(&mut self, settings: ServerSettings) -> bool {
+        if self.settings == settings {
+            return false;
+        }
+        let check = settings.check.as_ref().filter(|_| !settings.disabled);
+        if self.check.as_deref() != check {
+            self.check = check.cloned().map(Arc::new);
+            if self.check.is_none() || self.health == Health::Unchecked {
+                self.forget_verdict();
+            }
+        }
+        self.settings = settings;
+        true
+    }
+
+    fn forget_verdict(&mut self) {
+        self.health = if self.check.is_some() {
+            Health::Up
+        } else {
+            Health::Unchecked
+        };
+        self.standing.clear();
+        self.last_check = None;
+        self.since = Instant::now();
+    }
+}
+
+type Identity = (Arc<str>, u16, Arc<str>);
+
+fn identity(endpoint: &Endpoint) -> Identity {
+    (
+        Arc::clone(&endpoint.host),
+        endpoint.port,
+        endpoint.name.clone().unwrap_or_default(),
+    )
+}
+
+/// All known backends of a service, in balancing order.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) records: Vec<Record>,
+    index: HashMap<BackendId, usize>,
+    departed: HashMap<Identity, Weak<Backend>>,
+    arena: SlotArena,
+    workers: usize,
+}
+
+/// Who came and who left with a new set.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    pub(super) joined: Vec<Arc<Backend>>,
+    pub(super) left: Vec<Arc<Backend>>,
+}
+
+impl Book {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            records: Vec::new(),
+            index: HashMap::new(),
+            departed: HashMap::new(),
+            arena: SlotArena::default(),
+            workers,
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: BackendId) -> Option<&mut Record> {
+        self.records.get_mut(*self.index.get(&id)?)
+    }
+
+    /// Makes the book hold exactly `set`, with the server lines and the order of `settings`.
+    pub(super) fn replace(
+        &mut self,
+        set: &EndpointSet,
+        settings: &PoolSettings,
+        addresses: &dyn Addresses,
+    ) -> Moves {
+        let mut moves = Moves::default();
+        let mut old: HashMap<Identity, Record> = self
+            .records
+            .drain(..)
+            .map(|record| (identity(&record.backend.endpoint), record))
+            .collect();
+        let mut names: HashSet<Arc<str>> = old
+            .values()
+            .map(|record| Arc::clone(&record.backend.server_name))
+            .collect();
+        // In balancing order already when backends are made, so that their counters lie in scan order.
+        let mut endpoints: Vec<(String, &Endpoint)> = set
+            .as_slice()
+            .iter()
+            .map(|endpoint| (endpoint.server_name(), endpoint))
+            .collect();
+        order::arrange(settings.order, &mut endpoints, |(name, _)| name);
+        for (name, endpoint) in endpoints {
+            let line = settings.servers.server(endpoint);
+            let record = match old.remove(&identity(endpoint)) {
+                Some(mut record) => {
+                    record.set_line(line);
+                    record
+                }
+                None => {
+                    let backend = self.backend(endpoint, name, &mut names);
+                    moves.joined.push(Arc::clone(&backend));
+                    record(backend, line, addresses)
+                }
+            };
+            self.records.push(record);
+        }
+        for (identity, record) in old {
+            self.departed
+                .insert(identity, Arc::downgrade(&record.backend));
+            moves.left.push(record.backend);
+        }
+        self.departed
+            .retain(|_, backend| backend.strong_count() > 0);
+        self.index = self
+            .records
+            .iter()
+            .map(|record| record.backend.id)
+            .zip(0..)
+            .collect();
+        moves
+    }
+
+    /// Looks all names up again; true when an address has changed.
+    pub(super) fn refresh_addresses(&mut self, addresses: &dyn Addresses) -> bool {
+        let mut changed = false;
+        for record in &mut self.records {
+            let now = address(&record.backend.endpoint, addresses);
+            if record.address != now {
+                record.address = now;
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// The backend of an identity that is not in the book: the one that left, if somebody still uses it.
+    fn backend(
+        &mut self,
+        endpoint: &Endpoint,
+        name: String,
+        names: &mut HashSet<Arc<str>>,
+    ) -> Arc<Backend> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        if let Some(backend) = self
+            .departed
+            .remove(&identity(endpoint))
+            .and_then(|weak| weak.upgrade())
+        {
+            return backend;
+        }
+        Arc::new(Backend {
+            id: BackendId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            endpoint: endpoint.clone(),
+            server_name: unique(name, names),
+            in_flight: self.arena.take(),
+            cells: PerWorker::new(self.workers),
+        })
+    }
+}
+
+fn record(backend: Arc<Backend>, line: ServerSettings, addresses: &dyn Addresses) -> Record {
+    let mut record = Record {
+        address: address(&backend.endpoint, addresses),
+        backend,
+        settings: ServerSettings::default(),
+        check: None,
+        health: Health::Unchecked,
+        since: Instant::now(),
+        standing: String::new(),
+        last_check: None,
+    };
+    record.set_line(line);
+    record
+}
+
+/// `a_b:1` may be name `a` on host `b`, or host `a_b`: the second gets a number, because metrics and people tell servers
+/// apart by name.
+fn unique(name: String, taken: &mut HashSet<Arc<str>>) -> Arc<str> {
+    let mut candidate: Arc<str> = name.as_str().into();
+    let mut n = 2;
+    while !taken.insert(Arc::clone(&candidate)) {
+        candidate = format!("{name}#{n}").into();
+        n += 1;
+    }
+    candidate
+}
+
+fn address(endpoint: &Endpoint, addresses: &dyn Addresses) -> Result<SocketAddr, String> {
+    let host = &*endpoint.host;
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
+    let state = bare
+        .parse::<IpAddr>()
+        .map_or_else(|_| addresses.lookup(host), AddressState::Known);
+    match state {
+        AddressState::Known(ip) => Ok(SocketAddr::new(ip, endpoint.port)),
+        AddressState::Pending => Err("its name is being resolved".to_owned()),
+        AddressState::Failed(reason) => Err(format!("its name does not resolve: {reason}")),
+    }
+}

@@ -1,0 +1,107 @@
+//! Rare events of the control plane, counted through the `metrics` facade.
+//!
+//! Nothing here may be called per request of the proxy: hot numbers live in [`cells`](super::cells). The recorder is the
+//! exporter's; it has no listener of its own, its text is appended to the answer of `/metrics`. A counter appears with
+//! its first event. Labels come from fixed lists, because the recorder never forgets a series.
+#![expect(
+    clippy::disallowed_macros,
+    reason = "the one file that registers cold counters"
+)]
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use super::names::{self, Metric};
+
+/// The installed recorder, for rendering. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ColdMetrics {
+    handle: Option<PrometheusHandle>,
+}
+
+/// The process has a recorder already.
+#[derive(Debug, thiserror::Error)]
+#[error("a metrics recorder is installed already")]
+pub struct RecorderError(#[source] metrics_exporter_prometheus::BuildError);
+
+impl ColdMetrics {
+    /// Installs the recorder of the process and describes the cold families. Call once, at the start.
+    ///
+    /// # Errors
+    /// [`RecorderError`] when the process has one already.
+    pub fn install() -> Result<Self, RecorderError> {
+        let handle = PrometheusBuilder::new()
+            .install_recorder()
+            .map_err(RecorderError)?;
+        for metric in COLD {
+            metrics::describe_counter!(metric.name, metric.help);
+        }
+        Ok(Self {
+            handle: Some(handle),
+        })
+    }
+
+    /// Without a recorder: events are not counted (tests, tools).
+    pub fn disconnected() -> Self {
+        Self::default()
+    }
+
+    /// The cold families in the text format; empty before the first event.
+    pub fn render(&self) -> String {
+        self.handle.as_ref().map_or_else(String::new, |handle| {
+            // Only histograms need upkeep and there is none here yet; it is cheap and keeps memory bounded if one comes.
+            handle.run_upkeep();
+            handle.render()
+        })
+    }
+}
+
+/// Families that are counted here; the others are written by the admin server from cells and views.
+pub const COLD: [Metric; 4] = [
+    names::ADMIN_REQUESTS,
+    names::CONFIG_RELOADS,
+    names::CONFIG_REJECTED,
+    names::TASKS_LOST,
+];
+
+/// Counts a request to the admin server. `route` is the pattern that matched, not the path that was asked.
+pub fn admin_request(route: &'static str) {
+    metrics::counter!(names::ADMIN_REQUESTS.name, names::ROUTE => route).increment(1);
+}
+
+/// Counts a configuration taken into use.
+pub fn config_reloaded() {
+    metrics::counter!(names::CONFIG_RELOADS.name).increment(1);
+}
+
+/// Counts a changed configuration that was refused.
+pub fn config_rejected() {
+    metrics::counter!(names::CONFIG_REJECTED.name).increment(1);
+}
+
+/// Counts a task that ended when it should not have.
+pub fn task_lost() {
+    metrics::counter!(names::TASKS_LOST.name).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_appear_with_type_and_help_once_the_recorder_is_installed() {
+        let cold = ColdMetrics::install().unwrap();
+        admin_request("/metrics");
+        config_reloaded();
+        config_rejected();
+        task_lost();
+        let text = cold.render();
+        for metric in COLD {
+            let Metric { name, help, .. } = metric;
+            assert!(text.contains(&format!("# HELP {name} {help}\n")), "{text}");
+            assert!(text.contains(&format!("# TYPE {name} counter\n")), "{text}");
+        }
+        assert!(text.contains("synapse_admin_requests_total{route=\"/metrics\"} "));
+        assert!(ColdMetrics::install().is_err(), "one recorder a process");
+        assert_eq!(ColdMetrics::disconnected().render(), "");
+    }
+}

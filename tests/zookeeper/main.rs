@@ -1,0 +1,16 @@
+//! The registry against real ZooKeeper servers.
+//!
+//! Module `slow` holds what takes longer than seconds; its tests are named `slow_*`, so that a runner can skip them by
+//! name. All other tests share one server unless they disturb it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests: clippy knows tests only by their attribute"
+)]
+
+#[path = "../support/zookeeper.rs"]
+mod zk;
+
+mod common;
+mod contract;
