@@ -49,6 +49,7 @@ fn zookeeper(name: &str) -> SourceSettings {
 
 pub(super) fn entry(name: &str, mode: Mode, view: PoolView) -> ServiceEntry {
     ServiceEntry {
+        discovered: watch::Sender::new(view.discovered.clone()).subscribe(),
         service: Arc::new(Service {
             name: ServiceName::new(name),
             settings: ArcSwap::from_pointee(settings(mode)),

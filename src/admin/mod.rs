@@ -41,7 +41,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::discovery::SourceSettings;
+use crate::discovery::{Discovered, SourceSettings};
 use crate::lb::Strategy;
 use crate::proxy::Service;
 use crate::readiness::Readiness;
@@ -113,12 +113,21 @@ pub struct ServiceEntry {
     pub listen: Vec<SocketAddr>,
     /// Where its members come from.
     pub source: SourceSettings,
+    /// The source's channel. The pool's view is rebuilt on changes only; a mere confirmation shows here alone.
+    pub discovered: watch::Receiver<Discovered>,
     /// How it balances.
     pub strategy: Strategy,
     /// `disabled` in the configuration: discovered and shown, without listener and checks.
     pub disabled: bool,
     /// When it was started in this process.
     pub since: Instant,
+}
+
+impl ServiceEntry {
+    /// When the source last confirmed its word, changed or not.
+    fn verified(&self) -> Option<Instant> {
+        self.discovered.borrow().verified
+    }
 }
 
 /// One ensemble as admin sees it.

@@ -203,6 +203,7 @@ fn discovery(entry: &ServiceEntry, view: &PoolView, now: Now) -> DiscoveryDetail
         ),
     };
     let found = &view.discovered;
+    let verified = entry.verified();
     DiscoveryDetail {
         method,
         path,
@@ -210,8 +211,8 @@ fn discovery(entry: &ServiceEntry, view: &PoolView, now: Now) -> DiscoveryDetail
         origin: diagnosis::origin(view.origin),
         membership: diagnosis::membership(&found.membership),
         registered: diagnosis::registered(&found.membership),
-        verified_age_s: found.verified.map(|at| now.age_s(at)),
-        verified_at: found.verified.map(|at| now.date(at)),
+        verified_age_s: verified.map(|at| now.age_s(at)),
+        verified_at: verified.map(|at| now.date(at)),
         trouble: found.trouble.as_deref().map(str::to_owned),
         malformed_total: found.malformed_total,
         malformed: found

@@ -140,7 +140,7 @@ pub(super) fn detail_text(entry: &ServiceEntry) -> String {
     let view = entry.service.pool.view();
     let found = &view.discovered;
     let mut out = status_table(std::slice::from_ref(entry));
-    let verified = match found.verified {
+    let verified = match entry.verified() {
         Some(at) => format!("verified {} ago", short(now.age(at))),
         None => String::from("never verified"),
     };

@@ -350,6 +350,22 @@ async fn lost_sessions_and_fixed_lists_show_as_such() {
     assert!(!text.contains("synapse_discovery_last_verified_age_seconds"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_silent_confirmation_resets_the_age() {
+    let mut entry = fixture::search();
+    let source = tokio::sync::watch::Sender::new(entry.service.pool.view().discovered.clone());
+    entry.discovered = source.subscribe();
+    tokio::time::advance(Duration::from_secs(90)).await;
+    let age = "synapse_discovery_last_verified_age_seconds{service=\"search\"}";
+    let text = families(std::slice::from_ref(&entry), &[]);
+    assert!(text.contains(&format!("{age} 90\n")), "{text}");
+    source.send_if_modified(|last| {
+        last.verified = Some(tokio::time::Instant::now());
+        false
+    });
+    assert!(families(&[entry], &[]).contains(&format!("{age} 0\n")));
+}
+
 #[tokio::test]
 async fn in_flight_follows_the_leases() {
     let search = fixture::search();

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Complaint, LogFormat};
 use crate::config::synapse::{LoadOptions, load};
+use crate::config::{Complaint, LogFormat};
 use crate::telemetry::log::{self, LogError};
 
 /// Exit code for a refused configuration or an address that cannot be bound.
@@ -33,7 +33,13 @@ struct Arguments {
 #[derive(Debug, Args)]
 struct Files {
     /// Configuration file (JSON or YAML), an unmodified Airbnb Synapse config.
-    #[arg(short, long, env = "SYNAPSE_CONFIG", value_name = "FILE", global = true)]
+    #[arg(
+        short,
+        long,
+        env = "SYNAPSE_CONFIG",
+        value_name = "FILE",
+        global = true
+    )]
     config: Option<PathBuf>,
     /// Native keys in a file of their own, merged over the configuration.
     #[arg(long, value_name = "FILE", global = true)]
@@ -71,7 +77,9 @@ fn run(files: &Files) -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the report is the command's product")]
 fn check(files: &Files) -> ExitCode {
-    let Some(options) = options(files) else { return ExitCode::from(EXIT_REFUSED) };
+    let Some(options) = options(files) else {
+        return ExitCode::from(EXIT_REFUSED);
+    };
     let file = options.file.display().to_string();
     match load(&options) {
         Ok(loaded) => {
@@ -101,11 +109,17 @@ fn refuse(complaints: &[Complaint]) -> ExitCode {
         say(&complaint.to_string());
     }
     let plural = if complaints.len() == 1 { "" } else { "s" };
-    say(&format!("synapse: configuration refused: {} complaint{plural}; nothing was started", complaints.len()));
+    say(&format!(
+        "synapse: configuration refused: {} complaint{plural}; nothing was started",
+        complaints.len()
+    ));
     ExitCode::from(EXIT_REFUSED)
 }
 
-#[expect(clippy::print_stderr, reason = "there is no subscriber before the configuration is known")]
+#[expect(
+    clippy::print_stderr,
+    reason = "there is no subscriber before the configuration is known"
+)]
 pub(super) fn say(text: &str) {
     eprintln!("{text}");
 }

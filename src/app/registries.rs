@@ -26,7 +26,9 @@ impl Registries {
     /// Real sessions, opened on first use.
     pub fn zookeeper(session_timeout: Duration) -> Self {
         Self {
-            settings: SessionSettings { timeout: session_timeout },
+            settings: SessionSettings {
+                timeout: session_timeout,
+            },
             stop: CancellationToken::new(),
             zookeeper: HashMap::new(),
             memory: None,
@@ -35,7 +37,10 @@ impl Registries {
 
     /// One in-memory registry for every ensemble.
     pub fn memory(registry: Arc<MemoryRegistry>) -> Self {
-        Self { memory: Some(registry), ..Self::zookeeper(Duration::from_secs(30)) }
+        Self {
+            memory: Some(registry),
+            ..Self::zookeeper(Duration::from_secs(30))
+        }
     }
 
     /// The registry of `ensemble`; opens its session the first time. An unreachable ensemble is no error.
@@ -50,7 +55,8 @@ impl Registries {
             return Ok(Arc::clone(known) as Arc<dyn Registry>);
         }
         let opened = ZooKeeperRegistry::start(ensemble, self.settings.clone(), self.stop.clone())?;
-        self.zookeeper.insert(Arc::clone(ensemble), Arc::clone(&opened));
+        self.zookeeper
+            .insert(Arc::clone(ensemble), Arc::clone(&opened));
         Ok(opened)
     }
 

@@ -16,7 +16,7 @@ use super::supervise::supervise;
 use crate::admin::{AdminState, ServiceEntry};
 use crate::config::{GeneratorRules, ServiceConfig};
 use crate::discovery::{Discovered, Discovery};
-use crate::health::checker::ProbeLimit;
+use crate::health::checker::CheckRunner;
 use crate::lb::addresses::Addresses;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
 use crate::proxy::worker::{ListenerId, Workers};
@@ -34,8 +34,8 @@ pub struct Context {
     pub workers: Arc<Workers>,
     /// Names to addresses.
     pub addresses: Arc<dyn Addresses>,
-    /// Bounds probes in flight over all services.
-    pub probes: ProbeLimit,
+    /// Makes probes and bounds those in flight over all services.
+    pub checks: CheckRunner,
     /// Judges generator configs.
     pub generator: Arc<dyn GeneratorRules>,
     /// Where services are shown.
@@ -86,9 +86,14 @@ impl ServiceRuntime {
             discovered: discovered.clone(),
             addresses: Arc::clone(&context.addresses),
             commands,
-            probes: context.probes.clone(),
+            checks: context.checks.clone(),
         };
-        let (handle, task) = Pool::new(config.name.clone(), config.pool.clone(), context.workers.count(), inputs);
+        let (handle, task) = Pool::new(
+            config.name.clone(),
+            config.pool.clone(),
+            context.workers.count(),
+            inputs,
+        );
         let service = Arc::new(Service {
             name: config.name.clone(),
             settings: ArcSwap::from_pointee(config.proxy.clone()),
@@ -97,7 +102,15 @@ impl ServiceRuntime {
         });
         let id = ListenerId(index);
         let file = config.clone();
-        let runtime = Self { id, file, current: config, service, sockets, pool, context };
+        let runtime = Self {
+            id,
+            file,
+            current: config,
+            service,
+            sockets,
+            pool,
+            context,
+        };
         runtime.show();
         runtime.spawn_discovery(found, discovery);
         runtime.spawn_pool(task);
@@ -133,7 +146,11 @@ impl ServiceRuntime {
 
     /// Adds or replaces the entry on the admin page.
     fn show(&self) {
-        let listen: Vec<_> = self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let listen: Vec<_> = self
+            .sockets
+            .iter()
+            .filter_map(|socket| socket.local_addr().ok())
+            .collect();
         let entry = ServiceEntry {
             service: Arc::clone(&self.service),
             listen,
@@ -144,8 +161,16 @@ impl ServiceRuntime {
         };
         self.context.admin.services.rcu(|entries| {
             let mut entries = Vec::clone(entries);
-            match entries.iter_mut().find(|known| known.service.name == entry.service.name) {
-                Some(known) => *known = ServiceEntry { since: known.since, ..entry.clone() },
+            match entries
+                .iter_mut()
+                .find(|known| known.service.name == entry.service.name)
+            {
+                Some(known) => {
+                    *known = ServiceEntry {
+                        since: known.since,
+                        ..entry.clone()
+                    }
+                }
                 None => entries.push(entry.clone()),
             }
             entries
@@ -175,7 +200,10 @@ impl ServiceRuntime {
             Some(json) => self.context.generator.resolve(&name, json),
         };
         match resolved {
-            Ok(config) => self.apply(config.unwrap_or_else(|| self.file.clone())).await,
+            Ok(config) => {
+                self.apply(config.unwrap_or_else(|| self.file.clone()))
+                    .await
+            }
             Err(complaints) => {
                 cold::config_rejected();
                 for complaint in complaints {
@@ -212,11 +240,16 @@ impl ServiceRuntime {
     }
 
     /// Sockets for a new configuration; `None` when nothing about them changes. Addresses named again keep theirs.
-    fn sockets_for(&self, config: &ServiceConfig) -> Result<Option<Vec<TcpListener>>, std::io::Error> {
+    fn sockets_for(
+        &self,
+        config: &ServiceConfig,
+    ) -> Result<Option<Vec<TcpListener>>, std::io::Error> {
         if config.listener == self.current.listener {
             return Ok(None);
         }
-        let Some(settings) = &config.listener else { return Ok(Some(Vec::new())) };
+        let Some(settings) = &config.listener else {
+            return Ok(Some(Vec::new()));
+        };
         let mut kept = Vec::new();
         let mut fresh = settings.clone();
         for socket in &self.sockets {
@@ -236,7 +269,14 @@ impl ServiceRuntime {
             self.context.workers.remove_listener(self.id).await;
             return Ok(());
         }
-        let sockets = self.sockets.iter().map(TcpListener::try_clone).collect::<std::io::Result<_>>()?;
-        self.context.workers.add_listener(self.id, sockets, Arc::clone(&self.service)).await
+        let sockets = self
+            .sockets
+            .iter()
+            .map(TcpListener::try_clone)
+            .collect::<std::io::Result<_>>()?;
+        self.context
+            .workers
+            .add_listener(self.id, sockets, Arc::clone(&self.service))
+            .await
     }
 }

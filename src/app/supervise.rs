@@ -41,8 +41,15 @@ pub fn supervise<F>(
                 return;
             }
             cold::task_lost();
-            let cause = end.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
-            tracing::error!(task = kind, name, cause, "task ended unexpectedly; restarting it");
+            let cause = end
+                .err()
+                .map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+            tracing::error!(
+                task = kind,
+                name,
+                cause,
+                "task ended unexpectedly; restarting it"
+            );
             if begun.elapsed() >= HEALTHY_RUN {
                 backoff.reset();
             }

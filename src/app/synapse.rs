@@ -21,11 +21,11 @@ use super::signal::StopSignals;
 use crate::admin::{About, AdminState, RegistryEntry};
 use crate::config::synapse::Loaded;
 use crate::config::{ProcessSettings, ServiceConfig};
-use crate::discovery::names::NameCache;
-use crate::discovery::{SourceSettings, build};
-use crate::health::checker::ProbeLimit;
-use crate::proxy::{BindAddr, ListenerSettings, listener};
+use crate::discovery::names::{NameCache, NameSettings};
+use crate::discovery::SourceSettings;
+use crate::health::checker::CheckRunner;
 use crate::proxy::worker::{WorkerSettings, Workers};
+use crate::proxy::{BindAddr, ListenerSettings, listener};
 use crate::readiness::Readiness;
 use crate::telemetry::cold::ColdMetrics;
 
@@ -73,18 +73,27 @@ impl Bound {
         let addr = loaded.config.process.admin_listen;
         let admin = listener::bind(&only(addr));
         if let Err(error) = &admin {
-            complaints.push(format!("admin.listen: {error}; choose another or `admin: {{listen: …}}`"));
+            complaints.push(format!(
+                "admin.listen: {error}; choose another or `admin: {{listen: …}}`"
+            ));
         }
         let mut services = Vec::new();
         for service in &loaded.config.services {
-            let bound = service.listener.as_ref().map_or_else(|| Ok(Vec::new()), listener::bind);
+            let bound = service
+                .listener
+                .as_ref()
+                .map_or_else(|| Ok(Vec::new()), listener::bind);
             match bound {
                 Ok(sockets) => services.push(sockets),
                 Err(error) => complaints.push(format!("services.{}: {error}", service.name)),
             }
         }
         match admin.ok().and_then(|mut sockets| sockets.pop()) {
-            Some(admin) if complaints.is_empty() => Ok(Self { admin, services, descriptors }),
+            Some(admin) if complaints.is_empty() => Ok(Self {
+                admin,
+                services,
+                descriptors,
+            }),
             _ => Err(complaints),
         }
     }
@@ -94,7 +103,13 @@ impl Bound {
 const ADMIN_BACKLOG: u32 = 128;
 
 fn only(addr: SocketAddr) -> ListenerSettings {
-    ListenerSettings { addrs: vec![BindAddr { addr, required: true }], backlog: ADMIN_BACKLOG }
+    ListenerSettings {
+        addrs: vec![BindAddr {
+            addr,
+            required: true,
+        }],
+        backlog: ADMIN_BACKLOG,
+    }
 }
 
 /// Runs on sockets that are bound. `observe` is called once everything is started (demo).
@@ -124,7 +139,9 @@ fn start_and_serve(
 ) -> std::io::Result<()> {
     let process = &loaded.config.process;
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(loaded, bound, registries, observe))
 }
 
@@ -135,20 +152,34 @@ async fn serve(
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> std::io::Result<()> {
     let mut signals = StopSignals::install()?;
-    let Loaded { config, generator, .. } = loaded;
-    let Bound { admin: admin_socket, services: sockets, descriptors } = bound;
+    let Loaded {
+        config, generator, ..
+    } = loaded;
+    let Bound {
+        admin: admin_socket,
+        services: sockets,
+        descriptors,
+    } = bound;
     let workers = start_workers(&config.process, descriptors, sockets.len())?;
     let readiness = Readiness::new();
     let started = readiness.latch("services started");
     let cold = ColdMetrics::install().map_err(std::io::Error::other)?;
-    let admin = Arc::new(AdminState::new(About::now(workers.count()), readiness, cold));
-    admin.config_warnings.store(Arc::new(config.warnings.iter().map(ToString::to_string).collect()));
+    let admin = Arc::new(AdminState::new(
+        About::now(workers.count()),
+        readiness,
+        cold,
+    ));
+    admin.config_warnings.store(Arc::new(
+        config.warnings.iter().map(ToString::to_string).collect(),
+    ));
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
+    let names = NameCache::new(NameSettings::default());
+    tasks.spawn(names.clone().run(stop.clone()));
     let context = Arc::new(Context {
         workers: Arc::new(workers),
-        addresses: Arc::new(CachedAddresses(NameCache::start(&tasks, stop.clone()))),
-        probes: ProbeLimit::default(),
+        addresses: Arc::new(CachedAddresses::new(names.clone())),
+        checks: CheckRunner::default(),
         generator,
         admin: Arc::clone(&admin),
         tasks: tasks.clone(),
@@ -158,9 +189,19 @@ async fn serve(
     });
     let admin_stop = CancellationToken::new();
     let socket = tokio::net::TcpListener::from_std(admin_socket)?;
-    let admin_task = tokio::spawn(crate::admin::server::serve(socket, Arc::clone(&admin), admin_stop.clone()));
-    for (service, sockets) in config.services.into_iter().zip(sockets).enumerate().map(number) {
-        let discovery = make_discovery(&service.1, &mut registries, &admin)?;
+    let admin_task = tokio::spawn(crate::admin::server::serve(
+        socket,
+        Arc::clone(&admin),
+        admin_stop.clone(),
+    ));
+    for (service, sockets) in config
+        .services
+        .into_iter()
+        .zip(sockets)
+        .enumerate()
+        .map(number)
+    {
+        let discovery = make_discovery(&service, &mut registries, &admin)?;
         ServiceRuntime::start(service, sockets, discovery, Arc::clone(&context)).await?;
     }
     started.release();
@@ -181,12 +222,23 @@ fn number(
     ((index as u64, service), sockets)
 }
 
-fn start_workers(process: &ProcessSettings, descriptors: u64, services: usize) -> std::io::Result<Workers> {
+fn start_workers(
+    process: &ProcessSettings,
+    descriptors: u64,
+    services: usize,
+) -> std::io::Result<Workers> {
     let count = process.workers.get();
     // Each worker accepts from its own descriptor of every listener; two addresses (v4, v6) are the usual case.
-    let listeners = services.saturating_mul(2).saturating_mul(count.saturating_add(1));
+    let listeners = services
+        .saturating_mul(2)
+        .saturating_mul(count.saturating_add(1));
     let limit = connection_limit(process.max_connections, descriptors, listeners as u64);
-    Workers::start(count, WorkerSettings { max_connections: Some(limit) })
+    Workers::start(
+        count,
+        WorkerSettings {
+            max_connections: Some(limit),
+        },
+    )
 }
 
 fn make_discovery(
@@ -196,21 +248,37 @@ fn make_discovery(
 ) -> std::io::Result<MakeDiscovery> {
     let registry = match &service.source {
         SourceSettings::ZooKeeper(settings) => {
-            let registry = registries.open(&settings.ensemble).map_err(std::io::Error::other)?;
+            let registry = registries
+                .open(&settings.ensemble)
+                .map_err(std::io::Error::other)?;
             show_registry(admin, &settings.ensemble, &*registry);
             Some(registry)
         }
         SourceSettings::Fixed | SourceSettings::File(_) => None,
     };
     let source = service.source.clone();
-    Ok(Arc::new(move || build(&source, registry.clone(), crate::config::yaml::parse_list)))
+    Ok(Arc::new(move || {
+        build(&source, registry.clone(), parse_backends)
+    }))
 }
 
-fn show_registry(admin: &AdminState, ensemble: &Arc<str>, registry: &dyn crate::registry::Registry) {
+/// A `file` source's text: JSON, or YAML when it is not.
+fn parse_backends(text: &str) -> Result<serde_json::Value, String> {
+    crate::config::yaml::parse(text, false).map_err(|error| error.to_string())
+}
+
+fn show_registry(
+    admin: &AdminState,
+    ensemble: &Arc<str>,
+    registry: &dyn crate::registry::Registry,
+) {
     admin.registries.rcu(|known| {
         let mut known = Vec::clone(known);
         if !known.iter().any(|entry| entry.ensemble == *ensemble) {
-            known.push(RegistryEntry { ensemble: Arc::clone(ensemble), session: registry.session() });
+            known.push(RegistryEntry {
+                ensemble: Arc::clone(ensemble),
+                session: registry.session(),
+            });
         }
         known
     });
@@ -224,7 +292,9 @@ async fn drain(context: Arc<Context>, signals: &mut StopSignals) {
     context.generators.wait().await;
     let stop = context.stop.clone();
     let tasks = context.tasks.clone();
-    if let Some(workers) = Arc::into_inner(context).and_then(|context| Arc::into_inner(context.workers)) {
+    if let Some(workers) =
+        Arc::into_inner(context).and_then(|context| Arc::into_inner(context.workers))
+    {
         tokio::select! {
             report = workers.drain(DRAIN_DEADLINE) => {
                 tracing::info!(open = report.open, cut = report.cut, took = ?report.took, "connections drained");
@@ -234,7 +304,18 @@ async fn drain(context: Arc<Context>, signals: &mut StopSignals) {
     }
     stop.cancel();
     tasks.close();
-    if tokio::time::timeout(TASK_DEADLINE, tasks.wait()).await.is_err() {
+    if tokio::time::timeout(TASK_DEADLINE, tasks.wait())
+        .await
+        .is_err()
+    {
         tracing::error!(tasks = tasks.len(), "control tasks did not end in time");
+    }
+}
+
+fn build(source: &SourceSettings, registry: Option<Arc<dyn crate::registry::Registry>>, parse: fn(&str) -> Result<serde_json::Value, String>) -> Box<dyn crate::discovery::Discovery> {
+    match (source, registry) {
+        (SourceSettings::ZooKeeper(settings), Some(registry)) => Box::new(crate::discovery::zookeeper::ZooKeeperDiscovery::new(registry, settings.clone())),
+        (SourceSettings::File(settings), _) => Box::new(crate::discovery::file::FileDiscovery::new(settings.clone(), parse)),
+        (SourceSettings::Fixed | SourceSettings::ZooKeeper(_), _) => Box::new(crate::discovery::fixed::FixedDiscovery),
     }
 }

@@ -32,6 +32,18 @@ pub struct LoadOptions {
     pub env: Env,
 }
 
+impl LoadOptions {
+    /// `file` alone, not strict, with the environment of this process.
+    pub fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            overlay: None,
+            strict: false,
+            env: Env::process(),
+        }
+    }
+}
+
 /// A loaded configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {

@@ -73,6 +73,7 @@ pub fn fixed(
         view: Arc::new(ArcSwap::from_pointee(empty_view())),
         outcomes: sender,
         outcomes_dropped: Arc::new(AtomicU64::new(0)),
+        views: tokio::sync::watch::channel(1).1,
     };
     FixedPool {
         handle,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::backend::{Backend, SlotArena};
@@ -57,6 +57,7 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
         name: ServiceName::new(name),
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         view: Arc::new(ArcSwap::from_pointee(view)),
+        views: watch::channel(0).1,
         outcomes: mpsc::channel(1).0,
         outcomes_dropped: Arc::new(AtomicU64::new(0)),
     }

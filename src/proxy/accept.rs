@@ -82,7 +82,7 @@ impl Drop for Slot {
 /// # Errors
 /// When it cannot be registered with the reactor.
 pub(crate) fn register(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
-    AsyncFd::register_with_interest(socket, Interest::READABLE)
+    AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
 /// Accepts until told to stop; what waits in the queue at that moment is still taken.

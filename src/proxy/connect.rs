@@ -121,7 +121,10 @@ impl<'a> Dialer<'a> {
             };
             let backend = lease.backend().id;
             tracing::debug!(service = %self.service.name, backend = %lease.addr(), %error, "connect");
-            match self.retry.after_failure(backend, self.service.pool.eligible()) {
+            match self
+                .retry
+                .after_failure(backend, self.service.pool.eligible())
+            {
                 Next::Same(pause) => {
                     self.count_retry(&lease);
                     time::sleep(pause).await;

@@ -81,30 +81,48 @@ impl ProxyError {
     fn row(&self) -> (Side, ErrorCause, Option<StatusCode>) {
         use StatusCode as S;
         match self {
-            Self::Pick(PickError::NoneEligible { .. }) => {
-                (Side::Proxy, ErrorCause::NoBackend, Some(S::SERVICE_UNAVAILABLE))
-            }
-            Self::Pick(PickError::AllFull { .. }) => {
-                (Side::Proxy, ErrorCause::AllFull, Some(S::SERVICE_UNAVAILABLE))
-            }
-            Self::Connect { .. } => {
-                (Side::Backend, ErrorCause::Connect, Some(S::SERVICE_UNAVAILABLE))
-            }
-            Self::ConnectTimeout { .. } => {
-                (Side::Backend, ErrorCause::ConnectTimeout, Some(S::SERVICE_UNAVAILABLE))
-            }
+            Self::Pick(PickError::NoneEligible { .. }) => (
+                Side::Proxy,
+                ErrorCause::NoBackend,
+                Some(S::SERVICE_UNAVAILABLE),
+            ),
+            Self::Pick(PickError::AllFull { .. }) => (
+                Side::Proxy,
+                ErrorCause::AllFull,
+                Some(S::SERVICE_UNAVAILABLE),
+            ),
+            Self::Connect { .. } => (
+                Side::Backend,
+                ErrorCause::Connect,
+                Some(S::SERVICE_UNAVAILABLE),
+            ),
+            Self::ConnectTimeout { .. } => (
+                Side::Backend,
+                ErrorCause::ConnectTimeout,
+                Some(S::SERVICE_UNAVAILABLE),
+            ),
             Self::Backend { .. } => (Side::Backend, ErrorCause::Backend, Some(S::BAD_GATEWAY)),
-            Self::BackendTimeout { .. } => {
-                (Side::Backend, ErrorCause::BackendTimeout, Some(S::GATEWAY_TIMEOUT))
-            }
+            Self::BackendTimeout { .. } => (
+                Side::Backend,
+                ErrorCause::BackendTimeout,
+                Some(S::GATEWAY_TIMEOUT),
+            ),
             Self::ClientAbort => (Side::Client, ErrorCause::ClientAbort, None),
-            Self::ClientProtocol(_) => {
-                (Side::Client, ErrorCause::ClientProtocol, Some(S::BAD_REQUEST))
-            }
-            Self::Method => (Side::Client, ErrorCause::ClientProtocol, Some(S::METHOD_NOT_ALLOWED)),
-            Self::ClientTimeout => {
-                (Side::Client, ErrorCause::ClientTimeout, Some(S::REQUEST_TIMEOUT))
-            }
+            Self::ClientProtocol(_) => (
+                Side::Client,
+                ErrorCause::ClientProtocol,
+                Some(S::BAD_REQUEST),
+            ),
+            Self::Method => (
+                Side::Client,
+                ErrorCause::ClientProtocol,
+                Some(S::METHOD_NOT_ALLOWED),
+            ),
+            Self::ClientTimeout => (
+                Side::Client,
+                ErrorCause::ClientTimeout,
+                Some(S::REQUEST_TIMEOUT),
+            ),
             Self::Unrepeatable { .. } => (Side::Backend, ErrorCause::Backend, None),
         }
     }
@@ -133,13 +151,27 @@ impl ProxyError {
 /// The page that goes with a status, in haproxy's words. Empty for statuses that the proxy never makes up.
 pub(crate) fn page(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        400 => "<html><body><h1>400 Bad request</h1>\nYour browser sent an invalid request.\n</body></html>\n",
-        405 => "<html><body><h1>405 Method Not Allowed</h1>\nA request was made of a resource using a request method not supported by that resource\n</body></html>\n",
-        408 => "<html><body><h1>408 Request Time-out</h1>\nYour browser didn't send a complete request in time.\n</body></html>\n",
-        413 => "<html><body><h1>413 Payload Too Large</h1>\nThe request entity exceeds the maximum allowed.\n</body></html>\n",
-        502 => "<html><body><h1>502 Bad Gateway</h1>\nThe server returned an invalid or incomplete response.\n</body></html>\n",
-        503 => "<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>\n",
-        504 => "<html><body><h1>504 Gateway Time-out</h1>\nThe server didn't respond in time.\n</body></html>\n",
+        400 => {
+            "<html><body><h1>400 Bad request</h1>\nYour browser sent an invalid request.\n</body></html>\n"
+        }
+        405 => {
+            "<html><body><h1>405 Method Not Allowed</h1>\nA request was made of a resource using a request method not supported by that resource\n</body></html>\n"
+        }
+        408 => {
+            "<html><body><h1>408 Request Time-out</h1>\nYour browser didn't send a complete request in time.\n</body></html>\n"
+        }
+        413 => {
+            "<html><body><h1>413 Payload Too Large</h1>\nThe request entity exceeds the maximum allowed.\n</body></html>\n"
+        }
+        502 => {
+            "<html><body><h1>502 Bad Gateway</h1>\nThe server returned an invalid or incomplete response.\n</body></html>\n"
+        }
+        503 => {
+            "<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>\n"
+        }
+        504 => {
+            "<html><body><h1>504 Gateway Time-out</h1>\nThe server didn't respond in time.\n</body></html>\n"
+        }
         _ => "",
     }
 }

@@ -104,18 +104,26 @@ impl Relay {
     ) -> Poll<Finish> {
         let mut buffer = buffer.borrow_mut();
         let mut moved = 0;
-        let up = self
-            .up
-            .poll(cx, &mut self.client, &mut self.backend, &mut buffer, &mut |n| {
+        let up = self.up.poll(
+            cx,
+            &mut self.client,
+            &mut self.backend,
+            &mut buffer,
+            &mut |n| {
                 moved += n;
                 meter.to_backend(n);
-            });
-        let down = self
-            .down
-            .poll(cx, &mut self.backend, &mut self.client, &mut buffer, &mut |n| {
+            },
+        );
+        let down = self.down.poll(
+            cx,
+            &mut self.backend,
+            &mut self.client,
+            &mut buffer,
+            &mut |n| {
                 moved += n;
                 meter.to_client(n);
-            });
+            },
+        );
         if moved > 0 {
             self.active = Instant::now();
         }

@@ -56,10 +56,11 @@ impl ColdMetrics {
 }
 
 /// Families that are counted here; the others are written by the admin server from cells and views.
-pub const COLD: [Metric; 4] = [
+pub const COLD: [Metric; 5] = [
     names::ADMIN_REQUESTS,
     names::CONFIG_RELOADS,
     names::CONFIG_REJECTED,
+    names::TASK_RESTARTS,
     names::TASKS_LOST,
 ];
 
@@ -78,7 +79,13 @@ pub fn config_rejected() {
     metrics::counter!(names::CONFIG_REJECTED.name).increment(1);
 }
 
-/// Counts a task that ended when it should not have.
+/// The counter of restarted tasks of a `kind` (`discovery`, `pool`, …).
+#[must_use = "the counter has to be incremented"]
+pub fn task_restarts(kind: &'static str) -> metrics::Counter {
+    metrics::counter!(names::TASK_RESTARTS.name, names::TASK => kind)
+}
+
+/// Counts a task that ended when it should not have and cannot be started again.
 pub fn task_lost() {
     metrics::counter!(names::TASKS_LOST.name).increment(1);
 }
@@ -94,6 +101,7 @@ mod tests {
         config_reloaded();
         config_rejected();
         task_lost();
+        task_restarts("pool").increment(1);
         let text = cold.render();
         for metric in COLD {
             let Metric { name, help, .. } = metric;

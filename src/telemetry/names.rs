@@ -18,6 +18,8 @@ pub const ENSEMBLE: &str = "ensemble";
 pub const WORKER: &str = "worker";
 /// Version of the program.
 pub const VERSION: &str = "version";
+/// Kind of a control-plane task: `discovery`, `pool`, …
+pub const TASK: &str = "task";
 /// Which path of the admin server, from a fixed list.
 pub const ROUTE: &str = "route";
 
@@ -181,7 +183,8 @@ metrics! {
     ADMIN_REQUESTS = counter("synapse_admin_requests_total", "Requests to the admin server by route.");
     CONFIG_RELOADS = counter("synapse_config_reloads_total", "Configurations taken into use after the first.");
     CONFIG_REJECTED = counter("synapse_config_rejected_total", "Changed configurations that were refused; the former stayed in use.");
-    TASKS_LOST = counter("synapse_tasks_lost_total", "Tasks that ended when they should not have.");
+    TASK_RESTARTS = counter("synapse_task_restarts_total", "Tasks that ended when they should not have and were started again, by kind.");
+    TASKS_LOST = counter("synapse_tasks_lost_total", "Tasks that ended when they should not have and cannot be started again.");
 }
 
 #[cfg(test)]

@@ -228,7 +228,7 @@ fn discovery_families(out: &mut Exposition, rows: &[Row<'_>], now: Now) {
     }
     let mut family = out.family(&names::DISCOVERY_AGE);
     for row in found() {
-        let verified = row.view.discovered.verified.unwrap_or(row.entry.since);
+        let verified = row.entry.verified().unwrap_or(row.entry.since);
         family.sample(&row.labels, now.age_s(verified));
     }
     let mut family = out.family(&names::DISCOVERY_TROUBLE);

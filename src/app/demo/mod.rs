@@ -80,12 +80,21 @@ pub fn run(arguments: &DemoArguments) -> ExitCode {
     let registry = Arc::new(MemoryRegistry::new("memory"));
     let registries = Registries::memory(Arc::clone(&registry));
     run_bound(loaded, bound, registries, |admin, stop| {
-        tokio::spawn(stage::play(registry, Arc::clone(admin), ports, stop.clone()));
+        tokio::spawn(stage::play(
+            registry,
+            Arc::clone(admin),
+            ports,
+            stop.clone(),
+        ));
     })
 }
 
 fn choose(arguments: &DemoArguments) -> std::io::Result<Ports> {
-    Ok(Ports { http: free(arguments.http)?, tcp: free(arguments.tcp)?, admin: free(arguments.admin)? })
+    Ok(Ports {
+        http: free(arguments.http)?,
+        tcp: free(arguments.tcp)?,
+        admin: free(arguments.admin)?,
+    })
 }
 
 /// `wanted`, or any free port when somebody else listens there.
@@ -96,7 +105,9 @@ fn free(wanted: u16) -> std::io::Result<u16> {
 
 /// The demonstration's configuration goes through the same loader as a file.
 fn load(ports: Ports) -> Result<Loaded, Vec<String>> {
-    let Value::Object(map) = configuration(ports) else { return Err(Vec::new()) };
+    let Value::Object(map) = configuration(ports) else {
+        return Err(Vec::new());
+    };
     let options = LoadOptions::new("demo".into());
     let document = Document::new("demo", Map::from_iter(map));
     resolve(document, &options, Report::default())

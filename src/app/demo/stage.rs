@@ -45,15 +45,27 @@ pub(super) async fn play(
     stop: CancellationToken,
 ) {
     let mut screen = Screen::new(ports);
-    let cast = ["a", "b", "c"].iter().map(|name| Origin::start(name)).collect::<std::io::Result<Vec<_>>>();
+    let cast = ["a", "b", "c"]
+        .iter()
+        .map(|name| Origin::start(name))
+        .collect::<std::io::Result<Vec<_>>>();
     let mut stage = match cast {
-        Ok(origins) => Stage { nodes: vec![None; origins.len()], origins, registry, step: 0 },
+        Ok(origins) => Stage {
+            nodes: vec![None; origins.len()],
+            origins,
+            registry,
+            step: 0,
+        },
         Err(error) => return screen.event(format!("no backend can be started: {error}")),
     };
     for index in 0..stage.origins.len() {
         stage.register(index);
     }
-    let mut audience = Audience { addr: SocketAddr::from(([127, 0, 0, 1], ports.http)), answered: 0, failed: 0 };
+    let mut audience = Audience {
+        addr: SocketAddr::from(([127, 0, 0, 1], ports.http)),
+        answered: 0,
+        failed: 0,
+    };
     let mut clock = interval(STEP);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -102,7 +114,10 @@ impl Stage {
     fn deregister(&mut self, index: usize) -> Option<String> {
         let node = self.nodes.get_mut(index)?.take()?;
         self.registry.delete(&node);
-        Some(format!("backend {} deregistered", self.origins.get(index)?.name))
+        Some(format!(
+            "backend {} deregistered",
+            self.origins.get(index)?.name
+        ))
     }
 
     fn revive(&mut self, index: usize) -> Option<String> {
@@ -119,10 +134,23 @@ impl Stage {
     }
 
     fn register(&mut self, index: usize) {
-        let (Some(origin), Some(node)) = (self.origins.get(index), self.nodes.get_mut(index)) else { return };
-        let record = NerveRecord::new(origin.addr.ip().to_string(), origin.addr.port(), &*origin.name);
+        let (Some(origin), Some(node)) = (self.origins.get(index), self.nodes.get_mut(index))
+        else {
+            return;
+        };
+        let record = NerveRecord {
+            host: origin.addr.ip().to_string(),
+            port: origin.addr.port().into(),
+            name: origin.name.to_string(),
+            weight: None,
+            haproxy_server_options: None,
+            labels: None,
+        };
         let prefix = format!("{PATH}/{}_", origin.name);
-        *node = Some(self.registry.put_sequential(&prefix, record.encode(), OWNER));
+        *node = Some(
+            self.registry
+                .put_sequential(&prefix, record.encode(), OWNER),
+        );
     }
 }
 
@@ -145,14 +173,19 @@ impl Audience {
     }
 
     fn score(&self) -> String {
-        format!("own client: {} requests answered, {} failed", self.answered, self.failed)
+        format!(
+            "own client: {} requests answered, {} failed",
+            self.answered, self.failed
+        )
     }
 }
 
 /// True for a 200.
 async fn request(addr: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(addr).await?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n").await?;
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")
+        .await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     Ok(answer.starts_with(b"HTTP/1.1 200 "))

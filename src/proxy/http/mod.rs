@@ -1,6 +1,6 @@
 //! HTTP/1.x.
 pub(crate) mod pool;
-use std::rc::Rc;
 use super::accept::Accepted;
 use super::local::Local;
+use std::rc::Rc;
 pub(crate) async fn serve(_local: Rc<Local>, _accepted: Accepted) {}

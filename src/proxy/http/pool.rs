@@ -2,4 +2,6 @@
 /// Idle.
 #[derive(Debug, Default)]
 pub(crate) struct Pool;
-impl Pool { pub(crate) fn sweep(&mut self, _now: tokio::time::Instant) {} }
+impl Pool {
+    pub(crate) fn sweep(&mut self, _now: tokio::time::Instant) {}
+}
