@@ -102,57 +102,27 @@ async fn g1_serves_its_active_server_and_then_the_backup() {
 async fn g2_serves_what_an_independent_client_registers() {
     let lab = Lab::new().await;
     let zk = Zk::ensemble(3);
+    let registrations = Registrations::connect(&zk.connect_string()).await;
+    let leader = register_for_g2(&lab, &registrations).await;
     let hosts: Vec<String> = zk.connect_string().split(',').map(str::to_owned).collect();
-    let search = SocketAddr::new(lab.ip(), 3301);
-    let users = SocketAddr::new(lab.ip(), 3302);
+    let ip = lab.ip().to_string();
     let text = G2
         .replace("zk2.example.com:2181", &hosts[1])
         .replace("zk1.example.com:2181", &hosts[0])
         .replace("zk3.example.com:2181", &hosts[2])
-        .replace("127.0.0.2", &lab.ip().to_string())
+        .replace("127.0.0.2", &ip)
         .replace(
             "\"port\": 3301,",
-            &format!("\"port\": 3301, \"bind_address\": \"{}\",", lab.ip()),
+            &format!("\"port\": 3301, \"bind_address\": \"{ip}\","),
         )
         .replace(":3212", &lab.free_addr().to_string());
-    let registrations = Registrations::connect(&zk.connect_string()).await;
-    let (search_path, users_path) = (
-        "/prod/services/search/services",
-        "/prod/services/users-db/services",
-    );
-    registrations.path(search_path).await;
-    registrations.path(users_path).await;
-    let (a, b, c) = (
-        lab.origin("A").await,
-        lab.origin("B").await,
-        lab.origin("C").await,
-    );
-    registrations.nerve(search_path, &a).await;
-    registrations.path_encoded(search_path, &b).await;
-    registrations
-        .nerve_with(search_path, &c, json!({"haproxy_server_options": "backup"}))
-        .await;
-    let (wrong, first, second) = (
-        lab.tcp_origin("W").await,
-        lab.tcp_origin("1").await,
-        lab.tcp_origin("2").await,
-    );
-    let labels = |role: &str, az: &str| json!({"labels": {"role": role, "az": az}});
-    registrations
-        .nerve_with(users_path, &wrong, labels("master", "us-east-1e"))
-        .await;
-    let leader = registrations
-        .nerve_with(users_path, &first, labels("master", "us-east-1a"))
-        .await;
-    registrations
-        .nerve_with(users_path, &second, labels("master", "us-east-1b"))
-        .await;
     let _synapse = start(&lab, &text).await;
-    let seen = sequence(search, 8).await;
+    let seen = sequence(SocketAddr::new(lab.ip(), 3301), 8).await;
     assert!(
         seen == "AB".repeat(4) || seen == "BA".repeat(4),
         "two active, one backup: {seen}"
     );
+    let users = SocketAddr::new(lab.ip(), 3302);
     assert_eq!(
         greeting(users).await,
         "1",
@@ -164,6 +134,35 @@ async fn g2_serves_what_an_independent_client_registers() {
         if name == "2" { Ok(()) } else { Err(name) }
     })
     .await;
+}
+
+/// Backends for both services of g2; gives the node of the second one's leader.
+async fn register_for_g2(lab: &Lab, registrations: &Registrations) -> String {
+    let search = "/prod/services/search/services";
+    registrations.path(search).await;
+    registrations.nerve(search, &lab.origin("A").await).await;
+    registrations
+        .path_encoded(search, &lab.origin("B").await)
+        .await;
+    let backup = json!({"haproxy_server_options": "backup"});
+    registrations
+        .nerve_with(search, &lab.origin("C").await, backup)
+        .await;
+
+    let users = "/prod/services/users-db/services";
+    registrations.path(users).await;
+    let mut nodes = Vec::new();
+    for (name, role, az) in [
+        ("W", "master", "us-east-1e"),
+        ("S", "slave", "us-east-1a"),
+        ("1", "master", "us-east-1a"),
+        ("2", "master", "us-east-1b"),
+    ] {
+        let labels = json!({"labels": {"role": role, "az": az}});
+        let origin = lab.tcp_origin(name).await;
+        nodes.push(registrations.nerve_with(users, &origin, labels).await);
+    }
+    nodes.swap_remove(2)
 }
 
 async fn greeting(addr: SocketAddr) -> String {

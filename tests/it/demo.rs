@@ -52,24 +52,7 @@ async fn the_printed_curl_lines_work_and_ctrl_c_ends_cleanly() {
     )
     .await;
     for line in &curls {
-        eventually(
-            &format!("{line} works"),
-            Duration::from_secs(10),
-            || async {
-                let line = line.trim_matches(['`', '"', '\'']);
-                let output = Command::new("sh")
-                    .args(["-c", line])
-                    .output()
-                    .await
-                    .map_err(|e| e.to_string())?;
-                if output.status.success() && !output.stdout.is_empty() {
-                    Ok(())
-                } else {
-                    Err(String::from_utf8_lossy(&output.stderr).into_owned())
-                }
-            },
-        )
-        .await;
+        works(line).await;
     }
     let pid = i32::try_from(demo.id().expect("running")).expect("a pid");
     kill_process(Pid::from_raw(pid).expect("not 0"), Signal::INT).expect("signal");
@@ -82,6 +65,28 @@ async fn the_printed_curl_lines_work_and_ctrl_c_ends_cleanly() {
         collector.await.expect("no panic");
     }
     assert!(!printed().contains("panicked"), "{}", printed());
+}
+
+/// Runs a printed line as a newcomer would, until it answers.
+async fn works(line: &str) {
+    let line = line.trim_matches(['`', '"', '\'']);
+    eventually(
+        &format!("{line} works"),
+        Duration::from_secs(10),
+        || async {
+            let output = Command::new("sh")
+                .args(["-c", line])
+                .output()
+                .await
+                .map_err(|e| e.to_string())?;
+            if output.status.success() && !output.stdout.is_empty() {
+                Ok(())
+            } else {
+                Err(String::from_utf8_lossy(&output.stderr).into_owned())
+            }
+        },
+    )
+    .await;
 }
 
 async fn collect(pipe: impl AsyncRead + Unpin, into: Arc<Mutex<String>>) {

@@ -4,7 +4,6 @@
 //! `slow_…` tests run with `scripts/test --slow`; `timed_…` tests measure, so `scripts/test` runs them on the release
 //! build. Everything else is over in seconds.
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
@@ -29,6 +28,7 @@ mod harness;
 mod health;
 mod http;
 mod layers;
+mod robust;
 mod scale;
 mod tcp;
 mod timed;

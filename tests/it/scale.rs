@@ -86,7 +86,7 @@ fn rss_bytes(pid: u32) -> u64 {
 }
 
 /// User and system time used so far.
-fn cpu_seconds(pid: u32) -> f64 {
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("still running");
     // After the name in parentheses: field 3 is the state, 14 and 15 are the times in ticks.
     let fields: Vec<&str> = stat

@@ -23,7 +23,7 @@ async fn a_half_closed_client_still_gets_its_answer() {
     conn.send(b"hello\n").await.expect("send");
     conn.finish_sending().await.expect("FIN");
     let mut rest = Vec::new();
-    conn.to_end(&mut rest).await.expect("answer");
+    conn.read_rest(&mut rest).await.expect("answer");
     assert_eq!(String::from_utf8_lossy(&rest), "hello\nbye 6\n");
 }
 

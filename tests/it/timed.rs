@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::support::lab::Lab;
 use crate::support::load::{Load, percentile};
+use crate::support::origin::Origin;
 use crate::support::registry::Registrations;
 use crate::support::synapse::{config, fixed, listener};
 use crate::support::wait::eventually;
@@ -38,9 +40,8 @@ async fn reaction(rounds: usize) {
     }
     let fourth = lab.origin("D").await;
     let front = lab.free_addr();
-    let hosts: Vec<String> = zk.connect_string().split(',').map(str::to_owned).collect();
     let service = json!({
-        "discovery": {"method": "zookeeper", "hosts": hosts, "path": PATH},
+        "discovery": {"method": "zookeeper", "hosts": [zk.connect_string()], "path": PATH},
         "haproxy": listener(front, "http", &[])
     });
     let _synapse = lab.synapse(config(json!({"web": service}))).await;
@@ -49,31 +50,10 @@ async fn reaction(rounds: usize) {
     for _ in 0..rounds {
         fourth.mark();
         let node = registrations.nerve(PATH, &fourth).await;
-        let returned = tokio::time::Instant::now();
-        let first = eventually("the new one is used", PATIENCE, || async {
-            fourth.times().first.ok_or("no request yet")
-        })
-        .await;
-        // Earlier than the answer to the create: the watch was faster than we.
-        created.push(first.saturating_duration_since(returned));
+        created.push(until_used(&fourth).await);
         fourth.mark();
         registrations.delete(&node).await;
-        let returned = tokio::time::Instant::now();
-        // Quiet for that long means over: at this load a used backend is asked each 8 ms.
-        eventually("the old one is left alone", PATIENCE, || async {
-            let quiet = fourth
-                .times()
-                .last
-                .map_or(returned.elapsed(), |last| last.elapsed());
-            if returned.elapsed() > 4 * REACTION && quiet > 4 * REACTION {
-                Ok(())
-            } else {
-                Err(quiet)
-            }
-        })
-        .await;
-        let last = fourth.times().last.unwrap_or(returned);
-        deleted.push(last.saturating_duration_since(returned));
+        deleted.push(until_left_alone(&fourth).await);
     }
     let report = load.stop().await;
     report.assert_no_failure();
@@ -91,6 +71,36 @@ async fn reaction(rounds: usize) {
         deleted <= REACTION,
         "delete to last request: p95 {deleted:?}"
     );
+}
+
+/// From now to the first request since the mark; zero when it came before (the watch was faster than we).
+async fn until_used(origin: &Origin) -> Duration {
+    let begun = Instant::now();
+    let first = eventually("the new one is used", PATIENCE, || async {
+        origin.times().first.ok_or("no request yet")
+    })
+    .await;
+    first.saturating_duration_since(begun)
+}
+
+/// From now to the last request.
+async fn until_left_alone(origin: &Origin) -> Duration {
+    let begun = Instant::now();
+    // Quiet for that long means over: at this load a used backend is asked each 8 ms.
+    eventually("the old one is left alone", PATIENCE, || async {
+        let since = origin.times().last.unwrap_or(begun).max(begun);
+        if since.elapsed() > 4 * REACTION {
+            Ok(())
+        } else {
+            Err(since.elapsed())
+        }
+    })
+    .await;
+    origin
+        .times()
+        .last
+        .unwrap_or(begun)
+        .saturating_duration_since(begun)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -267,12 +267,9 @@ async fn a_dead_zookeeper_costs_no_request_and_afterwards_changes_are_seen() {
     scene.registrations.path(PATH).await;
     let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
     // A persistent node: it must survive the restart whatever becomes of our own session.
-    let record = |o: &Origin| {
-        json!({"host": o.addr().ip().to_string(), "port": o.port(), "name": o.name()}).to_string()
-    };
     scene
         .registrations
-        .create_named(&format!("{PATH}/a"), record(&a).as_bytes())
+        .create_named(&format!("{PATH}/a"), plain(&a).as_bytes())
         .await;
     let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
@@ -286,7 +283,7 @@ async fn a_dead_zookeeper_costs_no_request_and_afterwards_changes_are_seen() {
     tokio::task::block_in_place(|| scene.zk.restart());
     let registrations = Registrations::connect(&scene.zk.connect_string()).await;
     registrations
-        .create_named(&format!("{PATH}/b"), record(&b).as_bytes())
+        .create_named(&format!("{PATH}/b"), plain(&b).as_bytes())
         .await;
     scene.until_serves("AB").await;
     registrations.delete(&format!("{PATH}/a")).await;
@@ -345,64 +342,48 @@ async fn a_generator_config_in_the_parents_data_is_followed_live() {
     scene.registrations.path(PATH).await;
     let a = scene.lab.origin("A").await;
     scene.registrations.nerve(PATH, &a).await;
-    let synapse = scene.synapse(|_| ()).await;
+    let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     assert_eq!(
         get(scene.front, "/slow/700").await.expect("answer").status,
         200
     );
     let generator =
-        |lines: &[&str]| json!({"haproxy": listener(scene.front, "http", lines)}).to_string();
-    scene
-        .registrations
-        .set(PATH, generator(&["timeout server 200ms"]).as_bytes())
-        .await;
-    eventually("the shorter timeout holds", PATIENCE, || async {
+        |line: &str| json!({"haproxy": listener(scene.front, "http", &[line])}).to_string();
+    let slow_answers = |status: u16| async move {
         let answer = get(scene.front, "/slow/700").await?;
-        if answer.status == 504 {
+        if answer.status == status {
             Ok(())
         } else {
             Err(answer.status.to_string())
         }
-    })
-    .await;
+    };
     scene
         .registrations
-        .set(
-            PATH,
-            b"{\"haproxy\": {\"listen\": [\"balance telepathy\"]}}",
+        .set(PATH, generator("timeout server 200ms").as_bytes())
+        .await;
+    eventually("the shorter timeout holds", PATIENCE, || slow_answers(504)).await;
+    for bad in [
+        generator("balance telepathy"),
+        "not json".into(),
+        "[]".into(),
+    ] {
+        scene.registrations.set(PATH, bad.as_bytes()).await;
+        always(
+            "a bad one changes nothing",
+            Duration::from_millis(500),
+            || scene.serves("A"),
         )
         .await;
-    always(
-        "a bad one changes nothing",
-        Duration::from_millis(700),
-        || scene.serves("A"),
-    )
-    .await;
-    scene.registrations.set(PATH, b"not json").await;
-    always("nor does garbage", Duration::from_millis(700), || {
-        scene.serves("A")
-    })
-    .await;
-    assert_eq!(
-        get(scene.front, "/slow/700").await.expect("answer").status,
-        504,
-        "{}",
-        synapse.log()
-    );
+        slow_answers(504)
+            .await
+            .expect("the last good one still holds");
+    }
     scene
         .registrations
-        .set(PATH, generator(&["timeout server 5s"]).as_bytes())
+        .set(PATH, generator("timeout server 5s").as_bytes())
         .await;
-    eventually("the longer timeout holds", PATIENCE, || async {
-        let answer = get(scene.front, "/slow/700").await?;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(answer.status.to_string())
-        }
-    })
-    .await;
+    eventually("the longer timeout holds", PATIENCE, || slow_answers(200)).await;
 }
 
 #[tokio::test]
@@ -592,26 +573,118 @@ async fn nerve_weights_are_used_when_asked_for() {
 }
 
 #[tokio::test]
-async fn one_ensembles_silence_does_not_touch_another_service() {
+async fn a_hostile_ensemble_does_not_touch_another_service() {
     let scene = Scene::new().await;
     scene.registrations.path(PATH).await;
     let a = scene.lab.origin("A").await;
     scene.registrations.nerve(PATH, &a).await;
-    // Accepts and never says a word.
-    let mute = tokio::net::TcpListener::bind(scene.lab.free_addr())
-        .await
-        .expect("bind");
-    let mute_addr = mute.local_addr().expect("address");
-    let other = scene.lab.free_addr();
     let mut config = scene.config(|_| ());
-    config["services"]["mute"] = json!({
-        "discovery": {"method": "zookeeper", "hosts": [mute_addr.to_string()], "path": "/x"},
-        "haproxy": listener(other, "http", &[])
-    });
+    let words: [(&str, &[u8]); 4] = [
+        ("mute", b""),
+        ("chatty", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        ("huge", b"\x7f\xff\xff\xff"),
+        ("negative", b"\xff\xff\xff\xff\xff\xff\xff\xff"),
+    ];
+    for (name, answer) in words {
+        let addr = scene.lab.free_addr();
+        let listener = tokio::net::TcpListener::bind(addr).await.expect("bind");
+        tokio::spawn(hostile(listener, answer));
+        config["services"][name] = json!({
+            "discovery": {"method": "zookeeper", "hosts": [addr.to_string()], "path": "/x"},
+            "haproxy": crate::support::synapse::listener(scene.lab.free_addr(), "http", &[])
+        });
+    }
     let synapse = scene.lab.synapse_unready(config).await;
     scene.until_serves("A").await;
+    let b = scene.lab.origin("B").await;
+    scene.registrations.nerve(PATH, &b).await;
+    scene.until_serves("AB").await;
     let ready = get(synapse.admin(), "/ready").await.expect("answer");
     assert_eq!(ready.status, 503);
-    assert!(ready.text().contains("mute"), "{}", ready.text());
-    drop(mute);
+    for (name, _) in words {
+        assert!(ready.text().contains(name), "{name} in {}", ready.text());
+    }
+    assert!(!synapse.log().contains("panicked"), "{}", synapse.log());
+    assert_eq!(synapse.stop().await.code(), Some(0));
+}
+
+/// Says `answer` to whoever connects, and nothing more; keeps the connections.
+async fn hostile(listener: tokio::net::TcpListener, answer: &'static [u8]) {
+    let mut kept = Vec::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        if tokio::io::AsyncWriteExt::write_all(&mut stream, answer)
+            .await
+            .is_ok()
+        {
+            kept.push(stream);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_a_server_that_hangs_longer_than_the_session_loses_no_change() {
+    let scene = Scene::new().await;
+    scene.registrations.path(PATH).await;
+    let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
+    scene
+        .registrations
+        .create_named(&format!("{PATH}/a"), plain(&a).as_bytes())
+        .await;
+    let mut config = scene.config(|_| ());
+    config["zk_session_timeout"] = json!(2);
+    let _synapse = scene.lab.synapse(config).await;
+    scene.until_serves("A").await;
+    let load = Load::start(scene.front, 100);
+    scene.zk.member(0).stop();
+    always("traffic goes on", Duration::from_secs(6), || {
+        scene.serves("A")
+    })
+    .await;
+    scene.zk.member(0).cont();
+    let registrations = Registrations::connect(&scene.zk.connect_string()).await;
+    registrations
+        .create_named(&format!("{PATH}/b"), plain(&b).as_bytes())
+        .await;
+    scene.until_serves("AB").await;
+    load.stop().await.assert_no_failure();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_each_member_of_an_ensemble_may_die_in_turn() {
+    let lab = Lab::new().await;
+    let zk = Zk::ensemble(3);
+    let registrations = Registrations::connect(&zk.connect_string()).await;
+    let scene = Scene {
+        front: lab.free_addr(),
+        lab,
+        zk,
+        registrations,
+    };
+    scene.registrations.path(PATH).await;
+    let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
+    scene
+        .registrations
+        .create_named(&format!("{PATH}/a"), plain(&a).as_bytes())
+        .await;
+    let _synapse = scene.synapse(|_| ()).await;
+    scene.until_serves("A").await;
+    let load = Load::start(scene.front, 100);
+    for index in 0..3 {
+        scene.zk.member(index).kill9();
+        let registrations = Registrations::connect(&scene.zk.connect_string()).await;
+        registrations
+            .create_named(&format!("{PATH}/b"), plain(&b).as_bytes())
+            .await;
+        scene.until_serves("AB").await;
+        registrations.delete(&format!("{PATH}/b")).await;
+        scene.until_serves("A").await;
+        tokio::task::block_in_place(|| scene.zk.restart());
+    }
+    load.stop().await.assert_no_failure();
+}
+
+/// What a registration of this origin says.
+fn plain(origin: &Origin) -> String {
+    let (addr, name) = (origin.addr(), origin.name());
+    json!({"host": addr.ip().to_string(), "port": addr.port(), "name": name}).to_string()
 }

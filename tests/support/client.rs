@@ -159,7 +159,7 @@ impl Conn {
             response.body = self.exactly(length).await?;
         } else {
             self.closed = true;
-            self.to_end(&mut response.body).await?;
+            self.read_rest(&mut response.body).await?;
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Conn {
     }
 
     /// Reads until the server closes; how much came.
-    pub(crate) async fn to_end(&mut self, into: &mut Vec<u8>) -> Result<usize, Failure> {
+    pub(crate) async fn read_rest(&mut self, into: &mut Vec<u8>) -> Result<usize, Failure> {
         self.stream
             .read_to_end(into)
             .await
