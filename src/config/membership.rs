@@ -78,17 +78,15 @@ fn label_filters(service: &Section<'_>, report: &mut Report) -> Vec<LabelFilter>
     let Some(discovery) = service.get("discovery") else {
         return Vec::new();
     };
-    let mut filters = Vec::new();
-    for key in ["label_filters", "label_filter"] {
-        let items = discovery.peek(key).map(|c| c.items()).unwrap_or_default();
-        filters.extend(
-            items
-                .iter()
-                .filter(|c| !c.is_null())
-                .filter_map(|c| label_filter(c, report)),
-        );
-    }
-    filters
+    ["label_filters", "label_filter"]
+        .iter()
+        .filter_map(|key| discovery.peek(key))
+        .flat_map(|list| list.items())
+        // The original flattens nested lists and drops nulls.
+        .flat_map(|item| item.items())
+        .filter(|item| !item.is_null())
+        .filter_map(|item| label_filter(&item, report))
+        .collect()
 }
 
 fn label_filter(cursor: &Cursor<'_>, report: &mut Report) -> Option<LabelFilter> {
