@@ -78,17 +78,15 @@ fn label_filters(service: &Section<'_>, report: &mut Report) -> Vec<LabelFilter>
     let Some(discovery) = service.get("discovery") else {
         return Vec::new();
     };
-    let mut filters = Vec::new();
-    for key in ["label_filters", "label_filter"] {
-        let items = discovery.peek(key).map(|c| c.items()).unwrap_or_default();
-        filters.extend(
-            items
-                .iter()
-                .filter(|c| !c.is_null())
-                .filter_map(|c| label_filter(c, report)),
-        );
-    }
-    filters
+    ["label_filters", "label_filter"]
+        .iter()
+        .filter_map(|key| discovery.peek(key))
+        .flat_map(|list| list.items())
+        // The original flattens nested lists and drops nulls.
+        .flat_map(|item| item.items())
+        .filter(|item| !item.is_null())
+        .filter_map(|item| label_filter(&item, report))
+        .collect()
 }
 
 fn label_filter(cursor: &Cursor<'_>, report: &mut Report) -> Option<LabelFilter> {
@@ -108,4 +106,49 @@ fn label_filter(cursor: &Cursor<'_>, report: &mut Report) -> Option<LabelFilter>
         value,
         negate: negate?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::synapse::tests::{complaints, good};
+
+    fn text(keys: &str) -> String {
+        format!("services: {{a: {{discovery: {{method: file, path: /f}}, {keys}}}}}")
+    }
+
+    #[test]
+    fn the_port_override_has_an_old_place() {
+        let port = |keys: &str| {
+            good(&text(keys)).config.services[0]
+                .pool
+                .membership
+                .port_override
+        };
+        assert_eq!(port("backend_port_override: '5432'"), Some(5432));
+        assert_eq!(port("haproxy: {server_port_override: 1234}"), Some(1234));
+        assert_eq!(
+            port("backend_port_override: 1, haproxy: {server_port_override: 2}"),
+            Some(1)
+        );
+        assert!(complaints(&text("backend_port_override: x"))[0].contains("is not a port"));
+    }
+
+    #[test]
+    fn default_servers_keep_their_whole_record() {
+        let keys =
+            "default_servers: [{name: 1, host: h, port: '80', weight: 5, labels: {az: b, n: 1},
+          haproxy_server_options: backup, haproxy_server_id: 7, id: 9}]";
+        let config = good(&text(keys)).config;
+        let server = &config.services[0].pool.membership.default_servers[0];
+        assert_eq!(server.server_name(), "1_h:80");
+        assert_eq!(
+            (server.weight, server.id, server.server_id),
+            (Some(5), Some(9), Some(7))
+        );
+        assert_eq!(server.labels["n"], serde_json::json!(1));
+        let texts = complaints(&text(
+            "default_servers: [{host: 'a b', port: 0, weight: -1}, x]",
+        ));
+        assert_eq!(texts.len(), 4, "{texts:#?}");
+    }
 }

@@ -101,6 +101,11 @@ fn read_edit(section: &Section<'_>, report: &mut Report) -> Edit {
 }
 
 impl CheckOverride {
+    /// No checks, because of what stands at `place`.
+    pub fn off(place: Place) -> Self {
+        Self { place, edit: None }
+    }
+
     /// Where it stands.
     pub fn place(&self) -> &Place {
         &self.place

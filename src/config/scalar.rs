@@ -109,7 +109,10 @@ fn integer(text: &str) -> Option<Value> {
     let separator_ends = digits.ends_with(['_', ',']) || digits.starts_with(['_', ',']);
     let clean = without(digits, separators);
     let all_digits = !clean.is_empty() && clean.chars().all(|c| c.is_digit(radix));
-    if !all_digits || (radix == 10 && separator_ends) {
+    let doubled = ["__", ",,", "_,", ",_"]
+        .iter()
+        .any(|pair| digits.contains(pair));
+    if !all_digits || (radix == 10 && (separator_ends || doubled)) {
         return None;
     }
     let sign = if negative { "-" } else { "" };
@@ -158,6 +161,7 @@ mod tests {
             ("1_000", json!(1000)),
             ("1,000", json!(1000)),
             ("1_000_", json!("1_000_")),
+            ("1__000", json!("1__000")),
             ("010", json!(8)),
             ("08", json!("08")),
             ("0o10", json!("0o10")),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::haproxy::{self, PortKey, ServiceParts, Top};
 use super::native::{self, Layer, Overrides};
+use super::native_check::{CheckOverride, CheckRules};
 use super::origins::{effective, shorten};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
@@ -76,6 +77,10 @@ impl Shared {
         self.native.apply(&mut parts, Layer::Defaults);
         if let Some(own) = service.get("proxy") {
             native::read(&own, report).apply(&mut parts, Layer::Service);
+        }
+        if section.disabled {
+            let off = CheckOverride::off(section.place.key("disabled"));
+            parts.rules = Arc::new(CheckRules::new(parts.rules, off, false));
         }
         withdraw_timeout_remark(&parts, &section.place, report);
         let source = source?;

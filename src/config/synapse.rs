@@ -484,6 +484,41 @@ services:
     }
 
     #[test]
+    fn a_disabled_service_neither_listens_nor_checks() {
+        let text = "services: {a: {discovery: {method: file, path: /f},
+          haproxy: {port: 3300, disabled: true, server_options: check}}}";
+        let service = good(text).config.services.remove(0);
+        assert!(service.disabled && service.listener.is_none());
+        let endpoint = crate::endpoint::Endpoint::new("10.0.0.1", 80);
+        assert_eq!(service.pool.servers.server(&endpoint).check, None);
+    }
+
+    #[test]
+    fn label_filters_come_in_every_shape_of_the_original() {
+        let filters = |text: &str| {
+            let text = format!(
+                "services: {{a: {{discovery: {{method: file, path: /f, {text}}}, haproxy: {{port: 3300}}}}}}"
+            );
+            good(&text)
+                .config
+                .services
+                .remove(0)
+                .pool
+                .membership
+                .label_filters
+                .len()
+        };
+        let filter = "{label: az, value: b, condition: equals}";
+        assert_eq!(filters(&format!("label_filter: {filter}")), 1);
+        assert_eq!(
+            filters(&format!(
+                "label_filters: [{filter}, ~, [{filter}]], label_filter: {filter}"
+            )),
+            3
+        );
+    }
+
+    #[test]
     fn a_service_without_port_is_backend_only() {
         let texts = warnings("services: {a: {discovery: {method: file, path: /f}}}");
         assert!(texts[0].contains("no port"), "{texts:?}");

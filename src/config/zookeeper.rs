@@ -183,3 +183,88 @@ fn retry_policy(discovery: &Section<'_>, report: &mut Report) {
         report.complain(&section.place().key("base_interval"), text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::synapse::tests::{complaints, good};
+
+    fn text(discovery: &str) -> String {
+        format!(
+            "proxy: {{timeouts: {{connect: 1s, client: 1s, server: 1s}}}}
+services: {{a: {{discovery: {{method: zookeeper, hosts: [zk1], path: /a{discovery}}}, haproxy: {{port: 3300}}}}}}"
+        )
+    }
+
+    fn settings(discovery: &str) -> (ZooKeeperSourceSettings, Vec<String>) {
+        let config = good(&text(discovery)).config;
+        let warnings = config.warnings.iter().map(ToString::to_string).collect();
+        match &config.services[0].source {
+            SourceSettings::ZooKeeper(settings) => (settings.clone(), warnings),
+            other @ (SourceSettings::Fixed | SourceSettings::File(_)) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn jitter_out_of_range_is_ignored_with_a_warning() {
+        assert_eq!(
+            settings(", discovery_jitter: 1.5").0.jitter,
+            Duration::from_millis(1500)
+        );
+        for jitter in ["121", "-1", "soon"] {
+            let (settings, warnings) = settings(&format!(", discovery_jitter: {jitter}"));
+            assert_eq!(settings.jitter, Duration::ZERO);
+            assert!(
+                warnings[0].contains("from 0 to 120, ignored"),
+                "{warnings:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn polling_is_served_by_watches_and_said_so() {
+        let text = text("").replace("zookeeper,", "zookeeper_poll, polling_interval_sec: 15,");
+        let config = good(&text).config;
+        assert!(matches!(
+            config.services[0].source,
+            SourceSettings::ZooKeeper(_)
+        ));
+        assert!(config.warnings[0].text.contains("served by watches"));
+    }
+
+    #[test]
+    fn the_generator_config_stands_in_three_places() {
+        let generator = |key: &str| settings(key).0.generator;
+        assert_eq!(generator(""), GeneratorSource::Parent);
+        assert_eq!(
+            generator(", generator_config_path: disabled"),
+            GeneratorSource::Disabled
+        );
+        let node = GeneratorSource::Node("/x/y".into());
+        assert_eq!(generator(", generator_config_path: /x/y"), node);
+    }
+
+    #[test]
+    fn retry_policy_is_checked_and_without_effect() {
+        let (_, warnings) =
+            settings(", retry_policy: {max_attempts: 5, base_interval: 0.5, max_interval: 30}");
+        assert!(
+            warnings[0].contains("without effect") && warnings.len() == 1,
+            "{warnings:?}"
+        );
+        let texts = complaints(&text(
+            ", retry_policy: {max_attempts: 0, max_delay: -1, base_interval: 9, max_interval: 3}",
+        ));
+        assert_eq!(texts.len(), 3, "{texts:#?}");
+    }
+
+    #[test]
+    fn paths_and_decoders_are_checked() {
+        for bad in ["a", "/a/", "//a", "/a/../b", "''"] {
+            let texts = complaints(&text("").replace("path: /a", &format!("path: {bad}")));
+            assert!(texts[0].contains("discovery.path: "), "{bad}: {texts:?}");
+        }
+        assert!(complaints(&text(", decode: {}"))[0].contains("decode.method: is required"));
+        assert!(complaints(&text(", decode: {method: x}"))[0].contains("nerve, serverset"));
+    }
+}
