@@ -117,6 +117,15 @@ struct Acceptor {
     socket: AsyncFd<TcpListener>,
 }
 
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.local.shared.count_panic();
+            tracing::error!(service = %self.listener.service.name, worker = self.local.worker.0, "acceptor panicked");
+        }
+    }
+}
+
 /// Why a burst ended.
 enum End {
     /// Nobody waits.

@@ -190,7 +190,7 @@ impl Client {
     /// The next answer, framed by length or chunks.
     pub(super) async fn answer(&mut self) -> Answer {
         let head = self.until("\r\n\r\n").await;
-        let status = head[9..12].parse().unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let body = if let Some(len) = header(&head, "content-length") {
             let len: usize = len.parse().unwrap();
             while self.1.len() < len {
