@@ -40,6 +40,19 @@ pub fn fixed(
     max_connections: Option<NonZeroU32>,
     workers: usize,
 ) -> FixedPool {
+    let picker = Box::new(InTurn::default());
+    fixed_with(name, addrs, max_connections, workers, picker)
+}
+
+/// The same with a picker of the caller's.
+#[doc(hidden)]
+pub fn fixed_with(
+    name: &str,
+    addrs: &[SocketAddr],
+    max_connections: Option<NonZeroU32>,
+    workers: usize,
+    picker: Box<dyn Picker>,
+) -> FixedPool {
     let mut slots = SlotArena::default();
     let members: Vec<Member> = (1..)
         .zip(addrs)
@@ -68,7 +81,7 @@ pub fn fixed(
             known: members.len(),
             up: members.len(),
             members: members.into(),
-            picker: Box::new(InTurn::default()),
+            picker,
         })),
         view: Arc::new(ArcSwap::from_pointee(empty_view())),
         outcomes: sender,

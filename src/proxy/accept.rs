@@ -92,7 +92,7 @@ pub(crate) fn register(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> 
 /// Accepts until told to stop; what waits in the queue at that moment is still taken.
 pub(crate) async fn run(local: Rc<Local>, listener: Arc<Listener>, socket: AsyncFd<TcpListener>) {
     let stop = listener.stop_accepting.clone();
-    let mut acceptor = Acceptor {
+    let acceptor = Acceptor {
         local,
         listener,
         socket,
@@ -108,13 +108,22 @@ pub(crate) async fn run(local: Rc<Local>, listener: Arc<Listener>, socket: Async
             },
         }
     }
-    acceptor.burst();
+    while matches!(acceptor.burst(), End::Turn) {}
 }
 
 struct Acceptor {
     local: Rc<Local>,
     listener: Arc<Listener>,
     socket: AsyncFd<TcpListener>,
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.local.shared.count_panic();
+            tracing::error!(service = %self.listener.service.name, worker = self.local.worker.0, "acceptor panicked");
+        }
+    }
 }
 
 /// Why a burst ended.
@@ -133,7 +142,7 @@ enum End {
 
 impl Acceptor {
     /// Waits for connections and takes a burst of them.
-    async fn round(&mut self) -> io::Result<()> {
+    async fn round(&self) -> io::Result<()> {
         let mut ready = self.socket.readable().await?;
         match self.burst() {
             End::Empty => ready.clear_ready(),

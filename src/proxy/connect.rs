@@ -199,14 +199,15 @@ impl<'a> Dialer<'a> {
 /// What a failed connect says about the backend; `None` when the trouble is ours (descriptors, ports).
 fn evidence(error: &io::Error) -> Option<OutcomeKind> {
     use io::ErrorKind as K;
-    match error.kind() {
-        K::ConnectionRefused => Some(OutcomeKind::Refused),
-        K::ConnectionReset | K::TimedOut | K::HostUnreachable | K::NetworkUnreachable => {
-            Some(OutcomeKind::ConnectFailed)
-        }
-        #[expect(clippy::wildcard_enum_match_arm, reason = "std's enum is open")]
-        _ => None,
+    let kind = error.kind();
+    if kind == K::ConnectionRefused {
+        return Some(OutcomeKind::Refused);
     }
+    matches!(
+        kind,
+        K::ConnectionReset | K::TimedOut | K::HostUnreachable | K::NetworkUnreachable
+    )
+    .then_some(OutcomeKind::ConnectFailed)
 }
 
 #[cfg(test)]

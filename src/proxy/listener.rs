@@ -18,12 +18,16 @@ pub struct BindError {
 }
 
 fn reason(source: &io::Error) -> String {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => "address already in use".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "no such address on this host".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => source.to_string(),
-    }
+    let known = [
+        (io::ErrorKind::AddrInUse, "address already in use"),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "no such address on this host",
+        ),
+        (io::ErrorKind::PermissionDenied, "permission denied"),
+    ];
+    let text = known.iter().find(|(kind, _)| *kind == source.kind());
+    text.map_or_else(|| source.to_string(), |(_, text)| (*text).to_owned())
 }
 
 /// Binds and listens on every address of `settings`; addresses that are not `required` are left out when the host

@@ -103,28 +103,16 @@ impl Relay {
         meter: &impl Meter,
     ) -> Poll<Finish> {
         let mut buffer = buffer.borrow_mut();
-        let mut moved = 0;
-        let up = self.up.poll(
-            cx,
-            &mut self.client,
-            &mut self.backend,
-            &mut buffer,
-            &mut |n| {
-                moved += n;
-                meter.to_backend(n);
-            },
+        let (client, backend) = (&mut self.client, &mut self.backend);
+        let up = self.up.poll(cx, client, backend, &mut buffer);
+        let down = self.down.poll(cx, backend, client, &mut buffer);
+        let moved = (
+            std::mem::take(&mut self.up.moved),
+            std::mem::take(&mut self.down.moved),
         );
-        let down = self.down.poll(
-            cx,
-            &mut self.backend,
-            &mut self.client,
-            &mut buffer,
-            &mut |n| {
-                moved += n;
-                meter.to_client(n);
-            },
-        );
-        if moved > 0 {
+        if moved != (0, 0) {
+            meter.to_backend(moved.0);
+            meter.to_client(moved.1);
             self.active = Instant::now();
         }
         match (up, down) {
@@ -182,6 +170,8 @@ struct Direction {
     ended: bool,
     /// The sink has been told.
     closed: bool,
+    /// Bytes taken by the sink and not yet counted.
+    moved: usize,
 }
 
 impl Direction {
@@ -190,6 +180,7 @@ impl Direction {
             left: early,
             ended: false,
             closed: false,
+            moved: 0,
         }
     }
 
@@ -199,13 +190,12 @@ impl Direction {
         from: &mut TcpStream,
         to: &mut TcpStream,
         buffer: &mut [u8],
-        moved: &mut impl FnMut(usize),
     ) -> Poll<Result<(), Break>> {
         for _ in 0..TURN {
             while self.left.has_remaining() {
                 let n = ready!(write(cx, to, &self.left)?);
                 self.left.advance(n);
-                moved(n);
+                self.moved += n;
             }
             if self.ended {
                 if !self.closed {
@@ -223,7 +213,7 @@ impl Direction {
             while !chunk.is_empty() {
                 match write(cx, to, chunk)? {
                     Poll::Ready(n) => {
-                        moved(n);
+                        self.moved += n;
                         chunk = chunk.get(n..).unwrap_or_default();
                     }
                     Poll::Pending => {

@@ -62,12 +62,10 @@ fn end(stream: TcpStream) -> End {
 /// The longest silence of a tunnel: `tunnel`, or the shorter of `client` and `server` (a byte from one side is written
 /// to the other, so it counts as activity of both).
 pub(crate) fn idle_timeout(timeouts: &Timeouts) -> Option<Duration> {
-    timeouts
-        .tunnel
-        .or(match (timeouts.client, timeouts.server) {
-            (Some(client), Some(server)) => Some(client.min(server)),
-            (client, server) => client.or(server),
-        })
+    timeouts.tunnel.or_else(|| {
+        let sides = timeouts.client.into_iter().chain(timeouts.server);
+        sides.min()
+    })
 }
 
 /// The cells of a connection: its service's and its backend's.

@@ -256,6 +256,10 @@ impl Workers {
             close(listener).await;
         }
         let all_done = async {
+            // Also those that are on their way from one worker to another and in no task yet.
+            while self.shared.gate.open() > 0 {
+                self.shared.gate.wait_below(1).await;
+            }
             for seat in &self.shared.seats {
                 seat.connections.close();
                 seat.connections.wait().await;

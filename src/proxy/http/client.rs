@@ -172,17 +172,26 @@ impl Client {
         if !self.is_busy() || !self.progress.complete.get() || self.half_closed.get() {
             return false;
         }
-        if self.socket.poll_readable(cx).is_pending() {
-            return false;
-        }
-        match self.socket.glance() {
-            Glance::Broken => true,
-            Glance::Ended => {
-                self.half_closed.set(true);
-                false
+        while self.socket.poll_readable(cx).is_ready() {
+            match self.socket.glance() {
+                Glance::Broken => return true,
+                Glance::Ended => {
+                    self.half_closed.set(true);
+                    return false;
+                }
+                Glance::Bytes => return false,
+                Glance::Empty => self.socket.forget_readiness(),
             }
-            Glance::Empty | Glance::Bytes => false,
         }
+        false
+    }
+
+    /// True when a request has been answered and no byte of a next one has come: closing loses nothing. A connection
+    /// that has never spoken may just be about to; it keeps its first request, as with haproxy.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        matches!(self.phase.get(), Phase::Idle { .. })
+            && self.socket.received() == self.mark.get()
+            && self.socket.glance() != Glance::Bytes
     }
 
     /// What ends next if nothing moves until then; `None` = nothing.

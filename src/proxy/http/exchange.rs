@@ -63,6 +63,7 @@ fn give_up(
     };
     let now = Instant::now();
     client.cells().latency.observe(now - started);
+    client.cells().bytes_in.add(client.progress.bytes.get());
     client.end(now);
     Ok(reply::page(status))
 }
@@ -148,12 +149,10 @@ impl<'a> Asking<'a> {
                 Err(failed) => failed,
             };
             self.client.upstream.borrow_mut().take();
-            lease
-                .backend()
-                .cells
-                .of(self.dialer.worker)
-                .response_errors
-                .add(1);
+            if !matches!(failed, Failed::Unsent(_)) {
+                let cells = lease.backend().cells.of(self.dialer.worker);
+                cells.response_errors.add(1);
+            }
             fresh = true;
             request = match (failed, &spare) {
                 (Failed::Late, _) => return Err(ProxyError::BackendTimeout { addr }),
@@ -271,7 +270,6 @@ impl Exchange {
         if let Err(text) = headers::response(head.status, &mut head.headers, wanted) {
             return Err(self.backend_error(text.into()));
         }
-        head.extensions.clear();
         head.version = Version::HTTP_11;
         self.client.phase.set(Phase::Answering);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {

@@ -38,6 +38,7 @@ pub(crate) enum Upgrade {
 /// When the request must not be forwarded.
 pub(crate) fn request(parts: &mut Parts) -> Result<Upgrade, ProxyError> {
     target(parts)?;
+    one_host(&parts.headers)?;
     let upgrade = wanted_upgrade(parts)?;
     strip(&mut parts.headers);
     match upgrade {
@@ -177,6 +178,22 @@ fn target(parts: &mut Parts) -> Result<(), ProxyError> {
     }
     let path = parts.uri.path_and_query().cloned();
     parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    Ok(())
+}
+
+/// Whoever reads the first of two hosts and whoever reads the last must read the same, and only a host.
+fn one_host(headers: &HeaderMap) -> Result<(), ProxyError> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let Some(first) = hosts.next() else {
+        return Ok(());
+    };
+    if hosts.any(|other| other != first) {
+        return Err(ProxyError::ClientProtocol("two different hosts"));
+    }
+    let bad = |b: &u8| !b.is_ascii_graphic() || b"/@#?\\<>\"".contains(b);
+    if first.as_bytes().iter().any(bad) {
+        return Err(ProxyError::ClientProtocol("host is not a host"));
+    }
     Ok(())
 }
 
@@ -332,6 +349,16 @@ mod tests {
         assert!(request(&mut parts("OPTIONS", "*", &[])).is_ok());
         assert!(request(&mut parts("CONNECT", "a:80", &[])).is_err());
         assert!(request(&mut parts("GET", "a:80", &[])).is_err());
+    }
+
+    #[test]
+    fn host_is_one_host() {
+        let ask = |hosts: &[&str]| {
+            let lines: Vec<_> = hosts.iter().map(|h| ("host", *h)).collect();
+            request(&mut parts("GET", "/", &lines)).is_ok()
+        };
+        assert!(ask(&["a.b:80"]) && ask(&["[::1]:80"]) && ask(&["a", "a"]) && ask(&[""]));
+        assert!(!ask(&["a", "b"]) && !ask(&["a/b"]) && !ask(&["u@a"]) && !ask(&["a b"]));
     }
 
     #[test]

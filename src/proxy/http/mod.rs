@@ -30,7 +30,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use self::body::ResponseBody;
 use self::client::{Client, Expiry, Phase, Tunnel};
-use self::socket::{Glance, Io};
+use self::socket::Io;
 use super::accept::Accepted;
 use super::local::Local;
 use super::relay::{self, End};
@@ -129,7 +129,7 @@ where
             if listener.is_draining() && !client.closing.replace(true) {
                 if client.is_busy() {
                     Pin::new(&mut *connection).graceful_shutdown();
-                } else if is_silent(client) {
+                } else if client.is_at_rest() {
                     return Poll::Ready(Ending::Silent);
                 }
             }
@@ -155,12 +155,6 @@ where
         }
     })
     .await
-}
-
-/// True when no byte of a next request has come.
-fn is_silent(client: &Client) -> bool {
-    client.socket.glance() != Glance::Bytes
-        && !matches!(client.deadline(), Some((Expiry::Client, _)) if client.socket.received() > 0)
 }
 
 /// Ready when the state's deadline has passed. The timer is moved only to an earlier time, or when it has fired.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -73,6 +73,15 @@ impl Socket {
         match self.stream.borrow().as_ref() {
             Some(stream) => stream.poll_read_ready(cx).map(drop),
             None => Poll::Pending,
+        }
+    }
+
+    /// After a look that found nothing: waits for news instead of being told the old.
+    pub(crate) fn forget_readiness(&self) {
+        if let Some(stream) = self.stream.borrow().as_ref() {
+            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            // The error is what clears it.
+            drop(stream.try_io(Interest::READABLE, nothing));
         }
     }
 

@@ -49,7 +49,8 @@ async fn pipelined_requests_are_answered_in_order() {
     let one = |n| format!("GET /{n} HTTP/1.1\r\nhost: t\r\n\r\n");
     client.send(&(one(1) + POST + &one(3))).await;
     for expected in ["GET /1", "POST /", "GET /3"] {
-        assert!(client.answer().await.body[2..].starts_with(expected));
+        let body = client.answer().await.body;
+        assert!(body.lines().nth(1).unwrap().starts_with(expected));
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::endpoint::ServiceName;
-use crate::lb::fixed::{FixedPool, fixed};
+use crate::lb::fixed::{FixedPool, fixed, fixed_with};
+use crate::lb::snapshot::Picker;
 use crate::proxy::worker::{ListenerId, WorkerSettings, Workers};
 use crate::proxy::{
     BindAddr, CloseMode, ForwardFor, HttpSettings, ListenerSettings, Mode, ProxySettings,
@@ -55,6 +56,7 @@ pub(super) struct Setup {
     pub(super) server_max: Option<u32>,
     pub(super) global_max: Option<u32>,
     pub(super) workers: usize,
+    pub(super) picker: Option<Box<dyn Picker>>,
 }
 
 impl Setup {
@@ -65,12 +67,16 @@ impl Setup {
             server_max: None,
             global_max: None,
             workers: 1,
+            picker: None,
         }
     }
 
     pub(super) async fn start(self) -> Rig {
         let max = self.server_max.and_then(NonZeroU32::new);
-        let pool = fixed("test", &self.origins, max, self.workers);
+        let pool = match self.picker {
+            None => fixed("test", &self.origins, max, self.workers),
+            Some(picker) => fixed_with("test", &self.origins, max, self.workers, picker),
+        };
         let service = Arc::new(Service {
             name: ServiceName::new("test"),
             settings: arc_swap::ArcSwap::from_pointee(self.settings),
@@ -184,7 +190,7 @@ impl Client {
     /// The next answer, framed by length or chunks.
     pub(super) async fn answer(&mut self) -> Answer {
         let head = self.until("\r\n\r\n").await;
-        let status = head[9..12].parse().unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let body = if let Some(len) = header(&head, "content-length") {
             let len: usize = len.parse().unwrap();
             while self.1.len() < len {
