@@ -145,6 +145,10 @@ impl Relay {
     }
 
     async fn serve(&mut self, mut client: TcpStream) {
+        // Else an event waits for the acknowledgement of the answer before it, which the client delays by 40 ms.
+        if let Err(error) = client.set_nodelay(true) {
+            debug!(%error, "relay: events may be late");
+        }
         let request = match read_request(&mut client).await {
             Ok(request) => request,
             Err(error) => {

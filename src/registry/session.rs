@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use zookeeper_client as zk;
@@ -55,6 +55,12 @@ use crate::backoff::Backoff;
 
 /// How long a clean close may take: the server's answer to `closeSession`, milliseconds when it works at all.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// A session shorter than this is followed by a pause: a server that opens and ends sessions must not be hammered.
+const STABLE: Duration = Duration::from_secs(1);
+
+/// An ensemble that stays away is logged this often, with the latest trouble.
+const REMINDER: Duration = Duration::from_secs(30);
 
 /// Pause after refused credentials. They do not get better by themselves, but an operator may repair the server.
 const AUTH_PAUSE: Duration = Duration::from_secs(30);
@@ -224,7 +230,7 @@ impl Supervisor {
         let connect_string = relay.connect_string(self.ensemble.chroot());
         // Dropped, and thereby ended, with this function.
         let mut helpers = JoinSet::new();
-        helpers.spawn(forward_trouble(relay.status(), Arc::clone(&self.shared)));
+        helpers.spawn(forward_trouble(relay.status(), Arc::clone(&self)));
         helpers.spawn(relay.run());
         self.sessions(&connect_string).await;
     }
@@ -252,11 +258,9 @@ impl Supervisor {
                 () = self.stop.cancelled() => return,
                 opened = self.open(connect_string, heir.clone()) => opened,
             };
+            let opened_at = Instant::now();
             let ended = match opened {
-                Opened::Client(client) => {
-                    backoff.reset();
-                    self.follow(client).await
-                }
+                Opened::Client(client) => self.follow(client).await,
                 Opened::Gone => {
                     heir = None;
                     continue;
@@ -272,8 +276,18 @@ impl Supervisor {
                     continue;
                 }
             };
+            let is_short = opened_at.elapsed() < STABLE;
+            if !is_short {
+                backoff.reset();
+            }
             match ended {
-                Ended::Lost(session) => heir = Some(session),
+                Ended::Lost(session) => {
+                    heir = Some(session);
+                    // None after a session that lasted; then reconnecting is not to be delayed.
+                    if is_short && self.stopped_within(backoff.next_delay()).await {
+                        return;
+                    }
+                }
                 Ended::AuthFailed => {
                     heir = None;
                     if self.stopped_within(AUTH_PAUSE).await {
@@ -345,7 +359,9 @@ impl Supervisor {
                 None
             }
             zk::SessionState::Disconnected => {
-                warn!(%ensemble, %session, "disconnected");
+                let cause = self.shared.session().borrow().last_error.clone();
+                let cause = cause.as_deref().unwrap_or("no answer");
+                warn!(%ensemble, %session, cause, "disconnected");
                 self.shared.enter(SessionState::Disconnected);
                 None
             }
@@ -366,7 +382,7 @@ impl Supervisor {
     /// token.
     async fn close(&self, client: Client) {
         let mut states = client.state_watcher();
-        self.shared.client.send_replace(None);
+        self.shared.enter(SessionState::Disconnected);
         drop(client);
         let closed = async {
             while !states.state().is_terminated() {
@@ -393,11 +409,20 @@ async fn is_dead(client: &Client) -> bool {
     matches!(probe, Ok(Err(zk::Error::UnexpectedError(_))))
 }
 
-async fn forward_trouble(mut status: watch::Receiver<RelayStatus>, shared: Arc<Shared>) {
+/// Publishes the relay's troubles, at most one a second: with several members down they alternate, and every reader of
+/// the session wakes up each time.
+async fn forward_trouble(mut status: watch::Receiver<RelayStatus>, supervisor: Arc<Supervisor>) {
+    let mut logged: Option<Instant> = None;
     loop {
         let trouble = status.borrow_and_update().trouble.clone();
         if let Some(trouble) = trouble {
-            shared.note(&trouble);
+            supervisor.shared.note(&trouble);
+            let is_due = logged.is_none_or(|logged| logged.elapsed() >= REMINDER);
+            if is_due && supervisor.shared.client.borrow().is_none() {
+                warn!(ensemble = %supervisor.ensemble.text(), %trouble, "no session");
+                logged = Some(Instant::now());
+            }
+            sleep(Duration::from_secs(1)).await;
         }
         if status.changed().await.is_err() {
             return;

@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, info};
+use tracing::{error, trace};
 use zookeeper_client as zk;
 use zookeeper_client::{Client, OneshotWatcher};
 
@@ -345,9 +345,9 @@ fn shield(watcher: OneshotWatcher, shared: Arc<Shared>) -> BoxFuture<'static, ()
             // Nobody waits any more: dropping the watcher removes the watch at the server.
             () = fired.closed() => {}
             event = watcher.changed() => {
-                tracing::trace!(?event, "watch fired");
+                trace!(?event, "watch fired");
                 if fired.send(()).is_err() {
-                    info!("a watch fired when nobody waited any more");
+                    trace!("nobody waits for it any more");
                 }
             }
         }
