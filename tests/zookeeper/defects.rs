@@ -180,7 +180,8 @@ pub(crate) async fn outage(zk: &Zk, timeout_seconds: u64, outage: Duration) {
     assert_eq!((back.id, back.generation), (before.id, 1));
 }
 
-fn in_runtime(test: impl Future<Output = ()>) {
+/// Runs `test` on a runtime of this thread.
+pub(crate) fn in_runtime(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
