@@ -16,6 +16,7 @@
 
 pub mod ensemble;
 
+mod connection;
 mod dial;
 mod guard;
 
@@ -24,25 +25,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{debug, warn};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::debug;
 
-use self::dial::{Dialer, Found, be_u32, cause};
+use self::connection::{Ended, hold, pump, read_request};
+use self::dial::{Dialer, Found, cause};
 use self::ensemble::Ensemble;
-use self::guard::{Answers, Check, Lists, Requests};
 use crate::backoff::Backoff;
-
-/// The first request of a client is 45 bytes; a local stranger who sends more is not ours.
-const REQUEST_MAX_BYTES: usize = 1024;
-
-/// While no member answers, the client's further bytes (its watches to restore) wait here. Above this they wait in the
-/// kernel; all that is lost is the early notice that the client gave up.
-const HELD_MAX_BYTES: usize = 4 << 20;
 
 /// How often the crate's connect string repeats the relay. The crate pauses only between passes over its list, and
 /// doubles that pause each pass (defect C); within a pass of 20 it pauses at most 50 ms * 19.
@@ -145,6 +136,10 @@ impl Relay {
     }
 
     async fn serve(&mut self, mut client: TcpStream) {
+        // Else an event waits for the acknowledgement of the answer before it, which the client delays by 40 ms.
+        if let Err(error) = client.set_nodelay(true) {
+            debug!(%error, "relay: events may be late");
+        }
         let request = match read_request(&mut client).await {
             Ok(request) => request,
             Err(error) => {
@@ -209,105 +204,151 @@ fn connect_string(port: u16, chroot: &str) -> String {
     text
 }
 
-/// The first request, length included. Our client sends it with its first write.
-async fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let read = async {
-        let mut head = [0_u8; 4];
-        client.read_exact(&mut head).await?;
-        let length = usize::try_from(be_u32(&head)).unwrap_or(usize::MAX);
-        if length > REQUEST_MAX_BYTES {
-            warn!(length, "relay: a stranger's connection was closed");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not our client"));
-        }
-        let mut body = vec![0_u8; length];
-        client.read_exact(&mut body).await?;
-        Ok([&head, body.as_slice()].concat())
-    };
-    client_deadline(read).await
-}
+#[cfg(test)]
+mod tests {
+    use std::net::ToSocketAddrs;
 
-/// A connection that says nothing for a second is not our client's.
-async fn client_deadline<T>(read: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(Duration::from_secs(1), read)
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Collects what the client sends while it has no member; returns when the client gave up.
-async fn hold(client: &mut TcpStream, held: &mut Vec<u8>) {
-    loop {
-        if held.len() >= HELD_MAX_BYTES {
-            return std::future::pending().await;
-        }
-        if !matches!(client.read_buf(held).await, Ok(read) if read > 0) {
-            return;
+    use super::*;
+
+    /// A handshake answer: version 0, 4 s, session 7, a password of 16 bytes, not read-only.
+    fn answer() -> Vec<u8> {
+        let mut bytes = [
+            0, 0, 0, 37, 0, 0, 0, 0, 0, 0, 15, 160, 0, 0, 0, 0, 0, 0, 0, 7,
+        ]
+        .to_vec();
+        bytes.extend([0, 0, 0, 16]);
+        bytes.extend([1; 16]);
+        bytes.push(0);
+        bytes
+    }
+
+    fn timing() -> RelayTiming {
+        RelayTiming {
+            answer: Duration::from_millis(50),
+            backoff_cap: Duration::from_millis(50),
+            ..RelayTiming::for_session(Duration::from_secs(4))
         }
     }
-}
 
-/// Who ended a relayed connection.
-#[derive(Debug)]
-enum Ended {
-    Client,
-    Member(Arc<str>),
-}
+    async fn start(ensemble: &str) -> (TcpStream, watch::Receiver<RelayStatus>) {
+        let relay = Relay::bind(ensemble.parse().unwrap(), timing())
+            .await
+            .unwrap();
+        let (addr, status) = (relay.addr(), relay.status());
+        tokio::spawn(relay.run());
+        let mut client = TcpStream::connect(addr).await.unwrap();
+        client.write_all(b"\0\0\0\x05hello").await.unwrap();
+        (client, status)
+    }
 
-/// Moves bytes both ways until either side ends, or the member lies about sizes.
-async fn pump(mut client: TcpStream, held: &[u8], mut found: Found) -> Ended {
-    let lists = Lists::default();
-    let mut requests = Requests::new(&lists);
-    let (mut from_client, mut to_client) = client.split();
-    let (mut from_member, mut to_member) = found.stream.split();
-    let ended = tokio::select! {
-        // The member first: when it reset the connection both directions end, and its error is the one to tell.
-        biased;
-        result = async {
-            to_client.write_all(&found.answer).await?;
-            pass(&mut from_member, &mut to_client, &mut Answers::new(&lists)).await
-        } => match result {
-            Ok(()) => Ended::Member("closed the connection".into()),
-            Err(error) => Ended::Member(cause(&error)),
-        },
-        result = async {
-            requests.check(held)?;
-            to_member.write_all(held).await?;
-            pass(&mut from_client, &mut to_member, &mut requests).await
-        } => {
-            debug!(?result, "relay: the client went away");
-            Ended::Client
+    /// Takes one connection and its request, answers, and returns it.
+    async fn serve(listener: &TcpListener) -> TcpStream {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 9];
+        stream.read_exact(&mut request).await.unwrap();
+        assert_eq!(&request, b"\0\0\0\x05hello");
+        stream.write_all(&answer()).await.unwrap();
+        stream
+    }
+
+    #[test]
+    fn the_address_given_to_the_crate_is_no_literal_but_resolves_without_dns() {
+        let text = connect_string(4711, "/chroot");
+        assert!(text.starts_with("127.1:4711,127.1:4711,"));
+        assert!(text.ends_with(",127.1:4711/chroot"));
+        // What the crate tries first; a success would be defect B.
+        assert!("127.1".parse::<Ipv4Addr>().is_err());
+        let addresses: Vec<_> = ("127.1", 4711).to_socket_addrs().unwrap().collect();
+        assert_eq!(addresses, [SocketAddr::from(([127, 0, 0, 1], 4711))]);
+    }
+
+    #[tokio::test]
+    async fn a_client_is_held_until_a_member_answers_and_its_bytes_arrive_in_order() {
+        let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let member = reserved.local_addr().unwrap();
+        drop(reserved);
+        let (mut client, mut status) = start(&member.to_string()).await;
+        client.write_all(b"\0\0\0\x04more").await.unwrap();
+        let refused = format!("{member}: connection refused");
+        status
+            .wait_for(|status| status.trouble.as_deref() == Some(&*refused))
+            .await
+            .unwrap();
+
+        let listener = TcpListener::bind(member).await.unwrap();
+        let mut server = serve(&listener).await;
+        let mut more = [0; 8];
+        server.read_exact(&mut more).await.unwrap();
+        assert_eq!(&more, b"\0\0\0\x04more");
+        let mut seen = vec![0; answer().len()];
+        client.read_exact(&mut seen).await.unwrap();
+        assert_eq!(seen, answer());
+        status
+            .wait_for(|status| status.member.is_some())
+            .await
+            .unwrap();
+
+        drop(server);
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+        let status = status
+            .wait_for(|status| status.member.is_none())
+            .await
+            .unwrap();
+        let closed = format!("{member}: closed the connection");
+        assert_eq!(status.trouble.as_deref(), Some(&*closed));
+    }
+
+    #[tokio::test]
+    async fn silent_and_closing_members_are_left_for_one_that_answers() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let serving = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let names = [&silent, &closing, &serving]
+            .map(|listener| listener.local_addr().unwrap().to_string());
+        tokio::spawn(async move {
+            loop {
+                drop(closing.accept().await.unwrap());
+            }
+        });
+        let (mut client, _) = start(&names.join(",")).await;
+        let server = serve(&serving).await;
+        let mut seen = vec![0; answer().len()];
+        client.read_exact(&mut seen).await.unwrap();
+        drop((server, silent));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_gave_up_makes_room_for_its_next_connection() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let member = silent.local_addr().unwrap();
+        let relay = Relay::bind(member.to_string().parse().unwrap(), timing())
+            .await
+            .unwrap();
+        let addr = relay.addr();
+        tokio::spawn(relay.run());
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(addr).await.unwrap();
+            client.write_all(b"\0\0\0\x05hello").await.unwrap();
+            let (mut server, _) = silent.accept().await.unwrap();
+            drop(client);
+            let mut rest = Vec::new();
+            // The member's side ends too, in whatever way.
+            server.read_to_end(&mut rest).await.ok();
         }
-    };
-    if matches!(ended, Ended::Client) {
-        let_go(found.stream).await;
     }
-    ended
-}
 
-/// Copies one direction until its end. Chunks of 16 KiB: a registration's list fits in one or two.
-async fn pass(
-    from: &mut ReadHalf<'_>,
-    to: &mut WriteHalf<'_>,
-    check: &mut impl Check,
-) -> io::Result<()> {
-    let mut chunk = BytesMut::with_capacity(16 << 10);
-    while from.read_buf(&mut chunk).await? > 0 {
-        check.check(&chunk)?;
-        to.write_all(&chunk).await?;
-        chunk.clear();
-    }
-    Ok(())
-}
-
-/// The client's last bytes may be the request to close the session: half-close and give the member a moment to take
-/// them, so that our unread bytes do not turn the close into a reset. Bounded, because a hung member never answers.
-async fn let_go(mut member: TcpStream) {
-    let goodbye = async {
-        member.shutdown().await?;
-        copy(&mut member, &mut sink()).await
-    };
-    match timeout(Duration::from_millis(100), goodbye).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => debug!(%error, "relay: member went away first"),
-        Err(_) => debug!("relay: member did not close in time"),
+    #[tokio::test]
+    async fn strangers_are_closed() {
+        let relay = Relay::bind("127.0.0.1:1".parse().unwrap(), timing())
+            .await
+            .unwrap();
+        let addr = relay.addr();
+        tokio::spawn(relay.run());
+        let mut stranger = TcpStream::connect(addr).await.unwrap();
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let read = stranger.read(&mut [0; 1]).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     }
 }

@@ -31,30 +31,38 @@
 //! old session, as often as it takes to reach a member, and opens a fresh one only when a server says that the old one
 //! is gone. A new generation is a new session id; watches end with their client either way, and tell so.
 //!
-//! State: the supervisor alone writes [`Session`] and the current client; callers hold a client for one operation only,
+//! State: the supervisor alone writes [`Session`](super::Session) and the current client; callers hold a client for one operation only,
 //! because the last clone dropped closes the session at the server, which is how a clean shutdown works. To survive a
 //! restart of the process (nerve), the id and password of [`SessionInfo`] will be kept by whoever owns `state_dir` and
 //! handed in as the first heir.
 
+mod shared;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use zookeeper_client as zk;
 use zookeeper_client::{Client, SessionInfo};
 
+pub(super) use self::shared::Shared;
+use super::SessionState;
 use super::relay::ensemble::Ensemble;
 use super::relay::{Relay, RelayStatus, RelayTiming};
-use super::{Session, SessionState};
 use crate::backoff::Backoff;
 
 /// How long a clean close may take: the server's answer to `closeSession`, milliseconds when it works at all.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// A session shorter than this is followed by a pause: a server that opens and ends sessions must not be hammered.
+const STABLE: Duration = Duration::from_secs(1);
+
+/// An ensemble that stays away is logged this often, with the latest trouble.
+const REMINDER: Duration = Duration::from_secs(30);
 
 /// Pause after refused credentials. They do not get better by themselves, but an operator may repair the server.
 const AUTH_PAUSE: Duration = Duration::from_secs(30);
@@ -63,7 +71,7 @@ const AUTH_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionSettings {
     /// Session timeout to ask for; the server clamps it to 2..=20 of its ticks (4..=40 s by default), see
-    /// [`Session::negotiated_timeout`]. A dead connection is noticed after 0.4 of it, ephemeral nodes of a killed process
+    /// [`negotiated_timeout`](super::Session::negotiated_timeout)(super::Session::negotiated_timeout). A dead connection is noticed after 0.4 of it, ephemeral nodes of a killed process
     /// vanish after all of it.
     ///
     /// Default 30 s (`zk_session_timeout`): the originals' client makes the server grant 36 s and 32 s.
@@ -75,100 +83,6 @@ impl Default for SessionSettings {
         Self {
             timeout: Duration::from_secs(30),
         }
-    }
-}
-
-/// What the supervisor publishes and callers read.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// Written by the supervisor only.
-    session: watch::Sender<Session>,
-    /// The usable client; `None` unless connected. Written by the supervisor only, cloned for one operation.
-    client: watch::Sender<Option<Client>>,
-    /// Somebody saw signs that the client's own task is gone.
-    suspect: Notify,
-    /// A server refused `multiRead` (older than 3.6); forgotten with each new client, as servers get upgraded.
-    lacks_multi_read: AtomicBool,
-}
-
-impl Shared {
-    pub(super) fn new() -> Self {
-        Self {
-            session: watch::Sender::new(Session {
-                state: SessionState::Connecting,
-                generation: 0,
-                since: Instant::now(),
-                id: None,
-                negotiated_timeout: None,
-                last_error: None,
-            }),
-            client: watch::Sender::new(None),
-            suspect: Notify::new(),
-            lacks_multi_read: AtomicBool::new(false),
-        }
-    }
-
-    pub(super) fn session(&self) -> watch::Receiver<Session> {
-        self.session.subscribe()
-    }
-
-    pub(super) fn client(&self) -> watch::Receiver<Option<Client>> {
-        self.client.subscribe()
-    }
-
-    /// The current client may be dead: the supervisor looks, and replaces it if so.
-    pub(super) fn suspect_client(&self) {
-        self.suspect.notify_one();
-    }
-
-    pub(super) fn lacks_multi_read(&self) -> bool {
-        self.lacks_multi_read.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_no_multi_read(&self) {
-        if !self.lacks_multi_read.swap(true, Ordering::Relaxed) {
-            info!("the server is older than ZooKeeper 3.6: nodes are read one by one");
-        }
-    }
-
-    /// Enters a state without a usable client.
-    fn enter(&self, state: SessionState) {
-        self.client.send_replace(None);
-        self.session.send_if_modified(|session| {
-            let changed = session.state != state;
-            if changed {
-                session.state = state;
-                session.since = Instant::now();
-            }
-            changed
-        });
-    }
-
-    /// The client is usable. A session id not seen before starts a generation.
-    fn enter_connected(&self, client: &Client) {
-        let id = client.session_id().0;
-        self.session.send_modify(|session| {
-            if session.state != SessionState::Connected {
-                session.state = SessionState::Connected;
-                session.since = Instant::now();
-            }
-            if session.id != Some(id) {
-                session.id = Some(id);
-                session.generation += 1;
-            }
-            session.negotiated_timeout = Some(client.session_timeout());
-        });
-        self.client.send_replace(Some(client.clone()));
-    }
-
-    fn note(&self, trouble: &Arc<str>) {
-        self.session.send_if_modified(|session| {
-            let changed = session.last_error.as_ref() != Some(trouble);
-            if changed {
-                session.last_error = Some(Arc::clone(trouble));
-            }
-            changed
-        });
     }
 }
 
@@ -224,7 +138,7 @@ impl Supervisor {
         let connect_string = relay.connect_string(self.ensemble.chroot());
         // Dropped, and thereby ended, with this function.
         let mut helpers = JoinSet::new();
-        helpers.spawn(forward_trouble(relay.status(), Arc::clone(&self.shared)));
+        helpers.spawn(forward_trouble(relay.status(), Arc::clone(&self)));
         helpers.spawn(relay.run());
         self.sessions(&connect_string).await;
     }
@@ -252,11 +166,9 @@ impl Supervisor {
                 () = self.stop.cancelled() => return,
                 opened = self.open(connect_string, heir.clone()) => opened,
             };
+            let opened_at = Instant::now();
             let ended = match opened {
-                Opened::Client(client) => {
-                    backoff.reset();
-                    self.follow(client).await
-                }
+                Opened::Client(client) => self.follow(client).await,
                 Opened::Gone => {
                     heir = None;
                     continue;
@@ -272,8 +184,18 @@ impl Supervisor {
                     continue;
                 }
             };
+            let is_short = opened_at.elapsed() < STABLE;
+            if !is_short {
+                backoff.reset();
+            }
             match ended {
-                Ended::Lost(session) => heir = Some(session),
+                Ended::Lost(session) => {
+                    heir = Some(session);
+                    // None after a session that lasted; then reconnecting is not to be delayed.
+                    if is_short && self.stopped_within(backoff.next_delay()).await {
+                        return;
+                    }
+                }
                 Ended::AuthFailed => {
                     heir = None;
                     if self.stopped_within(AUTH_PAUSE).await {
@@ -311,7 +233,7 @@ impl Supervisor {
 
     /// Publishes what becomes of a client until it is done.
     async fn follow(&self, client: Client) -> Ended {
-        self.shared.lacks_multi_read.store(false, Ordering::Relaxed);
+        self.shared.forget_server();
         let mut states = client.state_watcher();
         let mut state = client.state();
         loop {
@@ -324,7 +246,7 @@ impl Supervisor {
                     return Ended::Stopped;
                 }
                 next = states.changed() => state = next,
-                () = self.shared.suspect.notified() => {
+                () = self.shared.suspected() => {
                     if is_dead(&client).await {
                         error!(ensemble = %self.ensemble.text(), "the client's task died, it is replaced");
                         self.shared.enter(SessionState::Expired);
@@ -345,7 +267,9 @@ impl Supervisor {
                 None
             }
             zk::SessionState::Disconnected => {
-                warn!(%ensemble, %session, "disconnected");
+                let cause = self.shared.session().borrow().last_error.clone();
+                let cause = cause.as_deref().unwrap_or("no answer");
+                warn!(%ensemble, %session, cause, "disconnected");
                 self.shared.enter(SessionState::Disconnected);
                 None
             }
@@ -366,7 +290,7 @@ impl Supervisor {
     /// token.
     async fn close(&self, client: Client) {
         let mut states = client.state_watcher();
-        self.shared.client.send_replace(None);
+        self.shared.enter(SessionState::Disconnected);
         drop(client);
         let closed = async {
             while !states.state().is_terminated() {
@@ -393,11 +317,20 @@ async fn is_dead(client: &Client) -> bool {
     matches!(probe, Ok(Err(zk::Error::UnexpectedError(_))))
 }
 
-async fn forward_trouble(mut status: watch::Receiver<RelayStatus>, shared: Arc<Shared>) {
+/// Publishes the relay's troubles, at most one a second: with several members down they alternate, and every reader of
+/// the session wakes up each time.
+async fn forward_trouble(mut status: watch::Receiver<RelayStatus>, supervisor: Arc<Supervisor>) {
+    let mut logged: Option<Instant> = None;
     loop {
         let trouble = status.borrow_and_update().trouble.clone();
         if let Some(trouble) = trouble {
-            shared.note(&trouble);
+            supervisor.shared.note(&trouble);
+            let is_due = logged.is_none_or(|logged| logged.elapsed() >= REMINDER);
+            if is_due && !supervisor.shared.is_connected() {
+                warn!(ensemble = %supervisor.ensemble.text(), %trouble, "no session");
+                logged = Some(Instant::now());
+            }
+            sleep(Duration::from_secs(1)).await;
         }
         if status.changed().await.is_err() {
             return;

@@ -5,39 +5,30 @@
 //! thread, so a panic in the client crate (a lying server can cause one) becomes an error of this call. A dropped future
 //! aborts its task; a dropped watch is removed at the server.
 //!
-//! Invariants: nothing here writes; watches are one-shot; every call ends within [`SESSION_WAIT`] + [`READ_TIMEOUT`] per
-//! request, whatever the ensemble does.
+//! Invariants: nothing here writes; watches are one-shot; every call ends within 6 s per request, whatever
+//! the ensemble does.
 
+mod call;
 mod read;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, info};
-use zookeeper_client as zk;
-use zookeeper_client::{Client, OneshotWatcher};
+use tracing::error;
+use zookeeper_client::Client;
 
+use self::call::{AsyncWork, Operation, shield, unavailable, with_client};
 use super::relay::ensemble::{Ensemble, EnsembleError};
 pub use super::session::SessionSettings;
 use super::session::{Shared, Supervisor};
 use super::{Node, Registry, RegistryError, Session, Watched};
 use crate::health::BoxFuture;
-
-/// How long a call waits for a session before it says `Unavailable`. Covers a reconnect (milliseconds) and a leader
-/// election (half a second); a longer outage is the caller's to wait out, on the session's state.
-const SESSION_WAIT: Duration = Duration::from_secs(1);
-
-/// Bound on one request of a connected session. 50,000 names take 73 ms; a server that needs 5 s hangs, and the client
-/// itself would notice only at 0.4 of the session timeout.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a registry cannot be started. Everything else is a state of the session.
 #[derive(Debug, thiserror::Error)]
@@ -228,134 +219,4 @@ impl Registry for ZooKeeperRegistry {
     fn session(&self) -> watch::Receiver<Session> {
         self.shared.session()
     }
-}
-
-/// What is being done to which node, for error texts.
-#[derive(Clone, Debug)]
-struct Operation {
-    name: &'static str,
-    path: String,
-}
-
-impl Operation {
-    fn new(name: &'static str, path: &str) -> Self {
-        Self {
-            name,
-            path: path.into(),
-        }
-    }
-
-    fn failed(&self, detail: impl fmt::Display) -> RegistryError {
-        RegistryError::Failed {
-            operation: self.name,
-            path: self.path.clone(),
-            detail: detail.to_string(),
-        }
-    }
-}
-
-/// A read with a client, as a task.
-trait AsyncWork<T>: Send + 'static {
-    fn start(self, client: Client) -> impl Future<Output = Result<T, zk::Error>> + Send;
-}
-
-impl<T, F, R> AsyncWork<T> for F
-where
-    F: FnOnce(Client) -> R + Send + 'static,
-    R: Future<Output = Result<T, zk::Error>> + Send,
-{
-    fn start(self, client: Client) -> impl Future<Output = Result<T, zk::Error>> + Send {
-        self(client)
-    }
-}
-
-/// Waits for a session, works, and translates the outcome; both waits are bounded.
-async fn with_client<T>(
-    shared: &Shared,
-    ensemble: &Arc<str>,
-    what: &Operation,
-    work: impl AsyncWork<T>,
-) -> Result<T, RegistryError> {
-    let mut clients = shared.client();
-    let client = match timeout(SESSION_WAIT, clients.wait_for(Option::is_some)).await {
-        Ok(Ok(client)) => client.clone(),
-        Ok(Err(_)) | Err(_) => None,
-    };
-    let Some(client) = client else {
-        return Err(unavailable(ensemble, &no_session(shared)));
-    };
-    match timeout(READ_TIMEOUT, work.start(client)).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => {
-            if matches!(error, zk::Error::UnexpectedError(_)) {
-                shared.suspect_client();
-            }
-            Err(translate(error, ensemble, what))
-        }
-        Err(_) => Err(unavailable(
-            ensemble,
-            &format!("no answer within {} s", READ_TIMEOUT.as_secs()),
-        )),
-    }
-}
-
-/// The state of the session with the last trouble, as text.
-fn no_session(shared: &Shared) -> String {
-    let session = shared.session().borrow().clone();
-    let state = format!("{:?}", session.state).to_lowercase();
-    match session.last_error {
-        Some(trouble) => format!("{state} ({trouble})"),
-        None => state,
-    }
-}
-
-fn unavailable(ensemble: &Arc<str>, detail: &str) -> RegistryError {
-    RegistryError::Unavailable {
-        ensemble: Arc::clone(ensemble),
-        detail: detail.into(),
-    }
-}
-
-fn translate(error: zk::Error, ensemble: &Arc<str>, what: &Operation) -> RegistryError {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the crate's enum is open")]
-    match error {
-        zk::Error::NoAuth => RegistryError::NotAuthorised {
-            path: what.path.clone(),
-        },
-        // The connection or the session went away under the request; reading again is safe and right.
-        zk::Error::ConnectionLoss
-        | zk::Error::Timeout
-        | zk::Error::SessionExpired
-        | zk::Error::SessionMoved
-        | zk::Error::ClientClosed
-        | zk::Error::AuthFailed
-        | zk::Error::Throttled
-        | zk::Error::UnexpectedError(_)
-        | zk::Error::Custom(_) => unavailable(ensemble, &error.to_string()),
-        other => what.failed(other),
-    }
-}
-
-/// The crate's watch as a future that cannot panic and completes also when the session, its task or the thread ends.
-fn shield(watcher: OneshotWatcher, shared: Arc<Shared>) -> BoxFuture<'static, ()> {
-    let (fired, fires) = oneshot::channel();
-    tokio::spawn(async move {
-        let mut fired = fired;
-        tokio::select! {
-            // Nobody waits any more: dropping the watcher removes the watch at the server.
-            () = fired.closed() => {}
-            event = watcher.changed() => {
-                tracing::trace!(?event, "watch fired");
-                if fired.send(()).is_err() {
-                    info!("a watch fired when nobody waited any more");
-                }
-            }
-        }
-    });
-    Box::pin(async move {
-        // The task ended without a word: it panicked in the crate (the session's task died), or the thread is gone.
-        if fires.await.is_err() {
-            shared.suspect_client();
-        }
-    })
 }

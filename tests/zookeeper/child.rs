@@ -44,13 +44,13 @@ pub(crate) fn is_child(test: &str, own_network: bool) -> bool {
     false
 }
 
-/// Takes the only interface of the child's network up or down.
-pub(crate) fn loopback(state: &str) {
+/// `ip ARGUMENTS` in the child's network.
+pub(crate) fn ip(arguments: &str) {
     let status = Command::new("ip")
-        .args(["link", "set", "lo", state])
+        .args(arguments.split(' '))
         .status()
         .unwrap();
-    assert!(status.success());
+    assert!(status.success(), "ip {arguments}");
 }
 
 /// CPU time of this process, all threads. Holds its descriptor, so it works also when none are left.

@@ -273,6 +273,51 @@ async fn no_change_is_lost_while_a_path_is_made_and_removed() {
 }
 
 #[tokio::test]
+async fn a_dropped_watch_does_not_take_its_successor_along() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let registry = connected(&zk.connect_string(), 4).await;
+    for round in 0..100 {
+        let former = registry.watch_children(&path).await.unwrap();
+        let (latter, ()) = tokio::join!(registry.watch_children(&path), async { drop(former) });
+        let child = format!("{path}/c{round}");
+        client.create(&child, b"", &PERSISTENT).await.unwrap();
+        fires(latter.unwrap().changed, 2).await;
+    }
+}
+
+/// The relay adds two copies; what it must not add is a delayed acknowledgement (40 ms).
+#[tokio::test]
+async fn a_change_is_told_and_read_within_milliseconds() {
+    let zk = shared();
+    let client = zk.client().await;
+    let path = fresh_path(&client).await;
+    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let registry = connected(&zk.connect_string(), 4).await;
+    let mut took = Vec::new();
+    for round in 0..50 {
+        let watched = registry.watch_children(&path).await.unwrap();
+        let child = format!("{path}/c{round}");
+        client.create(&child, b"data", &PERSISTENT).await.unwrap();
+        let created = Instant::now();
+        fires(watched.changed, 2).await;
+        let names = registry.watch_children(&path).await.unwrap().value.unwrap();
+        assert_eq!(names.len(), round + 1);
+        let nodes = registry.read_many(&[child]).await.unwrap();
+        assert!(nodes[0].is_some());
+        took.push(created.elapsed());
+    }
+    took.sort();
+    println!(
+        "create returned -> child's data: p50 {:?}, p95 {:?}",
+        took[25], took[47]
+    );
+    assert!(took[25] < Duration::from_millis(30), "{took:?}");
+}
+
+#[tokio::test]
 async fn dropped_watches_are_removed_at_the_server() {
     let zk = shared();
     let client = zk.client().await;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use smartstack::registry::{Registry, SessionState};
 use tokio::time::{Instant, sleep};
+use zookeeper_client::Client;
 
-use crate::child::{Cpu, is_child};
+use crate::child::{Cpu, ip, is_child};
 use crate::common::{connected, fires, wait_state};
-use crate::defects::outage;
+use crate::defects::{in_runtime, outage};
 use crate::zk::{PERSISTENT, Zk};
 
 /// Defect C where it hurts: without the cure the crate's next attempt would come after about 26 s.
@@ -15,6 +16,39 @@ use crate::zk::{PERSISTENT, Zk};
 async fn slow_c_an_outage_of_14_s_at_a_timeout_of_20_s() {
     let zk = Zk::standalone_with("maxSessionTimeout=60000");
     outage(&zk, 20, Duration::from_secs(14)).await;
+}
+
+/// The control of `b_no_route_burns_no_cpu`: the same fault does make the crate spin when it dials the member itself.
+/// Should a newer crate fail this test, the relay has one reason less.
+#[test]
+fn slow_the_crate_alone_still_has_defect_b() {
+    if !is_child("slow::slow_the_crate_alone_still_has_defect_b", true) {
+        return;
+    }
+    ip("link set lo up");
+    ip("addr add 10.99.7.1/32 dev lo");
+    let zk = Zk::standalone_with("clientPortAddress=0.0.0.0");
+    let member = format!("10.99.7.1:{}", zk.member(0).addr().port());
+    let (connected, is_connected) = std::sync::mpsc::channel();
+    // Its own thread: the loop never yields, so that a runtime shared with the test would hang it.
+    std::thread::spawn(move || {
+        in_runtime(async {
+            let connector = Client::connector().with_session_timeout(Duration::from_secs(1));
+            let client = connector.connect(&member).await.unwrap();
+            connected.send(()).unwrap();
+            let mut states = client.state_watcher();
+            while !states.changed().await.is_terminated() {}
+        });
+    });
+    is_connected.recv().unwrap();
+    ip("addr del 10.99.7.1/32 dev lo");
+    in_runtime(async {
+        sleep(Duration::from_secs(3)).await;
+        let cpu = Cpu::start();
+        sleep(Duration::from_secs(2)).await;
+        println!("CPU of the crate alone: {:.4}", cpu.share());
+        assert!(cpu.share() > 0.5, "{}", cpu.share());
+    });
 }
 
 #[tokio::test]

@@ -93,6 +93,8 @@ impl Dialer {
             let Ok((target, dialled)) = dialled else {
                 continue;
             };
+            // Until it answers: the client may give up first, and then this function is dropped.
+            self.suspect(&target);
             let answered = match dialled {
                 Ok(stream) => {
                     let silent = || trouble(describe(&target, &silence()));
@@ -102,16 +104,14 @@ impl Dialer {
             };
             match answered {
                 Ok((stream, answer)) => {
+                    self.suspects.remove(&target.addr);
                     return Some(Found {
                         stream,
                         answer,
                         target,
                     });
                 }
-                Err(error) => {
-                    self.suspect(&target);
-                    trouble(describe(&target, &error));
-                }
+                Err(error) => trouble(describe(&target, &error)),
             }
         }
     }

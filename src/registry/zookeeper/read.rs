@@ -167,7 +167,7 @@ mod tests {
         fn chunks_keep_order_and_limits(lengths in prop::collection::vec(0_usize..40_000, 0..1_500)) {
             let paths: Vec<String> = lengths.iter().map(|length| "x".repeat(*length)).collect();
             let chunks = chunks(&paths);
-            prop_assert_eq!(chunks.concat(), paths);
+            prop_assert_eq!(&chunks.concat(), &paths);
             for chunk in chunks {
                 prop_assert!((1..=CHUNK_NODES).contains(&chunk.len()));
                 prop_assert!(chunk.iter().map(String::len).sum::<usize>() <= CHUNK_BYTES);
