@@ -99,6 +99,7 @@ struct Open {
     discovered: bool,
     names: bool,
     commands: bool,
+    outcomes: bool,
 }
 
 impl Pool {
@@ -162,6 +163,7 @@ impl Pool {
             discovered: true,
             names: true,
             commands: true,
+            outcomes: true,
         };
         let mut batch = Vec::new();
         self.take_membership();
@@ -181,7 +183,10 @@ impl Pool {
                     Some(command) => self.obey(command),
                     None => open.commands = false,
                 },
-                _ = self.outcomes.recv_many(&mut batch, BATCH) => self.take_outcomes(&mut batch),
+                taken = self.outcomes.recv_many(&mut batch, BATCH), if open.outcomes => {
+                    open.outcomes = taken > 0;
+                    self.take_outcomes(&mut batch);
+                }
                 report = self.checker.next() => self.take_report(report),
                 () = details_due(self.dirty) => self.dirty = Dirty::Set,
             }
