@@ -4,10 +4,13 @@
 //! removal. *A lost source keeps its last word*: on failure it publishes nothing, counts, backs off and retries; what to
 //! do with silence is policy. Readers never write to the registry.
 
+#[cfg(test)]
+mod contract;
 pub mod file;
 pub mod fixed;
 pub mod names;
 pub mod policy;
+mod publish;
 pub mod zookeeper;
 
 use std::path::PathBuf;
@@ -20,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::endpoint::EndpointSet;
 use crate::health::BoxFuture;
+use crate::registry::Registry;
 
 /// What a source knows about who exists. Not heard yet, gone and empty are three different things.
 #[derive(Clone, Debug, Default)]
@@ -163,4 +167,25 @@ pub struct LabelFilter {
     pub value: serde_json::Value,
     /// `equals` or `not-equals`; anything else is refused by the config (the original matches nothing).
     pub negate: bool,
+}
+
+/// Builds the source that `settings` describe.
+///
+/// `registries` gives the shared session with an ensemble (the key is [`ZooKeeperSourceSettings::ensemble`]); `parse` reads
+/// the JSON or YAML of a `file` source.
+pub fn build(
+    settings: &SourceSettings,
+    registries: &dyn Fn(&str) -> Arc<dyn Registry>,
+    parse: file::Parse,
+) -> Box<dyn Discovery> {
+    match settings {
+        SourceSettings::Fixed => Box::new(fixed::FixedDiscovery),
+        SourceSettings::File(settings) => {
+            Box::new(file::FileDiscovery::new(settings.clone(), parse))
+        }
+        SourceSettings::ZooKeeper(settings) => Box::new(zookeeper::ZooKeeperDiscovery::new(
+            registries(&settings.ensemble),
+            settings.clone(),
+        )),
+    }
 }

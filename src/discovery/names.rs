@@ -1,1 +1,512 @@
 //! DNS names in registrations, resolved off the data path and refreshed.
+//!
+//! The proxy dials addresses only. A pool that meets a name holds a [`TrackedName`] for as long as it uses the backend;
+//! one task on the control thread resolves every tracked name now and then, and bumps a version when an answer changed.
+//! IP literals never come near DNS.
+//!
+//! A name that stops resolving keeps its last address: a dead resolver must not take backends away (their checks will, if
+//! they are dead). An address that is still among the answers is kept, so that round-robin DNS does not move traffic.
+//! What nobody tracks any more is forgotten at its next turn.
+
+mod lookup;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use self::lookup::system_lookup;
+pub use self::lookup::{Lookup, literal};
+
+/// Settings of the resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameSettings {
+    /// Time between two look-ups of a name, spread by a quarter to both sides. Default 30 s, as `check_interval` of the
+    /// original's `zookeeper_dns`.
+    pub refresh: Duration,
+    /// Time after which a look-up counts as failed (a late answer is still used). Default 5 s, one try of a libc
+    /// resolver.
+    pub timeout: Duration,
+}
+
+impl Default for NameSettings {
+    fn default() -> Self {
+        Self {
+            refresh: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Look-ups in progress at a time: each holds a thread of the blocking pool, and a dead resolver holds it for long.
+const MAX_LOOKUPS: usize = 8;
+
+/// Names tracked at a time; a registry that brings more is broken, and each costs a look-up every half minute.
+const MAX_NAMES: usize = 10_000;
+
+/// First wait after a failed look-up; it doubles up to `refresh`.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// What is known about a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// Its address.
+    Known(IpAddr),
+    /// No answer yet.
+    Pending,
+    /// Never resolved so far, and why.
+    Failed(String),
+}
+
+/// The table of names. Cheap to clone; clones share it. Somebody has to drive it: [`NameCache::run`].
+#[derive(Clone)]
+pub struct NameCache {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: NameSettings,
+    lookup: Lookup,
+    table: Mutex<Table>,
+    /// There is something new to resolve.
+    work: Notify,
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    names: HashMap<Arc<str>, Entry>,
+    /// When each name that is not being looked up has its turn.
+    due: BTreeSet<(Instant, Arc<str>)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    resolved: Resolved,
+    users: usize,
+    failures: u32,
+}
+
+/// A host in use. While one of these lives its name is kept fresh. An IP literal costs nothing.
+#[derive(Debug)]
+pub struct TrackedName {
+    kind: Tracked,
+}
+
+#[derive(Debug)]
+enum Tracked {
+    Literal(IpAddr),
+    Name(NameCache, Arc<str>),
+    /// The table is full.
+    Refused,
+}
+
+impl fmt::Debug for NameCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NameCache")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NameCache {
+    /// A table that asks the system's resolver.
+    pub fn new(settings: NameSettings) -> Self {
+        Self::with_lookup(settings, Arc::new(|name| Box::pin(system_lookup(name))))
+    }
+
+    /// A table with its own resolver (tests).
+    pub fn with_lookup(settings: NameSettings, lookup: Lookup) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                settings,
+                lookup,
+                table: Mutex::default(),
+                work: Notify::new(),
+                version: watch::Sender::new(0),
+            }),
+        }
+    }
+
+    /// Keeps `host` resolved as long as the answer lives.
+    pub fn track(&self, host: &Arc<str>) -> TrackedName {
+        if let Some(addr) = literal(host) {
+            return TrackedName {
+                kind: Tracked::Literal(addr),
+            };
+        }
+        let mut table = self.lock();
+        if let Some(entry) = table.names.get_mut(host) {
+            entry.users += 1;
+        } else if table.names.len() >= MAX_NAMES {
+            return TrackedName {
+                kind: Tracked::Refused,
+            };
+        } else {
+            let entry = Entry {
+                resolved: Resolved::Pending,
+                users: 1,
+                failures: 0,
+            };
+            table.names.insert(Arc::clone(host), entry);
+            table.due.insert((Instant::now(), Arc::clone(host)));
+            self.shared.work.notify_one();
+        }
+        TrackedName {
+            kind: Tracked::Name(self.clone(), Arc::clone(host)),
+        }
+    }
+
+    /// What is known about `host` now, without keeping it fresh: `Pending` for a name that nobody tracks.
+    pub fn addr(&self, host: &str) -> Resolved {
+        if let Some(addr) = literal(host) {
+            return Resolved::Known(addr);
+        }
+        self.lock()
+            .names
+            .get(host)
+            .map_or(Resolved::Pending, |entry| entry.resolved.clone())
+    }
+
+    /// A version that grows whenever some name's answer changed.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.shared.version.subscribe()
+    }
+
+    /// Resolves what is tracked until `stop`. Run it once, on the control thread.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut lookups = JoinSet::new();
+        loop {
+            let next = self.start_due(&mut lookups);
+            let turn = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.shared.work.notified() => {}
+                Some(ended) = lookups.join_next() => {
+                    if let Err(error) = ended {
+                        warn!(%error, "a name look-up ended badly");
+                    }
+                }
+                () = turn => {}
+            }
+        }
+    }
+
+    /// Starts look-ups that are due while there is room; the time of the next turn, if room is left.
+    fn start_due(&self, lookups: &mut JoinSet<()>) -> Option<Instant> {
+        let mut table = self.lock();
+        while lookups.len() < MAX_LOOKUPS {
+            let (at, _) = table.due.first()?;
+            if *at > Instant::now() {
+                return Some(*at);
+            }
+            let (_, name) = table.due.pop_first()?;
+            if table.names.get(&name).is_some_and(|entry| entry.users == 0) {
+                table.names.remove(&name);
+                continue;
+            }
+            lookups.spawn(self.clone().resolve(name));
+        }
+        // A look-up that ends makes room and wakes the loop.
+        None
+    }
+
+    /// One look-up, to its end: a resolver thread that hangs keeps its place among [`MAX_LOOKUPS`].
+    async fn resolve(self, name: Arc<str>) {
+        let mut turn = Turn {
+            cache: self,
+            name,
+            answer: None,
+        };
+        let cache = &turn.cache;
+        let mut lookup = (cache.shared.lookup)(Arc::clone(&turn.name));
+        let timeout = cache.shared.settings.timeout;
+        let answer = match tokio::time::timeout(timeout, &mut lookup).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => {
+                cache.show_failure(&turn.name, &format!("no answer within {timeout:?}"));
+                lookup.await
+            }
+        };
+        turn.answer = Some(answer.map_err(|error| error.to_string()));
+    }
+
+    /// Takes over an answer and gives the name its next turn.
+    fn settle(&self, name: &Arc<str>, answer: Result<Vec<IpAddr>, String>) {
+        let mut table = self.lock();
+        let Some(entry) = table.names.get_mut(name) else {
+            return;
+        };
+        let answer = answer.and_then(|addrs| {
+            let current = match entry.resolved {
+                Resolved::Known(addr) => addrs.iter().find(|other| **other == addr),
+                Resolved::Pending | Resolved::Failed(_) => None,
+            };
+            let chosen = current.or_else(|| addrs.first()).copied();
+            chosen.ok_or_else(|| "no address".to_owned())
+        });
+        let wait = match answer {
+            Ok(addr) => {
+                entry.failures = 0;
+                let resolved = Resolved::Known(addr);
+                if entry.resolved != resolved {
+                    debug!(name = %name, %addr, "name resolved");
+                    entry.resolved = resolved;
+                    self.shared.version.send_modify(|version| *version += 1);
+                }
+                self.shared.settings.refresh
+            }
+            Err(reason) => {
+                self.fail(name, entry, &reason);
+                RETRY_FIRST
+                    .saturating_mul(2_u32.saturating_pow(entry.failures.saturating_sub(1)))
+                    .min(self.shared.settings.refresh)
+            }
+        };
+        let wait = wait.mul_f64(0.75 + fastrand::f64() / 2.0);
+        table.due.insert((Instant::now() + wait, Arc::clone(name)));
+    }
+
+    fn show_failure(&self, name: &str, reason: &str) {
+        if let Some(entry) = self.lock().names.get_mut(name) {
+            self.fail(name, entry, reason);
+        }
+    }
+
+    fn fail(&self, name: &str, entry: &mut Entry, reason: &str) {
+        if entry.failures == 0 {
+            warn!(
+                name,
+                reason, "name does not resolve, its last address stays"
+            );
+        }
+        entry.failures = entry.failures.saturating_add(1);
+        let failed = Resolved::Failed(reason.to_owned());
+        if !matches!(entry.resolved, Resolved::Known(_)) && entry.resolved != failed {
+            entry.resolved = failed;
+            self.shared.version.send_modify(|version| *version += 1);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.shared
+            .table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the name its next turn however the look-up ends, a panic in the resolver included.
+struct Turn {
+    cache: NameCache,
+    name: Arc<str>,
+    answer: Option<Result<Vec<IpAddr>, String>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        match self.answer.take() {
+            Some(answer) => self.cache.settle(&self.name, answer),
+            None if std::thread::panicking() => {
+                self.cache
+                    .settle(&self.name, Err("the resolver panicked".to_owned()));
+            }
+            // Dropped with the task that drives the table.
+            None => {}
+        }
+    }
+}
+
+impl TrackedName {
+    /// What is known now.
+    pub fn addr(&self) -> Resolved {
+        match &self.kind {
+            Tracked::Literal(addr) => Resolved::Known(*addr),
+            Tracked::Name(cache, name) => cache.addr(name),
+            Tracked::Refused => Resolved::Failed(format!("more than {MAX_NAMES} names in use")),
+        }
+    }
+}
+
+impl Drop for TrackedName {
+    fn drop(&mut self) {
+        if let Tracked::Name(cache, name) = &self.kind
+            && let Some(entry) = cache.lock().names.get_mut(name)
+        {
+            // Not removed yet: a rebuilt pool often tracks the same names a moment later.
+            entry.users = entry.users.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+
+    type Answer = Result<Vec<IpAddr>, ()>;
+
+    /// A resolver with one scripted answer at a time, for all names; `None` hangs.
+    #[derive(Clone)]
+    struct Script {
+        answer: Arc<watch::Sender<Option<Answer>>>,
+        asked: Arc<AtomicUsize>,
+    }
+
+    impl Script {
+        fn new(answer: Option<Answer>) -> Self {
+            Self {
+                answer: Arc::new(watch::Sender::new(answer)),
+                asked: Arc::default(),
+            }
+        }
+
+        fn start(&self) -> (NameCache, tokio_util::sync::DropGuard) {
+            let script = self.clone();
+            let cache = NameCache::with_lookup(
+                NameSettings::default(),
+                Arc::new(move |_| {
+                    script.asked.fetch_add(1, Ordering::Relaxed);
+                    let mut answer = script.answer.subscribe();
+                    Box::pin(async move {
+                        let answer = answer.wait_for(Option::is_some).await.unwrap().clone();
+                        answer
+                            .unwrap()
+                            .map_err(|()| io::Error::other("no such name"))
+                    })
+                }),
+            );
+            let stop = CancellationToken::new();
+            tokio::spawn(cache.clone().run(stop.clone()));
+            (cache, stop.drop_guard())
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
+    }
+
+    fn host(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn literals_never_reach_the_resolver() {
+        let script = Script::new(None);
+        let (cache, _stop) = script.start();
+        for (text, addr) in [
+            ("10.0.0.1", V4),
+            ("::1", "::1".parse().unwrap()),
+            ("[::1]", "::1".parse().unwrap()),
+        ] {
+            assert_eq!(cache.track(&host(text)).addr(), Resolved::Known(addr));
+        }
+        assert_eq!(literal("[10.0.0.1]"), None);
+        assert_eq!(literal("db.example"), None);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(script.asked(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_resolved_and_refreshed_and_changes_are_announced() {
+        let script = Script::new(Some(Ok(vec![V4, OTHER])));
+        let (cache, _stop) = script.start();
+        let mut changed = cache.changed();
+        let name = cache.track(&host("db"));
+        assert_eq!(name.addr(), Resolved::Pending);
+        changed.changed().await.unwrap();
+        assert_eq!(name.addr(), Resolved::Known(V4));
+        // The order of the answers does not matter while ours is among them.
+        script.answer.send_replace(Some(Ok(vec![OTHER, V4])));
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert_eq!(name.addr(), Resolved::Known(V4));
+        assert!(!changed.has_changed().unwrap());
+        script.answer.send_replace(Some(Ok(vec![OTHER])));
+        changed.changed().await.unwrap();
+        assert_eq!(name.addr(), Resolved::Known(OTHER));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_resolver_keeps_the_last_address() {
+        let script = Script::new(Some(Ok(vec![V4])));
+        let (cache, _stop) = script.start();
+        let mut changed = cache.changed();
+        let name = cache.track(&host("db"));
+        changed.changed().await.unwrap();
+        script.answer.send_replace(Some(Err(())));
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert_eq!(name.addr(), Resolved::Known(V4));
+        assert!(script.asked() > 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_never_resolved_says_why_and_is_tried_again() {
+        let script = Script::new(Some(Err(())));
+        let (cache, _stop) = script.start();
+        let mut changed = cache.changed();
+        let name = cache.track(&host("db"));
+        changed.changed().await.unwrap();
+        assert_eq!(name.addr(), Resolved::Failed("no such name".into()));
+        script.answer.send_replace(Some(Ok(vec![])));
+        changed.changed().await.unwrap();
+        assert_eq!(name.addr(), Resolved::Failed("no address".into()));
+        script.answer.send_replace(Some(Ok(vec![V4])));
+        changed.changed().await.unwrap();
+        assert_eq!(name.addr(), Resolved::Known(V4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hanging_resolver_is_reported_bounded_and_its_late_answer_used() {
+        let script = Script::new(None);
+        let (cache, _stop) = script.start();
+        let names: Vec<_> = (0..50)
+            .map(|n| cache.track(&host(&format!("n{n}"))))
+            .collect();
+        let mut changed = cache.changed();
+        changed.changed().await.unwrap();
+        assert_eq!(
+            names[0].addr(),
+            Resolved::Failed("no answer within 5s".into())
+        );
+        assert_eq!(script.asked(), MAX_LOOKUPS);
+        script.answer.send_replace(Some(Ok(vec![V4])));
+        changed
+            .wait_for(|_| names.iter().all(|name| name.addr() == Resolved::Known(V4)))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_nobody_uses_are_forgotten() {
+        let script = Script::new(Some(Ok(vec![V4])));
+        let (cache, _stop) = script.start();
+        let mut changed = cache.changed();
+        let (first, second) = (cache.track(&host("db")), cache.track(&host("db")));
+        changed.changed().await.unwrap();
+        drop(first);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(cache.addr("db"), Resolved::Known(V4));
+        drop(second);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(cache.addr("db"), Resolved::Pending);
+        let asked = script.asked();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(script.asked(), asked);
+    }
+}

@@ -1,0 +1,467 @@
+//! What is known about the children of a path: whom to read, what was read, and the set that follows. Pure.
+//!
+//! ZooKeeper never gives the number of a sequential node twice under one parent, so such a child is read once; one whose
+//! record is in its name is never read. All others may be rewritten in place and are read again at every change. Cached
+//! data belongs to one *incarnation* of the parent: after a delete and re-creation the numbers start over, and
+//! [`Children::enter_incarnation`] forgets everything.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::super::publish::Reading;
+use super::super::{Decode, Membership};
+use crate::endpoint::{Endpoint, EndpointSet};
+use crate::registry::record::{self, RecordFormat};
+use crate::registry::{Node, path};
+
+/// Children read again per anti-entropy round although they should not have changed: an operator may have rewritten one
+/// by hand. One small request a minute.
+const SAMPLE: usize = 100;
+
+/// How much to doubt what is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// A change was announced: somebody must have come or gone.
+    Changed,
+    /// Nothing in particular.
+    Usual,
+    /// Time to look at a sample.
+    Sample,
+    /// Everything.
+    All,
+}
+
+/// The children of one path.
+#[derive(Debug)]
+pub(super) struct Children {
+    decode: Decode,
+    known: BTreeMap<String, Child>,
+    /// The last name of the previous sample.
+    sampled: String,
+    incarnation: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Child {
+    reading: ReadRule,
+    /// The last usable record.
+    endpoint: Option<Endpoint>,
+    /// zxids of the data last read.
+    read: Option<Zxids>,
+    /// Why the data last read cannot be used.
+    fault: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Zxids {
+    created: i64,
+    modified: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadRule {
+    /// The record is in the name.
+    Never,
+    /// Sequential.
+    Once,
+    /// Anything else.
+    Always,
+}
+
+impl Children {
+    pub(super) fn new(decode: Decode) -> Self {
+        Self {
+            decode,
+            known: BTreeMap::new(),
+            sampled: String::new(),
+            incarnation: None,
+        }
+    }
+
+    /// The path is gone.
+    pub(super) fn clear(&mut self) {
+        self.known.clear();
+    }
+
+    /// Tells which creation of the parent the next data will belong to.
+    pub(super) fn enter_incarnation(&mut self, incarnation: Option<i64>) {
+        if self.incarnation != incarnation {
+            self.incarnation = incarnation;
+            for child in self.known.values_mut() {
+                child.forget();
+            }
+        }
+    }
+
+    /// The creation of the parent that the data belongs to.
+    pub(super) fn incarnation(&self) -> Option<i64> {
+        self.incarnation
+    }
+
+    /// Takes over a list; true when it differs from the last one.
+    pub(super) fn set_names(&mut self, names: Vec<String>) -> bool {
+        let before = self.known.len();
+        {
+            let listed: HashSet<&str> = names.iter().map(String::as_str).collect();
+            self.known.retain(|name, _| listed.contains(name.as_str()));
+        }
+        let mut differs = self.known.len() != before;
+        for name in names {
+            if !self.known.contains_key(&name) {
+                differs = true;
+                let child = self.newcomer(&name);
+                self.known.insert(name, child);
+            }
+        }
+        differs
+    }
+
+    fn newcomer(&self, name: &str) -> Child {
+        let mut child = Child {
+            reading: if path::is_sequential(name) {
+                ReadRule::Once
+            } else {
+                ReadRule::Always
+            },
+            endpoint: None,
+            read: None,
+            fault: None,
+        };
+        // A name that only looks encoded, or holds no usable record, is read like any other.
+        if let Some(Ok(encoded)) = path::decode(name)
+            && let Ok(endpoint) = record::decode(&encoded.data, self.format())
+        {
+            child.reading = ReadRule::Never;
+            child.endpoint = Some(Endpoint {
+                id: encoded.sequence,
+                ..endpoint
+            });
+        }
+        child
+    }
+
+    /// Names of the children whose data must be read now.
+    pub(super) fn due(&mut self, doubt: Doubt) -> Vec<String> {
+        let sample = self.next_sample(doubt);
+        self.known
+            .iter()
+            .filter(|(name, child)| match child.reading {
+                ReadRule::Never => false,
+                ReadRule::Always => true,
+                ReadRule::Once => {
+                    child.read.is_none()
+                        || child.fault.is_some()
+                        || doubt == Doubt::All
+                        || sample.contains(*name)
+                }
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// The next [`SAMPLE`] names in order, round and round.
+    fn next_sample(&mut self, doubt: Doubt) -> HashSet<String> {
+        if doubt != Doubt::Sample {
+            return HashSet::new();
+        }
+        let after = |name: &&String| **name > self.sampled;
+        let sample: Vec<_> = self
+            .known
+            .keys()
+            .filter(after)
+            .take(SAMPLE)
+            .cloned()
+            .collect();
+        let is_last_lap = sample.len() < SAMPLE;
+        self.sampled = sample
+            .last()
+            .filter(|_| !is_last_lap)
+            .cloned()
+            .unwrap_or_default();
+        sample.into_iter().collect()
+    }
+
+    /// Takes over what was read of `name` (`None`: it has gone since the list). A fault is returned when it is worth a
+    /// log line: once per write of the node.
+    pub(super) fn store(&mut self, name: &str, node: Option<Node>) -> Option<&str> {
+        let Some(node) = node else {
+            self.known.remove(name);
+            return None;
+        };
+        let decoded = record::decode(&node.data, self.format());
+        let child = self.known.get_mut(name)?;
+        let zxids = Zxids {
+            created: node.created_zxid,
+            modified: node.modified_zxid,
+        };
+        let is_rewritten = child.read != Some(zxids);
+        if child.read.is_some_and(|read| read.created != zxids.created) {
+            // Another node of the same name: the good value of the former says nothing about it.
+            child.endpoint = None;
+        }
+        child.read = Some(zxids);
+        match decoded {
+            Ok(endpoint) => {
+                child.fault = None;
+                child.endpoint = Some(Endpoint {
+                    id: path::sequence(name),
+                    ..endpoint
+                });
+                None
+            }
+            Err(error) => {
+                let is_new = is_rewritten || child.fault.is_none();
+                child.fault = Some(error.to_string());
+                child.fault.as_deref().filter(|_| is_new)
+            }
+        }
+    }
+
+    /// Reading `name` is not authorised; true when that is new.
+    pub(super) fn refuse(&mut self, name: &str) -> bool {
+        const FAULT: &str = "not authorised to read";
+        self.known.get_mut(name).is_some_and(|child| {
+            let is_new = child.fault.as_deref() != Some(FAULT);
+            child.fault = Some(FAULT.to_owned());
+            is_new
+        })
+    }
+
+    /// The set that follows. Of several registrations of one identity the newest counts: a nerve that came back under a
+    /// new session has two nodes until its old session ends.
+    pub(super) fn reading(&self) -> Reading {
+        let mut newest: Vec<(&Endpoint, &Child)> = Vec::with_capacity(self.known.len());
+        let mut places = HashMap::new();
+        for child in self.known.values() {
+            let Some(endpoint) = &child.endpoint else {
+                continue;
+            };
+            match places.entry(endpoint.identity()) {
+                std::collections::hash_map::Entry::Vacant(place) => {
+                    place.insert(newest.len());
+                    newest.push((endpoint, child));
+                }
+                std::collections::hash_map::Entry::Occupied(place) => {
+                    if let Some(held) = newest.get_mut(*place.get())
+                        && child.is_newer_than(held.1)
+                    {
+                        *held = (endpoint, child);
+                    }
+                }
+            }
+        }
+        let set: EndpointSet = newest.into_iter().map(|(e, _)| e.clone()).collect();
+        let mut reading = Reading::new(Membership::Known(set));
+        for (name, child) in &self.known {
+            if let Some(fault) = &child.fault {
+                let kept = if child.endpoint.is_some() {
+                    "; its previous record stays in use"
+                } else {
+                    ""
+                };
+                reading.add_malformed(shown(name), format!("{fault}{kept}"));
+            }
+        }
+        reading
+    }
+
+    fn format(&self) -> RecordFormat<'_> {
+        match &self.decode {
+            Decode::Nerve => RecordFormat::Nerve,
+            Decode::ServerSet { endpoint_name } => RecordFormat::ServerSet {
+                endpoint_name: endpoint_name.as_deref(),
+            },
+        }
+    }
+}
+
+impl Child {
+    /// Forgets what was read; what is in the name stays.
+    fn forget(&mut self) {
+        if self.reading != ReadRule::Never {
+            self.endpoint = None;
+            self.read = None;
+            self.fault = None;
+        }
+    }
+
+    /// By creation; records in names carry no zxid, but a number that grows alike.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        if let (Some(mine), Some(theirs)) = (self.read, other.read) {
+            return mine.created > theirs.created;
+        }
+        let id = |child: &Self| child.endpoint.as_ref().and_then(|endpoint| endpoint.id);
+        id(self) > id(other)
+    }
+}
+
+/// A child's name as it may stand in a log line: escaped and bounded (encoded names go up to 64 KiB).
+pub(super) fn shown(name: &str) -> String {
+    const MAX_CHARS: usize = 80;
+    let mut shown: String = name
+        .chars()
+        .flat_map(char::escape_debug)
+        .take(MAX_CHARS)
+        .collect();
+    if name.chars().count() > MAX_CHARS {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn children() -> Children {
+        Children::new(Decode::Nerve)
+    }
+
+    fn node(text: &str, created: i64, modified: i64) -> Option<Node> {
+        Some(Node {
+            data: text.into(),
+            created_zxid: created,
+            modified_zxid: modified,
+            ephemeral_owner: 0,
+        })
+    }
+
+    fn record(host: &str) -> String {
+        format!(r#"{{"host":"{host}","port":80}}"#)
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn set(children: &Children) -> Vec<(String, Option<u64>)> {
+        match children.reading().membership {
+            Membership::Known(set) => set
+                .as_slice()
+                .iter()
+                .map(|e| (e.host.to_string(), e.id))
+                .collect(),
+            Membership::Pending | Membership::Missing => panic!("not known"),
+        }
+    }
+
+    #[test]
+    fn sequential_children_are_read_once_and_others_every_time() {
+        let mut children = children();
+        assert!(children.set_names(names(&["a_0000000001", "fixed"])));
+        assert_eq!(children.due(Doubt::Usual), ["a_0000000001", "fixed"]);
+        children.store("a_0000000001", node(&record("a"), 1, 1));
+        children.store("fixed", node(&record("f"), 2, 2));
+        assert!(!children.set_names(names(&["fixed", "a_0000000001"])));
+        assert_eq!(children.due(Doubt::Usual), ["fixed"]);
+        assert_eq!(children.due(Doubt::All).len(), 2);
+        children.store("fixed", node(&record("g"), 2, 3));
+        assert_eq!(set(&children), [("a".into(), Some(1)), ("g".into(), None)]);
+    }
+
+    #[test]
+    fn records_in_names_are_never_read_unless_they_are_broken() {
+        let good = path::encode(record("p").as_bytes()).unwrap() + "0000000004";
+        let broken = path::encode(b"[1]").unwrap() + "0000000005";
+        let mut children = children();
+        children.set_names(vec![good, broken.clone(), "base64_99_xx_".into()]);
+        assert_eq!(children.due(Doubt::All), [broken.as_str(), "base64_99_xx_"]);
+        children.store(&broken, node(&record("q"), 9, 9));
+        children.store("base64_99_xx_", None);
+        assert_eq!(
+            set(&children),
+            [("p".into(), Some(4)), ("q".into(), Some(5))]
+        );
+    }
+
+    #[test]
+    fn a_malformed_rewrite_keeps_the_good_value_and_is_told_once_per_write() {
+        let mut children = children();
+        children.set_names(names(&["fixed", "bad"]));
+        children.store("fixed", node(&record("f"), 1, 1));
+        assert!(children.store("bad", node("{", 2, 2)).is_some());
+        assert!(children.store("bad", node("{", 2, 2)).is_none());
+        assert!(children.store("bad", node("[]", 2, 3)).is_some());
+        assert!(children.store("fixed", node("", 1, 4)).is_some());
+        assert_eq!(set(&children), [("f".into(), None)]);
+        let reading = children.reading();
+        assert_eq!(reading.malformed_total, 2);
+        assert_eq!(
+            reading.malformed,
+            [
+                (
+                    "bad".to_owned(),
+                    "a list where a map was expected".to_owned()
+                ),
+                (
+                    "fixed".to_owned(),
+                    "no data; its previous record stays in use".to_owned()
+                )
+            ]
+        );
+    }
+
+    #[test]
+    fn a_node_created_anew_under_the_same_name_inherits_nothing() {
+        let mut children = children();
+        children.set_names(names(&["fixed"]));
+        children.store("fixed", node(&record("f"), 1, 1));
+        children.store("fixed", node("{", 7, 7));
+        assert!(set(&children).is_empty());
+    }
+
+    #[test]
+    fn the_newest_registration_of_an_identity_counts() {
+        let mut children = children();
+        children.set_names(names(&["i-9_0000000001", "i-1_0000000002"]));
+        children.store("i-9_0000000001", node(&record("a"), 10, 10));
+        children.store("i-1_0000000002", node(&record("a"), 20, 20));
+        assert_eq!(set(&children), [("a".into(), Some(2))]);
+        children.set_names(names(&["i-9_0000000001"]));
+        assert_eq!(set(&children), [("a".into(), Some(1))]);
+    }
+
+    #[test]
+    fn another_incarnation_of_the_parent_forgets_what_was_read() {
+        let mut children = children();
+        children.enter_incarnation(Some(1));
+        children.set_names(names(&["a_0000000000"]));
+        children.store("a_0000000000", node(&record("a"), 2, 2));
+        children.enter_incarnation(Some(1));
+        assert_eq!(set(&children).len(), 1);
+        children.enter_incarnation(Some(5));
+        assert!(set(&children).is_empty());
+        assert_eq!(children.due(Doubt::Usual), ["a_0000000000"]);
+    }
+
+    #[test]
+    fn samples_go_round_all_sequential_children() {
+        let mut children = children();
+        let all: Vec<_> = (0..250).map(|n| format!("a_{n:010}")).collect();
+        children.set_names(all.clone());
+        for name in &all {
+            children.store(name, node(&record(name), 1, 1));
+        }
+        let mut seen = HashSet::new();
+        for expected in [100, 100, 50] {
+            let sample = children.due(Doubt::Sample);
+            assert_eq!(sample.len(), expected);
+            seen.extend(sample);
+        }
+        assert_eq!(seen.len(), 250);
+        assert_eq!(children.due(Doubt::Sample)[0], all[0]);
+    }
+
+    #[test]
+    fn only_the_first_malformed_are_shown_but_all_are_counted() {
+        let mut children = children();
+        children.set_names((0..100).map(|n| format!("n{n}")).collect());
+        for n in 0..100 {
+            children.store(&format!("n{n}"), node("x", 1, 1));
+        }
+        let reading = children.reading();
+        assert_eq!(
+            (reading.malformed.len(), reading.malformed_total),
+            (20, 100)
+        );
+    }
+}
