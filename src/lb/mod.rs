@@ -12,7 +12,6 @@
 //!                      └──────────────────────────────────────────┘ (bounded channel)
 //! ```
 
-pub mod addresses;
 pub mod backend;
 pub mod balancer;
 pub mod handle;

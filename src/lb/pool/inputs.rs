@@ -32,7 +32,7 @@ impl Pool {
         }
         let moves = self
             .book
-            .replace(&self.published.set, &self.settings, &*self.inputs.addresses);
+            .replace(&self.published.set, &self.settings, &self.inputs.names);
         for backend in &moves.left {
             self.checker.remove(CheckId(backend.id.0));
         }
@@ -41,8 +41,8 @@ impl Pool {
     }
 
     pub(super) fn take_addresses(&mut self) {
-        self.names.mark_unchanged();
-        if self.book.refresh_addresses(&*self.inputs.addresses) {
+        self.names_changed.mark_unchanged();
+        if self.book.refresh_addresses() {
             self.dirty = Dirty::Set;
             self.schedule_checks();
         }
