@@ -133,7 +133,11 @@ impl Pool {
             self.dirty = Dirty::Set;
             log_verdict(&self.name, record);
         } else if self.dirty == Dirty::Nothing {
-            self.dirty = Dirty::Details(report.at + DETAIL_DELAY);
+            let due = self
+                .inputs
+                .checks
+                .align(report.at + DETAIL_DELAY, 64 * DETAIL_DELAY);
+            self.dirty = Dirty::Details(due);
         }
     }
 
