@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use smartstack::discovery::names::{NameCache, NameSettings};
 use smartstack::discovery::{Discovered, Membership, MembershipPolicy};
 use smartstack::endpoint::{Endpoint, EndpointSet, ServiceName, Weight};
 use smartstack::health::runner::CheckRunner;
-use smartstack::lb::addresses::LiteralsOnly;
 use smartstack::lb::pool::{Pool, PoolInputs};
 use smartstack::lb::{
     BackendOrder, PoolSettings, ServerRules, ServerSettings, ShuffleSeed, Strategy,
@@ -73,7 +73,7 @@ fn rebuild(c: &mut Criterion) {
             };
             let inputs = PoolInputs {
                 discovered,
-                addresses: Arc::new(LiteralsOnly),
+                names: NameCache::new(NameSettings::default()),
                 commands,
                 checks: CheckRunner::default(),
             };

@@ -18,6 +18,9 @@ pub const DEFAULT_PROBE_LIMIT: usize = 256;
 /// that do not bound themselves.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// Longest tick on which checks are aligned.
+const MAX_TICK: Duration = Duration::from_millis(100);
+
 /// Makes the probe that settings ask for.
 pub type ProbeFactory = Arc<dyn Fn(&CheckSettings) -> Arc<dyn Probe> + Send + Sync>;
 
@@ -26,6 +29,7 @@ pub type ProbeFactory = Arc<dyn Fn(&CheckSettings) -> Arc<dyn Probe> + Send + Sy
 pub struct CheckRunner {
     limit: Arc<Semaphore>,
     factory: ProbeFactory,
+    epoch: Instant,
 }
 
 impl CheckRunner {
@@ -39,7 +43,21 @@ impl CheckRunner {
         Self {
             limit: Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))),
             factory,
+            epoch: Instant::now(),
         }
+    }
+
+    /// The first common tick at or after `at`. Ten thousand checks a minute that are due one by one cost as many wake-ups
+    /// of the process; on common ticks they cost ten a second. A tick is 1/64 of `interval`, 100 ms at most, so that no
+    /// interval is off by more than 2 %.
+    pub fn align(&self, at: Instant, interval: Duration) -> Instant {
+        let tick = (interval / 64)
+            .min(MAX_TICK)
+            .max(Duration::from_millis(1))
+            .as_nanos();
+        let offset = at.saturating_duration_since(self.epoch).as_nanos();
+        let missing = (tick - offset % tick) % tick;
+        at + Duration::from_nanos(u64::try_from(missing).unwrap_or(0))
     }
 
     pub(super) fn build(&self, settings: &CheckSettings) -> Arc<dyn Probe> {

@@ -64,7 +64,7 @@ struct Row {
 struct Entry {
     /// `ceil(256 * 2^FRACTION / weight)`.
     reciprocal: u64,
-    /// Largest count with which one more is allowed, minus one (wrapping): see [`Scan::best_in`].
+    /// Largest count with which one more is allowed, minus one (wrapping): see [`Row::best_in`].
     room: u32,
     /// Index of the member; `u32::MAX` for a slot in the stretch that belongs to nobody here.
     member: u32,

@@ -1,9 +1,10 @@
 //! How a backend is picked: lock-free for the many, single writer for the one.
 //!
-//! One pool task per service joins membership and health and publishes an immutable [`Snapshot`] into an `ArcSwap`;
-//! set, picker and revision change together. Health is applied when the snapshot is built, not at the pick: a pick is
-//! an array index. A worker takes a [`Lease`]; as long as it lives the backend's in-flight count includes it, and drop
-//! releases it whatever happens. Backends keep their identity (and counters) across snapshots.
+//! One pool task per service joins membership and health and publishes an immutable [`Snapshot`](snapshot::Snapshot)
+//! into an `ArcSwap`; set, picker and revision change together. Health is applied when the snapshot is built, not at the
+//! pick: a pick is an array index. A worker takes a [`Lease`](lease::Lease); as long as it lives the backend's in-flight
+//! count includes it, and drop releases it whatever happens. Backends keep their identity (and counters) across
+//! snapshots.
 //!
 //! ```text
 //! membership ─┐                  ArcSwap<Snapshot>             Lease
@@ -12,7 +13,6 @@
 //!                      └──────────────────────────────────────────┘ (bounded channel)
 //! ```
 
-pub mod addresses;
 pub mod backend;
 pub mod balancer;
 pub mod fixed;

@@ -20,12 +20,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::book::Book;
-use super::addresses::Addresses;
 use super::balancer::{self, Balancer};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
 use super::snapshot::Snapshot;
 use super::{Outcome, PoolSettings};
 use crate::discovery::Discovered;
+use crate::discovery::names::NameCache;
 use crate::discovery::policy::Published;
 use crate::endpoint::ServiceName;
 use crate::health::checker::Checker;
@@ -45,8 +45,8 @@ const DETAIL_DELAY: Duration = Duration::from_secs(1);
 pub struct PoolInputs {
     /// The last word of discovery.
     pub discovered: watch::Receiver<Discovered>,
-    /// Addresses of names.
-    pub addresses: Arc<dyn Addresses>,
+    /// Addresses of DNS names in registrations; somebody else drives it.
+    pub names: NameCache,
     /// Changes of settings.
     pub commands: mpsc::Receiver<PoolCommand>,
     /// How probes are made, and the bound of all pools together on those under way.
@@ -71,7 +71,7 @@ pub struct Pool {
     checker: Checker,
     published: Published,
     inputs: PoolInputs,
-    names: watch::Receiver<u64>,
+    names_changed: watch::Receiver<u64>,
     outcomes: mpsc::Receiver<Outcome>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     view: Arc<ArcSwap<PoolView>>,
@@ -99,6 +99,7 @@ struct Open {
     discovered: bool,
     names: bool,
     commands: bool,
+    outcomes: bool,
 }
 
 impl Pool {
@@ -142,7 +143,7 @@ impl Pool {
             book: Book::new(workers),
             checker: Checker::new(inputs.checks.clone()),
             published: Published::default(),
-            names: inputs.addresses.subscribe(),
+            names_changed: inputs.names.changed(),
             inputs,
             outcomes,
             snapshot,
@@ -162,6 +163,7 @@ impl Pool {
             discovered: true,
             names: true,
             commands: true,
+            outcomes: true,
         };
         let mut batch = Vec::new();
         self.take_membership();
@@ -173,7 +175,7 @@ impl Pool {
                     open.discovered = changed.is_ok();
                     self.take_membership();
                 }
-                changed = self.names.changed(), if open.names => {
+                changed = self.names_changed.changed(), if open.names => {
                     open.names = changed.is_ok();
                     self.take_addresses();
                 }
@@ -181,7 +183,10 @@ impl Pool {
                     Some(command) => self.obey(command),
                     None => open.commands = false,
                 },
-                _ = self.outcomes.recv_many(&mut batch, BATCH) => self.take_outcomes(&mut batch),
+                taken = self.outcomes.recv_many(&mut batch, BATCH), if open.outcomes => {
+                    open.outcomes = taken > 0;
+                    self.take_outcomes(&mut batch);
+                }
                 report = self.checker.next() => self.take_report(report),
                 () = details_due(self.dirty) => self.dirty = Dirty::Set,
             }
@@ -194,7 +199,7 @@ impl Pool {
         if self.inputs.discovered.has_changed().unwrap_or(false) {
             self.take_membership();
         }
-        if self.names.has_changed().unwrap_or(false) {
+        if self.names_changed.has_changed().unwrap_or(false) {
             self.take_addresses();
         }
         while let Ok(command) = self.inputs.commands.try_recv() {

@@ -5,16 +5,16 @@
 //! comes back before they end, it is the same backend with the same counts.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
+use crate::discovery::names::{NameCache, Resolved, TrackedName};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::health::checker::CheckId;
 use crate::health::{CheckSettings, Health};
-use crate::lb::addresses::{AddressState, Addresses};
 use crate::lb::backend::{Backend, SlotArena};
 use crate::lb::handle::CheckView;
 use crate::lb::{BackendId, PoolSettings, ServerSettings, order};
@@ -24,9 +24,11 @@ use crate::telemetry::cells::PerWorker;
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) backend: Arc<Backend>,
-    pub(super) settings: ServerSettings,
-    /// The check of `settings`, shared with the checker; `None` also while `disabled`.
+    pub(super) settings: Arc<ServerSettings>,
+    /// The check of `settings`, shared with the checker; `None` also while `disabled` ([`Line`]).
     pub(super) check: Option<Arc<CheckSettings>>,
+    /// Keeps the name of its host resolved.
+    host: TrackedName,
     /// Where to connect, or why that is not known.
     pub(super) address: Result<SocketAddr, String>,
     pub(super) health: Health,
@@ -50,20 +52,18 @@ impl Record {
         ))
     }
 
-    /// Takes a server line; true when something differs.
-    fn set_line(&mut self, settings: ServerSettings) -> bool {
-        if self.settings == settings {
-            return false;
+    fn set_line(&mut self, line: &Line) {
+        if *self.settings == *line.settings {
+            return;
         }
-        let check = settings.check.as_ref().filter(|_| !settings.disabled);
-        if self.check.as_deref() != check {
-            self.check = check.cloned().map(Arc::new);
-            if self.check.is_none() || self.health == Health::Unchecked {
-                self.forget_verdict();
-            }
+        self.settings = Arc::clone(&line.settings);
+        if self.check == line.check {
+            return;
         }
-        self.settings = settings;
-        true
+        self.check.clone_from(&line.check);
+        if self.check.is_none() || self.health == Health::Unchecked {
+            self.forget_verdict();
+        }
     }
 
     fn forget_verdict(&mut self) {
@@ -75,6 +75,32 @@ impl Record {
         self.standing.clear();
         self.last_check = None;
         self.since = Instant::now();
+    }
+}
+
+/// A server line. Most servers of a service have the same: they share one.
+#[derive(Clone, Debug, Default)]
+struct Line {
+    settings: Arc<ServerSettings>,
+    /// `None` also while `disabled`: haproxy does not check servers in maintenance either.
+    check: Option<Arc<CheckSettings>>,
+}
+
+impl Line {
+    /// The line of `settings`, which is `self` if that says the same.
+    fn or(self, settings: ServerSettings) -> Self {
+        if *self.settings == settings {
+            return self;
+        }
+        let check = settings.check.clone().filter(|_| !settings.disabled);
+        let check = match self.check {
+            Some(shared) if check.as_ref() == Some(&*shared) => Some(shared),
+            Some(_) | None => check.map(Arc::new),
+        };
+        Self {
+            settings: Arc::new(settings),
+            check,
+        }
     }
 }
 
@@ -125,7 +151,7 @@ impl Book {
         &mut self,
         set: &EndpointSet,
         settings: &PoolSettings,
-        addresses: &dyn Addresses,
+        host_names: &NameCache,
     ) -> Moves {
         let mut moves = Moves::default();
         let mut old: HashMap<Identity, Record> = self
@@ -144,17 +170,19 @@ impl Book {
             .map(|endpoint| (endpoint.server_name(), endpoint))
             .collect();
         order::arrange(settings.order, &mut endpoints, |(name, _)| name);
+        self.records = Vec::with_capacity(endpoints.len());
+        let mut line = Line::default();
         for (name, endpoint) in endpoints {
-            let line = settings.servers.server(endpoint);
+            line = line.or(settings.servers.server(endpoint));
             let record = match old.remove(&identity(endpoint)) {
                 Some(mut record) => {
-                    record.set_line(line);
+                    record.set_line(&line);
                     record
                 }
                 None => {
                     let backend = self.backend(endpoint, name, &mut names);
                     moves.joined.push(Arc::clone(&backend));
-                    record(backend, line, addresses)
+                    record(backend, &line, host_names)
                 }
             };
             self.records.push(record);
@@ -176,10 +204,10 @@ impl Book {
     }
 
     /// Looks all names up again; true when an address has changed.
-    pub(super) fn refresh_addresses(&mut self, addresses: &dyn Addresses) -> bool {
+    pub(super) fn refresh_addresses(&mut self) -> bool {
         let mut changed = false;
         for record in &mut self.records {
-            let now = address(&record.backend.endpoint, addresses);
+            let now = address(&record.host, record.backend.endpoint.port);
             if record.address != now {
                 record.address = now;
                 changed = true;
@@ -213,11 +241,13 @@ impl Book {
     }
 }
 
-fn record(backend: Arc<Backend>, line: ServerSettings, addresses: &dyn Addresses) -> Record {
+fn record(backend: Arc<Backend>, line: &Line, host_names: &NameCache) -> Record {
+    let host = host_names.track(&backend.endpoint.host);
     let mut record = Record {
-        address: address(&backend.endpoint, addresses),
+        address: address(&host, backend.endpoint.port),
+        host,
         backend,
-        settings: ServerSettings::default(),
+        settings: Arc::default(),
         check: None,
         health: Health::Unchecked,
         since: Instant::now(),
@@ -240,18 +270,10 @@ fn unique(name: String, taken: &mut HashSet<Arc<str>>) -> Arc<str> {
     candidate
 }
 
-fn address(endpoint: &Endpoint, addresses: &dyn Addresses) -> Result<SocketAddr, String> {
-    let host = &*endpoint.host;
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host);
-    let state = bare
-        .parse::<IpAddr>()
-        .map_or_else(|_| addresses.lookup(host), AddressState::Known);
-    match state {
-        AddressState::Known(ip) => Ok(SocketAddr::new(ip, endpoint.port)),
-        AddressState::Pending => Err("its name is being resolved".to_owned()),
-        AddressState::Failed(reason) => Err(format!("its name does not resolve: {reason}")),
+fn address(host: &TrackedName, port: u16) -> Result<SocketAddr, String> {
+    match host.addr() {
+        Resolved::Known(ip) => Ok(SocketAddr::new(ip, port)),
+        Resolved::Pending => Err("its name is being resolved".to_owned()),
+        Resolved::Failed(reason) => Err(format!("its name does not resolve: {reason}")),
     }
 }

@@ -23,6 +23,9 @@ impl Pool {
         if !published.same_members(&self.published) {
             self.membership_changes += 1;
         }
+        if published.notes != self.published.notes && !published.notes.is_empty() {
+            info!(service = %self.name, notes = ?published.notes, "membership policy applied");
+        }
         // The order counts too: equal words make equal snapshots, whatever was said before.
         let changed = published.set.as_slice() != self.published.set.as_slice();
         self.published = published;
@@ -32,24 +35,37 @@ impl Pool {
         }
         let moves = self
             .book
-            .replace(&self.published.set, &self.settings, &*self.inputs.addresses);
+            .replace(&self.published.set, &self.settings, &self.inputs.names);
         for backend in &moves.left {
             self.checker.remove(CheckId(backend.id.0));
         }
         self.log_moves(&moves);
+        self.log_complaints(&moves);
         self.schedule_checks();
     }
 
+    /// Options of a registration that cannot be used are named once, when it comes.
+    fn log_complaints(&mut self, moves: &Moves) {
+        for backend in moves.joined.iter().take(MAX_NAMED) {
+            let Some(record) = self.book.get_mut(backend.id) else {
+                continue;
+            };
+            for complaint in &record.settings.complaints {
+                warn!(service = %self.name, backend = %backend.server_name, complaint, "server option skipped");
+            }
+        }
+    }
+
     pub(super) fn take_addresses(&mut self) {
-        self.names.mark_unchanged();
-        if self.book.refresh_addresses(&*self.inputs.addresses) {
+        self.names_changed.mark_unchanged();
+        if self.book.refresh_addresses() {
             self.dirty = Dirty::Set;
             self.schedule_checks();
         }
     }
 
     /// Makes the checker check exactly what the book says; new checks are spread over their interval.
-    pub(super) fn schedule_checks(&mut self) {
+    fn schedule_checks(&mut self) {
         let checker = &mut self.checker;
         let fresh = self
             .book
@@ -133,7 +149,11 @@ impl Pool {
             self.dirty = Dirty::Set;
             log_verdict(&self.name, record);
         } else if self.dirty == Dirty::Nothing {
-            self.dirty = Dirty::Details(report.at + DETAIL_DELAY);
+            let due = self
+                .inputs
+                .checks
+                .align(report.at + DETAIL_DELAY, 64 * DETAIL_DELAY);
+            self.dirty = Dirty::Details(due);
         }
     }
 

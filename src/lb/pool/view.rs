@@ -2,6 +2,7 @@
 
 use super::book::Record;
 use crate::health::Health;
+use crate::lb::ServerSettings;
 use crate::lb::handle::BackendView;
 use crate::lb::snapshot::Member;
 
@@ -78,7 +79,7 @@ pub(super) fn backend_view(record: &Record, standing: Standing) -> BackendView {
     BackendView {
         backend: record.backend.clone(),
         addr: record.address.as_ref().ok().copied(),
-        settings: record.settings.clone(),
+        settings: ServerSettings::clone(&record.settings),
         health: record.health,
         eligible: standing == Standing::Eligible,
         reason: reason(record, standing),
