@@ -77,19 +77,13 @@ fn run(files: &Files) -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the report is the command's product")]
 fn check(files: &Files) -> ExitCode {
-    let Some(options) = options(files) else {
-        return ExitCode::from(EXIT_REFUSED);
-    };
-    let file = options.file.display().to_string();
-    match load(&options) {
-        Ok(loaded) => {
-            print!("{}", crate::config::check::describe(&loaded, &file));
+    match options(files).map(|options| load(&options)) {
+        Some(Ok(loaded)) => {
+            print!("{}", crate::config::check::report(&loaded.config));
             ExitCode::SUCCESS
         }
-        Err(complaints) => {
-            say(crate::config::check::describe_complaints(&complaints, &file).trim_end());
-            ExitCode::from(EXIT_REFUSED)
-        }
+        Some(Err(complaints)) => refuse(&complaints),
+        None => ExitCode::from(EXIT_REFUSED),
     }
 }
 

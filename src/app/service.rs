@@ -16,7 +16,7 @@ use super::supervise::supervise;
 use crate::admin::{AdminState, ServiceEntry};
 use crate::config::{GeneratorRules, ServiceConfig};
 use crate::discovery::{Discovered, Discovery};
-use crate::health::checker::CheckRunner;
+use crate::health::runner::CheckRunner;
 use crate::lb::addresses::Addresses;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
 use crate::proxy::worker::{ListenerId, Workers};
@@ -182,13 +182,15 @@ impl ServiceRuntime {
         });
     }
 
+    /// Applies each new generator config. One that is gone or emptied changes nothing, as in the original: the last word
+    /// stays until the next, or until a restart goes back to the file.
     async fn follow_generator(mut self, mut discovered: watch::Receiver<Discovered>) {
         let mut seen = None;
         loop {
             let generator = discovered.borrow_and_update().generator.clone();
-            if generator != seen {
-                self.regenerate(generator.as_deref()).await;
-                seen = generator;
+            if let Some(json) = generator.filter(|json| seen.as_ref() != Some(json)) {
+                self.regenerate(&json).await;
+                seen = Some(json);
             }
             tokio::select! {
                 () = self.context.settled.cancelled() => return,
@@ -198,17 +200,11 @@ impl ServiceRuntime {
     }
 
     /// Judges a generator config; a bad one changes nothing and says everything that is wrong with it.
-    async fn regenerate(&mut self, json: Option<&str>) {
+    async fn regenerate(&mut self, json: &str) {
         let name = self.file.name.clone();
-        let resolved = match json {
-            None => Ok(None),
-            Some(json) => self.context.generator.resolve(&name, json),
-        };
-        match resolved {
-            Ok(config) => {
-                self.apply(config.unwrap_or_else(|| self.file.clone()))
-                    .await
-            }
+        match self.context.generator.resolve(&name, json) {
+            Ok(Some(config)) => self.apply(config).await,
+            Ok(None) => self.apply(self.file.clone()).await,
             Err(complaints) => {
                 cold::config_rejected();
                 for complaint in complaints {

@@ -15,15 +15,15 @@ use tokio_util::task::TaskTracker;
 use super::addresses::CachedAddresses;
 use super::cli::{say, start_log};
 use super::process::{connection_limit, drop_privileges, raise_descriptor_limit};
-use super::registries::Registries;
+use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery, ServiceRuntime};
 use super::signal::StopSignals;
 use crate::admin::{About, AdminState, RegistryEntry};
 use crate::config::synapse::Loaded;
 use crate::config::{ProcessSettings, ServiceConfig};
-use crate::discovery::SourceSettings;
 use crate::discovery::names::{NameCache, NameSettings};
-use crate::health::checker::CheckRunner;
+use crate::discovery::{SourceSettings, build};
+use crate::health::runner::CheckRunner;
 use crate::proxy::worker::{WorkerSettings, Workers};
 use crate::proxy::{BindAddr, ListenerSettings, listener};
 use crate::readiness::Readiness;
@@ -187,6 +187,10 @@ async fn serve(
         settled: CancellationToken::new(),
         generators: TaskTracker::new(),
     });
+    let opened = registries
+        .open(&config.services)
+        .map_err(std::io::Error::other)?;
+    show_registries(&admin, &opened);
     let admin_stop = CancellationToken::new();
     let socket = tokio::net::TcpListener::from_std(admin_socket)?;
     let admin_task = tokio::spawn(crate::admin::server::serve(
@@ -201,7 +205,7 @@ async fn serve(
         .enumerate()
         .map(number)
     {
-        let discovery = make_discovery(&service, &mut registries, &admin)?;
+        let discovery = make_discovery(service.1.source.clone(), opened.clone());
         ServiceRuntime::start(service, sockets, discovery, Arc::clone(&context)).await?;
     }
     started.release();
@@ -241,25 +245,8 @@ fn start_workers(
     )
 }
 
-fn make_discovery(
-    (_, service): &(u64, ServiceConfig),
-    registries: &mut Registries,
-    admin: &AdminState,
-) -> std::io::Result<MakeDiscovery> {
-    let registry = match &service.source {
-        SourceSettings::ZooKeeper(settings) => {
-            let registry = registries
-                .open(&settings.ensemble)
-                .map_err(std::io::Error::other)?;
-            show_registry(admin, &settings.ensemble, &*registry);
-            Some(registry)
-        }
-        SourceSettings::Fixed | SourceSettings::File(_) => None,
-    };
-    let source = service.source.clone();
-    Ok(Arc::new(move || {
-        build(&source, registry.clone(), parse_backends)
-    }))
+fn make_discovery(source: SourceSettings, registries: Opened) -> MakeDiscovery {
+    Arc::new(move || build(&source, &|ensemble| registries.of(ensemble), parse_backends))
 }
 
 /// A `file` source's text: JSON, or YAML when it is not.
@@ -267,21 +254,16 @@ fn parse_backends(text: &str) -> Result<serde_json::Value, String> {
     crate::config::yaml::parse(text, false).map_err(|error| error.to_string())
 }
 
-fn show_registry(
-    admin: &AdminState,
-    ensemble: &Arc<str>,
-    registry: &dyn crate::registry::Registry,
-) {
-    admin.registries.rcu(|known| {
-        let mut known = Vec::clone(known);
-        if !known.iter().any(|entry| entry.ensemble == *ensemble) {
-            known.push(RegistryEntry {
-                ensemble: Arc::clone(ensemble),
-                session: registry.session(),
-            });
-        }
-        known
-    });
+fn show_registries(admin: &AdminState, registries: &Opened) {
+    let mut entries: Vec<_> = registries
+        .iter()
+        .map(|(ensemble, registry)| RegistryEntry {
+            ensemble: Arc::clone(ensemble),
+            session: registry.session(),
+        })
+        .collect();
+    entries.sort_by(|a, b| a.ensemble.cmp(&b.ensemble));
+    admin.registries.store(Arc::new(entries));
 }
 
 /// Stops the data plane softly, then the control tasks.
@@ -309,23 +291,5 @@ async fn drain(context: Arc<Context>, signals: &mut StopSignals) {
         .is_err()
     {
         tracing::error!(tasks = tasks.len(), "control tasks did not end in time");
-    }
-}
-
-fn build(
-    source: &SourceSettings,
-    registry: Option<Arc<dyn crate::registry::Registry>>,
-    parse: fn(&str) -> Result<serde_json::Value, String>,
-) -> Box<dyn crate::discovery::Discovery> {
-    match (source, registry) {
-        (SourceSettings::ZooKeeper(settings), Some(registry)) => Box::new(
-            crate::discovery::zookeeper::ZooKeeperDiscovery::new(registry, settings.clone()),
-        ),
-        (SourceSettings::File(settings), _) => Box::new(
-            crate::discovery::file::FileDiscovery::new(settings.clone(), parse),
-        ),
-        (SourceSettings::Fixed | SourceSettings::ZooKeeper(_), _) => {
-            Box::new(crate::discovery::fixed::FixedDiscovery)
-        }
     }
 }

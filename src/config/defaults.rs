@@ -29,7 +29,7 @@ pub const FILE_POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// `discovery_jitter`: upper bound in seconds, as the original.
 pub const DISCOVERY_JITTER_MAX: f64 = 120.0;
 
-/// `polling_interval_sec` of `zookeeper_poll` (original: 60 s); only named in a remark, watches replace it.
+/// Port of a ZooKeeper host that is written without one: ZooKeeper's client port.
 pub const ZOOKEEPER_PORT: u16 = 2181;
 
 /// `use_previous_backends`: true, as the original.

@@ -11,6 +11,8 @@ pub mod addresses;
 pub mod check;
 pub mod defaults;
 pub mod document;
+#[cfg(test)]
+mod documented;
 pub mod ensemble;
 pub mod generator;
 pub mod haproxy;
@@ -31,6 +33,7 @@ pub mod synapse;
 pub mod template;
 pub mod text;
 pub mod yaml;
+pub mod zookeeper;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;

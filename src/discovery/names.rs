@@ -8,9 +8,10 @@
 //! they are dead). An address that is still among the answers is kept, so that round-robin DNS does not move traffic.
 //! What nobody tracks any more is forgotten at its next turn.
 
+mod lookup;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::health::BoxFuture;
+use self::lookup::system_lookup;
+pub use self::lookup::{Lookup, literal};
 
 /// Settings of the resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +64,6 @@ pub enum Resolved {
     /// Never resolved so far, and why.
     Failed(String),
 }
-
-/// Resolves a name; the first address is taken, unless the one in use is among them.
-pub type Lookup =
-    Arc<dyn Fn(Arc<str>) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
 /// The table of names. Cheap to clone; clones share it. Somebody has to drive it: [`NameCache::run`].
 #[derive(Clone)]
@@ -353,39 +351,26 @@ impl Drop for TrackedName {
     }
 }
 
-/// The address in `host`, if it is one: `10.0.0.1`, `::1` or `[::1]`.
-pub fn literal(host: &str) -> Option<IpAddr> {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    match inner {
-        Some(inner) => inner.parse().ok().map(IpAddr::V6),
-        None => host.parse().ok(),
-    }
-}
-
-async fn system_lookup(name: Arc<str>) -> io::Result<Vec<IpAddr>> {
-    let addrs = tokio::net::lookup_host((&*name, 0)).await?;
-    Ok(addrs.map(|addr| addr.ip()).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
+    type Answer = Result<Vec<IpAddr>, ()>;
+
     /// A resolver with one scripted answer at a time, for all names; `None` hangs.
     #[derive(Clone)]
     struct Script {
-        answer: Arc<watch::Sender<Option<Result<Vec<IpAddr>, ()>>>>,
+        answer: Arc<watch::Sender<Option<Answer>>>,
         asked: Arc<AtomicUsize>,
     }
 
     impl Script {
-        fn new(answer: Option<Result<Vec<IpAddr>, ()>>) -> Self {
+        fn new(answer: Option<Answer>) -> Self {
             Self {
                 answer: Arc::new(watch::Sender::new(answer)),
                 asked: Arc::default(),

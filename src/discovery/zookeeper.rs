@@ -6,30 +6,31 @@
 //!
 //! Invariants. Between a read and the next there is always a watch or a timer: a change between them fires the watch that
 //! was set by the read. No failure publishes a membership. An event that comes alone is acted upon at once; those in a
-//! burst share a read ([`pace`]). Nothing is ever written to ZooKeeper. Watches may still get lost (it has happened in every
+//! burst share a read. Nothing is ever written to ZooKeeper. Watches may still get lost (it has happened in every
 //! client): so every minute, and after each reconnect, the list is read again, and a sample of the children with it.
 
 mod children;
 mod faults;
 mod pace;
+mod parent;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use self::children::{Children, Doubt};
 use self::faults::Faults;
 use self::pace::{Pace, Retry, reconnected};
+use self::parent::Parent;
 use super::publish::{Part, Publisher, Reading};
-use super::{Discovered, Discovery, GeneratorSource, Membership, ZooKeeperSourceSettings};
+use super::{Discovered, Discovery, Membership, ZooKeeperSourceSettings};
 use crate::health::BoxFuture;
-use crate::registry::{Node, Registry, RegistryError, Session, SessionState, path};
+use crate::registry::{Registry, RegistryError, Session, SessionState, path};
 
 /// Time between two reads without any event, spread by a quarter to both sides. A lost watch stays unnoticed for at most
 /// that long; at 1,000 hosts it costs the ensemble some 17 lists a second and service.
@@ -90,30 +91,6 @@ struct Source {
     parent: Parent,
 }
 
-/// What the parent's follower tells the members' follower.
-#[derive(Debug, Default)]
-struct Parent {
-    /// Creation zxid of the parent; 0: missing or not known.
-    created: AtomicI64,
-    /// The first look has been tried.
-    tried: Notify,
-    /// `created` has changed.
-    replaced: Notify,
-}
-
-impl Parent {
-    fn see(&self, node: Option<&Node>) {
-        let created = node.map_or(0, |node| node.created_zxid);
-        if self.created.swap(created, Ordering::Relaxed) != created {
-            self.replaced.notify_one();
-        }
-    }
-
-    fn incarnation(&self) -> Option<i64> {
-        Some(self.created.load(Ordering::Relaxed)).filter(|created| *created != 0)
-    }
-}
-
 impl Source {
     async fn follow(&self) {
         tokio::join!(
@@ -137,74 +114,6 @@ impl Source {
         }
     }
 
-    /// Is the parent still the same node, and what does its data say?
-    async fn follow_parent(&self) {
-        let is_generator = self.settings.generator == GeneratorSource::Parent;
-        let path = Arc::clone(&self.settings.path);
-        self.follow_data(&path, |node| {
-            self.parent.see(node);
-            if is_generator {
-                self.publish_generator(&path, node)?;
-            }
-            Ok(())
-        })
-        .await;
-    }
-
-    async fn follow_generator_node(&self) {
-        if let GeneratorSource::Node(path) = &self.settings.generator {
-            self.follow_data(path, |node| self.publish_generator(path, node))
-                .await;
-        }
-    }
-
-    /// Calls `seen` with the data of `path` now and after every change; its error is shown as trouble.
-    async fn follow_data(
-        &self,
-        path: &str,
-        seen: impl Fn(Option<&Node>) -> Result<(), String> + Send + Sync,
-    ) {
-        let mut retry = Retry::new(self.registry.session());
-        let mut pace = Pace::new(Duration::ZERO);
-        loop {
-            pace.mark();
-            match self.registry.watch_data(path).await {
-                Ok(watched) => {
-                    retry.reset();
-                    let trouble = seen(watched.value.as_ref()).err();
-                    self.parent.tried.notify_one();
-                    if self
-                        .publisher
-                        .trouble(Part::Generator, trouble.clone().map(Arc::from))
-                        && let Some(trouble) = trouble
-                    {
-                        warn!(path, trouble, "generator config unusable, the former stays");
-                    }
-                    tokio::select! {
-                        () = watched.changed => {}
-                        () = tokio::time::sleep(verify_after()) => {}
-                    }
-                    pace.rest().await;
-                }
-                Err(error) => {
-                    self.parent.tried.notify_one();
-                    self.complain(Part::Generator, &error);
-                    retry.wait(&error).await;
-                }
-            }
-        }
-    }
-
-    /// A config that is not text keeps its predecessor in force.
-    fn publish_generator(&self, path: &str, node: Option<&Node>) -> Result<(), String> {
-        let data = node.map_or(&[][..], |node| &node.data);
-        let text = std::str::from_utf8(data)
-            .map_err(|error| format!("generator config in {path} is not UTF-8: {error}"))?;
-        let text = (!text.trim().is_empty()).then(|| Arc::from(text));
-        self.publisher.generator(text);
-        Ok(())
-    }
-
     async fn follow_members(&self) {
         let mut children = Children::new(self.settings.decode.clone());
         let mut session = self.registry.session();
@@ -225,7 +134,8 @@ impl Source {
                 Ok(changed) => {
                     retry.reset();
                     doubt = self.until_stale(&children, changed, &mut session).await;
-                    if session.borrow().generation != generation {
+                    let now = session.borrow().clone();
+                    if now.generation != generation || now.state != SessionState::Connected {
                         // The watch ended with its session; nothing says that somebody came or went.
                         doubt = Doubt::Usual;
                     }

@@ -8,15 +8,17 @@
 //! All state sits behind one mutex that is held for a few map operations and never across an await. Watches are fired
 //! after it is released.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod tree;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Node, Registry, RegistryError, Session, SessionState, Watched, path as names};
+use self::tree::{Fire, State, watched};
+use super::{Node, Registry, RegistryError, Session, SessionState, Watched};
 use crate::health::BoxFuture;
 
 /// A registry in memory. Cheap to clone; clones are the same registry.
@@ -33,29 +35,6 @@ struct Shared {
     session: watch::Sender<Session>,
     reads: Reads,
 }
-
-/// The server's side, and the watches of our session.
-#[derive(Debug, Default)]
-struct State {
-    nodes: BTreeMap<String, Stored>,
-    zxid: i64,
-    child_watches: HashMap<String, Vec<Fire>>,
-    data_watches: HashMap<String, Vec<Fire>>,
-    /// Fired while the session was cut: delivered by `heal`.
-    undelivered: Vec<Fire>,
-    cut: bool,
-    forbidden: HashSet<String>,
-}
-
-#[derive(Debug)]
-struct Stored {
-    node: Node,
-    children: BTreeSet<String>,
-    next_sequence: u32,
-}
-
-/// Dropping it fires as well: a watch can end early, but never be forgotten.
-type Fire = oneshot::Sender<()>;
 
 #[derive(Debug, Default)]
 struct Reads {
@@ -282,135 +261,6 @@ impl MemoryRegistry {
         }
         state.may_read(path)?;
         Ok(state)
-    }
-}
-
-impl State {
-    fn create(&mut self, path: &str, data: Vec<u8>, owner: i64) -> Vec<Fire> {
-        let mut fired = Vec::new();
-        if let Some((parent, name)) = parent_and_name(path) {
-            if !self.nodes.contains_key(parent) {
-                fired = self.create(parent, Vec::new(), 0);
-            }
-            if let Some(stored) = self.nodes.get_mut(parent) {
-                stored.children.insert(name.to_owned());
-            }
-            fired.extend(self.child_watches.remove(parent).into_iter().flatten());
-        }
-        self.zxid += 1;
-        let node = Node {
-            data,
-            created_zxid: self.zxid,
-            modified_zxid: self.zxid,
-            ephemeral_owner: owner,
-        };
-        let stored = Stored {
-            node,
-            children: BTreeSet::new(),
-            next_sequence: 0,
-        };
-        self.nodes.insert(path.to_owned(), stored);
-        // A child watch on a missing node is an exists watch.
-        fired.extend(self.child_watches.remove(path).into_iter().flatten());
-        fired.extend(self.data_watches.remove(path).into_iter().flatten());
-        fired
-    }
-
-    fn set(&mut self, path: &str, data: Vec<u8>) -> Vec<Fire> {
-        self.zxid += 1;
-        if let Some(stored) = self.nodes.get_mut(path) {
-            stored.node.data = data;
-            stored.node.modified_zxid = self.zxid;
-        }
-        self.data_watches.remove(path).unwrap_or_default()
-    }
-
-    fn delete(&mut self, path: &str) -> Vec<Fire> {
-        let Some(stored) = self.nodes.get(path) else {
-            return Vec::new();
-        };
-        let children: Vec<_> = stored
-            .children
-            .iter()
-            .map(|name| names::child(path, name))
-            .collect();
-        let mut fired: Vec<_> = children
-            .iter()
-            .flat_map(|child| self.delete(child))
-            .collect();
-        let Some((parent, name)) = parent_and_name(path) else {
-            return fired;
-        };
-        self.zxid += 1;
-        self.nodes.remove(path);
-        if let Some(stored) = self.nodes.get_mut(parent) {
-            stored.children.remove(name);
-        }
-        for watched in [path, parent] {
-            fired.extend(self.child_watches.remove(watched).into_iter().flatten());
-        }
-        fired.extend(self.data_watches.remove(path).into_iter().flatten());
-        fired
-    }
-
-    fn delete_owned(&mut self, owner: i64) -> Vec<Fire> {
-        let owned: Vec<_> = self
-            .nodes
-            .iter()
-            .filter(|(_, stored)| owner != 0 && stored.node.ephemeral_owner == owner)
-            .map(|(path, _)| path.clone())
-            .collect();
-        owned.iter().flat_map(|path| self.delete(path)).collect()
-    }
-
-    /// The parent's next number; the parent is created if need be, as everywhere here.
-    fn next_sequence(&mut self, prefix: &str) -> (u32, Vec<Fire>) {
-        let parent = prefix.rsplit_once('/').map_or("", |(parent, _)| parent);
-        let parent = if parent.is_empty() { "/" } else { parent };
-        let fired = if self.nodes.contains_key(parent) {
-            Vec::new()
-        } else {
-            self.create(parent, Vec::new(), 0)
-        };
-        let number = self.nodes.get_mut(parent).map_or(0, |stored| {
-            let number = stored.next_sequence;
-            stored.next_sequence += 1;
-            number
-        });
-        (number, fired)
-    }
-
-    fn may_read(&self, path: &str) -> Result<(), RegistryError> {
-        if self.forbidden.contains(path) {
-            return Err(RegistryError::NotAuthorised {
-                path: path.to_owned(),
-            });
-        }
-        Ok(())
-    }
-}
-
-/// `None` for the root.
-fn parent_and_name(path: &str) -> Option<(&str, &str)> {
-    match path.rsplit_once('/') {
-        Some((_, "")) | None => None,
-        Some(("", name)) => Some(("/", name)),
-        Some(both) => Some(both),
-    }
-}
-
-fn watched<T>(watches: &mut HashMap<String, Vec<Fire>>, path: &str, value: T) -> Watched<T> {
-    let (fire, fired) = oneshot::channel();
-    let waiting = watches.entry(path.to_owned()).or_default();
-    // A reader that went away leaves its end behind: without this, re-reading grows the list for ever.
-    waiting.retain(|fire| !fire.is_closed());
-    waiting.push(fire);
-    Watched {
-        value,
-        changed: Box::pin(async move {
-            // Fired or dropped: both mean "read again".
-            drop(fired.await);
-        }),
     }
 }
 

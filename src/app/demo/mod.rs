@@ -108,7 +108,7 @@ fn load(ports: Ports) -> Result<Loaded, Vec<String>> {
     let Value::Object(map) = configuration(ports) else {
         return Err(Vec::new());
     };
-    let options = LoadOptions::new("demo".into());
+    let options = LoadOptions::new("demo");
     let document = Document::new("demo", Map::from_iter(map));
     resolve(document, &options, Report::default())
         .map_err(|complaints| complaints.iter().map(ToString::to_string).collect())

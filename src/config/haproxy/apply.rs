@@ -55,13 +55,14 @@ fn apply_value(
         }
         "balance roundrobin" => draft.strategy = plain(args, Strategy::RoundRobin, origin)?,
         "balance leastconn" => draft.strategy = plain(args, Strategy::LeastConn, origin)?,
+        // haproxy takes the bare word as well.
         "balance" => {
-            return Err(match args.first() {
-                Some(algorithm) => {
-                    format!("{algorithm:?} is not a balance algorithm; use roundrobin or leastconn")
-                }
-                None => "the algorithm is missing; use roundrobin or leastconn".to_owned(),
-            });
+            if let Some(algorithm) = args.first() {
+                return Err(format!(
+                    "{algorithm:?} is not a balance algorithm; use roundrobin or leastconn"
+                ));
+            }
+            draft.strategy.set(defaults::STRATEGY, origin);
         }
         "retries" => draft.retries.set(number(one(args)?, 0..=MAX_INT)?, origin),
         "redispatch" | "redisp" => {

@@ -97,13 +97,27 @@ pub(super) fn address(text: &str) -> Result<Target, String> {
     let (host, port) = text
         .rsplit_once(':')
         .ok_or_else(|| format!("{text:?} has no port; write ADDRESS:PORT"))?;
-    if port.contains('-') {
+    let one = |port: &str| number(port, 1..=u16::MAX);
+    let Some((first, last)) = port.split_once('-') else {
+        return host_and_port(host, one(port)?);
+    };
+    let (first, last) = (one(first)?, one(last)?);
+    if first > last || last - first >= MAX_RANGE {
         return Err(format!(
-            "{port:?} is a range of ports; list the ports one by one"
+            "{port:?} is not a range of 1 to {MAX_RANGE} ports, lowest first"
         ));
     }
-    host_and_port(host, number(port, 1..=u16::MAX)?)
+    let mut all = Vec::new();
+    for port in first..=last {
+        if let Target::Tcp(addrs) = host_and_port(host, port)? {
+            all.extend(addrs);
+        }
+    }
+    Ok(Target::Tcp(all))
 }
+
+/// More listening sockets from one line are taken for a mistake.
+const MAX_RANGE: u16 = 1_000;
 
 /// A `bind` line's words after `bind`: what was found, with every odd thing reported.
 #[derive(Clone, Debug, Default)]
@@ -224,11 +238,21 @@ mod tests {
             ":0",
             ":x",
             "1.2.3.4:65536",
-            ":80-90",
+            ":90-80",
+            ":1-9999",
             "no such host.invalid:80",
         ] {
             assert!(address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_range_is_many_ports() {
+        let ports: Vec<String> = addrs("127.0.0.1:80-82")
+            .into_iter()
+            .map(|it| it.0)
+            .collect();
+        assert_eq!(ports, ["127.0.0.1:80", "127.0.0.1:81", "127.0.0.1:82"]);
     }
 
     #[test]

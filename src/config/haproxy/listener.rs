@@ -51,9 +51,9 @@ fn once_each(all: Vec<BindAddr>, place: &Place, report: &mut Report) -> Vec<Bind
         if !addrs.iter().any(|other| other.addr == bind.addr) {
             addrs.push(bind);
         } else if bind.required {
-            report.complain(
+            report.warn(
                 place,
-                format!("{} is bound twice by this service", bind.addr),
+                format!("{} is given twice by this service; bound once", bind.addr),
             );
         }
     }

@@ -284,6 +284,7 @@ fn golden_g7_is_refused_for_its_routing_and_proxy_protocol_only() {
 const SUPPORTED: &[(&str, &str, &str)] = &[
     ("mode http", "mode", "http"),
     ("balance leastconn", "balance", "leastconn"),
+    ("balance", "balance", "roundrobin"),
     ("maxconn 7", "maxconn", "7"),
     ("retries 0", "retries", "0"),
     ("option redispatch", "redispatch", "on (-1)"),
@@ -713,12 +714,10 @@ fn bind_lines_add_addresses_and_options_are_judged() {
     assert_eq!(complaints, Vec::<String>::new());
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     section.frontend = lines("f", &["bind 127.0.0.1:3301 accept-proxy"]);
-    let (_, complaints, _) = one(TIMEOUTS, &section);
-    assert_eq!(
-        complaints.len(),
-        2,
-        "twice, and the proxy protocol: {complaints:?}"
-    );
+    let (parts, complaints, warnings) = one(TIMEOUTS, &section);
+    assert_eq!(complaints.len(), 1, "the proxy protocol: {complaints:?}");
+    assert_eq!(warnings.len(), 2, "twice, and `mode`: {warnings:?}");
+    assert_eq!(parts.listener.unwrap().addrs.len(), 2);
 }
 
 #[test]

@@ -33,10 +33,8 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
         .and_then(|number| number.checked_mul(unit_us))
         .filter(|us| *us <= MAX_TIME_MS * 1_000)
         .ok_or_else(|| format!("{text} is above haproxy's limit of 2147483647ms (24 days)"))?;
-    if (1..1_000).contains(&micros) {
-        return Err(format!("{text} is below 1ms, the smallest time"));
-    }
-    Ok(Duration::from_micros(micros))
+    // haproxy's timers tick in milliseconds and round up.
+    Ok(Duration::from_millis(micros.div_ceil(1_000)))
 }
 
 fn not_a_time(text: &str) -> String {
@@ -103,23 +101,22 @@ fn dotted_mask(mask: &str) -> Option<u8> {
 
 /// The time in the largest unit that divides it: `50s`, `1500ms`.
 pub(super) fn show_time(time: Duration) -> String {
-    let micros = time.as_micros();
+    let millis = time.as_millis();
     let units = [
-        (86_400_000_000, "d"),
-        (3_600_000_000, "h"),
-        (60_000_000, "m"),
-        (1_000_000, "s"),
-        (1_000, "ms"),
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
     ];
     for (unit, name) in units {
-        if micros > 0 && micros.is_multiple_of(unit) {
-            return format!("{}{name}", micros / unit);
+        if millis > 0 && millis.is_multiple_of(unit) {
+            return format!("{}{name}", millis / unit);
         }
     }
-    if micros == 0 {
+    if millis == 0 {
         "0".to_owned()
     } else {
-        format!("{micros}us")
+        format!("{millis}ms")
     }
 }
 
@@ -133,6 +130,8 @@ mod tests {
             ("5000", 5_000),
             ("200ms", 200),
             ("2000us", 2),
+            ("100us", 1),
+            ("1500us", 2),
             ("50s", 50_000),
             ("1m", 60_000),
             ("8h", 28_800_000),
@@ -155,7 +154,7 @@ mod tests {
             "5 s",
             "25d",
             "99999999999999999999s",
-            "500us",
+            "+5",
             "５s",
         ] {
             assert!(time(text).is_err(), "{text}");

@@ -3,10 +3,10 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::discovery::Decode;
+use crate::discovery::{Decode, GeneratorSource};
 use crate::endpoint::EndpointSet;
-use crate::registry::Watched;
 use crate::registry::memory::{MemoryRegistry, ReadCounts};
+use crate::registry::{Node, Watched};
 
 const PATH: &str = "/services/s";
 

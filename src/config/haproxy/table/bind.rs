@@ -17,7 +17,7 @@ pub(super) const GROUPS: &[Group] = &[
         "no-tls-tickets", "no-ca-names", "generate-certificates", "strict-sni", "allow-0rtt",
     ]),
     words(L, 1, Class::Harmless, &[
-        "name", "id", "nice", "process", "thread", "shards", "guid-prefix", "level", "severity-output", "ciphers",
+        "name", "id", "nice", "process", "thread", "shards", "guid-prefix", "expose-fd", "level", "severity-output", "ciphers",
         "ciphersuites", "curves", "ecdhe", "alpn", "npn", "ca-file", "ca-sign-file", "ca-sign-pass",
         "ca-verify-file", "crl-file", "ca-ignore-err", "crt-ignore-err", "verify", "ssl-min-ver", "ssl-max-ver",
         "tls-ticket-keys", "sigalgs", "client-sigalgs",
@@ -29,7 +29,10 @@ pub(super) const GROUPS: &[Group] = &[
     words(L, 0, not_yet("only own addresses can be bound"), &["transparent"]),
     words(L, 1, refused("it would be reachable from other networks", "bind an address of that interface"), &["interface", "namespace"]),
     words(L, 0, refused("the proxy protocol is not accepted yet", "remove it, and send plain connections to this address"), &[
-        "accept-proxy", "accept-netscaler-cip",
+        "accept-proxy",
+    ]),
+    words(L, 1, refused("its header is not accepted yet", "remove it, and send plain connections to this address"), &[
+        "accept-netscaler-cip",
     ]),
     words(L, 0, TLS, &["ssl"]),
     words(L, 1, TLS, &["crt", "crt-list"]),

@@ -31,6 +31,9 @@ pub(super) const GROUPS: &[Group] = &[
         "tune.zlib.memlevel", "tune.zlib.windowsize", "tune.buffers.limit", "tune.buffers.reserve",
         "tune.idletimer", "tune.listener.multi-queue", "tune.pattern.cache-size", "tune.peers.max-updates-at-once",
         "tune.quic.socket-owner", "tune.memory.hot-size", "tune.http.cookielen", "tune.http.logurilen",
+        "tune.ssl.hard-maxrecord", "tune.vars.check-max-size", "thread-group", "httpclient.resolvers.id",
+        "httpclient.resolvers.prefer", "httpclient.ssl.ca-file", "httpclient.ssl.verify", "pp2-never-send-local",
+        "ssl-propquery", "ssl-provider", "ssl-provider-path", "h1-accept-payload-with-any-method",
     ]),
     group(G, not_yet("nothing is logged in haproxy's format; see the process log, /metrics and /services"), &[
         "log", "log-send-hostname", "log-tag",

@@ -26,7 +26,7 @@ pub(super) const GROUPS: &[Group] = &[
     words(S, 0, Class::Harmless, &[
         "non-stick", "stick", "no-send-proxy", "no-send-proxy-v2", "no-ssl", "no-check-ssl", "no-tfo", "tfo",
         "no-verifyhost", "no-agent-check", "no-check-send-proxy", "no-send-proxy-v2-ssl",
-        "no-send-proxy-v2-ssl-cn", "check-via-socks4", "log-bufsize",
+        "no-send-proxy-v2-ssl-cn", "check-via-socks4",
         // Without `ssl`, which is refused, these mean nothing.
         "force-sslv3", "force-tlsv10", "force-tlsv11", "force-tlsv12", "force-tlsv13", "no-sslv3", "no-tlsv10",
         "no-tlsv11", "no-tlsv12", "no-tlsv13", "no-tls-tickets", "tls-tickets", "ssl-reuse", "no-ssl-reuse",
@@ -35,7 +35,7 @@ pub(super) const GROUPS: &[Group] = &[
     words(S, 1, Class::Harmless, &[
         "verify", "verifyhost", "ca-file", "crt", "crl-file", "ciphers", "ciphersuites", "curves", "sni", "alpn",
         "npn", "check-alpn", "check-sni", "ssl-min-ver", "ssl-max-ver", "sigalgs", "client-sigalgs", "hash-key",
-        "guid", "shard",
+        "guid", "shard", "log-proto", "log-bufsize",
     ]),
     words(S, 1, OBSERVE, &["observe", "on-error", "error-limit"]),
     words(S, 1, not_yet("connections of a server that goes down end by themselves"), &["on-marked-down"]),
@@ -53,7 +53,7 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     words(S, 1, not_yet("connections leave from the address the kernel chooses"), &["source", "interface", "usesrc"]),
     words(S, 1, not_yet("the verdict starts up, and the first failed check takes it down"), &["init-state"]),
-    words(S, 1, not_yet("checks use the http or tcp of the traffic"), &["check-proto", "proto"]),
+    words(S, 1, not_yet("checks use the http or tcp of the traffic"), &["check-proto"]),
     words(S, 0, TLS, &["ssl", "check-ssl"]),
     words(S, 0, PROXY_PROTOCOL, &[
         "send-proxy", "send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn", "check-send-proxy",
@@ -61,5 +61,5 @@ pub(super) const GROUPS: &[Group] = &[
     words(S, 1, PROXY_PROTOCOL, &["proxy-v2-options", "set-proxy-v2-tlv-fmt"]),
     words(S, 1, refused("requests would be sent to the backend instead of being redirected", "redirect in the application"), &["redir"]),
     words(S, 1, refused("the backend can only be reached through it", "register a reachable address"), &["socks4", "namespace"]),
-    words(S, 1, refused("the backend speaks another protocol than http/1", "register an http/1 port"), &["ws"]),
+    words(S, 1, refused("the backend speaks another protocol than http/1", "register an http/1 port"), &["ws", "proto"]),
 ];

@@ -1,0 +1,55 @@
+//! `docs/configuration.md` and the readers know the same keys.
+
+use super::{
+    membership, native, native_check, process, sections, servers, service, source, zookeeper,
+};
+
+const PAGE: &str = include_str!("../../docs/configuration.md");
+
+/// The keys in the first column of the table under `heading`.
+fn documented(heading: &str) -> Vec<&'static str> {
+    let after = PAGE
+        .split_once(&format!("{heading}\n"))
+        .unwrap_or_else(|| panic!("no heading {heading:?}"))
+        .1;
+    let section = after.split("\n#").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split('`').next()).collect()
+}
+
+#[test]
+fn the_page_and_the_readers_know_the_same_keys() {
+    let tables: [(&str, &[&str]); 17] = [
+        ("## Top level", &process::KEYS),
+        ("## `admin`", &process::ADMIN_KEYS),
+        ("## `log`", &process::LOG_KEYS),
+        ("## A service", &service::KEYS),
+        ("## `discovery`, method `base`", &source::BASE_KEYS),
+        ("## `discovery`, method `file`", &source::FILE_KEYS),
+        ("## `discovery`, method `zookeeper`", &zookeeper::KEYS),
+        ("### `decode`", &zookeeper::DECODE_KEYS),
+        ("### `retry_policy`", &zookeeper::RETRY_KEYS),
+        ("### A label filter", &membership::FILTER_KEYS),
+        ("## A default server", &servers::KEYS),
+        ("## Top-level `haproxy`", &sections::TOP_KEYS),
+        ("## A service's `haproxy`", &sections::SERVICE_KEYS),
+        ("## `proxy`", &native::KEYS),
+        ("### `proxy.timeouts`", &native::TIMEOUT_KEYS),
+        ("### `proxy.forward_for`", &native::FORWARD_FOR_KEYS),
+        ("### `proxy.check`", &native_check::KEYS),
+    ];
+    for (heading, known) in tables {
+        let mut page = documented(heading);
+        let mut known = known.to_vec();
+        page.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(page, known, "{heading}");
+    }
+}
+
+#[test]
+fn keys_without_effect_are_keys() {
+    for key in sections::PROCESS_KEYS {
+        assert!(sections::TOP_KEYS.contains(&key), "{key}");
+    }
+}

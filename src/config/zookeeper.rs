@@ -1,0 +1,185 @@
+//! `discovery` of the methods `zookeeper` and `zookeeper_poll`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::EffectiveValue;
+use super::defaults;
+use super::ensemble;
+use super::origins::effective;
+use super::reader::{Cursor, Section};
+use super::report::Report;
+use super::text::show;
+use crate::discovery::{Decode, GeneratorSource, SourceSettings, ZooKeeperSourceSettings};
+
+/// Keys of `discovery` for `method: zookeeper` and `zookeeper_poll`.
+pub const KEYS: [&str; 10] = [
+    "method",
+    "hosts",
+    "path",
+    "decode",
+    "generator_config_path",
+    "discovery_jitter",
+    "retry_policy",
+    "polling_interval_sec",
+    "label_filters",
+    "label_filter",
+];
+
+/// Keys of `decode`.
+pub const DECODE_KEYS: [&str; 2] = ["method", "endpoint_name"];
+
+/// Keys of `retry_policy`.
+pub const RETRY_KEYS: [&str; 4] = ["max_attempts", "max_delay", "base_interval", "max_interval"];
+
+/// Reads the source.
+pub fn read(
+    discovery: &Section<'_>,
+    origins: &mut Vec<EffectiveValue>,
+    report: &mut Report,
+) -> Option<SourceSettings> {
+    retry_policy(discovery, report);
+    if let Some(interval) = discovery.get("polling_interval_sec") {
+        interval.non_negative(report);
+    }
+    let jitter = jitter(discovery, report);
+    let decode = discovery
+        .get("decode")
+        .map_or(Some(Decode::Nerve), |c| decode(&c, report));
+    let generator = generator_source(discovery, report);
+    let hosts = discovery.required("hosts", report);
+    let ensemble = hosts.as_ref().and_then(|c| ensemble::read(c, report));
+    let path_cursor = discovery.required("path", report);
+    let path = path_cursor.as_ref().and_then(|c| node_path(c, report));
+    if let (Some(ensemble), Some(path)) = (&ensemble, &path) {
+        origins.push(effective(
+            "discovery.hosts",
+            ensemble,
+            hosts.as_ref().map(Cursor::place),
+        ));
+        origins.push(effective(
+            "discovery.path",
+            path,
+            path_cursor.as_ref().map(Cursor::place),
+        ));
+    }
+    let mut explain = |key: &str, value: String| {
+        let place = discovery.get(key).map(|c| c.place().clone());
+        origins.push(effective(format!("discovery.{key}"), value, place.as_ref()));
+    };
+    if let Some(decode) = &decode {
+        explain("decode", show_decode(decode));
+    }
+    if let Some(generator) = &generator {
+        explain("generator_config_path", show_generator(generator));
+    }
+    explain("discovery_jitter", format!("{jitter:?}"));
+    Some(SourceSettings::ZooKeeper(ZooKeeperSourceSettings {
+        ensemble: ensemble?,
+        path: path?,
+        decode: decode?,
+        generator: generator?,
+        jitter,
+    }))
+}
+
+fn show_decode(decode: &Decode) -> String {
+    match decode {
+        Decode::Nerve => "nerve".to_owned(),
+        Decode::ServerSet { endpoint_name } => match endpoint_name {
+            Some(name) => format!("serverset, endpoint {name}"),
+            None => "serverset".to_owned(),
+        },
+    }
+}
+
+fn show_generator(generator: &GeneratorSource) -> String {
+    match generator {
+        GeneratorSource::Parent => "the service's own path".to_owned(),
+        GeneratorSource::Node(path) => path.to_string(),
+        GeneratorSource::Disabled => "disabled".to_owned(),
+    }
+}
+
+/// An absolute ZooKeeper path.
+fn node_path(cursor: &Cursor<'_>, report: &mut Report) -> Option<Arc<str>> {
+    let text = cursor.word(report)?;
+    let odd = |c: char| c.is_control() || c == '\u{fffd}';
+    let valid = text == "/"
+        || text
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(|p| !matches!(p, "" | "." | "..")))
+            && !text.contains(odd);
+    if !valid {
+        let text = format!(
+            "{text:?} is not a ZooKeeper path (absolute, no empty part, no \"/\" at the end)"
+        );
+        report.complain(cursor.place(), text);
+        return None;
+    }
+    Some(Arc::from(text))
+}
+
+fn decode(cursor: &Cursor<'_>, report: &mut Report) -> Option<Decode> {
+    let section = cursor.section(&DECODE_KEYS, report)?;
+    let endpoint_name = section.text("endpoint_name", report).map(Arc::from);
+    let is_nerve = section
+        .required("method", report)?
+        .choice(&[("nerve", true), ("serverset", false)], report)?;
+    Some(if is_nerve {
+        Decode::Nerve
+    } else {
+        Decode::ServerSet { endpoint_name }
+    })
+}
+
+fn generator_source(discovery: &Section<'_>, report: &mut Report) -> Option<GeneratorSource> {
+    let Some(cursor) = discovery.get("generator_config_path") else {
+        return Some(GeneratorSource::Parent);
+    };
+    if cursor.value() == "disabled" {
+        return Some(GeneratorSource::Disabled);
+    }
+    node_path(&cursor, report).map(GeneratorSource::Node)
+}
+
+fn jitter(discovery: &Section<'_>, report: &mut Report) -> Duration {
+    let Some(cursor) = discovery.get("discovery_jitter") else {
+        return Duration::ZERO;
+    };
+    let in_range = cursor
+        .value()
+        .as_f64()
+        .filter(|s| (0.0..=defaults::DISCOVERY_JITTER_MAX).contains(s));
+    match in_range {
+        Some(seconds) => Duration::from_secs_f64(seconds),
+        None => {
+            let shown = show(cursor.value());
+            let text = format!("{shown} is not a number of seconds from 0 to 120, ignored");
+            report.warn(cursor.place(), text);
+            Duration::ZERO
+        }
+    }
+}
+
+/// Validated as the original does, then unused: the session supervisor has its own back-off and never gives up.
+fn retry_policy(discovery: &Section<'_>, report: &mut Report) {
+    let section = discovery
+        .get("retry_policy")
+        .and_then(|c| c.section(&RETRY_KEYS, report));
+    let Some(section) = section else {
+        return;
+    };
+    if let Some(attempts) = section.get("max_attempts") {
+        attempts.integer(1..=u64::MAX, "a number of attempts", report);
+    }
+    let mut seconds = |key| section.get(key).and_then(|c| c.non_negative(report));
+    seconds("max_delay");
+    let (base, max) = (seconds("base_interval"), seconds("max_interval"));
+    if let (Some(base), Some(max)) = (base, max)
+        && base > max
+    {
+        let text = format!("{base} is above max_interval ({max})");
+        report.complain(&section.place().key("base_interval"), text);
+    }
+}
