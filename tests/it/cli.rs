@@ -34,7 +34,9 @@ async fn version_and_help_are_printed() {
 async fn without_a_config_the_way_to_give_one_is_said() {
     let output = run("synapse", &[], &[]).await;
     assert!(output.code.is_some_and(|code| code != 0));
-    assert!(output.stderr.contains("--config"), "{}", output.stderr);
+    for way in ["-c", "SYNAPSE_CONFIG"] {
+        assert!(output.stderr.contains(way), "{way} in {}", output.stderr);
+    }
 }
 
 #[tokio::test]

@@ -108,6 +108,13 @@ async fn commands_in_the_documents_run() {
 #[tokio::test]
 async fn examples_pass_the_check() {
     for file in files(&root().join("examples"), &["json", "yaml"]) {
+        // Lists for `discovery: file` and the like lie beside the configurations that name them.
+        if !std::fs::read_to_string(&file)
+            .expect("readable")
+            .contains("services")
+        {
+            continue;
+        }
         let output = run("synapse", &["check", "-c", &file.to_string_lossy()], &[]).await;
         assert_eq!(
             output.code,

@@ -46,8 +46,8 @@ pub(crate) struct Output {
 pub(crate) async fn run(name: &str, args: &[&str], env: &[(&str, &str)]) -> Output {
     let child = Command::new(binary(name))
         .args(args)
-        .envs(env.iter().copied())
         .env_remove("SYNAPSE_CONFIG")
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
