@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::debug;
+use tracing::{debug, info};
 
 use self::connection::{Ended, hold, pump, read_request};
 use self::dial::{Dialer, Found, cause};
@@ -50,7 +50,7 @@ pub struct RelayTiming {
     /// Head start of a member before the next one is dialled too. Default 150 ms.
     pub stagger: Duration,
     /// Bound on the answer to the connect request while other members remain to be tried. Default a tenth of the
-    /// session timeout, at least 1 s.
+    /// session timeout, 1 to 5 s.
     pub answer: Duration,
     /// Longest pause between the starts of two passes over all members. Default 500 ms.
     pub backoff_cap: Duration,
@@ -63,7 +63,7 @@ impl RelayTiming {
             resolve: Duration::from_secs(2),
             dial: Duration::from_millis(750),
             stagger: Duration::from_millis(150),
-            answer: (session_timeout / 10).max(Duration::from_secs(1)),
+            answer: (session_timeout / 10).clamp(Duration::from_secs(1), Duration::from_secs(5)),
             backoff_cap: Duration::from_millis(500),
         }
     }
@@ -157,6 +157,7 @@ impl Relay {
         let member: Arc<str> = target.member.to_string().into();
         self.status
             .send_modify(|status| status.member = Some(Arc::clone(&member)));
+        info!(%member, "connected to a member of the ensemble");
         let ended = pump(client, &held, found).await;
         // Not the same member again at once: it may hang, be short of descriptors, or shut down.
         self.dialer.suspect(&target);

@@ -58,6 +58,9 @@ use crate::backoff::Backoff;
 /// How long a clean close may take: the server's answer to `closeSession`, milliseconds when it works at all.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
+/// The protocol's field holds 24 days of milliseconds.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A session shorter than this is followed by a pause: a server that opens and ends sessions must not be hammered.
 const STABLE: Duration = Duration::from_secs(1);
 
@@ -72,7 +75,7 @@ const AUTH_PAUSE: Duration = Duration::from_secs(30);
 pub struct SessionSettings {
     /// Session timeout to ask for; the server clamps it to 2..=20 of its ticks (4..=40 s by default), see
     /// [`negotiated_timeout`](super::Session::negotiated_timeout)(super::Session::negotiated_timeout). A dead connection is noticed after 0.4 of it, ephemeral nodes of a killed process
-    /// vanish after all of it.
+    /// vanish after all of it. More than a day is a day; zero is the client crate's default, 6 s.
     ///
     /// Default 30 s (`zk_session_timeout`): the originals' client makes the server grant 36 s and 32 s.
     pub timeout: Duration,
@@ -210,7 +213,8 @@ impl Supervisor {
     /// Asks for a session: the old one, if there is one to go on with. Lasts up to 1.8 T when no member answers.
     async fn open(&self, connect_string: &str, heir: Option<SessionInfo>) -> Opened {
         let is_heir = heir.is_some();
-        let mut connector = Client::connector().with_session_timeout(self.settings.timeout);
+        let mut connector =
+            Client::connector().with_session_timeout(self.settings.timeout.min(TIMEOUT_MAX));
         if let Some(heir) = heir {
             connector = connector.with_session(heir);
         }

@@ -137,6 +137,26 @@ impl Zk {
         self.members.iter().for_each(Member::kill9);
     }
 
+    /// SIGSTOP for every member: connections are accepted by the kernel, nobody answers.
+    pub(crate) fn stop(&self) {
+        self.members.iter().for_each(Member::stop);
+    }
+
+    /// SIGCONT for every member.
+    pub(crate) fn cont(&self) {
+        self.members.iter().for_each(Member::cont);
+    }
+
+    /// Removes the data of all (killed) members.
+    pub(crate) fn wipe(&self) {
+        self.members.iter().for_each(Member::wipe);
+    }
+
+    /// Resets all established connections to all members' client ports.
+    pub(crate) fn cut_sockets(&self) {
+        self.members.iter().for_each(Member::cut_sockets);
+    }
+
     /// Starts every member that does not run, and waits until all serve.
     pub(crate) fn restart(&self) {
         for member in &self.members {

@@ -17,15 +17,13 @@ const CHUNK_BYTES: usize = 512 * 1024;
 /// Header, lengths and a generous chroot of one entry.
 const ENTRY_OVERHEAD_BYTES: usize = 128;
 
-/// A node that keeps being created and deleted between our two requests: give up and let the caller come again.
-const RACES_MAX: usize = 5;
-
-/// Children of `path` and the watch on the list, or `None` and the watch on its creation.
+/// Children of `path` and the watch on the list, or `None` and the watch on its creation. Asks again while the node is
+/// created and deleted between our two requests; the caller's deadline bounds that.
 pub(super) async fn children(
     client: &Client,
     path: &str,
 ) -> Result<(Option<Vec<String>>, OneshotWatcher), zk::Error> {
-    for _ in 0..RACES_MAX {
+    loop {
         match client.get_and_watch_children(path).await {
             Ok((names, _, watcher)) => return Ok((Some(names), watcher)),
             Err(zk::Error::NoNode) => {}
@@ -35,15 +33,14 @@ pub(super) async fn children(
             return Ok((None, watcher));
         }
     }
-    Err(zk::Error::NoNode)
 }
 
-/// Data of `path` and the watch on it, or `None` and the watch on its creation.
+/// Data of `path` and the watch on it, or `None` and the watch on its creation; as [`children`].
 pub(super) async fn data(
     client: &Client,
     path: &str,
 ) -> Result<(Option<Node>, OneshotWatcher), zk::Error> {
-    for _ in 0..RACES_MAX {
+    loop {
         match client.get_and_watch_data(path).await {
             Ok((data, stat, watcher)) => return Ok((Some(node(data, stat)), watcher)),
             Err(zk::Error::NoNode) => {}
@@ -53,7 +50,6 @@ pub(super) async fn data(
             return Ok((None, watcher));
         }
     }
-    Err(zk::Error::NoNode)
 }
 
 /// A watch on the creation of `path`; `None` when it exists by now, so that nothing is lost between the two requests.
@@ -87,33 +83,35 @@ pub(super) async fn many(
     shared: &Shared,
 ) -> Result<Vec<Option<Node>>, zk::Error> {
     if !shared.lacks_multi_read() {
-        match multi_read(client, paths).await {
+        match multi_read(client, paths, shared).await {
             Err(zk::Error::Unimplemented) => shared.note_no_multi_read(),
             result => return result,
         }
     }
-    one_by_one(client, paths).await
+    one_by_one(client, paths, shared).await
 }
 
-async fn multi_read(client: &Client, paths: &[String]) -> Result<Vec<Option<Node>>, zk::Error> {
+async fn multi_read(
+    client: &Client,
+    paths: &[String],
+    shared: &Shared,
+) -> Result<Vec<Option<Node>>, zk::Error> {
     let mut reader = client.new_multi_reader();
-    let asked: Vec<bool> = paths
-        .iter()
-        .map(|path| match reader.add_get_data(path) {
-            Ok(()) => true,
-            Err(error) => {
-                warn!(%path, %error, "node skipped");
-                false
-            }
-        })
-        .collect();
+    let mut asked = Vec::with_capacity(paths.len());
+    for path in paths {
+        let added = reader.add_get_data(path);
+        asked.push(added.is_ok());
+        if let Err(error) = added {
+            skip(path, error, shared)?;
+        }
+    }
     let mut results = reader.commit().await?.into_iter();
     let mut nodes = Vec::with_capacity(paths.len());
     for (path, asked) in paths.iter().zip(asked) {
         let node = match asked.then(|| results.next()) {
             None => None,
             Some(Some(MultiReadResult::Data { data, stat })) => Some(node(data, stat)),
-            Some(Some(MultiReadResult::Error { err })) => skip(path, err)?,
+            Some(Some(MultiReadResult::Error { err })) => skip(path, err, shared)?,
             // The crate's enum is open; too few answers are a server's lie.
             Some(_) => return Err(zk::Error::MarshallingError),
         };
@@ -123,25 +121,31 @@ async fn multi_read(client: &Client, paths: &[String]) -> Result<Vec<Option<Node
 }
 
 /// For servers before 3.6. The requests are queued as the futures are made, so this is one round trip, not hundreds.
-async fn one_by_one(client: &Client, paths: &[String]) -> Result<Vec<Option<Node>>, zk::Error> {
+async fn one_by_one(
+    client: &Client,
+    paths: &[String],
+    shared: &Shared,
+) -> Result<Vec<Option<Node>>, zk::Error> {
     let requests: Vec<_> = paths.iter().map(|path| client.get_data(path)).collect();
     let mut nodes = Vec::with_capacity(paths.len());
     for (path, request) in paths.iter().zip(requests) {
         nodes.push(match request.await {
             Ok((data, stat)) => Some(node(data, stat)),
-            Err(error) => skip(path, error)?,
+            Err(error) => skip(path, error, shared)?,
         });
     }
     Ok(nodes)
 }
 
 /// Errors of one node skip that node, all others are errors of the request.
-fn skip(path: &str, error: zk::Error) -> Result<Option<Node>, zk::Error> {
+fn skip(path: &str, error: zk::Error, shared: &Shared) -> Result<Option<Node>, zk::Error> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the crate's enum is open")]
     match error {
         zk::Error::NoNode => Ok(None),
         zk::Error::NoAuth | zk::Error::BadArguments(_) => {
-            warn!(%path, %error, "node skipped");
+            if shared.is_new_skip(path) {
+                warn!(%path, %error, "node skipped");
+            }
             Ok(None)
         }
         error => Err(error),
