@@ -4,7 +4,6 @@
 //! service, from discovery to listener; [`demo`] is the same program with made-up backends. Everything here waits and
 //! wires; judgement lives below.
 
-pub mod addresses;
 pub mod cli;
 pub mod demo;
 pub mod process;

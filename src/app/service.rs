@@ -15,9 +15,9 @@ use tokio_util::task::TaskTracker;
 use super::supervise::supervise;
 use crate::admin::{AdminState, ServiceEntry};
 use crate::config::{GeneratorRules, ServiceConfig};
+use crate::discovery::names::NameCache;
 use crate::discovery::{Discovered, Discovery};
 use crate::health::runner::CheckRunner;
-use crate::lb::addresses::Addresses;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
 use crate::proxy::worker::{ListenerId, Workers};
 use crate::proxy::{Service, listener};
@@ -33,7 +33,7 @@ pub struct Context {
     /// The data plane.
     pub workers: Arc<Workers>,
     /// Names to addresses.
-    pub addresses: Arc<dyn Addresses>,
+    pub names: NameCache,
     /// Makes probes and bounds those in flight over all services.
     pub checks: CheckRunner,
     /// Judges generator configs.
@@ -86,7 +86,7 @@ impl ServiceRuntime {
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
             discovered: discovered.clone(),
-            addresses: Arc::clone(&context.addresses),
+            names: context.names.clone(),
             commands,
             checks: context.checks.clone(),
         };

@@ -12,7 +12,6 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::addresses::CachedAddresses;
 use super::cli::{say, start_log};
 use super::process::{connection_limit, drop_privileges, raise_descriptor_limit};
 use super::registries::{Opened, Registries};
@@ -178,7 +177,7 @@ async fn serve(
     tasks.spawn(names.clone().run(stop.clone()));
     let context = Arc::new(Context {
         workers: Arc::new(workers),
-        addresses: Arc::new(CachedAddresses::new(names.clone())),
+        names,
         checks: CheckRunner::default(),
         generator,
         admin: Arc::clone(&admin),
