@@ -6,6 +6,7 @@ use serde_json::{Map, json};
 use tokio::time::Instant;
 
 use crate::support::lab::Lab;
+use crate::support::origin::Origin;
 use crate::support::registry::Registrations;
 use crate::support::synapse::{config, is_release, listener};
 use crate::support::zookeeper::Zk;
@@ -19,29 +20,24 @@ async fn timed_five_hundred_services_of_twenty_backends() {
     let lab = Lab::alone().await;
     let zk = Zk::standalone();
     let registrations = Registrations::connect(&zk.connect_string()).await;
+    let ports = listeners().await;
     let mut services = Map::new();
     for s in 0..SERVICES {
-        let path = format!("/services/s{s:03}");
+        let name = format!("s{s:03}");
+        let path = format!("/services/{name}");
         registrations.path(&path).await;
-        let children = (0..BACKENDS).map(|b| {
-            // Nobody listens there: the checks come only once a minute.
-            let data = json!({"host": format!("127.9.{}.{}", s / 250, 1 + s % 250), "port": 20_000 + b, "name": format!("b{b}")});
-            let (path, registrations) = (path.clone(), &registrations);
-            async move {
-                registrations.create(&path, &format!("b{b}_"), data.to_string().as_bytes()).await;
-            }
-        });
-        for child in children {
-            child.await;
+        for (b, port) in ports.iter().enumerate() {
+            let host = format!("127.9.{}.{}", s / 250, 1 + s % 250);
+            let data = json!({"host": host, "port": port, "name": format!("b{b}")}).to_string();
+            registrations
+                .create(&path, &format!("b{b}_"), data.as_bytes())
+                .await;
         }
         let mut haproxy = listener(lab.free_addr(), "http", &["option httpchk GET /ping"]);
         haproxy["server_options"] = json!("check inter 60s rise 3 fall 2");
         let discovery =
             json!({"method": "zookeeper", "hosts": [zk.connect_string()], "path": path});
-        services.insert(
-            format!("s{s:03}"),
-            json!({"discovery": discovery, "haproxy": haproxy}),
-        );
+        services.insert(name, json!({"discovery": discovery, "haproxy": haproxy}));
     }
     let config = config(services.into());
     let started = Instant::now();
@@ -68,6 +64,19 @@ async fn timed_five_hundred_services_of_twenty_backends() {
         );
         assert!(idle < 3.0, "idle CPU {idle:.2} %");
     }
+}
+
+/// One origin for each of a service's backends, on every address of this host: their ports.
+async fn listeners() -> Vec<u16> {
+    let mut ports = Vec::new();
+    for b in 0..BACKENDS {
+        let held = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+        let addr = held.local_addr().expect("its address");
+        drop(held);
+        Origin::http(&format!("b{b}"), addr).await;
+        ports.push(addr.port());
+    }
+    ports
 }
 
 fn rss_bytes(pid: u32) -> u64 {

@@ -51,6 +51,13 @@ async fn reaction(rounds: usize) {
         fourth.mark();
         let node = registrations.nerve(PATH, &fourth).await;
         created.push(until_used(&fourth).await);
+        // Let it be a backend like the others for a while: otherwise the two changes would be one burst.
+        let asked = fourth.requests();
+        eventually("it has its share", PATIENCE, || async {
+            let more = fourth.requests() - asked;
+            if more >= 20 { Ok(()) } else { Err(more) }
+        })
+        .await;
         fourth.mark();
         registrations.delete(&node).await;
         deleted.push(until_left_alone(&fourth).await);
