@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::local::Local;
-use super::worker::{Listener, Shared};
+use super::shared::{Listener, Shared};
 use crate::telemetry::cells::WorkerId;
 
 /// How long accepting rests when the process (EMFILE) or host (ENFILE) has no descriptor left: long enough not to
