@@ -4,6 +4,7 @@
 //! as with haproxy. Without descriptors accepting pauses for [`SHORTAGE_PAUSE`] instead of spinning. A worker that has
 //! clearly more connections than another hands the new one over before it has touched it.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -18,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::local::Local;
-use super::worker::{Listener, Shared};
+use super::shared::{Listener, Shared};
 use crate::telemetry::cells::WorkerId;
 
 /// How long accepting rests when the process (EMFILE) or host (ENFILE) has no descriptor left: long enough not to
@@ -96,6 +97,7 @@ pub(crate) async fn run(local: Rc<Local>, listener: Arc<Listener>, socket: Async
         local,
         listener,
         socket,
+        stopped: Cell::new(false),
     };
     loop {
         tokio::select! {
@@ -115,6 +117,8 @@ struct Acceptor {
     local: Rc<Local>,
     listener: Arc<Listener>,
     socket: AsyncFd<TcpListener>,
+    /// Stopped by a limit or a shortage, and not accepted since.
+    stopped: Cell<bool>,
 }
 
 impl Drop for Acceptor {
@@ -208,6 +212,7 @@ impl Acceptor {
             slot: Slot::take(shared, &self.listener, worker),
         };
         self.cells().connections.add(1);
+        self.stopped.set(false);
         if worker == self.local.worker {
             self.local.start(accepted);
         } else if let Some(seat) = shared.seat(worker) {
@@ -226,8 +231,11 @@ impl Acceptor {
         (mine + 1 > least + tolerance(least)).then_some(WorkerId(index))
     }
 
+    /// Once per stop, however long it lasts: those who wait are in the kernel's queue, where nobody counts them.
     fn count_refused(&self) {
-        self.cells().connections_refused.add(1);
+        if !self.stopped.replace(true) {
+            self.cells().connections_refused.add(1);
+        }
     }
 
     fn cells(&self) -> &crate::telemetry::cells::ServiceCells {

@@ -2,7 +2,7 @@
 //!
 //! The rules are haproxy's: `retries` counts attempts after the first; with `redispatch` and more than one eligible
 //! backend the next attempt goes elsewhere at once; otherwise the same backend is tried again after a turn-around of
-//! min(1 s, `timeout connect`). The judgement is [`Retry`], plain values; [`Dialer`] waits and counts.
+//! min(1 s, `timeout connect`). The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
 use std::io;
 use std::time::Duration;
@@ -175,9 +175,12 @@ impl<'a> Dialer<'a> {
             // The kernel gives up by itself after its SYN retries, about two minutes.
             None => connecting.await,
         };
-        let connected = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
         connected
-            .inspect(|_| cells.connects.add(1))
+            .inspect(|stream| {
+                cells.connects.add(1);
+                // Fails on a connection that is reset already: the first read tells.
+                drop(stream.set_nodelay(true));
+            })
             .map_err(|source| {
                 cells.connect_errors.add(1);
                 if let Some(kind) = evidence(&source) {

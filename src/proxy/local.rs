@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::accept::Accepted;
-use super::worker::Shared;
+use super::shared::Shared;
 use super::{Mode, http, tcp};
 use crate::telemetry::cells::WorkerId;
 

@@ -16,6 +16,7 @@ pub mod http;
 pub mod listener;
 mod local;
 pub mod relay;
+mod shared;
 pub mod tcp;
 pub mod worker;
 

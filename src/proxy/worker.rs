@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,13 +17,11 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::Service;
 use super::accept::{self, Accepted};
-use super::gate::Gate;
 use super::local::Local;
+use super::shared::{Listener, Shared};
 use crate::telemetry::cells::WorkerId;
 
 /// How often a worker proves that it is alive and drops idle upstream connections.
@@ -84,89 +82,13 @@ enum Command {
     },
 }
 
-/// What workers and the control thread share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) settings: WorkerSettings,
-    /// All client connections, against `global maxconn`.
-    pub(crate) gate: Gate,
-    pub(crate) seats: Box<[Seat]>,
-    panics: AtomicU64,
-    accept_pauses: AtomicU64,
-    started: Instant,
-}
-
-/// What others may see of a worker. A cache line of its own: every accept reads all of them.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(crate) struct Seat {
-    /// Connections open or on their way to it.
-    pub(crate) open: AtomicU32,
-    /// Milliseconds since the start at its last tick.
-    heartbeat: AtomicU64,
-    pub(crate) handovers: mpsc::UnboundedSender<Accepted>,
-    pub(crate) connections: TaskTracker,
-}
-
-/// One service's listening sockets, shared by all workers.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    pub(crate) service: Arc<Service>,
-    /// The service's connections, against its `maxconn`.
-    pub(crate) gate: Gate,
-    /// Acceptors end.
-    pub(crate) stop_accepting: CancellationToken,
-    /// Connections end as soon as it does no harm. Cancelled after `draining` is set.
-    pub(crate) drain: CancellationToken,
-    draining: AtomicBool,
-    pub(crate) acceptors: TaskTracker,
-}
-
-impl Listener {
-    /// True once connections are asked to end. One relaxed load, for every wake of every connection.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
-    }
-}
-
-impl Shared {
-    /// Counts a connection task that panicked. The panic hook has printed where.
-    pub(crate) fn count_panic(&self) {
-        self.panics.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a pause for want of descriptors.
-    pub(crate) fn count_accept_pause(&self) {
-        self.accept_pauses.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn seat(&self, worker: WorkerId) -> Option<&Seat> {
-        self.seats.get(worker.0)
-    }
-
-    fn beat(&self, worker: WorkerId) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if let Some(seat) = self.seat(worker) {
-            seat.heartbeat.store(now, Ordering::Relaxed);
-        }
-    }
-}
-
 impl Workers {
     /// Starts `count` (at least 1) threads named `worker-N`.
     ///
     /// # Errors
     /// When a thread or its runtime cannot be had; those already started are ended.
     pub fn start(count: usize, settings: WorkerSettings) -> io::Result<Self> {
-        let (seats, handovers): (Vec<_>, Vec<_>) = (0..count.max(1)).map(|_| seat()).unzip();
-        let shared = Arc::new(Shared {
-            settings,
-            gate: Gate::default(),
-            seats: seats.into(),
-            panics: AtomicU64::new(0),
-            accept_pauses: AtomicU64::new(0),
-            started: Instant::now(),
-        });
+        let (shared, handovers) = Shared::new(count.max(1), settings);
         let threads = handovers
             .into_iter()
             .enumerate()
@@ -189,24 +111,17 @@ impl Workers {
         sockets: Vec<TcpListener>,
         service: Arc<Service>,
     ) -> io::Result<()> {
-        let listener = Arc::new(Listener {
-            service,
-            gate: Gate::default(),
-            stop_accepting: CancellationToken::new(),
-            drain: CancellationToken::new(),
-            draining: AtomicBool::new(false),
-            acceptors: TaskTracker::new(),
-        });
+        let listener = Arc::new(Listener::new(service));
         match self.spread(&listener, &sockets).await {
             Ok(()) => {
                 let old = self.lock().insert(id, listener);
                 if let Some(old) = old {
-                    close(&old).await;
+                    old.close().await;
                 }
                 Ok(())
             }
             Err(error) => {
-                close(&listener).await;
+                listener.close().await;
                 Err(error)
             }
         }
@@ -239,7 +154,7 @@ impl Workers {
         let removed = self.lock().remove(&id);
         match removed {
             Some(listener) => {
-                close(&listener).await;
+                listener.close().await;
                 true
             }
             None => false,
@@ -253,7 +168,7 @@ impl Workers {
         let open = self.open_connections();
         let listeners: Vec<_> = self.lock().drain().map(|(_, listener)| listener).collect();
         for listener in &listeners {
-            close(listener).await;
+            listener.close().await;
         }
         let all_done = async {
             // Also those that are on their way from one worker to another and in no task yet.
@@ -305,25 +220,17 @@ impl Workers {
 
     /// Connection tasks that panicked; each ended its own connection only.
     pub fn panics(&self) -> u64 {
-        self.shared.panics.load(Ordering::Relaxed)
+        self.shared.panics()
     }
 
     /// How often accepting paused because the process or the host had no descriptor left.
     pub fn accept_pauses(&self) -> u64 {
-        self.shared.accept_pauses.load(Ordering::Relaxed)
+        self.shared.accept_pauses()
     }
 
     /// Time since each worker's last tick; more than a few [`TICK`]s means that its thread is stuck.
     pub fn silent_for(&self) -> Vec<Duration> {
-        let now = self.shared.started.elapsed();
-        let seats = self.shared.seats.iter();
-        seats
-            .map(|seat| {
-                now.saturating_sub(Duration::from_millis(
-                    seat.heartbeat.load(Ordering::Relaxed),
-                ))
-            })
-            .collect()
+        self.shared.silent_for()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ListenerId, Arc<Listener>>> {
@@ -335,27 +242,6 @@ impl Workers {
 
 fn worker_gone() -> io::Error {
     io::Error::other("worker thread has ended")
-}
-
-/// Closes the sockets, then asks connections to end.
-async fn close(listener: &Listener) {
-    listener.stop_accepting.cancel();
-    listener.acceptors.close();
-    listener.acceptors.wait().await;
-    listener.draining.store(true, Ordering::Release);
-    listener.drain.cancel();
-}
-
-fn seat() -> (Seat, mpsc::UnboundedReceiver<Accepted>) {
-    // Unbounded, yet bounded by the connection limits: every entry is an open connection.
-    let (handovers, receiver) = mpsc::unbounded_channel();
-    let seat = Seat {
-        open: AtomicU32::new(0),
-        heartbeat: AtomicU64::new(0),
-        handovers,
-        connections: TaskTracker::new(),
-    };
-    (seat, receiver)
 }
 
 impl Thread {

@@ -4,6 +4,7 @@
 //! current request: no second task, no hand-over, and dropping the one cancels the other. Idle backend connections
 //! wait in the worker's pool. The task also watches the one timer and asks the state what has expired.
 
+mod ask;
 mod body;
 mod client;
 mod exchange;
@@ -30,12 +31,12 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use self::body::ResponseBody;
 use self::client::{Client, Expiry, Phase, Tunnel};
-use self::socket::Io;
+use self::socket::{Glance, Io};
 use super::accept::Accepted;
 use super::local::Local;
 use super::relay::{self, End};
+use super::shared::Listener;
 use super::tcp::{Chain, Counters, idle_timeout};
-use super::worker::Listener;
 use crate::telemetry::cells::ErrorCause;
 
 /// Largest head: haproxy's `tune.bufsize` less `tune.maxrewrite`.
@@ -145,9 +146,11 @@ where
             }
             match poll_expiry(cx, client, timer.as_mut(), &mut armed) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Expiry::Server) if client.phase.get() == Phase::Waiting => {
-                    // The waiting request answers 504 when it is polled next.
-                    client.server_expired.set(true);
+                Poll::Ready(Expiry::Server)
+                    if client.phase.get() == Phase::Waiting
+                        && !client.server_expired.replace(true) =>
+                {
+                    // The waiting request answers 504 when it is polled next: now.
                 }
                 Poll::Ready(Expiry::KeepAlive) => return Poll::Ready(Ending::Silent),
                 Poll::Ready(expiry) => return Poll::Ready(Ending::Expired(expiry)),
@@ -188,7 +191,7 @@ async fn close(client: &Client, phase: Phase, ending: Ending) {
         Ending::Silent => {}
         Ending::Aborted => client.count_end(ErrorCause::ClientAbort),
         Ending::Served(Ok(())) => {
-            if !client.progress.complete.get() {
+            if !client.progress.complete.get() || client.socket.glance() == Glance::Bytes {
                 linger(client).await;
             }
         }

@@ -583,3 +583,65 @@ async fn heads_are_bounded_as_haproxys() {
         assert!(ok || matches!(got.status, 400 | 431));
     }
 }
+
+#[tokio::test]
+async fn what_follows_a_last_request_is_not_served_and_does_not_harm_its_answer() {
+    let origin = Origin::echo("a").await;
+    let rig = Rig::http(&[origin.addr]).await;
+    let mut client = rig.client().await;
+    let last = "GET /last HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n";
+    client.send(&format!("{last}{}", last.repeat(20))).await;
+    let (got, error) = client.rest().await;
+    assert_eq!(error, None);
+    assert_eq!(got.matches("HTTP/1.1 200 OK").count(), 1, "{got}");
+}
+
+#[tokio::test]
+async fn new_settings_hold_from_the_next_request() {
+    let origin = Origin::echo("a").await;
+    let rig = Rig::http(&[origin.addr]).await;
+    let mut client = rig.client().await;
+    let first = client.get("/").await;
+    assert_eq!(header(&first.body, "x-forwarded-for"), Some("127.0.0.1"));
+    let mut settings = super::rig::settings(Mode::Http);
+    settings.http.forward_for = None;
+    rig.service.settings.store(settings.into());
+    let second = client.get("/").await;
+    assert_eq!(header(&second.body, "x-forwarded-for"), None);
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_passes_while_nobody_reads_the_answer() {
+    const SIZE: usize = 6_000_000;
+    // Answers at once with more than any buffer on the way holds, and reads all the same.
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.until("\r\n\r\n").await;
+        let already = conn.1.len();
+        let (mut read, mut write) = conn.0.into_split();
+        let answer = tokio::spawn(async move {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", SIZE + 4);
+            write.write_all(head.as_bytes()).await.unwrap();
+            write.write_all(&vec![b'a'; SIZE]).await.unwrap();
+            write
+        });
+        let mut body = vec![0; SIZE - already];
+        read.read_exact(&mut body).await.unwrap();
+        let mut write = answer.await.unwrap();
+        write.write_all(b"done").await.unwrap();
+        // Open until the other side has all.
+        drop(read.read(&mut body).await);
+    })
+    .await;
+    let rig = Rig::http(&[origin.addr]).await;
+    let mut client = rig.client().await;
+    client
+        .send(&format!(
+            "POST / HTTP/1.1\r\nhost: t\r\ncontent-length: {SIZE}\r\n\r\n"
+        ))
+        .await;
+    client.0.write_all(&vec![b'q'; SIZE]).await.unwrap();
+    let answer = client.answer().await;
+    assert_eq!(answer.body.len(), SIZE + 4);
+    assert!(answer.body.ends_with("adone"));
+}

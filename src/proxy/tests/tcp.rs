@@ -84,12 +84,14 @@ async fn silence_ends_a_connection() {
 
 #[tokio::test]
 async fn a_reset_passes_through() {
-    let origin = Origin::start(|_, conn| async move {
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.0.read_u8().await.unwrap();
         conn.0.set_zero_linger().unwrap();
     })
     .await;
     let rig = Setup::new(Mode::Tcp, &[origin.addr]).start().await;
     let mut client = rig.client().await;
+    client.send("x").await;
     let (_, error) = client.rest().await;
     assert_eq!(error, Some(std::io::ErrorKind::ConnectionReset));
 }

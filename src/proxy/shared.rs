@@ -1,0 +1,150 @@
+//! What workers, acceptors and the control thread see of each other: limits, loads, proofs of life.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Service;
+use super::accept::Accepted;
+use super::gate::Gate;
+use super::worker::WorkerSettings;
+use crate::telemetry::cells::WorkerId;
+
+/// What workers and the control thread share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: WorkerSettings,
+    /// All client connections, against `global maxconn`.
+    pub(crate) gate: Gate,
+    pub(crate) seats: Box<[Seat]>,
+    panics: AtomicU64,
+    accept_pauses: AtomicU64,
+    started: Instant,
+}
+
+/// What others may see of a worker. A cache line of its own: every accept reads all of them.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Seat {
+    /// Connections open or on their way to it.
+    pub(crate) open: AtomicU32,
+    /// Milliseconds since the start at its last tick.
+    heartbeat: AtomicU64,
+    pub(crate) handovers: mpsc::UnboundedSender<Accepted>,
+    pub(crate) connections: TaskTracker,
+}
+
+/// One service's listening sockets, shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) service: Arc<Service>,
+    /// The service's connections, against its `maxconn`.
+    pub(crate) gate: Gate,
+    /// Acceptors end.
+    pub(crate) stop_accepting: CancellationToken,
+    /// Connections end as soon as it does no harm. Cancelled after `draining` is set.
+    pub(crate) drain: CancellationToken,
+    draining: AtomicBool,
+    pub(crate) acceptors: TaskTracker,
+}
+
+impl Listener {
+    pub(crate) fn new(service: Arc<Service>) -> Self {
+        Self {
+            service,
+            gate: Gate::default(),
+            stop_accepting: CancellationToken::new(),
+            drain: CancellationToken::new(),
+            draining: AtomicBool::new(false),
+            acceptors: TaskTracker::new(),
+        }
+    }
+
+    /// Closes the sockets, then asks connections to end.
+    pub(crate) async fn close(&self) {
+        self.stop_accepting.cancel();
+        self.acceptors.close();
+        self.acceptors.wait().await;
+        self.draining.store(true, Ordering::Release);
+        self.drain.cancel();
+    }
+
+    /// True once connections are asked to end. One relaxed load, for every wake of every connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+impl Shared {
+    /// For `count` workers, with the receiving end of each one's hand-overs.
+    pub(crate) fn new(
+        count: usize,
+        settings: WorkerSettings,
+    ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Accepted>>) {
+        let (seats, handovers): (Vec<_>, Vec<_>) = (0..count).map(|_| seat()).unzip();
+        let shared = Self {
+            settings,
+            gate: Gate::default(),
+            seats: seats.into(),
+            panics: AtomicU64::new(0),
+            accept_pauses: AtomicU64::new(0),
+            started: Instant::now(),
+        };
+        (Arc::new(shared), handovers)
+    }
+
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn accept_pauses(&self) -> u64 {
+        self.accept_pauses.load(Ordering::Relaxed)
+    }
+
+    /// Time since each worker's last tick.
+    pub(crate) fn silent_for(&self) -> Vec<Duration> {
+        let now = self.started.elapsed();
+        let beat = |seat: &Seat| Duration::from_millis(seat.heartbeat.load(Ordering::Relaxed));
+        let silent = |seat| now.saturating_sub(beat(seat));
+        self.seats.iter().map(silent).collect()
+    }
+
+    /// Counts a connection task that panicked. The panic hook has printed where.
+    pub(crate) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a pause for want of descriptors.
+    pub(crate) fn count_accept_pause(&self) {
+        self.accept_pauses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn seat(&self, worker: WorkerId) -> Option<&Seat> {
+        self.seats.get(worker.0)
+    }
+
+    /// A worker's proof of life.
+    pub(crate) fn beat(&self, worker: WorkerId) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(seat) = self.seat(worker) {
+            seat.heartbeat.store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+fn seat() -> (Seat, mpsc::UnboundedReceiver<Accepted>) {
+    // Unbounded, yet bounded by the connection limits: every entry is an open connection.
+    let (handovers, receiver) = mpsc::unbounded_channel();
+    let seat = Seat {
+        open: AtomicU32::new(0),
+        heartbeat: AtomicU64::new(0),
+        handovers,
+        connections: TaskTracker::new(),
+    };
+    (seat, receiver)
+}
