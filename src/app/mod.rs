@@ -4,6 +4,7 @@
 //! service, from discovery to listener; [`demo`] is the same program with made-up backends. Everything here waits and
 //! wires; judgement lives below.
 
+pub mod bound;
 pub mod cli;
 pub mod demo;
 pub mod process;

@@ -93,7 +93,7 @@ impl Registries {
         if let Some(memory) = &self.memory {
             return Ok(Arc::clone(memory) as Arc<dyn Registry>);
         }
-        let started = ZooKeeperRegistry::start(ensemble, self.settings.clone(), self.stop.clone())?;
+        let started = ZooKeeperRegistry::start(ensemble, self.settings, self.stop.clone())?;
         self.zookeeper.push(Arc::clone(&started));
         Ok(started)
     }

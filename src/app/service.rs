@@ -77,8 +77,7 @@ impl ServiceRuntime {
     /// # Errors
     /// When the workers cannot take the sockets (out of descriptors).
     pub async fn start(
-        (index, config): (u64, ServiceConfig),
-        sockets: Vec<TcpListener>,
+        ((index, config), sockets): ((u64, ServiceConfig), Vec<TcpListener>),
         discovery: MakeDiscovery,
         context: Arc<Context>,
     ) -> std::io::Result<()> {

@@ -1,7 +1,7 @@
 //! Long-lived tasks are watched: one that panics or ends when it should not is named, counted and started again.
 //!
 //! Never the process silently half-dead. The restart waits with back-off, so a task that dies at once cannot burn the
-//! control thread; a clean run of [`HEALTHY_RUN`] forgets earlier failures.
+//! control thread; a clean run of a minute forgets earlier failures.
 
 use std::time::Duration;
 

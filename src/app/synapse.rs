@@ -4,7 +4,8 @@
 //! Order at stop: not ready → stop accepting → wait for connections up to [`DRAIN_DEADLINE`] → close the rest → pools and
 //! discovery → sessions → admin, last, so that it can be watched.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +13,20 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bound::Bound;
 use super::cli::{say, start_log};
-use super::process::{connection_limit, drop_privileges, raise_descriptor_limit};
+use super::process::{connection_limit, drop_privileges};
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery, ServiceRuntime};
 use super::signal::StopSignals;
-use crate::admin::{About, AdminState, RegistryEntry};
+use super::supervise::supervise;
+use crate::admin::{About, AdminState, RegistryEntry, server};
 use crate::config::synapse::Loaded;
-use crate::config::{ProcessSettings, ServiceConfig};
+use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig};
 use crate::discovery::names::{NameCache, NameSettings};
 use crate::discovery::{SourceSettings, build};
 use crate::health::runner::CheckRunner;
 use crate::proxy::worker::{WorkerSettings, Workers};
-use crate::proxy::{BindAddr, ListenerSettings, listener};
 use crate::readiness::Readiness;
 use crate::telemetry::cold::ColdMetrics;
 
@@ -48,66 +50,6 @@ pub fn run(loaded: Loaded) -> ExitCode {
             say("synapse: nothing was started");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Every socket of a configuration, listening.
-#[derive(Debug)]
-pub(super) struct Bound {
-    admin: TcpListener,
-    /// In the order of the services.
-    services: Vec<Vec<TcpListener>>,
-    /// The descriptor limit, raised before binding.
-    descriptors: u64,
-}
-
-impl Bound {
-    /// Binds all or nothing.
-    ///
-    /// # Errors
-    /// One line for each address that cannot be had, naming the service.
-    pub(super) fn bind(loaded: &Loaded) -> Result<Self, Vec<String>> {
-        let descriptors = raise_descriptor_limit();
-        let mut complaints = Vec::new();
-        let addr = loaded.config.process.admin_listen;
-        let admin = listener::bind(&only(addr));
-        if let Err(error) = &admin {
-            complaints.push(format!(
-                "admin.listen: {error}; choose another or `admin: {{listen: …}}`"
-            ));
-        }
-        let mut services = Vec::new();
-        for service in &loaded.config.services {
-            let bound = service
-                .listener
-                .as_ref()
-                .map_or_else(|| Ok(Vec::new()), listener::bind);
-            match bound {
-                Ok(sockets) => services.push(sockets),
-                Err(error) => complaints.push(format!("services.{}: {error}", service.name)),
-            }
-        }
-        match admin.ok().and_then(|mut sockets| sockets.pop()) {
-            Some(admin) if complaints.is_empty() => Ok(Self {
-                admin,
-                services,
-                descriptors,
-            }),
-            _ => Err(complaints),
-        }
-    }
-}
-
-/// Queue of the admin server; its clients are few.
-const ADMIN_BACKLOG: u32 = 128;
-
-fn only(addr: SocketAddr) -> ListenerSettings {
-    ListenerSettings {
-        addrs: vec![BindAddr {
-            addr,
-            required: true,
-        }],
-        backlog: ADMIN_BACKLOG,
     }
 }
 
@@ -135,7 +77,7 @@ fn start_and_serve(
     bound: Bound,
     registries: Registries,
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let process = &loaded.config.process;
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -149,76 +91,89 @@ async fn serve(
     bound: Bound,
     mut registries: Registries,
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut signals = StopSignals::install()?;
-    let Loaded {
-        config, generator, ..
-    } = loaded;
-    let Bound {
-        admin: admin_socket,
-        services: sockets,
-        descriptors,
-    } = bound;
-    let workers = start_workers(&config.process, descriptors, sockets.len())?;
-    let readiness = Readiness::new();
-    let started = readiness.latch("services started");
-    let cold = ColdMetrics::install().map_err(std::io::Error::other)?;
-    let admin = Arc::new(AdminState::new(
-        About::now(workers.count()),
-        readiness,
-        cold,
-    ));
-    admin.config_warnings.store(Arc::new(
-        config.warnings.iter().map(ToString::to_string).collect(),
-    ));
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let names = NameCache::new(NameSettings::default());
-    tasks.spawn(names.clone().run(stop.clone()));
-    let context = Arc::new(Context {
-        workers: Arc::new(workers),
-        names,
-        checks: CheckRunner::default(),
-        generator,
-        admin: Arc::clone(&admin),
-        tasks: tasks.clone(),
-        stop: stop.clone(),
-        settled: CancellationToken::new(),
-        generators: TaskTracker::new(),
-    });
-    let opened = registries
-        .open(&config.services)
-        .map_err(std::io::Error::other)?;
-    show_registries(&admin, &opened);
+    let process = loaded.config.process.clone();
+    let workers = start_workers(&process, bound.descriptors, bound.services.len())?;
+    let admin = admin_state(&loaded, workers.count())?;
+    let started = admin.readiness.latch("services started");
     let admin_stop = CancellationToken::new();
-    let socket = tokio::net::TcpListener::from_std(admin_socket)?;
-    let admin_task = tokio::spawn(crate::admin::server::serve(
+    let socket = tokio::net::TcpListener::from_std(bound.admin)?;
+    let admin_task = tokio::spawn(server::serve(
         socket,
         Arc::clone(&admin),
         admin_stop.clone(),
     ));
-    for (service, sockets) in config
+    let opened = registries
+        .open(&loaded.config.services)
+        .map_err(io::Error::other)?;
+    show_registries(&admin, &opened);
+    let context = context(workers, loaded.generator, Arc::clone(&admin));
+    for service in loaded
+        .config
         .services
         .into_iter()
-        .zip(sockets)
+        .zip(bound.services)
         .enumerate()
         .map(number)
     {
-        let discovery = make_discovery(service.1.source.clone(), opened.clone());
-        ServiceRuntime::start(service, sockets, discovery, Arc::clone(&context)).await?;
+        let ((_, config), _) = &service;
+        let discovery = make_discovery(config.source.clone(), opened.clone());
+        ServiceRuntime::start(service, discovery, Arc::clone(&context)).await?;
     }
     started.release();
-    tracing::info!(admin = %config.process.admin_listen, workers = context.workers.count(), "serving");
-    observe(&admin, &stop);
+    tracing::info!(admin = %process.admin_listen, workers = context.workers.count(), "serving");
+    observe(&admin, &context.stop);
     let signal = signals.next().await;
     tracing::info!(signal, deadline = ?DRAIN_DEADLINE, "stopping softly; a second signal stops at once");
     drain(context, &mut signals).await;
     registries.close().await;
     admin_stop.cancel();
-    admin_task.await.map_err(std::io::Error::other)
+    admin_task.await.map_err(io::Error::other)
 }
 
-/// `(index, (service, sockets))` to `((index, service), sockets)`.
+fn admin_state(loaded: &Loaded, workers: usize) -> io::Result<Arc<AdminState>> {
+    let cold = ColdMetrics::install().map_err(io::Error::other)?;
+    let state = AdminState::new(About::now(workers), Readiness::new(), cold);
+    let warnings = loaded
+        .config
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    state.config_warnings.store(Arc::new(warnings));
+    Ok(Arc::new(state))
+}
+
+/// What all services share; starts the task that resolves names.
+fn context(
+    workers: Workers,
+    generator: Arc<dyn GeneratorRules>,
+    admin: Arc<AdminState>,
+) -> Arc<Context> {
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let names = NameCache::new(NameSettings::default());
+    let (resolver, token) = (names.clone(), stop.clone());
+    supervise(
+        &tasks,
+        ("names", "all".to_owned()),
+        stop.clone(),
+        move || resolver.clone().run(token.clone()),
+    );
+    Arc::new(Context {
+        workers: Arc::new(workers),
+        names,
+        checks: CheckRunner::default(),
+        generator,
+        admin,
+        tasks,
+        stop,
+        settled: CancellationToken::new(),
+        generators: TaskTracker::new(),
+    })
+}
+
+/// A service with its number in the process and its sockets.
 fn number(
     (index, (service, sockets)): (usize, (ServiceConfig, Vec<TcpListener>)),
 ) -> ((u64, ServiceConfig), Vec<TcpListener>) {
@@ -229,7 +184,7 @@ fn start_workers(
     process: &ProcessSettings,
     descriptors: u64,
     services: usize,
-) -> std::io::Result<Workers> {
+) -> io::Result<Workers> {
     let count = process.workers.get();
     // Each worker accepts from its own descriptor of every listener; two addresses (v4, v6) are the usual case.
     let listeners = services

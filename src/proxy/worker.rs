@@ -294,7 +294,7 @@ impl Workers {
 
     /// Client connections open now, over all workers and services.
     pub fn open_connections(&self) -> u32 {
-        self.shared.gate.open()
+        self.open_per_worker().iter().sum()
     }
 
     /// Client connections open (or on their way) per worker.

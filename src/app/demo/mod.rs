@@ -16,9 +16,10 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::bound::Bound;
 use super::cli::{say, start_log};
 use super::registries::Registries;
-use super::synapse::{Bound, run_bound};
+use super::synapse::run_bound;
 use crate::config::document::Document;
 use crate::config::report::Report;
 use crate::config::synapse::{LoadOptions, Loaded, resolve};

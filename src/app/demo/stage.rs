@@ -76,7 +76,15 @@ pub(super) async fn play(
         if let Some(text) = stage.advance() {
             screen.event(text);
         }
-        audience.ask().await;
+        if admin.readiness.is_ready()
+            && admin
+                .services
+                .load()
+                .iter()
+                .all(|entry| entry.service.pool.eligible() > 0)
+        {
+            audience.ask().await;
+        }
         screen.draw(&admin, &audience.score());
     }
 }

@@ -23,7 +23,7 @@ async fn held(rig: &Rig, count: usize) -> Vec<Client> {
 #[tokio::test]
 async fn eight_long_connections_end_four_and_four() {
     let origin = holder().await;
-    for _ in 0..10 {
+    for _ in 0..20 {
         let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
         setup.workers = 2;
         let rig = setup.start().await;
