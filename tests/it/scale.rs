@@ -33,7 +33,7 @@ async fn timed_five_hundred_services_of_twenty_backends() {
                 .create(&path, &format!("b{b}_"), data.as_bytes())
                 .await;
         }
-        let mut haproxy = listener(lab.free_addr(), "http", &["option httpchk GET /ping"]);
+        let mut haproxy = listener(lab.free_addr(), "http", &[]);
         haproxy["server_options"] = json!("check inter 60s rise 3 fall 2");
         let discovery =
             json!({"method": "zookeeper", "hosts": [zk.connect_string()], "path": path});
