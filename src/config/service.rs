@@ -8,6 +8,7 @@ use super::native_check::{CheckOverride, CheckRules};
 use super::origins::{effective, shorten};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
+use super::source::SourceParts;
 use super::{Complaint, EffectiveValue, ServiceConfig, sections, source};
 use crate::endpoint::ServiceName;
 use crate::lb::PoolSettings;
@@ -64,10 +65,7 @@ impl Shared {
         let local = service.get("haproxy");
         let section = sections::read_service(&service, replaced.or(local.as_ref()), report);
         let port_place = section.place.key("port");
-        if section.port == PortKey::Omitted
-            && !section.disabled
-            && !report.complaints.iter().any(|c| c.path == port_place.path)
-        {
+        if section.port == PortKey::Omitted && !section.disabled {
             report.warn(
                 &section.place,
                 "no port: backends are discovered and checked, nothing listens",
@@ -83,7 +81,8 @@ impl Shared {
             parts.rules = Arc::new(CheckRules::new(parts.rules, off, false));
         }
         withdraw_timeout_remark(&parts, &section.place, report);
-        let source = source?;
+        // Without a source the configuration is refused; the other judgements (addresses) are still made.
+        let source = source.unwrap_or_else(SourceParts::none);
         let mut origins = source.origins;
         origins.extend(listen_origin(&parts.listener, &port_place, &parts.origins));
         origins.append(&mut parts.origins);

@@ -52,6 +52,17 @@ pub struct SourceParts {
     pub origins: Vec<EffectiveValue>,
 }
 
+impl SourceParts {
+    /// Stands in for a source that could not be read.
+    pub fn none() -> Self {
+        Self {
+            source: SourceSettings::Fixed,
+            policy: MembershipPolicy::default(),
+            origins: Vec::new(),
+        }
+    }
+}
+
 /// Reads the discovery keys of a service. `None`: no source can be named (complaints say why).
 pub fn read(service: &Section<'_>, report: &mut Report) -> Option<SourceParts> {
     if let Some(multi) = service.get("discovery_multi") {

@@ -253,6 +253,28 @@ pub(super) mod tests {
             .collect()
     }
 
+    #[test]
+    fn one_mistake_does_not_hide_another_of_the_same_service() {
+        let complaints = complaints(
+            "services:\n\
+             \x20 a: {discovery: {method: consul}, haproxy: {port: 3301}}\n\
+             \x20 b: {discovery: {method: base}, haproxy: {port: 3301}}\n\
+             \x20 c: {discovery: {method: base}, haproxy: {port: 99999, listen: [balance source]}}\n",
+        );
+        for part in [
+            "services.a.discovery.method",
+            "is taken by service \"a\"",
+            "services.c.haproxy.port: 99999",
+            "services.c.haproxy.listen[0]: `balance source` is refused",
+        ] {
+            assert!(
+                complaints.iter().any(|c| c.contains(part)),
+                "{part}: {complaints:#?}"
+            );
+        }
+        assert_eq!(complaints.len(), 4, "{complaints:#?}");
+    }
+
     const G1: &str = include_str!("../../tests/golden/g1_synapse_minimal.json");
     const G2: &str = include_str!("../../tests/golden/g2_synapse_zk.json");
     const G4: &str = include_str!("../../tests/golden/g4_synapse_registry_formats.json");

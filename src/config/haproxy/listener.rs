@@ -18,7 +18,7 @@ pub(super) fn resolve(
     let text = address.map_or(defaults::BIND_ADDRESS, |(text, _)| text);
     let place = address.map_or(&section.place, |(_, place)| place);
     let target = match section.port {
-        PortKey::Omitted => return None,
+        PortKey::Omitted | PortKey::Invalid => return None,
         PortKey::Null => bind::address(text).map_err(|error| {
             format!("`port` is null, so `bind_address` is the whole address, but {error}")
         }),
