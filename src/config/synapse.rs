@@ -409,8 +409,8 @@ services:
   c:
     discovery: {method: base, label_filters: [{label: x, value: y, condition: like}]}
     default_servers: [{host: h}]
-    haproxy: {port: 3300, frontend: {}}
-  d: {discovery: {method: file}, haproxy: {port: 3301}, keep_default_servers: maybe}
+    haproxy: {port: 3303, frontend: {}}
+  d: {discovery: {method: file}, haproxy: {port: 3304}, keep_default_servers: maybe}
   e: {haproxy: {port: 3302}}
   f:
   g: {discovery: {method: base}, haproxy: {port: 3301}}
