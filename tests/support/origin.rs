@@ -156,9 +156,11 @@ impl Origin {
     /// Listens (again).
     pub(crate) async fn revive(&self) {
         let addr = self.state.addr;
-        let listener = TcpListener::bind(addr)
-            .await
-            .unwrap_or_else(|e| panic!("{addr}: {e}"));
+        // A process that another test is just starting may hold a copy of the old socket until its exec.
+        let listener = super::wait::eventually("the port is free", Duration::from_secs(5), || {
+            TcpListener::bind(addr)
+        })
+        .await;
         let server = tokio::spawn(accept(listener, Arc::clone(&self.state)));
         *self.state.server.lock().expect("no panic") = Some(server);
     }
