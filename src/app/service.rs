@@ -88,6 +88,7 @@ impl ServiceRuntime {
             names: context.names.clone(),
             commands,
             checks: context.checks.clone(),
+            initial: None,
         };
         let (handle, task) = Pool::new(
             config.name.clone(),
