@@ -7,9 +7,12 @@
 pub mod bound;
 pub mod cli;
 pub mod demo;
+pub(crate) mod front;
+pub(crate) mod handover;
 pub mod process;
 pub mod registries;
 pub mod service;
 pub mod signal;
 pub mod supervise;
 pub mod synapse;
+pub(crate) mod systemd;

@@ -18,6 +18,7 @@ use crate::config::{GeneratorRules, ServiceConfig};
 use crate::discovery::names::NameCache;
 use crate::discovery::{Discovered, Discovery};
 use crate::health::runner::CheckRunner;
+use crate::lb::pool::state::PoolState;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
 use crate::proxy::worker::{ListenerId, Workers};
 use crate::proxy::{Service, listener};
@@ -50,6 +51,17 @@ pub struct Context {
     pub generators: TaskTracker,
 }
 
+/// What a former process knew about a service.
+#[derive(Debug)]
+pub struct Inherited {
+    /// What was in force: the file, or the generator config in use there.
+    pub config: ServiceConfig,
+    /// Discovery's last word there, with that generator config.
+    pub word: Discovered,
+    /// Verdicts and the rest.
+    pub pool: PoolState,
+}
+
 /// Makes a fresh instance of a service's discovery, at start and after a panic.
 pub type MakeDiscovery = Arc<dyn Fn() -> Box<dyn Discovery> + Send + Sync>;
 
@@ -72,23 +84,25 @@ pub struct ServiceRuntime {
 }
 
 impl ServiceRuntime {
-    /// Starts the tasks of a service and serves it on `sockets`.
-    ///
-    /// # Errors
-    /// When the workers cannot take the sockets (out of descriptors).
-    pub async fn start(
-        ((index, config), sockets): ((u64, ServiceConfig), Vec<TcpListener>),
+    /// Starts the tasks of a service; [`ServiceRuntime::open`] serves it on `sockets`.
+    pub fn start(
+        ((index, file), sockets): ((u64, ServiceConfig), Vec<TcpListener>),
         discovery: MakeDiscovery,
         context: Arc<Context>,
-    ) -> std::io::Result<()> {
-        let (found, discovered) = watch::channel(Discovered::default());
+        inherited: Option<Inherited>,
+    ) -> Self {
+        let (config, first_word, pool_state) = match inherited {
+            Some(inherited) => (inherited.config, inherited.word, Some(inherited.pool)),
+            None => (file.clone(), Discovered::default(), None),
+        };
+        let (found, discovered) = watch::channel(first_word);
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
             discovered: discovered.clone(),
             names: context.names.clone(),
             commands,
             checks: context.checks.clone(),
-            initial: None,
+            initial: pool_state,
         };
         let (handle, task) = Pool::new(
             config.name.clone(),
@@ -103,7 +117,6 @@ impl ServiceRuntime {
             cells: PerWorker::new(context.workers.count()),
         });
         let id = ListenerId(index);
-        let file = config.clone();
         let seen = discovered.clone();
         let runtime = Self {
             id,
@@ -118,9 +131,23 @@ impl ServiceRuntime {
         runtime.show();
         runtime.spawn_discovery(found, discovery);
         runtime.spawn_pool(task);
-        runtime.listen().await?;
-        let generators = runtime.context.generators.clone();
-        generators.spawn(runtime.follow_generator(discovered));
+        runtime
+    }
+
+    /// The pool, to wait for.
+    pub fn pool(&self) -> &crate::lb::handle::PoolHandle {
+        &self.service.pool
+    }
+
+    /// Accepts connections.
+    ///
+    /// # Errors
+    /// When the workers cannot take the sockets (out of descriptors).
+    pub async fn open(self) -> std::io::Result<()> {
+        self.listen().await?;
+        let discovered = self.discovered.clone();
+        let generators = self.context.generators.clone();
+        generators.spawn(self.follow_generator(discovered));
         Ok(())
     }
 
