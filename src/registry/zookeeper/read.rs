@@ -123,7 +123,6 @@ async fn one_by_one(client: &Client, paths: &[String]) -> Result<Vec<NodeRead>, 
 
 /// Errors of one node stay in its place, all others are errors of the request.
 fn place(path: &str, read: Result<(Vec<u8>, Stat), zk::Error>) -> Result<NodeRead, zk::Error> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the crate's enum is open")]
     match read {
         Ok((data, stat)) => Ok(Ok(Some(node(data, stat)))),
         Err(zk::Error::NoNode) => Ok(Ok(None)),
