@@ -60,6 +60,7 @@ pub(super) fn entry(name: &str, mode: Mode, view: PoolView) -> ServiceEntry {
         source: zookeeper(name),
         strategy: Strategy::RoundRobin,
         disabled: false,
+        awaited: true,
         since: Instant::now(),
     }
 }
