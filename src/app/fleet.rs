@@ -168,7 +168,10 @@ impl Fleet {
         let mut own = Inventory::default();
         own.offer(service.sockets());
         let applied = match sockets_for(service, &config, &mut own) {
-            Ok(sockets) => service.apply(config, sockets).await.map_err(|e| e.to_string()),
+            Ok(sockets) => service
+                .apply(config, sockets)
+                .await
+                .map_err(|e| e.to_string()),
             Err(error) => {
                 cold::config_rejected();
                 Err(error)

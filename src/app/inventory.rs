@@ -119,6 +119,9 @@ mod tests {
         inventory.offer(&[mine]);
         let all = SocketAddr::from(([0, 0, 0, 0], addr.port()));
         let error = inventory.take(&settings(&[all])).unwrap_err();
-        assert!(error.contains(&format!("{addr} is in use by this process")), "{error}");
+        assert!(
+            error.contains(&format!("{addr} is in use by this process")),
+            "{error}"
+        );
     }
 }

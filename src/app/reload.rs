@@ -82,12 +82,20 @@ impl Fleet {
         }
     }
 
-    async fn try_reload(&mut self, options: LoadOptions) -> Result<(ConfigDiff, Vec<String>), Vec<String>> {
+    async fn try_reload(
+        &mut self,
+        options: LoadOptions,
+    ) -> Result<(ConfigDiff, Vec<String>), Vec<String>> {
         // Files are read and templates rendered off the control thread: checks and discovery go on.
         let loaded = tokio::task::spawn_blocking(move || load(&options)).await;
         let loaded = loaded
             .map_err(|panic| vec![format!("loading the configuration failed: {panic}")])?
-            .map_err(|complaints| complaints.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+            .map_err(|complaints| {
+                complaints
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+            })?;
         for warning in &loaded.config.warnings {
             tracing::warn!(%warning, "configuration");
         }
@@ -120,8 +128,9 @@ impl Fleet {
         let mut plan = Plan::default();
         let mut complaints = Vec::new();
         // What the registry says comes last: an address that the file names is the file's.
-        let (last, first): (Vec<_>, Vec<_>) =
-            files.iter().partition(|file| generated.contains_key(&file.name));
+        let (last, first): (Vec<_>, Vec<_>) = files
+            .iter()
+            .partition(|file| generated.contains_key(&file.name));
         for file in first.into_iter().chain(last) {
             let Some(service) = running.get(&file.name) else {
                 match take(file, &mut inventory) {
@@ -244,7 +253,10 @@ impl Fleet {
             if failed.is_none()
                 && let Err(error) = service.listen(sockets).await
             {
-                failed = Some(format!("services.{}: cannot listen: {error}", service.name()));
+                failed = Some(format!(
+                    "services.{}: cannot listen: {error}",
+                    service.name()
+                ));
             }
             services.push(service);
         }
@@ -256,7 +268,6 @@ impl Fleet {
         }
         Err(error)
     }
-
 }
 
 /// Tells a running service. What cannot be done is logged and given back.

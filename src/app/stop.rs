@@ -60,7 +60,11 @@ async fn stop_softly(context: Arc<Context>, changer: Changer, fallback: Duration
     let workers = Arc::into_inner(context).and_then(|last| Arc::into_inner(last.workers));
     match workers {
         Some(workers) => {
-            tracing::info!(?deadline, open = workers.open_connections(), "draining connections");
+            tracing::info!(
+                ?deadline,
+                open = workers.open_connections(),
+                "draining connections"
+            );
             let report = workers.drain(deadline).await;
             tracing::info!(open = report.open, cut = report.cut, took = ?report.took, "connections drained");
         }
@@ -68,7 +72,10 @@ async fn stop_softly(context: Arc<Context>, changer: Changer, fallback: Duration
     }
     stop.cancel();
     tasks.close();
-    if tokio::time::timeout(TASK_DEADLINE, tasks.wait()).await.is_err() {
+    if tokio::time::timeout(TASK_DEADLINE, tasks.wait())
+        .await
+        .is_err()
+    {
         tracing::error!(tasks = tasks.len(), "control tasks did not end in time");
     }
     if let Some(registries) = registries {

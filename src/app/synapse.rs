@@ -127,7 +127,13 @@ async fn serve(
     ));
     let context = context(workers, Arc::clone(&admin));
     let make = Box::new(make_discovery);
-    let fleet = Fleet::start(loaded, bound.services, registries, make, Arc::clone(&context));
+    let fleet = Fleet::start(
+        loaded,
+        bound.services,
+        registries,
+        make,
+        Arc::clone(&context),
+    );
     let fleet = fleet.await?.reloadable(options);
     started.release();
     tracing::info!(admin = %process.admin_listen, workers = context.workers.count(), "serving");

@@ -66,7 +66,10 @@ impl ControlLife {
         match self.find(since_last) {
             Finding::Quiet => {}
             Finding::Silent(silent) => {
-                tracing::error!(?silent, "control thread is stuck: traffic goes on, changes are not seen");
+                tracing::error!(
+                    ?silent,
+                    "control thread is stuck: traffic goes on, changes are not seen"
+                );
             }
             Finding::Back => tracing::warn!("control thread is back"),
         }

@@ -244,7 +244,10 @@ impl Synapse {
 
     /// SIGHUP; waits until the reload has been taken or refused, and says which.
     pub(crate) async fn reload(&self) -> bool {
-        let (taken, refused) = ("synapse_config_reloads_total", "synapse_config_rejected_total");
+        let (taken, refused) = (
+            "synapse_config_reloads_total",
+            "synapse_config_rejected_total",
+        );
         let before = (self.metric(taken).await, self.metric(refused).await);
         self.signal(Signal::HUP);
         eventually("the reload is over", START, || async {
