@@ -11,21 +11,21 @@ use crate::proxy::{BindAddr, ListenerSettings, listener};
 
 /// Every socket of a configuration, listening.
 #[derive(Debug)]
-pub(super) struct Bound {
-    pub(super) admin: TcpListener,
+pub(crate) struct Bound {
+    pub(crate) admin: TcpListener,
     /// In the order of the services.
-    pub(super) services: Vec<Vec<TcpListener>>,
+    pub(crate) services: Vec<Vec<TcpListener>>,
     /// The descriptor limit, raised before binding.
-    pub(super) descriptors: u64,
+    pub(crate) descriptors: u64,
 }
 
 /// Sockets that listen already: handed over by a former process or by systemd.
 #[derive(Debug, Default)]
-pub(super) struct Adopted(HashMap<SocketAddr, TcpListener>);
+pub(crate) struct Adopted(HashMap<SocketAddr, TcpListener>);
 
 impl Adopted {
     /// Adds sockets. Of two with the same address the first is kept; they are one socket.
-    pub(super) fn add(&mut self, sockets: Vec<TcpListener>) {
+    pub(crate) fn add(&mut self, sockets: Vec<TcpListener>) {
         for socket in sockets {
             match socket.local_addr() {
                 Ok(addr) => {
@@ -53,7 +53,7 @@ impl Adopted {
     }
 
     /// Closes what nobody has taken and gives the addresses.
-    pub(super) fn close(self) -> Vec<SocketAddr> {
+    pub(crate) fn close(self) -> Vec<SocketAddr> {
         self.0.into_keys().collect()
     }
 }
@@ -70,7 +70,7 @@ impl Bound {
     ///
     /// # Errors
     /// As [`Bound::bind`].
-    pub(super) fn alone(loaded: &Loaded) -> Result<Self, Vec<String>> {
+    pub(crate) fn alone(loaded: &Loaded) -> Result<Self, Vec<String>> {
         let config = &loaded.config;
         let admin = config.process.admin_listen;
         Self::bind(admin, &config.services, &mut Adopted::default())
@@ -80,7 +80,7 @@ impl Bound {
     ///
     /// # Errors
     /// One line for each address that cannot be had, naming the service.
-    pub(super) fn bind(
+    pub(crate) fn bind(
         admin: SocketAddr,
         configs: &[ServiceConfig],
         adopted: &mut Adopted,

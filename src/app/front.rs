@@ -27,6 +27,11 @@ impl Front {
         }
     }
 
+    /// What it shows.
+    pub(crate) fn state(&self) -> &Arc<AdminState> {
+        &self.state
+    }
+
     /// Answers from now on, if it does not yet.
     pub(crate) fn start(&mut self) {
         if self.running.is_some() {

@@ -15,7 +15,6 @@ use std::{env, io};
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
-use tokio_util::sync::CancellationToken;
 
 use super::handover::take::adopt;
 
@@ -81,17 +80,15 @@ impl Notifier {
         self.send("STOPPING=1");
     }
 
-    /// Shows that this thread lives, at half of the watchdog's time, until `stop`. Without a watchdog it just waits.
-    pub(crate) async fn keep_alive(&self, stop: CancellationToken) {
+    /// Shows that this thread lives, at half of the watchdog's time, for ever. Without a watchdog it just waits.
+    pub(crate) async fn keep_alive(&self) {
         let Some(watchdog) = self.watchdog else {
-            return stop.cancelled().await;
+            return std::future::pending().await;
         };
         let mut ticks = tokio::time::interval(watchdog / 2);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => self.send("WATCHDOG=1"),
-                () = stop.cancelled() => return,
-            }
+            ticks.tick().await;
+            self.send("WATCHDOG=1");
         }
     }
 

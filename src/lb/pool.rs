@@ -3,11 +3,14 @@
 //! It takes everything that is waiting, then builds once; a snapshot is published only when something a worker can see
 //! has changed. Evidence comes in at the rate of requests: it is read in bounded batches and never starves the rest.
 //!
+//! A panic in it does not end it: the snapshot stays in force, and a new book is made from the last words (`restart`).
+//!
 //! Owner of: the book of backends, the verdicts (through its [`Checker`]), the snapshot, the view.
 
 mod book;
 mod inputs;
 mod publish;
+mod restart;
 pub mod state;
 mod view;
 
@@ -25,7 +28,7 @@ use self::state::PoolState;
 use super::balancer::{self, Balancer};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
 use super::snapshot::Snapshot;
-use super::{Outcome, PoolSettings};
+use super::{BackendId, Outcome, PoolSettings};
 use crate::discovery::Discovered;
 use crate::discovery::names::NameCache;
 use crate::discovery::policy::Published;
@@ -72,6 +75,7 @@ pub struct Pool {
     settings: PoolSettings,
     balancer: Box<dyn Balancer>,
     book: Book,
+    workers: usize,
     checker: Checker,
     published: Published,
     inputs: PoolInputs,
@@ -84,6 +88,8 @@ pub struct Pool {
     membership_changes: u64,
     health_changes: u64,
     dirty: Dirty,
+    /// Were down when the checker was replaced.
+    were_down: Vec<BackendId>,
     /// The balancer is not the one that built the published picker.
     picker_outdated: bool,
 }
@@ -132,6 +138,7 @@ impl Pool {
             origin: SetOrigin::Nothing,
             backends: Vec::new(),
             discovered: Discovered::default(),
+            notes: Vec::new(),
             membership_changes: 0,
             health_changes: 0,
         }));
@@ -149,6 +156,7 @@ impl Pool {
             settings,
             balancer,
             book: Book::new(workers),
+            workers,
             checker: Checker::new(inputs.checks.clone()),
             published: Published::default(),
             names_changed: inputs.names.changed(),
@@ -161,13 +169,14 @@ impl Pool {
             membership_changes: 0,
             health_changes: 0,
             dirty: Dirty::Nothing,
+            were_down: Vec::new(),
             picker_outdated: false,
         };
         (handle, pool)
     }
 
-    /// Runs until `stop`. Sources that end leave their last word standing.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Works until `stop`. Sources that end leave their last word standing.
+    async fn work(&mut self, stop: &CancellationToken) {
         let mut open = Open {
             discovered: true,
             names: true,
@@ -179,8 +188,9 @@ impl Pool {
         self.inputs.discovered.mark_unchanged();
         match self.inputs.initial.take() {
             Some(state) => self.restore(state),
-            None => self.rebuild(false),
+            None => self.rebuild(true),
         }
+        self.recall_down();
         loop {
             self.publish();
             tokio::select! {

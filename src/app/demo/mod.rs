@@ -80,7 +80,14 @@ pub fn run(arguments: &DemoArguments) -> ExitCode {
     }
     let registry = Arc::new(MemoryRegistry::new("memory"));
     let registries = Registries::memory(Arc::clone(&registry));
-    run_bound(Start::alone(loaded, bound, registries), |admin, stop| {
+    let start = Start {
+        loaded,
+        bound,
+        registries,
+        options: None,
+        former: None,
+    };
+    run_bound(start, |admin, stop| {
         tokio::spawn(stage::play(
             registry,
             Arc::clone(admin),

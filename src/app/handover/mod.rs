@@ -56,3 +56,14 @@ pub(crate) fn is_trusted(
     let peer = socket_peercred(stream)?.uid;
     Ok(peer.is_root() || peer == geteuid() || Some(peer) == owner)
 }
+
+/// An error and what is behind it, one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -12,7 +12,7 @@ use super::protocol::{
     Greeting, Message, ProtocolError, VERSION, receive, send, send_descriptors,
 };
 use super::state::{State, Totals};
-use super::{PATIENCE, READY_PATIENCE, REPORT_EVERY};
+use super::{PATIENCE, READY_PATIENCE, REPORT_EVERY, with_causes};
 use crate::admin::AdminState;
 use crate::app::front::Front;
 use crate::proxy::worker::Workers;
@@ -40,7 +40,11 @@ pub(crate) struct Successor {
 
 /// Waits until another process has taken over. Dropping it before changes nothing but the admin server, which may be
 /// stopped: [`Front::start`] it.
-pub(crate) async fn wait(door: &mut Door, mut house: House<'_>) -> Successor {
+pub(crate) async fn wait(door: &mut Option<Door>, mut house: House<'_>) -> Successor {
+    let Some(door) = door else {
+        // Nobody can come.
+        return std::future::pending().await;
+    };
     loop {
         let caller = door.accept().await;
         let ended = {
@@ -55,8 +59,8 @@ pub(crate) async fn wait(door: &mut Door, mut house: House<'_>) -> Successor {
         match ended {
             Ok(successor) => return successor,
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(%error, cause, "hand-over came to nothing; this process goes on");
+                let error = with_causes(&error);
+                tracing::warn!(error, "hand-over came to nothing; this process goes on");
             }
         }
         house.front.start();

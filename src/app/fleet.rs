@@ -1,0 +1,266 @@
+//! All running services, and the one task that changes them.
+//!
+//! Generator configs from the registry and reloads of the file come here and are obeyed one after the other, so nobody
+//! has to agree with anybody about addresses or settings. A panic while one is obeyed ends that one order; it is counted
+//! and the services run on as they are.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::handover::state::State;
+use super::inventory::Inventory;
+use super::registries::{Opened, Registries};
+use super::service::{Context, Inherited, MakeDiscovery, ServiceRuntime};
+use super::signal::ReloadSignal;
+use super::supervise::caught;
+use crate::admin::RegistryEntry;
+use crate::config::synapse::{LoadOptions, Loaded};
+use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig, SynapseConfig};
+use crate::endpoint::ServiceName;
+use crate::telemetry::cold;
+
+/// Generator configs that may wait; whoever finds another waits with it.
+const GENERATOR_QUEUE: usize = 64;
+
+/// Makes the discovery of a service whose ensemble is opened.
+pub type MakeSource = Box<dyn Fn(&ServiceConfig, &Opened) -> MakeDiscovery + Send + Sync>;
+
+/// What the services of a process begin with.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// Their sockets, in file order.
+    pub(super) sockets: Vec<Vec<TcpListener>>,
+    /// What a former process knew. Its services must be ready here before any of them is listened for.
+    pub(super) former: State,
+}
+
+/// Every running service. Owned by one task.
+pub struct Fleet {
+    pub(super) context: Arc<Context>,
+    /// Judges generator configs.
+    pub(super) rules: Arc<dyn GeneratorRules>,
+    /// The file as it is in force.
+    pub(super) config: SynapseConfig,
+    pub(super) registries: Registries,
+    pub(super) opened: Opened,
+    /// In file order.
+    pub(super) services: Vec<ServiceRuntime>,
+    pub(super) make_source: MakeSource,
+    /// How to load the file again; `None`: there is none (demo).
+    pub(super) options: Option<LoadOptions>,
+    next_id: u64,
+    generators: mpsc::Sender<ServiceName>,
+    found_generators: mpsc::Receiver<ServiceName>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet")
+            .field("services", &self.services.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Fleet {
+    /// Starts every service of a configuration on its sockets.
+    ///
+    /// # Errors
+    /// A service that the former process served is not ready in time, no session for an ensemble, or the workers cannot take the sockets (out of descriptors).
+    pub async fn start(
+        loaded: Loaded,
+        opening: Opening,
+        mut registries: Registries,
+        make_source: MakeSource,
+        context: Arc<Context>,
+    ) -> std::io::Result<Self> {
+        let config = loaded.config;
+        let opened = registries
+            .open(&config.services)
+            .map_err(std::io::Error::other)?;
+        let (generators, found_generators) = mpsc::channel(GENERATOR_QUEUE);
+        let mut fleet = Self {
+            context,
+            rules: loaded.generator,
+            services: Vec::with_capacity(config.services.len()),
+            config,
+            registries,
+            opened,
+            make_source,
+            options: None,
+            next_id: 0,
+            generators,
+            found_generators,
+        };
+        fleet.show_registries();
+        let Opening { sockets, former } = opening;
+        for service in fleet.config.services.clone() {
+            let inherited = former.inheritance(&service, &*fleet.rules);
+            if let Some(inherited) = &inherited {
+                State::seed_names(inherited, &fleet.context.names);
+            }
+            let runtime = fleet.start_with(service, inherited);
+            fleet.services.push(runtime);
+        }
+        former.until_ready(&fleet.services).await?;
+        for (runtime, sockets) in fleet.services.iter_mut().zip(sockets) {
+            runtime.listen(sockets).await?;
+        }
+        fleet.show_services();
+        fleet.show_warnings(&[]);
+        Ok(fleet)
+    }
+
+    /// Lets SIGHUP load the configuration again.
+    #[must_use]
+    pub fn reloadable(mut self, options: Option<LoadOptions>) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// What the file says about the process.
+    pub fn process(&self) -> &ProcessSettings {
+        &self.config.process
+    }
+
+    /// Obeys until `settled`, then gives itself back.
+    pub async fn run(mut self, mut hangup: ReloadSignal, settled: CancellationToken) -> Self {
+        loop {
+            let name = tokio::select! {
+                () = settled.cancelled() => return self,
+                () = hangup.next() => None,
+                Some(name) = self.found_generators.recv() => Some(name),
+            };
+            let obeyed = match &name {
+                None => {
+                    self.context.notifier.reloading();
+                    let obeyed = caught(self.reload()).await;
+                    self.context.notifier.ready();
+                    obeyed
+                }
+                Some(name) => caught(self.regenerate(name)).await,
+            };
+            if let Err(panic) = obeyed {
+                cold::task_restarts("fleet").increment(1);
+                tracing::error!(panic, service = ?name, "a change of configuration panicked: it may be in force in part");
+            }
+        }
+    }
+
+    /// Lets go of everything but the sessions: discovery ends before they do.
+    pub fn into_registries(self) -> Registries {
+        self.registries
+    }
+
+    /// Discovery and pool of a service; nobody listens for it yet.
+    pub(super) fn start_service(&mut self, config: ServiceConfig) -> ServiceRuntime {
+        self.start_with(config, None)
+    }
+
+    fn start_with(
+        &mut self,
+        config: ServiceConfig,
+        inherited: Option<Inherited>,
+    ) -> ServiceRuntime {
+        let id = self.next_id;
+        self.next_id += 1;
+        let discovery = (self.make_source)(&config, &self.opened);
+        let context = Arc::clone(&self.context);
+        let generators = self.generators.clone();
+        ServiceRuntime::start(id, (config, inherited), discovery, generators, context)
+    }
+
+    /// Judges the generator config that a service's source has found; a bad one changes nothing and says everything that
+    /// is wrong with it.
+    async fn regenerate(&mut self, name: &ServiceName) {
+        let Some(index) = self.services.iter().position(|s| s.name() == name) else {
+            // Removed since.
+            return;
+        };
+        let Some(service) = self.services.get_mut(index) else {
+            return;
+        };
+        let Some(json) = service.take_generator() else {
+            return;
+        };
+        let config = match self.rules.resolve(name, &json) {
+            Ok(Some(config)) => config,
+            Ok(None) => service.file().clone(),
+            Err(complaints) => {
+                cold::config_rejected();
+                for complaint in complaints {
+                    tracing::error!(service = %name, %complaint, "generator config refused; the former stays");
+                }
+                return;
+            }
+        };
+        let mut own = Inventory::default();
+        own.offer(service.sockets());
+        let applied = match sockets_for(service, &config, &mut own) {
+            Ok(sockets) => service
+                .apply(config, sockets)
+                .await
+                .map_err(|e| e.to_string()),
+            Err(error) => {
+                cold::config_rejected();
+                Err(error)
+            }
+        };
+        if let Err(error) = applied {
+            tracing::error!(service = %name, error, "generator config refused: cannot listen; the former stays");
+        }
+        self.show_services();
+    }
+
+    /// Shows every service as it is now.
+    pub(super) fn show_services(&self) {
+        let entries = self.services.iter().map(ServiceRuntime::entry).collect();
+        self.context.admin.services.store(Arc::new(entries));
+    }
+
+    /// Shows every session in use.
+    pub(super) fn show_registries(&self) {
+        let mut entries: Vec<_> = self
+            .opened
+            .iter()
+            .map(|(ensemble, registry)| RegistryEntry {
+                ensemble: Arc::clone(ensemble),
+                session: registry.session(),
+            })
+            .collect();
+        entries.sort_by(|a, b| a.ensemble.cmp(&b.ensemble));
+        self.context.admin.registries.store(Arc::new(entries));
+    }
+
+    /// Shows whether what runs is what the file says.
+    pub(super) fn show_differs(&self, differs: bool) {
+        let shown = &self.context.admin.config_on_disk_differs;
+        shown.store(differs, Ordering::Relaxed);
+    }
+
+    /// Shows the remarks of the file in force, and `more`.
+    pub(super) fn show_warnings(&self, more: &[String]) {
+        let warnings = self.config.warnings.iter().map(ToString::to_string);
+        let warnings = warnings.chain(more.iter().cloned()).collect();
+        self.context.admin.config_warnings.store(Arc::new(warnings));
+    }
+}
+
+/// Sockets for a new configuration of `service` out of `inventory`, which has been offered the service's own; `None` when
+/// nothing about them changes.
+pub(super) fn sockets_for(
+    service: &ServiceRuntime,
+    config: &ServiceConfig,
+    inventory: &mut Inventory,
+) -> Result<Option<Vec<TcpListener>>, String> {
+    if config.listener == service.current().listener {
+        return Ok(None);
+    }
+    let Some(settings) = &config.listener else {
+        return Ok(Some(Vec::new()));
+    };
+    inventory.take(settings).map(Some)
+}

@@ -1,0 +1,115 @@
+//! The end of the process: softly while nobody is in a hurry, at once when somebody asks a second time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::fleet::Fleet;
+use super::handover::REST;
+use super::service::Context;
+use super::signal::StopSignals;
+use crate::telemetry::cold;
+
+/// Control tasks end at their next wait; one that does not is a defect, and must not hold up the exit.
+const TASK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The task that changes services, from outside.
+#[derive(Debug)]
+pub(super) struct Changer {
+    /// Ends it: a drain needs the workers for itself.
+    pub(super) settled: CancellationToken,
+    pub(super) task: JoinHandle<Fleet>,
+}
+
+/// How softly.
+#[derive(Debug)]
+pub(super) struct Softness {
+    /// How long connections may last, unless the configuration in force says otherwise.
+    pub(super) deadline: Duration,
+    /// How long HTTP connections at rest stay open, because somebody else serves their address already.
+    pub(super) rest: Duration,
+    /// A process before us that still tells what it counts.
+    pub(super) following: Option<JoinHandle<()>>,
+}
+
+/// Stops softly; a further signal ends that at once, whatever it is waiting for.
+pub(super) async fn stop(
+    context: Arc<Context>,
+    changer: Changer,
+    signals: &mut StopSignals,
+    softness: Softness,
+) {
+    tokio::select! {
+        () = stop_softly(context, changer, softness) => {}
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopping at once; open connections are cut");
+        }
+    }
+}
+
+/// Ends a start that came to nothing. Others may serve the same sockets: what was accepted here is finished here.
+pub(super) async fn abandon(context: Arc<Context>, deadline: Duration) {
+    context.stop.cancel();
+    match Arc::into_inner(context).and_then(|last| Arc::into_inner(last.workers)) {
+        Some(workers) => drop(workers.drain_resting(deadline, REST).await),
+        None => tracing::error!("somebody still holds the workers: connections are cut"),
+    }
+}
+
+/// Not ready, no more changes, then the data plane, the control tasks and the sessions, in this order.
+async fn stop_softly(context: Arc<Context>, changer: Changer, softness: Softness) {
+    let Softness {
+        deadline: fallback,
+        rest,
+        following,
+    } = softness;
+    let begun = Instant::now();
+    context.admin.readiness.stop();
+    changer.settled.cancel();
+    let fleet = match changer.task.await {
+        Ok(fleet) => Some(fleet),
+        Err(error) => {
+            cold::task_lost();
+            tracing::error!(%error, "the task that changes services is lost");
+            None
+        }
+    };
+    // The file may have changed it since the start.
+    let deadline = fleet
+        .as_ref()
+        .map_or(fallback, |fleet| fleet.process().hard_stop_after);
+    let registries = fleet.map(Fleet::into_registries);
+    let (stop, tasks) = (context.stop.clone(), context.tasks.clone());
+    let workers = Arc::into_inner(context).and_then(|last| Arc::into_inner(last.workers));
+    match workers {
+        Some(workers) => {
+            tracing::info!(
+                ?deadline,
+                open = workers.open_connections(),
+                "draining connections"
+            );
+            let report = workers.drain_resting(deadline, rest).await;
+            tracing::info!(open = report.open, cut = report.cut, took = ?report.took, "connections drained");
+        }
+        None => tracing::error!("somebody still holds the workers: connections are cut"),
+    }
+    if let Some(following) = following
+        && timeout_at(begun + deadline, following).await.is_err()
+    {
+        tracing::warn!("the process before us drains longer than we do: its last counters are lost");
+    }
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(TASK_DEADLINE, tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::error!(tasks = tasks.len(), "control tasks did not end in time");
+    }
+    if let Some(registries) = registries {
+        registries.close().await;
+    }
+}
