@@ -37,7 +37,10 @@ impl Front {
         if self.running.is_some() {
             return;
         }
-        let socket = self.socket.try_clone().and_then(tokio::net::TcpListener::from_std);
+        let socket = self
+            .socket
+            .try_clone()
+            .and_then(tokio::net::TcpListener::from_std);
         match socket {
             Ok(socket) => {
                 let stop = CancellationToken::new();

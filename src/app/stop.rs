@@ -99,7 +99,9 @@ async fn stop_softly(context: Arc<Context>, changer: Changer, softness: Softness
     if let Some(following) = following
         && timeout_at(begun + deadline, following).await.is_err()
     {
-        tracing::warn!("the process before us drains longer than we do: its last counters are lost");
+        tracing::warn!(
+            "the process before us drains longer than we do: its last counters are lost"
+        );
     }
     stop.cancel();
     tasks.close();

@@ -203,7 +203,10 @@ async fn serve(
             front.stop().await;
         }
         Some(successor) => {
-            tracing::info!(pid = successor.pid, "another process has taken over; draining");
+            tracing::info!(
+                pid = successor.pid,
+                "another process has taken over; draining"
+            );
             drop(front);
             softness.rest = REST;
             softness.following = post.following;

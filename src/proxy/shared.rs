@@ -1,8 +1,8 @@
 //! What workers, acceptors and the control thread see of each other: limits, loads, proofs of life.
 
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;

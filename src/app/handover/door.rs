@@ -118,10 +118,71 @@ fn with_short_path<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> 
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir: OwnedFd = rustix::fs::open(dir, flags, Mode::empty())?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&dir);
-    act(&Path::new("/proc/self/fd").join(number.to_string()).join(name))
+    act(&Path::new("/proc/self/fd")
+        .join(number.to_string())
+        .join(name))
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let meta = std::fs::symlink_metadata(path)?;
     Ok((meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of this test, with a path of `length` bytes at least.
+    fn dir(name: &str, length: usize) -> PathBuf {
+        let mut dir = std::env::temp_dir().join(format!("door-{name}-{}", std::process::id()));
+        while dir.as_os_str().len() < length {
+            dir = dir.join("a-directory-with-a-long-name");
+        }
+        dir
+    }
+
+    fn tidy(name: &str) {
+        std::fs::remove_dir_all(dir(name, 0)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_caller_is_let_in_even_at_the_end_of_a_long_path() {
+        for (name, length) in [("short", 0), ("long", 300)] {
+            let dir = dir(name, length);
+            let door = Door::open(&dir).unwrap();
+            let mode = std::fs::metadata(dir.join(SOCKET)).unwrap().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let knocking = knock(&dir).unwrap().unwrap();
+            door.accept().await;
+            drop((knocking, door));
+            assert!(knock(&dir).unwrap().is_none(), "the file is gone");
+            tidy(name);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stale_file_is_nobody_and_is_replaced() {
+        let dir = dir("stale", 0);
+        std::fs::create_dir_all(&dir).unwrap();
+        drop(BlockingListener::bind(dir.join(SOCKET)).unwrap());
+        assert!(knock(&dir).unwrap().is_none());
+        let door = Door::open(&dir).unwrap();
+        assert!(knock(&dir).unwrap().is_some());
+        drop(door);
+        tidy("stale");
+    }
+
+    #[tokio::test]
+    async fn the_later_door_is_the_one_and_the_earlier_can_reclaim_it() {
+        let dir = dir("two", 0);
+        let mut first = Door::open(&dir).unwrap();
+        let second = Door::open(&dir).unwrap();
+        assert!(!first.is_ours() && second.is_ours());
+        drop(second);
+        assert!(knock(&dir).unwrap().is_none());
+        first.reclaim().unwrap();
+        assert!(knock(&dir).unwrap().is_some());
+        drop(first);
+        tidy("two");
+    }
 }

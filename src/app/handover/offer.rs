@@ -8,9 +8,7 @@ use tokio::net::UnixStream;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::door::Door;
-use super::protocol::{
-    Greeting, Message, ProtocolError, VERSION, receive, send, send_descriptors,
-};
+use super::protocol::{Greeting, Message, ProtocolError, VERSION, receive, send, send_descriptors};
 use super::state::{State, Totals};
 use super::{PATIENCE, READY_PATIENCE, REPORT_EVERY, with_causes};
 use crate::admin::AdminState;

@@ -69,13 +69,15 @@ impl State {
 
 async fn until_ready(pool: &PoolHandle, by: Instant) -> io::Result<()> {
     let name = pool.name.as_str();
-        match timeout_at(by, pool.wait_ready()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(io::Error::other(format!("service {name:?}: its pool has ended"))),
-            Err(_elapsed) => Err(io::Error::other(format!(
-                "service {name:?} is not ready after {SERVICE_PATIENCE:?}: its discovery was not heard; the running synapse keeps serving"
-            ))),
-        }
+    match timeout_at(by, pool.wait_ready()).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(io::Error::other(format!(
+            "service {name:?}: its pool has ended"
+        ))),
+        Err(_elapsed) => Err(io::Error::other(format!(
+            "service {name:?} is not ready after {SERVICE_PATIENCE:?}: its discovery was not heard; the running synapse keeps serving"
+        ))),
+    }
 }
 
 /// Sockets for a configuration: from the process that runs, from systemd, and the others bound.
@@ -107,7 +109,10 @@ pub(crate) fn arrive(loaded: &Loaded) -> Result<(Bound, Option<Predecessor>), Ve
     let bound = Bound::bind(process.admin_listen, &configs, &mut adopted)?;
     let unused = adopted.close();
     if !unused.is_empty() {
-        tracing::info!(?unused, "sockets that were passed on but are not configured are closed");
+        tracing::info!(
+            ?unused,
+            "sockets that were passed on but are not configured are closed"
+        );
     }
     Ok((bound, former))
 }
@@ -147,7 +152,9 @@ pub(crate) async fn take_post(
             })
         }
         Err(ProtocolError::Gone) => {
-            tracing::warn!("the former process has gone before it was relieved: its last counters are lost");
+            tracing::warn!(
+                "the former process has gone before it was relieved: its last counters are lost"
+            );
             front.start();
             Ok(alone(open_door(state_dir)))
         }

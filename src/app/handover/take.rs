@@ -39,7 +39,9 @@ pub(crate) enum TakeError {
     #[error("the running synapse does not hand over: {0}")]
     Refused(String),
     /// It says nothing.
-    #[error("the running synapse did not answer the hand-over in {PATIENCE:?}; it goes on as it is")]
+    #[error(
+        "the running synapse did not answer the hand-over in {PATIENCE:?}; it goes on as it is"
+    )]
     Silent,
     /// Somebody else holds the socket.
     #[error("the hand-over socket in state_dir belongs to another user")]

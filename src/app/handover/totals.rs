@@ -64,7 +64,11 @@ impl Totals {
             };
             (name.clone(), totals)
         });
-        let known: HashMap<_, _> = before.cold.iter().map(|(n, l, count)| ((n, l), *count)).collect();
+        let known: HashMap<_, _> = before
+            .cold
+            .iter()
+            .map(|(n, l, count)| ((n, l), *count))
+            .collect();
         let cold = self.cold.iter().filter_map(|(name, labels, count)| {
             let then = known.get(&(name, labels)).copied().unwrap_or(0);
             let more = count.checked_sub(then).filter(|more| *more > 0)?;
@@ -115,18 +119,27 @@ fn counts<T: Named + Default>(cells: &PerWorker<T>) -> Counts {
             }
         }
     }
-    let used = sums.into_iter().filter(|(_, sum)| sum.iter().any(|n| *n > 0));
+    let used = sums
+        .into_iter()
+        .filter(|(_, sum)| sum.iter().any(|n| *n > 0));
     used.map(|(name, sum)| (name.to_owned(), sum)).collect()
 }
 
 fn added(now: &Counts, then: Option<&Counts>) -> Counts {
     let differences = now.iter().map(|(name, now)| {
-        let then = then.and_then(|then| then.get(name)).map_or(&[][..], Vec::as_slice);
+        let then = then
+            .and_then(|then| then.get(name))
+            .map_or(&[][..], Vec::as_slice);
         let then = then.iter().copied().chain(std::iter::repeat(0));
-        let more = now.iter().zip(then).map(|(now, then)| now.saturating_sub(then));
+        let more = now
+            .iter()
+            .zip(then)
+            .map(|(now, then)| now.saturating_sub(then));
         (name.clone(), more.collect::<Vec<_>>())
     });
-    differences.filter(|(_, more)| more.iter().any(|n| *n > 0)).collect()
+    differences
+        .filter(|(_, more)| more.iter().any(|n| *n > 0))
+        .collect()
 }
 
 fn add<T: Named>(cells: &T, counts: &Counts) {
