@@ -68,6 +68,7 @@ fn view(discovered: Discovered) -> PoolView {
     PoolView {
         revision: 4,
         origin: SetOrigin::Nothing,
+        notes: Vec::new(),
         backends: Vec::new(),
         discovered,
         membership_changes: 0,
@@ -126,6 +127,7 @@ pub(super) fn search() -> ServiceEntry {
     };
     let view = PoolView {
         origin: SetOrigin::Discovered,
+        notes: vec![String::from("label_filters removed 1 of 3")],
         backends: vec![up, down],
         membership_changes: 2,
         health_changes: 1,

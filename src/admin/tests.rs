@@ -124,6 +124,15 @@ async fn a_service_shows_every_backend_with_state_reason_and_evidence() {
     assert_eq!(search["traffic"]["errors_by_cause"]["no_backend"], 1);
     assert_eq!(search["discovery"]["membership"], "known");
     assert_eq!(search["discovery"]["path"], "/services/search");
+    assert_eq!(
+        search["discovery"]["notes"][0],
+        "label_filters removed 1 of 3"
+    );
+    let (_, text) = server.get("/services/search?format=text").await;
+    assert!(
+        text.contains("\nnote: label_filters removed 1 of 3\n"),
+        "{text}"
+    );
     assert_eq!(search["discovery"]["malformed_total"], 3);
     assert_eq!(search["discovery"]["malformed"][0]["reason"], "no port");
     assert!(search["discovery"]["verified_age_s"].is_number());

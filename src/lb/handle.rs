@@ -98,6 +98,8 @@ pub struct PoolView {
     pub revision: u64,
     /// Where the set in use comes from.
     pub origin: SetOrigin,
+    /// Why the set is not simply what discovery says, one line each; usually none.
+    pub notes: Vec<String>,
     /// Every known backend, in balancing order.
     pub backends: Vec<BackendView>,
     /// The source's last word as it came.

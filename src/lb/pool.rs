@@ -3,11 +3,14 @@
 //! It takes everything that is waiting, then builds once; a snapshot is published only when something a worker can see
 //! has changed. Evidence comes in at the rate of requests: it is read in bounded batches and never starves the rest.
 //!
+//! A panic in it does not end it: the snapshot stays in force, and a new book is made from the last words (`restart`).
+//!
 //! Owner of: the book of backends, the verdicts (through its [`Checker`]), the snapshot, the view.
 
 mod book;
 mod inputs;
 mod publish;
+mod restart;
 mod view;
 
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use self::book::Book;
 use super::balancer::{self, Balancer};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
 use super::snapshot::Snapshot;
-use super::{Outcome, PoolSettings};
+use super::{BackendId, Outcome, PoolSettings};
 use crate::discovery::Discovered;
 use crate::discovery::names::NameCache;
 use crate::discovery::policy::Published;
@@ -68,6 +71,7 @@ pub struct Pool {
     settings: PoolSettings,
     balancer: Box<dyn Balancer>,
     book: Book,
+    workers: usize,
     checker: Checker,
     published: Published,
     inputs: PoolInputs,
@@ -79,6 +83,8 @@ pub struct Pool {
     membership_changes: u64,
     health_changes: u64,
     dirty: Dirty,
+    /// Were down when the checker was replaced.
+    were_down: Vec<BackendId>,
     /// The balancer is not the one that built the published picker.
     picker_outdated: bool,
 }
@@ -125,6 +131,7 @@ impl Pool {
             origin: SetOrigin::Nothing,
             backends: Vec::new(),
             discovered: Discovered::default(),
+            notes: Vec::new(),
             membership_changes: 0,
             health_changes: 0,
         }));
@@ -141,6 +148,7 @@ impl Pool {
             settings,
             balancer,
             book: Book::new(workers),
+            workers,
             checker: Checker::new(inputs.checks.clone()),
             published: Published::default(),
             names_changed: inputs.names.changed(),
@@ -152,13 +160,14 @@ impl Pool {
             membership_changes: 0,
             health_changes: 0,
             dirty: Dirty::Nothing,
+            were_down: Vec::new(),
             picker_outdated: false,
         };
         (handle, pool)
     }
 
-    /// Runs until `stop`. Sources that end leave their last word standing.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Works until `stop`. Sources that end leave their last word standing.
+    async fn work(&mut self, stop: &CancellationToken) {
         let mut open = Open {
             discovered: true,
             names: true,
@@ -166,7 +175,9 @@ impl Pool {
             outcomes: true,
         };
         let mut batch = Vec::new();
-        self.take_membership();
+        self.inputs.discovered.mark_unchanged();
+        self.rebuild(true);
+        self.recall_down();
         loop {
             self.publish();
             tokio::select! {

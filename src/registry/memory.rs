@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::tree::{Fire, State, watched};
-use super::{Node, Registry, RegistryError, Session, SessionState, Watched};
+use super::{Node, NodeRead, Registry, RegistryError, Session, SessionState, Watched};
 use crate::health::BoxFuture;
 
 /// A registry in memory. Cheap to clone; clones are the same registry.
@@ -294,18 +294,18 @@ impl Registry for MemoryRegistry {
     fn read_many<'a>(
         &'a self,
         paths: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<Node>>, RegistryError>> {
+    ) -> BoxFuture<'a, Result<Vec<NodeRead>, RegistryError>> {
         Box::pin(async move {
             let count = u64::try_from(paths.len()).unwrap_or(u64::MAX);
             self.shared.reads.nodes.fetch_add(count, Ordering::Relaxed);
             let state = self.readable("")?;
-            paths
+            Ok(paths
                 .iter()
                 .map(|path| {
                     state.may_read(path)?;
                     Ok(state.nodes.get(path).map(|stored| stored.node.clone()))
                 })
-                .collect()
+                .collect())
         })
     }
 
@@ -422,12 +422,11 @@ mod tests {
         registry.put("/s/a", "1");
         let paths = ["/s/b".to_owned(), "/s/a".to_owned()];
         let nodes = registry.read_many(&paths).await.unwrap();
-        assert_eq!(nodes[0], None);
-        assert_eq!(nodes[1].as_ref().unwrap().data, b"1");
+        assert_eq!(nodes[0], Ok(None));
+        assert_eq!(nodes[1].clone().unwrap().unwrap().data, b"1");
         registry.forbid("/s/a");
-        assert!(matches!(
-            registry.read_many(&paths).await,
-            Err(RegistryError::NotAuthorised { .. })
-        ));
+        let path = "/s/a".to_owned();
+        let expected = [Ok(None), Err(RegistryError::NotAuthorised { path })];
+        assert_eq!(registry.read_many(&paths).await.unwrap(), expected);
     }
 }

@@ -142,6 +142,18 @@ impl Book {
         }
     }
 
+    /// Empty, but `former` backends that come back are the same ones, with their counters.
+    pub(super) fn after(workers: usize, former: &[Arc<Backend>]) -> Self {
+        let departed = former
+            .iter()
+            .map(|backend| (identity(&backend.endpoint), Arc::downgrade(backend)))
+            .collect();
+        Self {
+            departed,
+            ..Self::new(workers)
+        }
+    }
+
     pub(super) fn get_mut(&mut self, id: BackendId) -> Option<&mut Record> {
         self.records.get_mut(*self.index.get(&id)?)
     }

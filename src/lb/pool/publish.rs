@@ -26,6 +26,7 @@ impl Pool {
         self.view.store(Arc::new(PoolView {
             revision,
             origin: self.published.origin,
+            notes: self.published.notes.clone(),
             backends,
             discovered: self.inputs.discovered.borrow().clone(),
             membership_changes: self.membership_changes,
