@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::synapse::{LoadOptions, load};
-use crate::config::{Complaint, LogFormat};
+use crate::config::LogFormat;
+use crate::config::report::{Report, grouped};
 use crate::telemetry::log::{self, LogError};
 
 /// Exit code for a refused configuration or an address that cannot be bound.
@@ -70,7 +71,7 @@ pub fn main() -> ExitCode {
 fn run(files: &Files) -> ExitCode {
     match options(files).map(|options| load(&options)) {
         Some(Ok(loaded)) => super::synapse::run(loaded),
-        Some(Err(complaints)) => refuse(&complaints),
+        Some(Err(report)) => refuse(report),
         None => ExitCode::from(EXIT_REFUSED),
     }
 }
@@ -82,7 +83,7 @@ fn check(files: &Files) -> ExitCode {
             print!("{}", crate::config::check::report(&loaded.config));
             ExitCode::SUCCESS
         }
-        Some(Err(complaints)) => refuse(&complaints),
+        Some(Err(report)) => refuse(report),
         None => ExitCode::from(EXIT_REFUSED),
     }
 }
@@ -98,14 +99,18 @@ fn options(files: &Files) -> Option<LoadOptions> {
     Some(options)
 }
 
-fn refuse(complaints: &[Complaint]) -> ExitCode {
-    for complaint in complaints {
+/// Warnings first, as `check` has them for a good file: what the last screen shows is what must be mended.
+fn refuse(report: Report) -> ExitCode {
+    for warning in grouped(report.warnings) {
+        say(&format!("warning: {warning}"));
+    }
+    for complaint in &report.complaints {
         say(&complaint.to_string());
     }
-    let plural = if complaints.len() == 1 { "" } else { "s" };
+    let count = report.complaints.len();
+    let plural = if count == 1 { "" } else { "s" };
     say(&format!(
-        "synapse: configuration refused: {} complaint{plural}; nothing was started",
-        complaints.len()
+        "synapse: configuration refused: {count} complaint{plural}; nothing was started"
     ));
     ExitCode::from(EXIT_REFUSED)
 }

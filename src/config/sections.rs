@@ -173,6 +173,6 @@ fn port(section: &Section<'_>, report: &mut Report) -> PortKey {
         Some(cursor) if cursor.is_null() => PortKey::Null,
         Some(cursor) => cursor
             .port(report)
-            .map_or(PortKey::Omitted, PortKey::Number),
+            .map_or(PortKey::Wrong, PortKey::Number),
     }
 }

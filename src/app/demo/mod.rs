@@ -112,7 +112,7 @@ fn load(ports: Ports) -> Result<Loaded, Vec<String>> {
     let options = LoadOptions::new("demo");
     let document = Document::new("demo", Map::from_iter(map));
     resolve(document, &options, Report::default())
-        .map_err(|complaints| complaints.iter().map(ToString::to_string).collect())
+        .map_err(|report| report.complaints.iter().map(ToString::to_string).collect())
 }
 
 fn configuration(ports: Ports) -> Value {

@@ -58,7 +58,9 @@ pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
 /// haproxy takes the first address of a name.
 fn resolve(host: &str, port: u16) -> Result<IpAddr, String> {
     let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    if host.len() > 253 || !host.bytes().all(is_name) {
+    // A resolver would make 0.0.0.5 of `5`, which nobody means.
+    let is_number = host.bytes().all(|b| b.is_ascii_digit());
+    if host.len() > 253 || is_number || !host.bytes().all(is_name) {
         return Err(format!("{host:?} is neither an address nor a host name"));
     }
     let mut found = (host, port)
@@ -147,7 +149,10 @@ pub(super) fn line(words: &[String], place: &Place, report: &mut Report) -> Boun
             Err(error) => report.complain(place, format!("`bind`: {error}")),
         }
     }
-    bound.backlog = options_of(options, place, report);
+    // Options of a socket that is not bound change nothing: Yelp's `bind /path accept-proxy`.
+    if bound.not_tcp.is_empty() || !bound.addrs.is_empty() {
+        bound.backlog = options_of(options, place, report);
+    }
     bound
 }
 
@@ -164,6 +169,10 @@ pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -
         rest = after;
         let Some(directive) = table::find(std::slice::from_ref(word), Sections::BIND) else {
             report.complain(place, format!("`bind`: {}", unknown(word, Sections::BIND)));
+            let meant = table::nearest(std::slice::from_ref(word), Sections::BIND);
+            rest = rest
+                .get(meant.map_or(0, |directive| directive.args)..)
+                .unwrap_or_default();
             continue;
         };
         let Some((args, after)) = rest.split_at_checked(directive.args) else {
@@ -259,6 +268,7 @@ mod tests {
     fn names_are_looked_up() {
         assert!(resolve("localhost", 80).unwrap().is_loopback());
         assert!(resolve("bad host", 80).is_err());
+        assert!(resolve("5", 80).is_err());
     }
 
     proptest::proptest! {

@@ -23,9 +23,13 @@ pub(super) fn resolve(
             format!("`port` is null, so `bind_address` is the whole address, but {error}")
         }),
         PortKey::Number(port) => bind::host_and_port(text, port),
+        // Any port will do to find out what is wrong with the rest.
+        PortKey::Wrong => bind::host_and_port(text, 1),
     };
     if let Some(line) = &section.bind_options {
         match words::split(&line.text) {
+            // Options of a socket that is not bound change nothing.
+            Ok(_) if matches!(target, Ok(Target::NotTcp(_))) => {}
             Ok(words) => {
                 let own = bind::options_of(&words, &line.place, report);
                 bound.backlog = own.or(bound.backlog);
@@ -34,6 +38,7 @@ pub(super) fn resolve(
         }
     }
     match target {
+        Ok(Target::Tcp(_)) if section.port == PortKey::Wrong => {}
         Ok(Target::Tcp(addrs)) => bound.addrs.extend(addrs),
         Ok(Target::NotTcp(path)) => report.warn(place, bind::unbound(&path)),
         Err(error) => report.complain(place, error),

@@ -98,6 +98,8 @@ pub enum PortKey {
     Null,
     /// A port to listen on.
     Number(u16),
+    /// Something else, which has been complained about: the rest of the section is judged as if it were a port.
+    Wrong,
 }
 
 /// A service's `haproxy:` section as shaped from the file.

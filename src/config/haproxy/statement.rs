@@ -97,11 +97,18 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// Text about a line that is not in the table.
+/// Text about a line that is not in the table for `sections`.
 pub(super) fn unknown_directive(words: &[String], sections: Sections) -> String {
     let name = words.join(" ");
+    if let Some(elsewhere) = table::find(words, Sections::LINES) {
+        let legal: Vec<&str> = elsewhere.sections.names().collect();
+        return format!("{name:?} does not belong here, but in {}", legal.join(", "));
+    }
     match table::nearest(words, sections) {
-        Some(near) => format!("unknown directive {name:?}, did you mean `{near}`?"),
+        Some(near) => format!(
+            "unknown directive {name:?}, did you mean `{}`?",
+            near.keyword
+        ),
         None => format!("unknown directive {name:?}"),
     }
 }
