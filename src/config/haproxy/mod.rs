@@ -34,6 +34,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use self::server_rules::judge_server_options;
 pub use self::service::resolve_service;
 pub use self::table::{Class, Directive, Sections, directives};
 pub use self::top::resolve_top;
