@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::synapse::{LoadOptions, load};
 use crate::config::LogFormat;
 use crate::config::report::{Report, grouped};
+use crate::config::synapse::{LoadOptions, load};
 use crate::telemetry::log::{self, LogError};
 
 /// Exit code for a refused configuration or an address that cannot be bound.

@@ -171,8 +171,6 @@ fn port(section: &Section<'_>, report: &mut Report) -> PortKey {
     match section.raw("port") {
         None => PortKey::Omitted,
         Some(cursor) if cursor.is_null() => PortKey::Null,
-        Some(cursor) => cursor
-            .port(report)
-            .map_or(PortKey::Wrong, PortKey::Number),
+        Some(cursor) => cursor.port(report).map_or(PortKey::Wrong, PortKey::Number),
     }
 }

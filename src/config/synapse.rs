@@ -466,7 +466,9 @@ services:
     fn many_services_with_the_same_remark_are_one_warning() {
         let service = |i: u16| {
             let port = 4000 + i;
-            format!("  s{i}: {{discovery: {{method: file, path: /f}}, haproxy: {{port: {port}, listen: [option httplog]}}}}\n")
+            format!(
+                "  s{i}: {{discovery: {{method: file, path: /f}}, haproxy: {{port: {port}, listen: [option httplog]}}}}\n"
+            )
         };
         let services: String = (0..500).map(service).collect();
         let texts = warnings(&format!(
@@ -475,8 +477,14 @@ services:
         let [one] = texts.as_slice() else {
             panic!("{} warnings: {:?}", texts.len(), texts.first());
         };
-        assert!(one.starts_with("synapse.yaml: services.s0.haproxy.listen[0]: `option httplog`"), "{one}");
-        assert!(one.ends_with("(499 more, the last at services.s499.haproxy.listen[0])"), "{one}");
+        assert!(
+            one.starts_with("synapse.yaml: services.s0.haproxy.listen[0]: `option httplog`"),
+            "{one}"
+        );
+        assert!(
+            one.ends_with("(499 more, the last at services.s499.haproxy.listen[0])"),
+            "{one}"
+        );
     }
 
     #[test]
@@ -485,9 +493,17 @@ services:
             "services: {a: {discovery: {method: file, path: /f}, haproxy: {port: 70000, bind_address: 'not an ip',
               bind_options: bogus, listen: [use_backend x if y]}}}",
         );
-        for place in ["port: 70000", "bind_address: ", "bind_options: ", "listen[0]: "] {
+        for place in [
+            "port: 70000",
+            "bind_address: ",
+            "bind_options: ",
+            "listen[0]: ",
+        ] {
             let line = format!("synapse.yaml: services.a.haproxy.{place}");
-            assert!(texts.iter().any(|t| t.starts_with(&line)), "{line}\nin {texts:#?}");
+            assert!(
+                texts.iter().any(|t| t.starts_with(&line)),
+                "{line}\nin {texts:#?}"
+            );
         }
         assert_eq!(texts.len(), 4, "{texts:#?}");
     }

@@ -29,6 +29,8 @@ mod values;
 mod words;
 
 #[cfg(test)]
+mod status;
+#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;

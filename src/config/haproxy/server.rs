@@ -88,10 +88,7 @@ pub(super) fn apply_words(
 /// Text about a word that is not in the table.
 pub(super) fn unknown(word: &str, sections: Sections) -> String {
     match table::nearest(&[word.to_owned()], sections) {
-        Some(near) => format!(
-            "unknown word {word:?}, did you mean `{}`?",
-            near.keyword
-        ),
+        Some(near) => format!("unknown word {word:?}, did you mean `{}`?", near.keyword),
         None => format!("unknown word {word:?}"),
     }
 }

@@ -247,9 +247,7 @@ pub(super) fn nearest(words: &[String], sections: Sections) -> Option<&'static D
             )
         })
         .filter(|(distance, directive)| is_near(*distance, directive.keyword))
-        .min_by_key(|(distance, directive)| {
-            (*distance, std::cmp::Reverse(directive.keyword.len()))
-        })
+        .min_by_key(|(distance, directive)| (*distance, std::cmp::Reverse(directive.keyword.len())))
         .map(|(_, directive)| directive)
 }
 
