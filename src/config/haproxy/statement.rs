@@ -100,9 +100,14 @@ impl<'a> Statement<'a> {
 /// Text about a line that is not in the table for `sections`.
 pub(super) fn unknown_directive(words: &[String], sections: Sections) -> String {
     let name = words.join(" ");
-    if let Some(elsewhere) = table::find(words, Sections::LINES) {
+    // The rows of `global` that are refused only catch what belongs in `defaults`: any `timeout`.
+    let is_catch_all = |it: &Directive| {
+        it.sections == Sections::GLOBAL && matches!(it.class, Class::Refused { .. })
+    };
+    let elsewhere = table::find(words, Sections::LINES).filter(|it| !is_catch_all(it));
+    if let Some(elsewhere) = elsewhere {
         let legal: Vec<&str> = elsewhere.sections.names().collect();
-        return format!("{name:?} does not belong here, but in {}", legal.join(", "));
+        return format!("{name:?} belongs in {}, not here", legal.join(", "));
     }
     match table::nearest(words, sections) {
         Some(near) => format!(
