@@ -10,6 +10,7 @@ mod inputs;
 mod publish;
 mod view;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -37,7 +38,8 @@ const OUTCOME_QUEUE: usize = 1024;
 /// Outcomes and reports taken before the set is built again.
 const BATCH: usize = 256;
 
-/// How long the view may lag behind when only details of checks have changed. Verdicts and sets are shown at once.
+/// Least time between two views that differ in details of checks only: so long may those lag behind. Verdicts and sets
+/// are shown at once.
 const DETAIL_DELAY: Duration = Duration::from_secs(1);
 
 /// What a pool is given to work with.
@@ -79,6 +81,8 @@ pub struct Pool {
     membership_changes: u64,
     health_changes: u64,
     dirty: Dirty,
+    /// When the view was last replaced.
+    shown: Instant,
     /// The balancer is not the one that built the published picker.
     picker_outdated: bool,
 }
@@ -152,6 +156,7 @@ impl Pool {
             membership_changes: 0,
             health_changes: 0,
             dirty: Dirty::Nothing,
+            shown: Instant::now(),
             picker_outdated: false,
         };
         (handle, pool)
@@ -166,11 +171,12 @@ impl Pool {
             outcomes: true,
         };
         let mut batch = Vec::new();
+        let mut stopped = pin!(stop.cancelled());
         self.take_membership();
         loop {
             self.publish();
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = &mut stopped => return,
                 changed = self.inputs.discovered.changed(), if open.discovered => {
                     open.discovered = changed.is_ok();
                     self.take_membership();
@@ -188,7 +194,7 @@ impl Pool {
                     self.take_outcomes(&mut batch);
                 }
                 report = self.checker.next() => self.take_report(report),
-                () = details_due(self.dirty) => self.dirty = Dirty::Set,
+                () = details_due(self.dirty) => {}
             }
             self.take_waiting(&mut batch);
         }
