@@ -317,6 +317,23 @@ mod tests {
     use crate::proxy::{CloseMode, Mode, Redispatch};
     use std::time::Duration;
 
+    #[test]
+    fn a_check_that_is_added_is_the_one_that_the_lines_describe() {
+        let lines =
+            "listen: [option httpchk GET /ping, timeout check 700ms], server_options: inter 5s";
+        for (top, own) in [("check: true", ""), ("", "check: {rise: 7}")] {
+            let rules = service(top, lines, own).pool.servers;
+            let check = rules.server(&Endpoint::new("10.0.0.1", 80)).check.unwrap();
+            let ProbeSettings::Http(http) = &check.probe else {
+                panic!("{check:?}");
+            };
+            assert_eq!(&*http.uri, "/ping");
+            assert_eq!(check.interval, Duration::from_secs(5));
+            assert_eq!(check.timeout, Some(Duration::from_millis(700)));
+            assert_eq!(check.connect_timeout, Some(Duration::from_secs(1)));
+        }
+    }
+
     fn service(top: &str, haproxy: &str, own: &str) -> ServiceConfig {
         let text = format!(
             "proxy: {{{top}}}
