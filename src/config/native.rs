@@ -321,6 +321,21 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn replay_is_shown_with_its_origin() {
+        let origin = |top: &str| {
+            let origins = service(top, "listen: [mode http]", "").origins;
+            let of = |o: &&super::EffectiveValue| o.setting == "http.replay_idempotent";
+            let [one] = origins.iter().filter(of).collect::<Vec<_>>()[..] else {
+                panic!("{origins:?}");
+            };
+            (one.value.clone(), one.origin.clone())
+        };
+        assert_eq!(origin("").0, "true");
+        let said = ("false".to_owned(), "proxy.replay_idempotent".to_owned());
+        assert_eq!(origin("replay_idempotent: false"), said);
+    }
+
+    #[test]
     fn a_default_check_is_shown_where_it_is_added() {
         let shown = |lines: &str| {
             let origins = service("check: {interval: 1s}", lines, "").origins;

@@ -2,7 +2,7 @@
 //!
 //! The rules are haproxy's: `retries` counts attempts after the first; with `redispatch` and more than one eligible
 //! backend the next attempt goes elsewhere at once; otherwise the same backend is tried again after a turn-around of
-//! min(1 s, `timeout connect`). The judgement is [`Retry`], plain values; [`Dialer`] waits and counts.
+//! min(1 s, `timeout connect`). The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
 use std::io;
 use std::time::Duration;
