@@ -85,7 +85,10 @@ fn start_and_serve(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(loaded, bound, registries, observe))
+    let ended = runtime.block_on(serve(loaded, bound, registries, observe));
+    // Not `drop`: that would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(
@@ -227,7 +230,12 @@ async fn drain(context: Arc<Context>, signals: &mut StopSignals) {
     context.admin.readiness.stop();
     context.settled.cancel();
     context.generators.close();
-    context.generators.wait().await;
+    if tokio::time::timeout(TASK_DEADLINE, context.generators.wait())
+        .await
+        .is_err()
+    {
+        tracing::error!("a generator config is still being applied; stopping without a soft drain");
+    }
     let stop = context.stop.clone();
     let tasks = context.tasks.clone();
     if let Some(workers) =
