@@ -3,8 +3,10 @@
 //! Invariant: after [`ServiceRuntime::start`] only the service's own generator task writes its settings, its listener
 //! and its entry on the admin page.
 
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -19,13 +21,43 @@ use crate::discovery::names::NameCache;
 use crate::discovery::{Discovered, Discovery};
 use crate::health::runner::CheckRunner;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
+use crate::proxy::listener::BindError;
 use crate::proxy::worker::{ListenerId, Workers};
-use crate::proxy::{Service, listener};
+use crate::proxy::{ListenerSettings, Service, listener};
 use crate::telemetry::cells::PerWorker;
 use crate::telemetry::cold;
 
 /// Commands that may wait for a pool; the generator task sends one at a time.
 const COMMAND_QUEUE: usize = 4;
+
+/// Between two tries of a generator config whose address is taken.
+const BIND_RETRY: Duration = Duration::from_secs(5);
+
+/// What became of a generator config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// In force, or wrong for good.
+    Final,
+    /// Its address may be free later.
+    TryAgain,
+}
+
+/// The sockets of a generator config cannot be had.
+#[derive(Debug)]
+struct CannotListen {
+    error: io::Error,
+    /// Not to be tried again when each try interrupts the service.
+    verdict: Verdict,
+}
+
+impl From<io::Error> for CannotListen {
+    fn from(error: io::Error) -> Self {
+        Self {
+            error,
+            verdict: Verdict::TryAgain,
+        }
+    }
+}
 
 /// What all services of the process share.
 #[derive(Debug)]
@@ -66,6 +98,8 @@ pub struct ServiceRuntime {
     /// What it listens on, for keeping an address that a new configuration names again.
     sockets: Vec<TcpListener>,
     pool: mpsc::Sender<PoolCommand>,
+    /// Why the last generator config is not in force, for the admin page.
+    refused: Vec<String>,
     /// For the admin page: discovery's last word, confirmations included.
     discovered: watch::Receiver<Discovered>,
     context: Arc<Context>,
@@ -80,7 +114,7 @@ impl ServiceRuntime {
         ((index, config), sockets): ((u64, ServiceConfig), Vec<TcpListener>),
         discovery: MakeDiscovery,
         context: Arc<Context>,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let (found, discovered) = watch::channel(Discovered::default());
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
@@ -111,6 +145,7 @@ impl ServiceRuntime {
             service,
             sockets,
             pool,
+            refused: Vec::new(),
             discovered: seen,
             context,
         };
@@ -148,6 +183,7 @@ impl ServiceRuntime {
             source: self.current.source.clone(),
             strategy: self.current.pool.strategy,
             disabled: self.current.disabled,
+            refused: self.refused.clone(),
             discovered: self.discovered.clone(),
             since: Instant::now(),
         };
@@ -170,53 +206,68 @@ impl ServiceRuntime {
     }
 
     /// Applies each new generator config. One that is gone or emptied changes nothing, as in the original: the last word
-    /// stays until the next, or until a restart goes back to the file.
+    /// stays until the next, or until a restart goes back to the file. One whose address is taken is tried again.
     async fn follow_generator(mut self, mut discovered: watch::Receiver<Discovered>) {
         let mut seen = None;
         loop {
             let generator = discovered.borrow_and_update().generator.clone();
+            let mut is_due = false;
             if let Some(json) = generator.filter(|json| seen.as_ref() != Some(json)) {
-                self.regenerate(&json).await;
-                seen = Some(json);
+                is_due = self.regenerate(&json).await == Verdict::TryAgain;
+                seen = (!is_due).then_some(json);
             }
             tokio::select! {
                 () = self.context.settled.cancelled() => return,
                 changed = discovered.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(BIND_RETRY), if is_due => {}
             }
         }
     }
 
     /// Judges a generator config; a bad one changes nothing and says everything that is wrong with it.
-    async fn regenerate(&mut self, json: &str) {
-        let name = self.file.name.clone();
-        match self.context.generator.resolve(&name, json) {
+    async fn regenerate(&mut self, json: &str) -> Verdict {
+        let resolved = self.context.generator.resolve(&self.file.name, json);
+        let applied = match resolved {
             Ok(Some(config)) => self.apply(config).await,
             Ok(None) => self.apply(self.file.clone()).await,
             Err(complaints) => {
-                cold::config_rejected();
-                for complaint in complaints {
-                    tracing::error!(service = %name, %complaint, "generator config refused; the former stays");
-                }
+                let texts = complaints.iter().map(ToString::to_string).collect();
+                self.refuse(texts);
+                return Verdict::Final;
+            }
+        };
+        match applied {
+            Ok(()) => Verdict::Final,
+            Err(CannotListen { error, verdict }) => {
+                self.refuse(vec![format!("cannot listen: {error}")]);
+                verdict
             }
         }
     }
 
-    async fn apply(&mut self, config: ServiceConfig) {
+    /// Shows why; a repeated refusal is logged once.
+    fn refuse(&mut self, complaints: Vec<String>) {
+        if self.refused == complaints {
+            return;
+        }
+        cold::config_rejected();
+        for complaint in &complaints {
+            tracing::error!(service = %self.file.name, complaint, "generator config refused; the former stays");
+        }
+        self.refused = complaints;
+        self.show();
+    }
+
+    async fn apply(&mut self, config: ServiceConfig) -> Result<(), CannotListen> {
         let name = config.name.clone();
-        let sockets = match self.sockets_for(&config) {
-            Ok(sockets) => sockets,
-            Err(error) => {
-                cold::config_rejected();
-                tracing::error!(service = %name, %error, "generator config refused: cannot listen; the former stays");
-                return;
-            }
-        };
+        let sockets = self.sockets_for(&config).await?;
         self.service.settings.store(Arc::new(config.proxy.clone()));
         let settings = PoolCommand::Settings(Box::new(config.pool.clone()));
         if self.pool.send(settings).await.is_err() {
             tracing::error!(service = %name, "pool task is gone: its settings stay");
         }
         self.current = config;
+        self.refused.clear();
         if let Some(sockets) = sockets {
             self.sockets = sockets;
             if let Err(error) = self.listen().await {
@@ -225,19 +276,38 @@ impl ServiceRuntime {
         }
         self.show();
         tracing::info!(service = %name, "settings applied");
+        Ok(())
     }
 
     /// Sockets for a new configuration; `None` when nothing about them changes. Addresses named again keep theirs.
-    fn sockets_for(
-        &self,
+    async fn sockets_for(
+        &mut self,
         config: &ServiceConfig,
-    ) -> Result<Option<Vec<TcpListener>>, std::io::Error> {
-        if config.listener == self.current.listener {
+    ) -> Result<Option<Vec<TcpListener>>, CannotListen> {
+        let is_served = config.listener.is_some() != self.sockets.is_empty();
+        if config.listener == self.current.listener && is_served {
             return Ok(None);
         }
         let Some(settings) = &config.listener else {
             return Ok(Some(Vec::new()));
         };
+        let (mut kept, fresh) = self.split(settings)?;
+        match listener::bind(&fresh) {
+            Ok(bound) => kept.extend(bound),
+            Err(error) if self.is_in_our_way(&error) => {
+                kept.clear();
+                kept.extend(self.rebind(settings).await?);
+            }
+            Err(error) => return Err(io::Error::other(error).into()),
+        }
+        Ok(Some(kept))
+    }
+
+    /// What is bound already of `settings`, and what is not.
+    fn split(
+        &self,
+        settings: &ListenerSettings,
+    ) -> io::Result<(Vec<TcpListener>, ListenerSettings)> {
         let mut kept = Vec::new();
         let mut fresh = settings.clone();
         for socket in &self.sockets {
@@ -247,12 +317,42 @@ impl ServiceRuntime {
                 fresh.addrs.retain(|wanted| wanted.addr != bound);
             }
         }
-        kept.extend(listener::bind(&fresh).map_err(std::io::Error::other)?);
-        Ok(Some(kept))
+        Ok((kept, fresh))
+    }
+
+    /// `127.0.0.1:80` and `0.0.0.0:80` exclude each other.
+    fn is_in_our_way(&self, error: &BindError) -> bool {
+        let ports = self.sockets.iter().filter_map(|s| s.local_addr().ok());
+        error.source.kind() == io::ErrorKind::AddrInUse
+            && ports
+                .into_iter()
+                .any(|ours| ours.port() == error.addr.port())
+    }
+
+    /// Gives the old sockets up first; connections are refused for a moment. If the new ones cannot be had the old ones
+    /// come back.
+    async fn rebind(
+        &mut self,
+        settings: &ListenerSettings,
+    ) -> Result<Vec<TcpListener>, CannotListen> {
+        self.sockets.clear();
+        self.context.workers.remove_listener(self.id).await;
+        let error = match listener::bind(settings) {
+            Ok(sockets) => return Ok(sockets),
+            Err(error) => io::Error::other(error),
+        };
+        if let Some(former) = &self.current.listener {
+            self.sockets = listener::bind(former).map_err(io::Error::other)?;
+            self.listen().await?;
+        }
+        Err(CannotListen {
+            error,
+            verdict: Verdict::Final,
+        })
     }
 
     /// Serves what `sockets` holds instead of what was served before; the new ones accept before the old ones close.
-    async fn listen(&self) -> std::io::Result<()> {
+    async fn listen(&self) -> io::Result<()> {
         if self.sockets.is_empty() {
             self.context.workers.remove_listener(self.id).await;
             return Ok(());
@@ -261,7 +361,7 @@ impl ServiceRuntime {
             .sockets
             .iter()
             .map(TcpListener::try_clone)
-            .collect::<std::io::Result<_>>()?;
+            .collect::<io::Result<_>>()?;
         self.context
             .workers
             .add_listener(self.id, sockets, Arc::clone(&self.service))
