@@ -23,6 +23,8 @@ pub(crate) struct Socket {
     received: Cell<u64>,
     active: Cell<Instant>,
     write_blocked: Cell<bool>,
+    /// A backend's: see [`Socket::backend`].
+    hears_out: bool,
 }
 
 /// What a look into the receive queue shows, without taking anything.
@@ -39,12 +41,24 @@ pub(crate) enum Glance {
 }
 
 impl Socket {
+    /// A client's.
     pub(crate) fn new(stream: TcpStream) -> Rc<Self> {
+        Self::with(stream, false)
+    }
+
+    /// A backend's. One that answers early and closes resets what is still being sent; hyper would end with the failed
+    /// write and never read the answer that waits. So writing blocks instead of failing while there is something to read.
+    pub(crate) fn backend(stream: TcpStream) -> Rc<Self> {
+        Self::with(stream, true)
+    }
+
+    fn with(stream: TcpStream, hears_out: bool) -> Rc<Self> {
         Rc::new(Self {
             stream: RefCell::new(Some(stream)),
             received: Cell::new(0),
             active: Cell::new(Instant::now()),
             write_blocked: Cell::new(false),
+            hears_out,
         })
     }
 
@@ -116,11 +130,19 @@ impl Socket {
         }
     }
 
-    fn note_write(&self, result: &Poll<io::Result<usize>>) {
+    fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let result = match result {
+            // No waker: the reader of the answer drives the connection.
+            Poll::Ready(Err(_)) if self.hears_out && self.glance() == Glance::Bytes => {
+                Poll::Pending
+            }
+            other => other,
+        };
         if let Poll::Ready(Ok(_)) = result {
             self.touch();
         }
         self.write_blocked.set(result.is_pending());
+        result
     }
 }
 
@@ -153,8 +175,7 @@ impl AsyncWrite for Io {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = self.0.poll_with(|stream| stream.poll_write(cx, buf));
-        self.0.note_write(&result);
-        result
+        self.0.note_write(result)
     }
 
     fn poll_write_vectored(
@@ -169,8 +190,7 @@ impl AsyncWrite for Io {
         let result = self
             .0
             .poll_with(|stream| stream.poll_write_vectored(cx, bufs));
-        self.0.note_write(&result);
-        result
+        self.0.note_write(result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -470,6 +470,29 @@ async fn an_early_answer_reaches_a_client_that_still_sends() {
 }
 
 #[tokio::test]
+async fn an_answer_before_a_reset_is_heard() {
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.until("\r\n\r\n").await;
+        // Closing with the body unread resets the connection, right behind the answer.
+        conn.send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nbig")
+            .await;
+    })
+    .await;
+    let rig = Rig::http(&[origin.addr]).await;
+    for _ in 0..20 {
+        let mut client = rig.client().await;
+        client
+            .send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 50000000\r\n\r\n")
+            .await;
+        let body = vec![b'x'; 100_000];
+        while client.0.write_all(&body).await.is_ok() {}
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.body.as_str()), (413, "big"));
+    }
+    assert_eq!(rig.in_flight(), 0);
+}
+
+#[tokio::test]
 async fn expect_is_answered_when_the_body_is_wanted() {
     let origin = Origin::echo("a").await;
     let rig = Rig::http(&[origin.addr]).await;
