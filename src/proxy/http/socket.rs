@@ -22,6 +22,8 @@ pub(crate) struct Socket {
     stream: RefCell<Option<TcpStream>>,
     received: Cell<u64>,
     active: Cell<Instant>,
+    /// When a byte was last written, or [`Socket::touch`] called.
+    sent: Cell<Instant>,
     write_blocked: Cell<bool>,
     /// A backend's: see [`Socket::backend`].
     hears_out: bool,
@@ -57,6 +59,7 @@ impl Socket {
             stream: RefCell::new(Some(stream)),
             received: Cell::new(0),
             active: Cell::new(Instant::now()),
+            sent: Cell::new(Instant::now()),
             write_blocked: Cell::new(false),
             hears_out,
         })
@@ -72,9 +75,16 @@ impl Socket {
         self.active.get()
     }
 
+    /// When a byte last moved to the peer.
+    pub(crate) fn last_sent(&self) -> Instant {
+        self.sent.get()
+    }
+
     /// Starts a silence now.
     pub(crate) fn touch(&self) {
-        self.active.set(Instant::now());
+        let now = Instant::now();
+        self.active.set(now);
+        self.sent.set(now);
     }
 
     /// True while the peer does not take what is to be written.
@@ -131,12 +141,12 @@ impl Socket {
     }
 
     fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let result = match result {
+        let failed = matches!(result, Poll::Ready(Err(_)));
+        let result = if failed && self.hears_out && self.glance() == Glance::Bytes {
             // No waker: the reader of the answer drives the connection.
-            Poll::Ready(Err(_)) if self.hears_out && self.glance() == Glance::Bytes => {
-                Poll::Pending
-            }
-            other => other,
+            Poll::Pending
+        } else {
+            result
         };
         if let Poll::Ready(Ok(_)) = result {
             self.touch();
@@ -162,7 +172,7 @@ impl AsyncRead for Io {
         if n > 0 {
             let n = u64::try_from(n).unwrap_or(u64::MAX);
             self.0.received.set(self.0.received.get().wrapping_add(n));
-            self.0.touch();
+            self.0.active.set(Instant::now());
         }
         result
     }

@@ -360,6 +360,24 @@ async fn a_late_answer_is_504() {
 }
 
 #[tokio::test]
+async fn a_head_that_drips_is_504_as_well() {
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.request().await;
+        conn.send("HTTP/1.1 200 OK\r\nx: ").await;
+        while conn.0.write_all(b"y").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let mut setup = Setup::new(Mode::Http, &[origin.addr]);
+    setup.settings.timeouts.server = Some(Duration::from_millis(100));
+    let rig = setup.start().await;
+    let answer = rig.client().await.get("/").await;
+    assert_eq!(answer.status, 504);
+    assert_eq!(rig.errors(ErrorCause::BackendTimeout), 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_stalls_or_breaks_is_never_ended_cleanly() {
     for stall in [true, false] {
         for head in ["content-length: 100", "transfer-encoding: chunked"] {
