@@ -15,7 +15,7 @@ use super::inventory::Inventory;
 use super::service::{MakeDiscovery, ServiceRuntime};
 use crate::config::diff::{ConfigDiff, change, diff};
 use crate::config::synapse::{LoadOptions, Loaded, load};
-use crate::config::{GeneratorRules, ServiceConfig};
+use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig};
 use crate::endpoint::ServiceName;
 use crate::telemetry::cold;
 
@@ -52,7 +52,6 @@ impl Fleet {
         let begun = Instant::now();
         match self.try_reload(options).await {
             Ok((diff, mut undone)) => {
-                cold::config_reloaded();
                 for remark in restart_remarks(&diff) {
                     tracing::warn!(remark, "configuration");
                     undone.push(remark);
@@ -67,9 +66,10 @@ impl Fleet {
                     took = ?begun.elapsed(),
                     "configuration reloaded"
                 );
+                // Last: whoever waits for it finds everything done.
+                cold::config_reloaded();
             }
             Err(complaints) => {
-                cold::config_rejected();
                 self.show_differs(true);
                 for complaint in &complaints {
                     tracing::error!(complaint, "configuration refused");
@@ -78,6 +78,7 @@ impl Fleet {
                     complaints = complaints.len(),
                     "reload refused: nothing has changed, the former configuration stays in force"
                 );
+                cold::config_rejected();
             }
         }
     }
@@ -222,7 +223,12 @@ impl Fleet {
         let places: HashMap<_, _> = places.map(|(place, s)| (s.name.clone(), place)).collect();
         self.services
             .sort_by_key(|service| places.get(service.name()).copied());
-        self.config = loaded.config;
+        let running = std::mem::replace(&mut self.config, loaded.config).process;
+        // The rest is what the process was started with, whatever the file says by now.
+        self.config.process = ProcessSettings {
+            hard_stop_after: self.config.process.hard_stop_after,
+            ..running
+        };
         self.rules = loaded.generator;
         self.registries.retain(&self.config.services);
         self.show_registries();
