@@ -56,13 +56,12 @@ impl std::fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Starts every service of a configuration on its sockets.
+    /// Starts every service of a configuration; [`Fleet::listen`] comes next.
     ///
     /// # Errors
-    /// No session for an ensemble, or the workers cannot take the sockets (out of descriptors).
-    pub async fn start(
+    /// No session for an ensemble.
+    pub fn start(
         loaded: Loaded,
-        sockets: Vec<Vec<TcpListener>>,
         mut registries: Registries,
         make_source: MakeSource,
         context: Arc<Context>,
@@ -86,14 +85,25 @@ impl Fleet {
             found_generators,
         };
         fleet.show_registries();
-        for (service, sockets) in fleet.config.services.clone().into_iter().zip(sockets) {
-            let mut runtime = fleet.start_service(service);
-            runtime.listen(sockets).await?;
+        for service in fleet.config.services.clone() {
+            let runtime = fleet.start_service(service);
             fleet.services.push(runtime);
         }
         fleet.show_services();
         fleet.show_warnings(&[]);
         Ok(fleet)
+    }
+
+    /// Serves `sockets`, which are in the order of the services.
+    ///
+    /// # Errors
+    /// When the workers cannot take them (out of descriptors).
+    pub async fn listen(&mut self, sockets: Vec<Vec<TcpListener>>) -> std::io::Result<()> {
+        for (service, sockets) in self.services.iter_mut().zip(sockets) {
+            service.listen(sockets).await?;
+        }
+        self.show_services();
+        Ok(())
     }
 
     /// Lets SIGHUP load the configuration again.

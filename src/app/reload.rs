@@ -14,6 +14,7 @@ use super::fleet::{Fleet, sockets_for};
 use super::inventory::Inventory;
 use super::service::{MakeDiscovery, ServiceRuntime};
 use crate::config::diff::{ConfigDiff, change, diff};
+use crate::config::report::{Report, grouped};
 use crate::config::synapse::{LoadOptions, Loaded, load};
 use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig};
 use crate::endpoint::ServiceName;
@@ -91,13 +92,8 @@ impl Fleet {
         let loaded = tokio::task::spawn_blocking(move || load(&options)).await;
         let loaded = loaded
             .map_err(|panic| vec![format!("loading the configuration failed: {panic}")])?
-            .map_err(|complaints| {
-                complaints
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-            })?;
-        for warning in &loaded.config.warnings {
+            .map_err(refused)?;
+        for warning in grouped(loaded.config.warnings.clone()) {
             tracing::warn!(%warning, "configuration");
         }
         let diff = diff(&self.config, &loaded.config);
@@ -332,6 +328,14 @@ fn take(config: &ServiceConfig, inventory: &mut Inventory) -> Result<Vec<TcpList
         Some(settings) => inventory.take(settings),
         None => Ok(Vec::new()),
     }
+}
+
+/// Everything that is wrong with a file, one line each; its remarks are logged.
+fn refused(report: Report) -> Vec<String> {
+    for warning in grouped(report.warnings) {
+        tracing::warn!(%warning, "configuration");
+    }
+    report.complaints.iter().map(ToString::to_string).collect()
 }
 
 fn restart_remarks(diff: &ConfigDiff) -> Vec<String> {

@@ -22,15 +22,37 @@ pub(super) struct Changer {
     pub(super) task: JoinHandle<Fleet>,
 }
 
-/// Waits for the first signal and stops softly; a second signal ends that at once, whatever it is waiting for.
-pub(super) async fn stop_on_signal(
+impl Changer {
+    /// Ends the task and gives what it owned; a change that hangs is given up.
+    async fn settle(mut self) -> Option<Fleet> {
+        self.settled.cancel();
+        let ended = tokio::time::timeout(TASK_DEADLINE, &mut self.task).await;
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(_elapsed) => {
+                self.task.abort();
+                self.task.await
+            }
+        };
+        match ended {
+            Ok(fleet) => Some(fleet),
+            Err(error) => {
+                cold::task_lost();
+                tracing::error!(%error, "a change of configuration hangs or has died; it is given up");
+                None
+            }
+        }
+    }
+}
+
+/// Stops softly, for `fallback` at most unless the file in force says otherwise; a signal ends that at once, whatever it
+/// is waiting for.
+pub(super) async fn stop(
     context: Arc<Context>,
     changer: Changer,
     signals: &mut StopSignals,
     fallback: Duration,
 ) {
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping softly; a second signal stops at once");
     tokio::select! {
         () = stop_softly(context, changer, fallback) => {}
         signal = signals.next() => {
@@ -42,15 +64,7 @@ pub(super) async fn stop_on_signal(
 /// Not ready, no more changes, then the data plane, the control tasks and the sessions, in this order.
 async fn stop_softly(context: Arc<Context>, changer: Changer, fallback: Duration) {
     context.admin.readiness.stop();
-    changer.settled.cancel();
-    let fleet = match changer.task.await {
-        Ok(fleet) => Some(fleet),
-        Err(error) => {
-            cold::task_lost();
-            tracing::error!(%error, "the task that changes services is lost");
-            None
-        }
-    };
+    let fleet = changer.settle().await;
     // The file may have changed it since the start.
     let deadline = fleet
         .as_ref()

@@ -18,7 +18,7 @@ use super::process::{connection_limit, drop_privileges};
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery};
 use super::signal::{ReloadSignal, StopSignals};
-use super::stop::{Changer, stop_on_signal};
+use super::stop::{Changer, stop};
 use super::supervise::supervise;
 use crate::admin::{About, AdminState, server};
 use crate::config::synapse::{LoadOptions, Loaded};
@@ -36,8 +36,10 @@ use crate::telemetry::cold::ColdMetrics;
 /// `options` say how the configuration was loaded: SIGHUP does it again.
 pub fn run(loaded: Loaded, options: LoadOptions) -> ExitCode {
     let registries = Registries::zookeeper(loaded.config.process.session_timeout);
+    // A filter that cannot be read would leave the process without a word for the rest of its life.
     if let Err(error) = start_log(loaded.config.process.log_format) {
-        say(&format!("synapse: {error}"));
+        say(&format!("synapse: {error}; nothing was started"));
+        return ExitCode::FAILURE;
     }
     match Bound::bind(&loaded) {
         Ok(bound) => {
@@ -93,10 +95,10 @@ fn start_and_serve(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(start, observe));
-    // A name that is being looked up on a blocking thread must not hold up the exit.
+    let ended = runtime.block_on(serve(start, observe));
+    // Not `drop`: that would wait for a name server that does not answer.
     runtime.shutdown_background();
-    served
+    ended
 }
 
 async fn serve(
@@ -127,14 +129,9 @@ async fn serve(
     ));
     let context = context(workers, Arc::clone(&admin));
     let make = Box::new(make_discovery);
-    let fleet = Fleet::start(
-        loaded,
-        bound.services,
-        registries,
-        make,
-        Arc::clone(&context),
-    );
-    let fleet = fleet.await?.reloadable(options);
+    let fleet = Fleet::start(loaded, registries, make, Arc::clone(&context));
+    let mut fleet = fleet?.reloadable(options);
+    fleet.listen(bound.services).await?;
     started.release();
     tracing::info!(admin = %process.admin_listen, workers = context.workers.count(), "serving");
     observe(&admin, &context.stop);
@@ -143,7 +140,9 @@ async fn serve(
         task: tokio::spawn(fleet.run(hangup, settled.clone())),
         settled,
     };
-    stop_on_signal(context, changer, &mut signals, process.hard_stop_after).await;
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping softly; a second signal stops at once");
+    stop(context, changer, &mut signals, process.hard_stop_after).await;
     admin_stop.cancel();
     admin_task.await.map_err(io::Error::other)
 }

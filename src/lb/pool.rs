@@ -13,6 +13,7 @@ mod publish;
 mod restart;
 mod view;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -40,7 +41,8 @@ const OUTCOME_QUEUE: usize = 1024;
 /// Outcomes and reports taken before the set is built again.
 const BATCH: usize = 256;
 
-/// How long the view may lag behind when only details of checks have changed. Verdicts and sets are shown at once.
+/// Least time between two views that differ in details of checks only: so long may those lag behind. Verdicts and sets
+/// are shown at once.
 const DETAIL_DELAY: Duration = Duration::from_secs(1);
 
 /// What a pool is given to work with.
@@ -85,6 +87,8 @@ pub struct Pool {
     dirty: Dirty,
     /// Were down when the checker was replaced.
     were_down: Vec<BackendId>,
+    /// When the view was last replaced.
+    shown: Instant,
     /// The balancer is not the one that built the published picker.
     picker_outdated: bool,
 }
@@ -161,6 +165,7 @@ impl Pool {
             health_changes: 0,
             dirty: Dirty::Nothing,
             were_down: Vec::new(),
+            shown: Instant::now(),
             picker_outdated: false,
         };
         (handle, pool)
@@ -175,13 +180,14 @@ impl Pool {
             outcomes: true,
         };
         let mut batch = Vec::new();
+        let mut stopped = pin!(stop.cancelled());
         self.inputs.discovered.mark_unchanged();
         self.rebuild(true);
         self.recall_down();
         loop {
             self.publish();
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = &mut stopped => return,
                 changed = self.inputs.discovered.changed(), if open.discovered => {
                     open.discovered = changed.is_ok();
                     self.take_membership();
@@ -199,7 +205,7 @@ impl Pool {
                     self.take_outcomes(&mut batch);
                 }
                 report = self.checker.next() => self.take_report(report),
-                () = details_due(self.dirty) => self.dirty = Dirty::Set,
+                () = details_due(self.dirty) => {}
             }
             self.take_waiting(&mut batch);
         }
