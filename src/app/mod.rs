@@ -8,6 +8,7 @@ pub mod bound;
 pub mod cli;
 pub mod demo;
 pub mod fleet;
+mod generators;
 mod inventory;
 pub mod process;
 pub mod registries;
