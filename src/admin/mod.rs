@@ -129,6 +129,8 @@ pub struct ServiceEntry {
     pub disabled: bool,
     /// False for a service that joined a process which served already: a reload must not take it out of rotation.
     pub awaited: bool,
+    /// What is wrong with the last generator config, if it is not in force; the former stays.
+    pub refused: Vec<String>,
     /// When it was started in this process.
     pub since: Instant,
 }

@@ -94,7 +94,7 @@ impl Bound {
                 .unwrap_or_default()
         };
         let admin = take(&only(admin), &|error| {
-            format!("admin.listen: {error}; choose another or `admin: {{listen: …}}`")
+            format!("admin.listen: {error}; choose another with `admin: {{listen: ADDRESS:PORT}}`")
         });
         let mut services = Vec::with_capacity(configs.len());
         for service in configs {

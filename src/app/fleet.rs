@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::generators::BIND_RETRY;
 use super::handover::state::State;
-use super::inventory::Inventory;
 use super::registries::{Opened, Registries};
 use super::service::{Context, Inherited, MakeDiscovery, ServiceRuntime};
 use super::signal::ReloadSignal;
@@ -29,13 +29,15 @@ const GENERATOR_QUEUE: usize = 64;
 /// Makes the discovery of a service whose ensemble is opened.
 pub type MakeSource = Box<dyn Fn(&ServiceConfig, &Opened) -> MakeDiscovery + Send + Sync>;
 
-/// What the services of a process begin with.
-#[derive(Debug, Default)]
-pub struct Opening {
-    /// Their sockets, in file order.
-    pub(super) sockets: Vec<Vec<TcpListener>>,
-    /// What a former process knew. Its services must be ready here before any of them is listened for.
-    pub(super) former: State,
+/// What the fleet is told.
+#[derive(Debug)]
+enum Order {
+    /// SIGHUP.
+    Reload,
+    /// The source of this service has found a generator config.
+    Generator(ServiceName),
+    /// Addresses that were taken may be free.
+    Retry,
 }
 
 /// Every running service. Owned by one task.
@@ -66,13 +68,13 @@ impl std::fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Starts every service of a configuration on its sockets.
+    /// Starts every service of a configuration, with what a `former` process knew; [`Fleet::listen`] comes next.
     ///
     /// # Errors
-    /// A service that the former process served is not ready in time, no session for an ensemble, or the workers cannot take the sockets (out of descriptors).
-    pub async fn start(
+    /// No session for an ensemble.
+    pub(super) fn start(
         loaded: Loaded,
-        opening: Opening,
+        former: &State,
         mut registries: Registries,
         make_source: MakeSource,
         context: Arc<Context>,
@@ -96,7 +98,6 @@ impl Fleet {
             found_generators,
         };
         fleet.show_registries();
-        let Opening { sockets, former } = opening;
         for service in fleet.config.services.clone() {
             let inherited = former.inheritance(&service, &*fleet.rules);
             if let Some(inherited) = &inherited {
@@ -105,13 +106,21 @@ impl Fleet {
             let runtime = fleet.start_with(service, inherited);
             fleet.services.push(runtime);
         }
-        former.until_ready(&fleet.services).await?;
-        for (runtime, sockets) in fleet.services.iter_mut().zip(sockets) {
-            runtime.listen(sockets).await?;
-        }
         fleet.show_services();
         fleet.show_warnings(&[]);
         Ok(fleet)
+    }
+
+    /// Serves `sockets`, which are in the order of the services.
+    ///
+    /// # Errors
+    /// When the workers cannot take them (out of descriptors).
+    pub async fn listen(&mut self, sockets: Vec<Vec<TcpListener>>) -> std::io::Result<()> {
+        for (service, sockets) in self.services.iter_mut().zip(sockets) {
+            service.listen(sockets).await?;
+        }
+        self.show_services();
+        Ok(())
     }
 
     /// Lets SIGHUP load the configuration again.
@@ -129,23 +138,39 @@ impl Fleet {
     /// Obeys until `settled`, then gives itself back.
     pub async fn run(mut self, mut hangup: ReloadSignal, settled: CancellationToken) -> Self {
         loop {
-            let name = tokio::select! {
+            let is_due = self
+                .services
+                .iter()
+                .any(ServiceRuntime::is_to_be_tried_again);
+            let order = tokio::select! {
                 () = settled.cancelled() => return self,
-                () = hangup.next() => None,
-                Some(name) = self.found_generators.recv() => Some(name),
+                () = hangup.next() => Order::Reload,
+                Some(name) = self.found_generators.recv() => Order::Generator(name),
+                () = tokio::time::sleep(BIND_RETRY), if is_due => Order::Retry,
             };
-            let obeyed = match &name {
-                None => {
-                    self.context.notifier.reloading();
-                    let obeyed = caught(self.reload()).await;
-                    self.context.notifier.ready();
-                    obeyed
-                }
-                Some(name) => caught(self.regenerate(name)).await,
-            };
+            let obeyed = caught(self.obey(&order)).await;
             if let Err(panic) = obeyed {
                 cold::task_restarts("fleet").increment(1);
-                tracing::error!(panic, service = ?name, "a change of configuration panicked: it may be in force in part");
+                tracing::error!(
+                    panic,
+                    ?order,
+                    "a change of configuration panicked: it may be in force in part"
+                );
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: &Order) {
+        match order {
+            Order::Reload => {
+                self.context.notifier.reloading();
+                self.reload().await;
+                self.context.notifier.ready();
+            }
+            Order::Generator(name) => self.take_generator(name).await,
+            Order::Retry => {
+                self.retry_generators(ServiceRuntime::is_to_be_tried_again)
+                    .await;
             }
         }
     }
@@ -171,48 +196,6 @@ impl Fleet {
         let context = Arc::clone(&self.context);
         let generators = self.generators.clone();
         ServiceRuntime::start(id, (config, inherited), discovery, generators, context)
-    }
-
-    /// Judges the generator config that a service's source has found; a bad one changes nothing and says everything that
-    /// is wrong with it.
-    async fn regenerate(&mut self, name: &ServiceName) {
-        let Some(index) = self.services.iter().position(|s| s.name() == name) else {
-            // Removed since.
-            return;
-        };
-        let Some(service) = self.services.get_mut(index) else {
-            return;
-        };
-        let Some(json) = service.take_generator() else {
-            return;
-        };
-        let config = match self.rules.resolve(name, &json) {
-            Ok(Some(config)) => config,
-            Ok(None) => service.file().clone(),
-            Err(complaints) => {
-                cold::config_rejected();
-                for complaint in complaints {
-                    tracing::error!(service = %name, %complaint, "generator config refused; the former stays");
-                }
-                return;
-            }
-        };
-        let mut own = Inventory::default();
-        own.offer(service.sockets());
-        let applied = match sockets_for(service, &config, &mut own) {
-            Ok(sockets) => service
-                .apply(config, sockets)
-                .await
-                .map_err(|e| e.to_string()),
-            Err(error) => {
-                cold::config_rejected();
-                Err(error)
-            }
-        };
-        if let Err(error) = applied {
-            tracing::error!(service = %name, error, "generator config refused: cannot listen; the former stays");
-        }
-        self.show_services();
     }
 
     /// Shows every service as it is now.
@@ -247,20 +230,4 @@ impl Fleet {
         let warnings = warnings.chain(more.iter().cloned()).collect();
         self.context.admin.config_warnings.store(Arc::new(warnings));
     }
-}
-
-/// Sockets for a new configuration of `service` out of `inventory`, which has been offered the service's own; `None` when
-/// nothing about them changes.
-pub(super) fn sockets_for(
-    service: &ServiceRuntime,
-    config: &ServiceConfig,
-    inventory: &mut Inventory,
-) -> Result<Option<Vec<TcpListener>>, String> {
-    if config.listener == service.current().listener {
-        return Ok(None);
-    }
-    let Some(settings) = &config.listener else {
-        return Ok(Some(Vec::new()));
-    };
-    inventory.take(settings).map(Some)
 }

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use super::service::ServiceRuntime;
+use crate::config::ServiceConfig;
+use crate::proxy::listener::BindError;
 use crate::proxy::{ListenerSettings, listener};
 
 /// Sockets that are bound and whose service may give them away.
@@ -28,16 +31,39 @@ impl Inventory {
         }
     }
 
+    /// Sockets for a new configuration of `service`, which has offered its own; `None` when nothing about them changes.
+    ///
+    /// # Errors
+    /// As [`Inventory::take`].
+    pub(super) fn take_for(
+        &mut self,
+        service: &ServiceRuntime,
+        config: &ServiceConfig,
+    ) -> Result<Option<Vec<TcpListener>>, BindError> {
+        // Sockets may have been lost in a move that failed.
+        let is_served = config.listener.is_some() != service.sockets().is_empty();
+        if config.listener == service.current().listener && is_served {
+            return Ok(None);
+        }
+        match &config.listener {
+            Some(settings) => self.take(settings).map(Some),
+            None => Ok(Some(Vec::new())),
+        }
+    }
+
     /// Sockets for `settings`, offered ones first; each is given once.
     ///
     /// # Errors
-    /// The first address that cannot be had, in words. Nothing is taken then.
-    pub(super) fn take(&mut self, settings: &ListenerSettings) -> Result<Vec<TcpListener>, String> {
+    /// The first address that cannot be had. Nothing is taken then.
+    pub(super) fn take(
+        &mut self,
+        settings: &ListenerSettings,
+    ) -> Result<Vec<TcpListener>, BindError> {
         let mut fresh = settings.clone();
         fresh
             .addrs
             .retain(|wanted| !self.free.contains_key(&wanted.addr));
-        let mut sockets = listener::bind(&fresh).map_err(|error| self.explain(&error))?;
+        let mut sockets = listener::bind(&fresh)?;
         for wanted in &settings.addrs {
             if let Some(socket) = self.free.remove(&wanted.addr) {
                 let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
@@ -51,20 +77,20 @@ impl Inventory {
         Ok(sockets)
     }
 
-    /// Two sockets cannot have `0.0.0.0:P` and `127.0.0.1:P`, so a move between them needs the old one closed first.
-    fn explain(&self, error: &listener::BindError) -> String {
-        let wanted = error.addr;
-        let ours = self.free.keys().find(|held| {
-            held.port() == wanted.port()
-                && held.is_ipv4() == wanted.is_ipv4()
-                && (held.ip().is_unspecified() || wanted.ip().is_unspecified())
-        });
-        match ours {
-            Some(held) => format!(
-                "{error}; {held} is in use by this process and overlaps: remove it in a reload of its own first, or restart"
-            ),
-            None => error.to_string(),
+    /// True when an offered socket is in the way: `127.0.0.1:80` and `0.0.0.0:80` exclude each other.
+    pub(super) fn overlaps(&self, refused: &BindError) -> bool {
+        let same_port = |held: &SocketAddr| held.port() == refused.addr.port();
+        refused.source.kind() == io::ErrorKind::AddrInUse && self.free.keys().any(same_port)
+    }
+
+    /// The refusal in words, for a reload: it does not close anything before it has everything.
+    pub(super) fn explain(&self, refused: &BindError) -> String {
+        if self.overlaps(refused) {
+            return format!(
+                "{refused}: an address of this process overlaps it; remove that in a reload of its own first, or restart"
+            );
         }
+        refused.to_string()
     }
 }
 
@@ -100,7 +126,7 @@ mod tests {
         let (_, peer) = taken[0].accept().unwrap();
         assert_eq!(peer, waiting.local_addr().unwrap());
         let error = inventory.take(&settings(&[addr])).unwrap_err();
-        assert_eq!(error, format!("{addr}: address already in use"));
+        assert_eq!(error.to_string(), format!("{addr}: address already in use"));
     }
 
     #[test]
@@ -119,9 +145,6 @@ mod tests {
         inventory.offer(&[mine]);
         let all = SocketAddr::from(([0, 0, 0, 0], addr.port()));
         let error = inventory.take(&settings(&[all])).unwrap_err();
-        assert!(
-            error.contains(&format!("{addr} is in use by this process")),
-            "{error}"
-        );
+        assert!(inventory.explain(&error).contains("overlaps"), "{error}");
     }
 }

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod demo;
 pub mod fleet;
 pub(crate) mod front;
+mod generators;
 pub(crate) mod handover;
 mod inventory;
 pub mod process;

@@ -6,16 +6,18 @@
 
 use std::collections::HashMap;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::fleet::{Fleet, sockets_for};
+use super::fleet::Fleet;
 use super::inventory::Inventory;
 use super::service::{MakeDiscovery, ServiceRuntime};
 use crate::config::diff::{ConfigDiff, change, diff};
+use crate::config::report::{Report, grouped};
 use crate::config::synapse::{LoadOptions, Loaded, load};
-use crate::config::{GeneratorRules, ServiceConfig};
+use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig};
 use crate::endpoint::ServiceName;
 use crate::telemetry::cold;
 
@@ -27,10 +29,19 @@ const FIRST_WORD: Duration = Duration::from_secs(1);
 struct Order {
     /// What the file says.
     file: ServiceConfig,
-    /// What will be in force.
+    /// What will be in force, and the generator config that it comes from, if it does.
     effective: ServiceConfig,
+    generator: Option<Arc<str>>,
+    /// Why the generator config is not in force any more.
+    refused: Vec<String>,
     /// `None`: nothing changes about them.
     sockets: Option<Vec<TcpListener>>,
+}
+
+/// What a generator config in force comes to under the new file.
+enum Generated {
+    Config(Arc<str>, Box<ServiceConfig>),
+    Refused(Vec<String>),
 }
 
 /// Everything that could fail has not.
@@ -52,7 +63,6 @@ impl Fleet {
         let begun = Instant::now();
         match self.try_reload(options).await {
             Ok((diff, mut undone)) => {
-                cold::config_reloaded();
                 for remark in restart_remarks(&diff) {
                     tracing::warn!(remark, "configuration");
                     undone.push(remark);
@@ -67,9 +77,10 @@ impl Fleet {
                     took = ?begun.elapsed(),
                     "configuration reloaded"
                 );
+                // Last: whoever waits for it finds everything done.
+                cold::config_reloaded();
             }
             Err(complaints) => {
-                cold::config_rejected();
                 self.show_differs(true);
                 for complaint in &complaints {
                     tracing::error!(complaint, "configuration refused");
@@ -78,6 +89,7 @@ impl Fleet {
                     complaints = complaints.len(),
                     "reload refused: nothing has changed, the former configuration stays in force"
                 );
+                cold::config_rejected();
             }
         }
     }
@@ -90,13 +102,8 @@ impl Fleet {
         let loaded = tokio::task::spawn_blocking(move || load(&options)).await;
         let loaded = loaded
             .map_err(|panic| vec![format!("loading the configuration failed: {panic}")])?
-            .map_err(|complaints| {
-                complaints
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-            })?;
-        for warning in &loaded.config.warnings {
+            .map_err(refused)?;
+        for warning in grouped(loaded.config.warnings.clone()) {
             tracing::warn!(%warning, "configuration");
         }
         let diff = diff(&self.config, &loaded.config);
@@ -156,7 +163,7 @@ impl Fleet {
         &self,
         files: &[ServiceConfig],
         rules: &dyn GeneratorRules,
-    ) -> HashMap<ServiceName, ServiceConfig> {
+    ) -> HashMap<ServiceName, Generated> {
         let files: HashMap<_, _> = files.iter().map(|file| (&file.name, file)).collect();
         let of = |service: &ServiceRuntime| {
             let file = files.get(service.name())?;
@@ -164,15 +171,13 @@ impl Fleet {
             let json = service
                 .generator()
                 .filter(|_| file.source == service.current().source)?;
-            match rules.resolve(&file.name, json) {
-                Ok(resolved) => Some((file.name.clone(), resolved?)),
+            let generated = match rules.resolve(&file.name, json) {
+                Ok(resolved) => Generated::Config(Arc::clone(json), Box::new(resolved?)),
                 Err(complaints) => {
-                    for complaint in complaints {
-                        tracing::error!(service = %file.name, %complaint, "generator config refused; the file's is used");
-                    }
-                    None
+                    Generated::Refused(complaints.iter().map(ToString::to_string).collect())
                 }
-            }
+            };
+            Some((file.name.clone(), generated))
         };
         self.services.iter().filter_map(of).collect()
     }
@@ -181,13 +186,16 @@ impl Fleet {
     fn inventory(
         &self,
         files: &[ServiceConfig],
-        generated: &HashMap<ServiceName, ServiceConfig>,
+        generated: &HashMap<ServiceName, Generated>,
     ) -> Inventory {
         let next: HashMap<_, _> = files.iter().map(|s| (&s.name, s)).collect();
         let mut inventory = Inventory::default();
         for service in &self.services {
             let name = service.name();
-            let next = generated.get(name).or_else(|| next.get(name).copied());
+            let next = match generated.get(name) {
+                Some(Generated::Config(_, config)) => Some(&**config),
+                Some(Generated::Refused(_)) | None => next.get(name).copied(),
+            };
             if next.is_none_or(|next| next.listener != service.current().listener) {
                 inventory.offer(service.sockets());
             }
@@ -222,9 +230,16 @@ impl Fleet {
         let places: HashMap<_, _> = places.map(|(place, s)| (s.name.clone(), place)).collect();
         self.services
             .sort_by_key(|service| places.get(service.name()).copied());
-        self.config = loaded.config;
+        let running = std::mem::replace(&mut self.config, loaded.config).process;
+        // The rest is what the process was started with, whatever the file says by now.
+        self.config.process = ProcessSettings {
+            hard_stop_after: self.config.process.hard_stop_after,
+            ..running
+        };
         self.rules = loaded.generator;
         self.registries.retain(&self.config.services);
+        // What was refused may be right under the new file.
+        self.retry_generators(ServiceRuntime::is_refused).await;
         self.show_registries();
         self.show_services();
         Ok(undone)
@@ -279,7 +294,9 @@ async fn obey(
     let mut undone = None;
     service.set_file(order.file);
     if change(service.current(), &order.effective).any()
-        && let Err(error) = service.apply(order.effective, order.sockets).await
+        && let Err(error) = service
+            .apply(order.effective, order.generator, order.sockets)
+            .await
     {
         tracing::error!(service = %service.name(), %error, "the new listener is not served; the former one is");
         undone = Some(format!(
@@ -289,43 +306,59 @@ async fn obey(
     }
     if let Some(discovery) = source {
         service.replace_source(discovery).await;
+    } else if !order.refused.is_empty() {
+        service.refuse(order.refused, true);
     }
     undone
 }
 
-/// A generator config that cannot listen gives way to the file's.
+/// A generator config that is refused, or cannot listen, gives way to the file's.
 fn order(
     service: &ServiceRuntime,
     file: &ServiceConfig,
-    generated: Option<&ServiceConfig>,
+    generated: Option<&Generated>,
     inventory: &mut Inventory,
 ) -> Result<Order, String> {
-    if let Some(effective) = generated {
-        match sockets_for(service, effective, inventory) {
-            Ok(sockets) => {
-                return Ok(Order {
-                    file: file.clone(),
-                    effective: effective.clone(),
-                    sockets,
-                });
-            }
-            Err(error) => {
-                tracing::error!(service = %file.name, error, "generator config refused: cannot listen; the file's is used");
-            }
-        }
-    }
-    Ok(Order {
+    let mut order = Order {
         file: file.clone(),
         effective: file.clone(),
-        sockets: sockets_for(service, file, inventory)?,
-    })
+        generator: None,
+        refused: Vec::new(),
+        sockets: None,
+    };
+    match generated {
+        Some(Generated::Config(json, config)) => match inventory.take_for(service, config) {
+            Ok(sockets) => {
+                order.effective.clone_from(config);
+                order.generator = Some(Arc::clone(json));
+                order.sockets = sockets;
+                return Ok(order);
+            }
+            Err(error) => order.refused.push(format!("cannot listen: {error}")),
+        },
+        Some(Generated::Refused(complaints)) => order.refused.clone_from(complaints),
+        None => {}
+    }
+    let taken = inventory.take_for(service, file);
+    order.sockets = taken.map_err(|error| inventory.explain(&error))?;
+    Ok(order)
 }
 
 fn take(config: &ServiceConfig, inventory: &mut Inventory) -> Result<Vec<TcpListener>, String> {
     match &config.listener {
-        Some(settings) => inventory.take(settings),
+        Some(settings) => inventory
+            .take(settings)
+            .map_err(|error| inventory.explain(&error)),
         None => Ok(Vec::new()),
     }
+}
+
+/// Everything that is wrong with a file, one line each; its remarks are logged.
+fn refused(report: Report) -> Vec<String> {
+    for warning in grouped(report.warnings) {
+        tracing::warn!(%warning, "configuration");
+    }
+    report.complaints.iter().map(ToString::to_string).collect()
 }
 
 fn restart_remarks(diff: &ConfigDiff) -> Vec<String> {

@@ -29,6 +29,7 @@ use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
 use crate::proxy::Service;
 use crate::proxy::worker::{ListenerId, Workers};
 use crate::telemetry::cells::PerWorker;
+use crate::telemetry::cold;
 
 /// Commands that may wait for a pool; the fleet sends one at a time.
 const COMMAND_QUEUE: usize = 4;
@@ -60,7 +61,9 @@ pub struct Context {
 pub struct Inherited {
     /// What was in force: the file, or the generator config in use there.
     pub config: ServiceConfig,
-    /// Discovery's last word there, with that generator config.
+    /// That generator config.
+    pub generator: Option<Arc<str>>,
+    /// Discovery's last word there.
     pub word: Discovered,
     /// Verdicts and the rest.
     pub pool: PoolState,
@@ -77,8 +80,14 @@ pub struct ServiceRuntime {
     file: ServiceConfig,
     /// What is in force: the file, or a generator config from the registry.
     current: ServiceConfig,
-    /// The last generator config that was judged.
+    /// The generator config that is in force, if one is.
     generator: Option<Arc<str>>,
+    /// The last generator config that was judged.
+    judged: Option<Arc<str>>,
+    /// Why that is not in force, for the admin page.
+    refused: Vec<String>,
+    /// It may be in force later.
+    try_again: bool,
     service: Arc<Service>,
     /// What it listens on, for keeping an address that a new configuration names again.
     sockets: Vec<TcpListener>,
@@ -109,11 +118,15 @@ impl ServiceRuntime {
         generators: mpsc::Sender<ServiceName>,
         context: Arc<Context>,
     ) -> Self {
-        let (config, word, known) = match inherited {
-            Some(former) => (former.config, former.word, Some(former.pool)),
-            None => (file.clone(), Discovered::default(), None),
+        let (config, generator, word, known) = match inherited {
+            Some(former) => (
+                former.config,
+                former.generator,
+                former.word,
+                Some(former.pool),
+            ),
+            None => (file.clone(), None, Discovered::default(), None),
         };
-        let generator = word.generator.clone();
         let (found, discovered) = watch::channel(word);
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
@@ -142,7 +155,10 @@ impl ServiceRuntime {
             id: ListenerId(id),
             file,
             current: config,
+            judged: generator.clone(),
             generator,
+            refused: Vec::new(),
+            try_again: false,
             service,
             sockets: Vec::new(),
             pool,
@@ -188,6 +204,40 @@ impl ServiceRuntime {
     }
 
     /// The last generator config that was judged.
+    pub fn judged(&self) -> Option<&Arc<str>> {
+        self.judged.as_ref()
+    }
+
+    /// True when that is not in force.
+    pub fn is_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// True when that could be in force later.
+    pub fn is_to_be_tried_again(&self) -> bool {
+        self.try_again
+    }
+
+    /// The last generator config is in force now.
+    pub fn accept(&mut self) {
+        self.try_again = false;
+        self.refused.clear();
+    }
+
+    /// The last generator config is not in force; a repeated refusal is logged once.
+    pub fn refuse(&mut self, complaints: Vec<String>, try_again: bool) {
+        self.try_again = try_again;
+        if self.refused == complaints {
+            return;
+        }
+        cold::config_rejected();
+        for complaint in &complaints {
+            tracing::error!(service = %self.file.name, complaint, "generator config refused; the former stays");
+        }
+        self.refused = complaints;
+    }
+
+    /// The generator config that is in force.
     pub fn generator(&self) -> Option<&Arc<str>> {
         self.generator.as_ref()
     }
@@ -195,8 +245,8 @@ impl ServiceRuntime {
     /// A generator config that was found and not judged yet; from now on it counts as judged.
     pub fn take_generator(&mut self) -> Option<Arc<str>> {
         let found = self.found.borrow().generator.clone();
-        let new = found.filter(|json| self.generator.as_ref() != Some(json))?;
-        self.generator = Some(Arc::clone(&new));
+        let new = found.filter(|json| self.judged.as_ref() != Some(json))?;
+        self.judged = Some(Arc::clone(&new));
         Some(new)
     }
 
@@ -214,23 +264,26 @@ impl ServiceRuntime {
             source: self.current.source.clone(),
             strategy: self.current.pool.strategy,
             disabled: self.current.disabled,
+            refused: self.refused.clone(),
             awaited: self.awaited,
             discovered: self.found.subscribe(),
             since: self.since,
         }
     }
 
-    /// Puts `config` in force without touching what is under way. `sockets`: what it listens on from now on, `None` when
-    /// nothing about that changes.
+    /// Puts `config` in force, which comes from `generator` or from the file, without touching what is under way.
+    /// `sockets`: what it listens on from now on, `None` when nothing about that changes.
     ///
     /// # Errors
     /// When the workers cannot take the sockets (out of descriptors): the former ones are still served.
     pub async fn apply(
         &mut self,
         config: ServiceConfig,
+        generator: Option<Arc<str>>,
         sockets: Option<Vec<TcpListener>>,
     ) -> std::io::Result<()> {
         let name = self.file.name.clone();
+        self.generator = generator;
         let what = change(&self.current, &config);
         if what.proxy {
             self.service.settings.store(Arc::new(config.proxy.clone()));
@@ -284,6 +337,9 @@ impl ServiceRuntime {
             self.source.task.abort();
         }
         self.generator = None;
+        self.judged = None;
+        self.refused.clear();
+        self.try_again = false;
         self.found.send_modify(|found| {
             found.generator = None;
             found.trouble = None;

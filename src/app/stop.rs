@@ -27,12 +27,35 @@ pub(super) struct Changer {
 /// How softly.
 #[derive(Debug)]
 pub(super) struct Softness {
-    /// How long connections may last, unless the configuration in force says otherwise.
+    /// How long connections may last, unless the file in force says otherwise.
     pub(super) deadline: Duration,
     /// How long HTTP connections at rest stay open, because somebody else serves their address already.
     pub(super) rest: Duration,
     /// A process before us that still tells what it counts.
     pub(super) following: Option<JoinHandle<()>>,
+}
+
+impl Changer {
+    /// Ends the task and gives what it owned; a change that hangs is given up.
+    async fn settle(mut self) -> Option<Fleet> {
+        self.settled.cancel();
+        let ended = tokio::time::timeout(TASK_DEADLINE, &mut self.task).await;
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(_elapsed) => {
+                self.task.abort();
+                self.task.await
+            }
+        };
+        match ended {
+            Ok(fleet) => Some(fleet),
+            Err(error) => {
+                cold::task_lost();
+                tracing::error!(%error, "a change of configuration hangs or has died; it is given up");
+                None
+            }
+        }
+    }
 }
 
 /// Stops softly; a further signal ends that at once, whatever it is waiting for.
@@ -68,15 +91,7 @@ async fn stop_softly(context: Arc<Context>, changer: Changer, softness: Softness
     } = softness;
     let begun = Instant::now();
     context.admin.readiness.stop();
-    changer.settled.cancel();
-    let fleet = match changer.task.await {
-        Ok(fleet) => Some(fleet),
-        Err(error) => {
-            cold::task_lost();
-            tracing::error!(%error, "the task that changes services is lost");
-            None
-        }
-    };
+    let fleet = changer.settle().await;
     // The file may have changed it since the start.
     let deadline = fleet
         .as_ref()

@@ -5,7 +5,8 @@
 //! discovery → sessions → admin, last, so that it can be watched.
 
 use std::io;
-use std::path::Path;
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::bound::Bound;
 use super::cli::{say, start_log};
-use super::fleet::{Fleet, Opening};
+use super::fleet::Fleet;
 use super::front::Front;
 use super::handover::REST;
 use super::handover::offer::{self, House};
@@ -44,8 +45,10 @@ use crate::telemetry::cold::ColdMetrics;
 ///
 /// `options` say how the configuration was loaded: SIGHUP does it again.
 pub fn run(loaded: Loaded, options: LoadOptions) -> ExitCode {
+    // A filter that cannot be read would leave the process without a word for the rest of its life.
     if let Err(error) = start_log(loaded.config.process.log_format) {
-        say(&format!("synapse: {error}"));
+        say(&format!("synapse: {error}; nothing was started"));
+        return ExitCode::FAILURE;
     }
     match Start::prepare(loaded, options) {
         Ok(start) => run_bound(start, |_state, _stop| {}),
@@ -110,10 +113,10 @@ fn start_and_serve(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(start, observe));
-    // A name that is being looked up on a blocking thread must not hold up the exit.
+    let ended = runtime.block_on(serve(start, observe));
+    // Not `drop`: that would wait for a name server that does not answer.
     runtime.shutdown_background();
-    served
+    ended
 }
 
 async fn serve(
@@ -149,11 +152,18 @@ async fn serve(
     let opening = Opening {
         sockets: bound.services,
         former,
+        state_dir: process.state_dir.clone(),
     };
     let make = Box::new(make_discovery);
-    let fleet = Fleet::start(loaded, opening, registries, make, Arc::clone(&context));
+    let fleet = Fleet::start(
+        loaded,
+        &opening.former,
+        registries,
+        make,
+        Arc::clone(&context),
+    );
     let opened = tokio::select! {
-        opened = open(fleet, taking, &mut front, process.state_dir.as_deref()) => opened.map_err(Some),
+        opened = open(fleet, opening, taking, &mut front) => opened.map_err(Some),
         signal = signals.next() => {
             tracing::info!(signal, "stopped before it served");
             Err(None)
@@ -217,15 +227,27 @@ async fn serve(
     Ok(())
 }
 
-/// Starts the services, then takes over from the former process if there is one.
+/// What the services begin with.
+struct Opening {
+    /// In the order of the services.
+    sockets: Vec<Vec<TcpListener>>,
+    /// What a former process knew.
+    former: State,
+    state_dir: Option<PathBuf>,
+}
+
+/// Accepts connections, then takes over from the former process if there is one.
 async fn open(
-    fleet: impl Future<Output = io::Result<Fleet>>,
+    fleet: io::Result<Fleet>,
+    opening: Opening,
     taking: Option<Taking>,
     front: &mut Front,
-    state_dir: Option<&Path>,
 ) -> io::Result<(Fleet, Post)> {
-    let fleet = fleet.await?;
-    let post = take_post(taking, front, state_dir).await?;
+    let mut fleet = fleet?;
+    // Nobody may be accepted before those whom the former process served can be served here.
+    opening.former.until_ready(&fleet.services).await?;
+    fleet.listen(opening.sockets).await?;
+    let post = take_post(taking, front, opening.state_dir.as_deref()).await?;
     Ok((fleet, post))
 }
 

@@ -14,6 +14,7 @@ mod restart;
 pub mod state;
 mod view;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -42,7 +43,8 @@ const OUTCOME_QUEUE: usize = 1024;
 /// Outcomes and reports taken before the set is built again.
 const BATCH: usize = 256;
 
-/// How long the view may lag behind when only details of checks have changed. Verdicts and sets are shown at once.
+/// Least time between two views that differ in details of checks only: so long may those lag behind. Verdicts and sets
+/// are shown at once.
 const DETAIL_DELAY: Duration = Duration::from_secs(1);
 
 /// What a pool is given to work with.
@@ -90,6 +92,8 @@ pub struct Pool {
     dirty: Dirty,
     /// Were down when the checker was replaced.
     were_down: Vec<BackendId>,
+    /// When the view was last replaced.
+    shown: Instant,
     /// The balancer is not the one that built the published picker.
     picker_outdated: bool,
 }
@@ -170,6 +174,7 @@ impl Pool {
             health_changes: 0,
             dirty: Dirty::Nothing,
             were_down: Vec::new(),
+            shown: Instant::now(),
             picker_outdated: false,
         };
         (handle, pool)
@@ -185,6 +190,7 @@ impl Pool {
             exports: true,
         };
         let mut batch = Vec::new();
+        let mut stopped = pin!(stop.cancelled());
         self.inputs.discovered.mark_unchanged();
         match self.inputs.initial.take() {
             Some(state) => self.restore(state),
@@ -194,7 +200,7 @@ impl Pool {
         loop {
             self.publish();
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = &mut stopped => return,
                 changed = self.inputs.discovered.changed(), if open.discovered => {
                     open.discovered = changed.is_ok();
                     self.take_membership();
@@ -217,7 +223,7 @@ impl Pool {
                     None => open.exports = false,
                 },
                 report = self.checker.next() => self.take_report(report),
-                () = details_due(self.dirty) => self.dirty = Dirty::Set,
+                () = details_due(self.dirty) => {}
             }
             self.take_waiting(&mut batch);
         }

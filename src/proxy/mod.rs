@@ -19,6 +19,7 @@ pub mod pulse;
 pub mod relay;
 mod shared;
 pub mod tcp;
+mod thread;
 pub mod worker;
 
 #[cfg(test)]

@@ -8,15 +8,17 @@
 //! All state sits behind one mutex that is held for a few map operations and never across an await. Watches are fired
 //! after it is released.
 
+mod reads;
 mod tree;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use self::reads::ReadCounts;
+use self::reads::Reads;
 use self::tree::{Fire, State, watched};
 use super::{Node, NodeRead, Registry, RegistryError, Session, SessionState, Watched};
 use crate::health::BoxFuture;
@@ -34,21 +36,6 @@ struct Shared {
     state: Mutex<State>,
     session: watch::Sender<Session>,
     reads: Reads,
-}
-
-#[derive(Debug, Default)]
-struct Reads {
-    lists: AtomicU64,
-    nodes: AtomicU64,
-}
-
-/// How much was read through the session, for tests that bound it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadCounts {
-    /// Lists of children.
-    pub lists: u64,
-    /// Nodes read by `read_many`.
-    pub nodes: u64,
 }
 
 impl Default for MemoryRegistry {
@@ -197,10 +184,7 @@ impl MemoryRegistry {
 
     /// What was read so far.
     pub fn reads(&self) -> ReadCounts {
-        ReadCounts {
-            lists: self.shared.reads.lists.load(Ordering::Relaxed),
-            nodes: self.shared.reads.nodes.load(Ordering::Relaxed),
-        }
+        self.shared.reads.counts()
     }
 
     /// A node as the server has it.
@@ -270,7 +254,7 @@ impl Registry for MemoryRegistry {
         path: &'a str,
     ) -> BoxFuture<'a, Result<Watched<Option<Vec<String>>>, RegistryError>> {
         Box::pin(async move {
-            self.shared.reads.lists.fetch_add(1, Ordering::Relaxed);
+            self.shared.reads.list();
             let mut state = self.readable(path)?;
             let children = state
                 .nodes
@@ -297,7 +281,7 @@ impl Registry for MemoryRegistry {
     ) -> BoxFuture<'a, Result<Vec<NodeRead>, RegistryError>> {
         Box::pin(async move {
             let count = u64::try_from(paths.len()).unwrap_or(u64::MAX);
-            self.shared.reads.nodes.fetch_add(count, Ordering::Relaxed);
+            self.shared.reads.nodes(count);
             let state = self.readable("")?;
             Ok(paths
                 .iter()

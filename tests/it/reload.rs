@@ -30,6 +30,15 @@ async fn sample(synapse: &Synapse, name: &str, service: &str) -> Option<f64> {
     value.parse().ok()
 }
 
+/// The log comes through a pipe: what has been said may still be on its way.
+async fn logged(synapse: &Synapse, part: &str) {
+    eventually(part, PATIENCE, || async {
+        let log = synapse.log();
+        if log.contains(part) { Ok(()) } else { Err(log) }
+    })
+    .await;
+}
+
 async fn refuses(addr: SocketAddr) -> Result<(), String> {
     match Conn::open(addr).await {
         Ok(_) => Err("connected".into()),
@@ -120,11 +129,10 @@ async fn a_broken_file_changes_nothing_and_says_everything() {
         );
         synapse.rewrite_text(&text);
         assert!(!synapse.reload().await, "taken: {text}");
-        let log = synapse.log();
         for part in parts {
-            assert!(log.contains(part), "{part}: {log}");
+            logged(&synapse, part).await;
         }
-        assert!(log.contains("nothing has changed"), "{log}");
+        logged(&synapse, "nothing has changed").await;
         assert_eq!(synapse.metric("synapse_config_on_disk_differs").await, 1.0);
         refuses(other).await.expect("nothing was added");
         assert_eq!(kept.get("/").await.expect("kept").text(), "A");
@@ -346,11 +354,7 @@ async fn what_needs_a_restart_is_named_and_the_rest_applies() {
     synapse.rewrite(&lab, file);
     assert!(synapse.reload().await);
     assert_eq!(get(other, "/").await.expect("added").text(), "B");
-    let log = synapse.log();
-    assert!(
-        log.contains("workers: the new value needs a restart"),
-        "{log}"
-    );
+    logged(&synapse, "workers: the new value needs a restart").await;
     assert_eq!(synapse.metric("synapse_config_on_disk_differs").await, 1.0);
     synapse.rewrite(&lab, config(json!({"web": http(front, &a)})));
     assert!(synapse.reload().await);
@@ -417,11 +421,7 @@ async fn a_second_signal_stops_at_once() {
             "{:?}",
             asked.elapsed()
         );
-        assert!(
-            synapse.log().contains("stopping at once"),
-            "{}",
-            synapse.log()
-        );
+        logged(&synapse, "stopping at once").await;
     }
 }
 
@@ -446,7 +446,7 @@ async fn a_soft_stop_is_bounded_by_haproxys_line_and_the_native_key_even_reloade
         "{:?}",
         asked.elapsed()
     );
-    assert!(synapse.log().contains("cut=1"), "{}", synapse.log());
+    logged(&synapse, "cut=1").await;
 
     let (mut synapse, _b) = held(&lab, |file| file).await;
     let mut file = config(json!({}));

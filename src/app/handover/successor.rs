@@ -31,10 +31,14 @@ impl State {
     ) -> Option<Inherited> {
         let known = self.of(file.name.as_str(), &file.source)?;
         // A generator config that is refused now will be judged again, and named, when the service runs.
-        let generated = known.generator.as_deref();
-        let generated = generated.and_then(|json| rules.resolve(&file.name, json).ok().flatten());
+        let generated = known.generator.as_deref().and_then(|json| {
+            let config = rules.resolve(&file.name, json).ok().flatten()?;
+            Some((config, Arc::from(json)))
+        });
+        let (config, generator) = generated.unzip();
         Some(Inherited {
-            config: generated.unwrap_or_else(|| file.clone()),
+            config: config.unwrap_or_else(|| file.clone()),
+            generator,
             word: known.discovered(),
             pool: known.pool(),
         })

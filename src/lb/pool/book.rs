@@ -36,6 +36,8 @@ pub(super) struct Record {
     /// haproxy's text of the verdict (`UP 1/2`); empty before the first check.
     pub(super) standing: String,
     pub(super) last_check: Option<CheckView>,
+    /// The view does not show the last check yet.
+    pub(super) unseen: bool,
 }
 
 impl Record {
@@ -266,6 +268,7 @@ fn record(backend: Arc<Backend>, line: &Line, host_names: &NameCache) -> Record 
         since: Instant::now(),
         standing: String::new(),
         last_check: None,
+        unseen: false,
     };
     record.set_line(line);
     record

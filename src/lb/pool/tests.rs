@@ -168,12 +168,12 @@ impl Bench {
         view.backends
             .iter()
             .find(|b| b.addr == Some(addr(n)))
+            .map(|b| BackendView::clone(b))
             .unwrap()
-            .clone()
     }
 
     async fn until_health(&self, n: u8, health: Health) {
-        let is = |b: &BackendView| b.addr == Some(addr(n)) && b.health == health;
+        let is = |b: &Arc<BackendView>| b.addr == Some(addr(n)) && b.health == health;
         assert!(self.handle.until(|view| view.backends.iter().any(is)).await);
     }
 
