@@ -16,6 +16,7 @@ pub mod process;
 pub mod registries;
 mod reload;
 pub mod service;
+mod serving;
 pub mod signal;
 mod stop;
 pub mod supervise;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::fleet::Fleet;
 use super::handover::REST;
 use super::service::Context;
-use super::signal::StopSignals;
+use super::signal::{ReloadSignal, StopSignals};
 use crate::telemetry::cold;
 
 /// Control tasks end at their next wait; one that does not is a defect, and must not hold up the exit.
@@ -20,8 +20,8 @@ const TASK_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Changer {
     /// Ends it: a drain needs the workers for itself.
-    pub(super) settled: CancellationToken,
-    pub(super) task: JoinHandle<Fleet>,
+    settled: CancellationToken,
+    task: JoinHandle<Fleet>,
 }
 
 /// How softly.
@@ -36,6 +36,15 @@ pub(super) struct Softness {
 }
 
 impl Changer {
+    /// Starts the task.
+    pub(super) fn start(fleet: Fleet, hangup: ReloadSignal) -> Self {
+        let settled = CancellationToken::new();
+        Self {
+            task: tokio::spawn(fleet.run(hangup, settled.clone())),
+            settled,
+        }
+    }
+
     /// Ends the task and gives what it owned; a change that hangs is given up.
     async fn settle(mut self) -> Option<Fleet> {
         self.settled.cancel();

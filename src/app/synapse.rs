@@ -9,7 +9,6 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,16 +17,15 @@ use super::bound::Bound;
 use super::cli::{say, start_log};
 use super::fleet::Fleet;
 use super::front::Front;
-use super::handover::REST;
-use super::handover::offer::{self, House};
 use super::handover::state::State;
 use super::handover::successor::{Post, arrive, take_post};
 use super::handover::take::{Predecessor, Taking};
 use super::process::{connection_limit, drop_privileges};
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery};
+use super::serving::Serving;
 use super::signal::{ReloadSignal, StopSignals};
-use super::stop::{Changer, Softness, abandon, stop};
+use super::stop::{Changer, abandon};
 use super::supervise::supervise;
 use super::systemd::Notifier;
 use crate::admin::{About, AdminState};
@@ -135,12 +133,9 @@ async fn serve(
         Some(_) => ReloadSignal::install()?,
         None => ReloadSignal::never(),
     };
+    let (taking, former) = Predecessor::join(former)?;
     let process = loaded.config.process.clone();
     let deadline = process.hard_stop_after;
-    let (taking, former) = match former {
-        Some(former) => former.join().map(|(taking, state)| (Some(taking), state))?,
-        None => (None, State::default()),
-    };
     let workers = start_workers(&process, bound.descriptors, bound.services.len())?;
     let admin = admin_state(workers.count())?;
     let started = admin.readiness.latch("services started");
@@ -154,76 +149,29 @@ async fn serve(
         former,
         state_dir: process.state_dir.clone(),
     };
-    let make = Box::new(make_discovery);
-    let fleet = Fleet::start(
-        loaded,
-        &opening.former,
-        registries,
-        make,
-        Arc::clone(&context),
-    );
-    let opened = tokio::select! {
-        opened = open(fleet, opening, taking, &mut front) => opened.map_err(Some),
-        signal = signals.next() => {
-            tracing::info!(signal, "stopped before it served");
-            Err(None)
-        }
-    };
-    let (fleet, mut post) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
+    let (make, shared) = (Box::new(make_discovery), Arc::clone(&context));
+    let fleet = Fleet::start(loaded, &opening.former, registries, make, shared);
+    let opened = open(fleet, opening, taking, &mut front);
+    let opened = unless_stopped(opened, &mut signals).await;
+    let (fleet, post) = match opened {
+        Ok(Some(opened)) => opened,
+        other => {
             abandon(context, deadline).await;
-            return error.map_or(Ok(()), Err);
+            return other.map(drop);
         }
     };
     let fleet = fleet.reloadable(options);
     started.release();
-    context.notifier.ready();
     tracing::info!(admin = %process.admin_listen, workers = context.workers.count(), "serving");
     observe(&admin, &context.stop);
-    let settled = CancellationToken::new();
-    let changer = Changer {
-        task: tokio::spawn(fleet.run(hangup, settled.clone())),
-        settled,
-    };
-    let house = House {
-        workers: &context.workers,
-        admin: &admin,
-        front: &mut front,
-    };
-    let successor = tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(signal, "stopping softly; a second signal stops at once");
-            None
-        }
-        successor = offer::wait(&mut post.door, house) => Some(successor),
-        () = context.notifier.keep_alive() => None,
-    };
-    drop(post.door);
-    let mut softness = Softness {
+    let serving = Serving {
+        context,
+        changer: Changer::start(fleet, hangup),
+        front,
+        post,
         deadline,
-        rest: Duration::ZERO,
-        following: None,
     };
-    match successor {
-        None => {
-            context.notifier.stopping();
-            front.start();
-            stop(context, changer, &mut signals, softness).await;
-            front.stop().await;
-        }
-        Some(successor) => {
-            tracing::info!(
-                pid = successor.pid,
-                "another process has taken over; draining"
-            );
-            drop(front);
-            softness.rest = REST;
-            softness.following = post.following;
-            let stopped = stop(context, changer, &mut signals, softness);
-            successor.report_until(&admin, stopped).await;
-        }
-    }
+    serving.until_end(&mut signals).await;
     Ok(())
 }
 
@@ -249,6 +197,20 @@ async fn open(
     fleet.listen(opening.sockets).await?;
     let post = take_post(taking, front, opening.state_dir.as_deref()).await?;
     Ok((fleet, post))
+}
+
+/// `None`: a signal came first, and what was opened so far is closed.
+async fn unless_stopped<T>(
+    opened: impl Future<Output = io::Result<T>>,
+    signals: &mut StopSignals,
+) -> io::Result<Option<T>> {
+    tokio::select! {
+        opened = opened => opened.map(Some),
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it served");
+            Ok(None)
+        }
+    }
 }
 
 fn admin_state(workers: usize) -> io::Result<Arc<AdminState>> {

@@ -10,6 +10,8 @@
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
+use serde::{Deserialize, Serialize};
+
 use super::names::{self, Metric};
 
 /// The installed recorder, for rendering. Cheap to clone.
@@ -56,7 +58,7 @@ impl ColdMetrics {
 }
 
 /// One series of a cold family.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColdCount {
     /// The family.
     pub name: String,
@@ -92,7 +94,7 @@ fn parse_sample(line: &str) -> Option<ColdCount> {
 
 /// Adds what a former process counted. Families that are not known here are dropped, and series beyond
 /// [`MAX_INHERITED_LABELS`] labels.
-pub fn inherit(inherited: ColdCount) {
+pub fn inherit(inherited: &ColdCount) {
     let Some(metric) = COLD.iter().find(|metric| metric.name == inherited.name) else {
         return;
     };

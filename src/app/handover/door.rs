@@ -73,7 +73,10 @@ impl Door {
         if self.is_ours() {
             return Ok(());
         }
-        let dir = self.path.parent().unwrap_or(Path::new("/")).to_owned();
+        let dir = self
+            .path
+            .parent()
+            .map_or_else(|| PathBuf::from("/"), Path::to_owned);
         *self = Self::open(&dir)?;
         Ok(())
     }

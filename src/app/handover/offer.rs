@@ -72,9 +72,9 @@ async fn negotiate(
     mut stream: UnixStream,
     house: &mut House<'_>,
 ) -> Result<Successor, ProtocolError> {
-    let greeting = match receive(&mut stream, PATIENCE).await? {
-        Message::Hello(greeting) => greeting,
-        other => return Err(other.unexpected()),
+    let said = receive(&mut stream, PATIENCE).await?;
+    let Message::Hello(greeting) = said else {
+        return Err(said.unexpected());
     };
     let pid = greeting.pid;
     if greeting.protocol != VERSION {
@@ -88,23 +88,19 @@ async fn negotiate(
     }
     tracing::info!(pid, version = greeting.program, "hand-over asked for");
     offer(&mut stream, house).await?;
-    match receive(&mut stream, READY_PATIENCE).await? {
-        Message::Ready => {}
-        other => return Err(other.unexpected()),
-    }
+    receive(&mut stream, READY_PATIENCE)
+        .await?
+        .must_be(&Message::Ready)?;
     house.front.stop().await;
     let reported = house.totals();
     let counters = Message::Counters(Box::new(reported.clone()));
     send(&mut stream, &counters, PATIENCE).await?;
-    match receive(&mut stream, PATIENCE).await {
-        Ok(Message::Taken) => {}
-        Ok(other) => return Err(other.unexpected()),
-        Err(error) => {
-            let reason = "nothing was heard in time; the running one goes on".to_owned();
-            // Best effort: it may be gone.
-            drop(send(&mut stream, &Message::Refused { reason }, PATIENCE).await);
-            return Err(error);
-        }
+    let taken = receive(&mut stream, PATIENCE).await;
+    if let Err(error) = taken.and_then(|said| said.must_be(&Message::Taken)) {
+        let reason = "nothing was heard in time; the running one goes on".to_owned();
+        // Best effort: it may be gone.
+        drop(send(&mut stream, &Message::Refused { reason }, PATIENCE).await);
+        return Err(error);
     }
     send(&mut stream, &Message::Draining, PATIENCE).await?;
     Ok(Successor {

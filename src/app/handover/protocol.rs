@@ -145,6 +145,14 @@ impl Message {
         }
     }
 
+    /// Nothing else is due now.
+    pub(crate) fn must_be(self, due: &Self) -> Result<(), ProtocolError> {
+        if self == *due {
+            return Ok(());
+        }
+        Err(self.unexpected())
+    }
+
     /// What it means that this came instead of what was due.
     pub(crate) fn unexpected(self) -> ProtocolError {
         match self {

@@ -89,13 +89,14 @@ fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&frame(&Message::Hello(Greeting::own()))?)?;
-    let (from, listeners, state) = match receive_blocking(&mut stream)? {
-        Message::Offer {
-            from,
-            listeners,
-            state,
-        } => (from, listeners, *state),
-        other => return Err(other.unexpected()),
+    let said = receive_blocking(&mut stream)?;
+    let Message::Offer {
+        from,
+        listeners,
+        state,
+    } = said
+    else {
+        return Err(said.unexpected());
     };
     let sockets = receive_descriptors(&stream, listeners.len())?
         .into_iter()
@@ -111,7 +112,7 @@ fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
         stream,
         from,
         sockets,
-        state,
+        state: *state,
     })
 }
 
@@ -130,11 +131,14 @@ pub(crate) fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
 }
 
 impl Predecessor {
-    /// Goes on within the runtime.
-    pub(crate) fn join(self) -> io::Result<(Taking, State)> {
-        self.stream.set_nonblocking(true)?;
-        let stream = UnixStream::from_std(self.stream)?;
-        Ok((Taking { stream }, self.state))
+    /// Goes on within the runtime. Without a former process there is nothing to take and nothing known.
+    pub(crate) fn join(former: Option<Self>) -> io::Result<(Option<Taking>, State)> {
+        let Some(former) = former else {
+            return Ok((None, State::default()));
+        };
+        former.stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(former.stream)?;
+        Ok((Some(Taking { stream }), former.state))
     }
 }
 
@@ -148,19 +152,19 @@ impl Taking {
     /// Says that we accept; the old process answers with its counters and has closed its admin server.
     pub(crate) async fn ready(&mut self) -> Result<Totals, ProtocolError> {
         send(&mut self.stream, &Message::Ready, PATIENCE).await?;
-        match receive(&mut self.stream, PATIENCE).await? {
-            Message::Counters(totals) => Ok(*totals),
-            other => Err(other.unexpected()),
-        }
+        let said = receive(&mut self.stream, PATIENCE).await?;
+        let Message::Counters(totals) = said else {
+            return Err(said.unexpected());
+        };
+        Ok(*totals)
     }
 
     /// Says that we have everything; the old process drains from now on.
     pub(crate) async fn taken(&mut self) -> Result<(), ProtocolError> {
         send(&mut self.stream, &Message::Taken, PATIENCE).await?;
-        match receive(&mut self.stream, PATIENCE).await? {
-            Message::Draining => Ok(()),
-            other => Err(other.unexpected()),
-        }
+        receive(&mut self.stream, PATIENCE)
+            .await?
+            .must_be(&Message::Draining)
     }
 
     /// Adds what the old process still counts, until it has gone.

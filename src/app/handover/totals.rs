@@ -1,6 +1,6 @@
 //! Counters on their way: all of them once, then what was added since.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ type Counts = BTreeMap<String, Vec<u64>>;
 pub(crate) struct Totals {
     services: BTreeMap<String, ServiceTotals>,
     /// Rare events.
-    cold: Vec<(String, Vec<(String, String)>, u64)>,
+    cold: Vec<ColdCount>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,10 +42,9 @@ impl Totals {
             };
             (entry.service.name.to_string(), totals)
         });
-        let cold = cold.counts().into_iter();
         Self {
             services: services.collect(),
-            cold: cold.map(|c| (c.name, c.labels, c.count)).collect(),
+            cold: cold.counts(),
         }
     }
 
@@ -64,16 +63,18 @@ impl Totals {
             };
             (name.clone(), totals)
         });
-        let known: HashMap<_, _> = before
-            .cold
-            .iter()
-            .map(|(n, l, count)| ((n, l), *count))
-            .collect();
-        let cold = self.cold.iter().filter_map(|(name, labels, count)| {
-            let then = known.get(&(name, labels)).copied().unwrap_or(0);
-            let more = count.checked_sub(then).filter(|more| *more > 0)?;
-            Some((name.clone(), labels.clone(), more))
+        let then = |now: &ColdCount| {
+            let same = before
+                .cold
+                .iter()
+                .find(|c| c.name == now.name && c.labels == now.labels);
+            same.map_or(0, |c| c.count)
+        };
+        let cold = self.cold.iter().map(|now| ColdCount {
+            count: now.count.saturating_sub(then(now)),
+            ..now.clone()
         });
+        let cold = cold.filter(|more| more.count > 0);
         Self {
             services: services.collect(),
             cold: cold.collect(),
@@ -94,12 +95,8 @@ impl Totals {
                 }
             }
         }
-        for (name, labels, count) in &self.cold {
-            cold::inherit(ColdCount {
-                name: name.clone(),
-                labels: labels.clone(),
-                count: *count,
-            });
+        for count in &self.cold {
+            cold::inherit(count);
         }
     }
 }
