@@ -7,15 +7,16 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `protocol` | messages and descriptors |
-//! | `state`, `totals` | what travels: sets, verdicts, cursors; counters |
+//! | `protocol`, `descriptors` | messages; sockets |
+//! | `state`, `wire`, `totals` | what travels: sets, verdicts, cursors; counters |
 //! | `door` | the socket in `state_dir` |
 //! | `offer` | the side that runs |
-//! | `take` | the side that starts |
+//! | `take`, `successor` | the side that starts: the conversation, the steps around it |
 //!
 //! Counters stay monotonic for whoever scrapes: the old one closes its admin server before it reads its totals, the new
 //! one opens it after it has added them; what the old one counts while it drains follows each second.
 
+mod descriptors;
 pub(crate) mod door;
 pub(crate) mod offer;
 pub(crate) mod protocol;
@@ -23,6 +24,7 @@ pub(crate) mod state;
 pub(crate) mod successor;
 pub(crate) mod take;
 pub(crate) mod totals;
+mod wire;
 
 use std::time::Duration;
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::net::UnixStream;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::descriptors::send_descriptors;
 use super::door::Door;
-use super::protocol::{Greeting, Message, ProtocolError, VERSION, receive, send, send_descriptors};
+use super::protocol::{Greeting, Message, ProtocolError, VERSION, receive, send};
 use super::state::{State, Totals};
 use super::{PATIENCE, READY_PATIENCE, REPORT_EVERY, with_causes};
 use crate::admin::AdminState;

@@ -3,20 +3,16 @@
 //! Mirrors of the live types: these shapes are an interface between versions. Fields are added, never renamed; times
 //! travel as ages, because two processes share no clock.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
+use super::wire::WireBackend;
 use crate::admin::ServiceEntry;
 use crate::discovery::policy::SetOrigin;
 use crate::discovery::{Discovered, Membership, SourceSettings};
 use crate::endpoint::{Endpoint, EndpointSet, Labels};
-use crate::health::rise_fall::Verdict;
-use crate::lb::handle::CheckView;
-use crate::lb::pool::state::{BackendState, PoolState};
+use crate::lb::pool::state::PoolState;
 
 pub(crate) use super::totals::Totals;
 
@@ -76,38 +72,6 @@ pub(crate) struct WireEndpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     server_id: Option<u32>,
 }
-
-/// What is known about a backend.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct WireBackend {
-    endpoint: WireEndpoint,
-    addr: Option<SocketAddr>,
-    verdict: Option<WireVerdict>,
-    last_check: Option<WireCheck>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct WireVerdict {
-    is_up: bool,
-    counter: u32,
-    streak: (bool, u32),
-    age_ms: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct WireCheck {
-    code: String,
-    status: Option<u16>,
-    detail: String,
-    took_us: u64,
-    age_ms: u64,
-    streak: u32,
-}
-
-/// Codes of checks that are known here; another version's others are not shown.
-const CODES: [&str; 9] = [
-    "L4OK", "L4CON", "L4TOUT", "L7OK", "L7RSP", "L7STS", "L7TOUT", "PROCERR", "SOCKERR",
-];
 
 /// Where a service's members come from, as text.
 pub(crate) fn source_key(source: &SourceSettings) -> String {
@@ -231,7 +195,7 @@ impl From<&Endpoint> for WireEndpoint {
 }
 
 impl WireEndpoint {
-    fn live(&self) -> Endpoint {
+    pub(super) fn live(&self) -> Endpoint {
         Endpoint {
             host: Arc::from(self.host.as_str()),
             port: self.port,
@@ -245,72 +209,15 @@ impl WireEndpoint {
     }
 }
 
-impl From<BackendState> for WireBackend {
-    fn from(backend: BackendState) -> Self {
-        Self {
-            endpoint: WireEndpoint::from(&backend.endpoint),
-            addr: backend.addr,
-            verdict: backend.verdict.map(|verdict| WireVerdict {
-                is_up: verdict.is_up,
-                counter: verdict.counter,
-                streak: verdict.streak,
-                age_ms: age_ms(verdict.since),
-            }),
-            last_check: backend.last_check.map(|check| WireCheck {
-                code: check.code.to_owned(),
-                status: check.status,
-                detail: check.detail,
-                took_us: u64::try_from(check.took.as_micros()).unwrap_or(u64::MAX),
-                age_ms: age_ms(check.at),
-                streak: check.streak,
-            }),
-        }
-    }
-}
-
-impl WireBackend {
-    fn live(&self) -> BackendState {
-        let check = self.last_check.as_ref().and_then(|check| {
-            Some(CheckView {
-                code: CODES.into_iter().find(|code| *code == check.code)?,
-                status: check.status,
-                detail: check.detail.clone(),
-                took: Duration::from_micros(check.took_us),
-                at: ago(check.age_ms),
-                streak: check.streak,
-            })
-        });
-        BackendState {
-            endpoint: self.endpoint.live(),
-            addr: self.addr,
-            verdict: self.verdict.as_ref().map(|verdict| Verdict {
-                is_up: verdict.is_up,
-                counter: verdict.counter,
-                streak: verdict.streak,
-                since: ago(verdict.age_ms),
-            }),
-            last_check: check,
-        }
-    }
-}
-
-fn age_ms(at: Instant) -> u64 {
-    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A time in the past; now, when the clock does not reach that far.
-fn ago(age_ms: u64) -> Instant {
-    let now = Instant::now();
-    let age = Duration::from_millis(age_ms).min(MAX_AGE);
-    now.checked_sub(age).unwrap_or(now)
-}
-
-/// Older than any process: a damaged message must not make a time that arithmetic elsewhere cannot bear.
-const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 86_400);
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::wire::{MAX_AGE, ago};
     use super::*;
+    use crate::health::rise_fall::Verdict;
+    use crate::lb::handle::CheckView;
+    use crate::lb::pool::state::BackendState;
+    use std::time::Duration;
+    use tokio::time::Instant;
 
     fn endpoint() -> Endpoint {
         Endpoint {

@@ -13,9 +13,8 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Uid;
 use tokio::net::UnixStream;
 
-use super::protocol::{
-    Greeting, Message, ProtocolError, frame, receive, receive_blocking, receive_descriptors, send,
-};
+use super::descriptors::receive_descriptors;
+use super::protocol::{Greeting, Message, ProtocolError, frame, receive, receive_blocking, send};
 use super::state::{State, Totals};
 use super::{PATIENCE, REPORT_EVERY, door, is_trusted};
 use crate::admin::AdminState;
