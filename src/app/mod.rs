@@ -11,5 +11,6 @@ pub mod process;
 pub mod registries;
 pub mod service;
 pub mod signal;
+mod state;
 pub mod supervise;
 pub mod synapse;

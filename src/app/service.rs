@@ -81,7 +81,7 @@ impl ServiceRuntime {
         discovery: MakeDiscovery,
         context: Arc<Context>,
     ) -> std::io::Result<()> {
-        let (found, discovered) = watch::channel(Discovered::default());
+        let (found, discovered) = watch::channel(discovery().first_word());
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
             discovered: discovered.clone(),
@@ -117,6 +117,8 @@ impl ServiceRuntime {
         runtime.show();
         runtime.spawn_discovery(found, discovery);
         runtime.spawn_pool(task);
+        // A client that is accepted finds what is known from before the start.
+        runtime.service.pool.until(|view| view.revision > 0).await;
         runtime.listen().await?;
         let generators = runtime.context.generators.clone();
         generators.spawn(runtime.follow_generator(discovered));

@@ -19,11 +19,13 @@ use super::process::{connection_limit, drop_privileges};
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery, ServiceRuntime};
 use super::signal::StopSignals;
+use super::state;
 use super::supervise::supervise;
 use crate::admin::{About, AdminState, RegistryEntry, server};
 use crate::config::synapse::Loaded;
 use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig};
 use crate::discovery::names::{NameCache, NameSettings};
+use crate::discovery::saved::Store;
 use crate::discovery::{SourceSettings, build};
 use crate::health::runner::CheckRunner;
 use crate::proxy::worker::{WorkerSettings, Workers};
@@ -79,17 +81,21 @@ fn start_and_serve(
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
     let process = &loaded.config.process;
+    let store = state::open(process);
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(loaded, bound, registries, observe))
+    let served = runtime.block_on(serve(loaded, bound, (registries, store), observe));
+    // A blocking call that hangs (a dead disk, a dead resolver) must not hold up the exit.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(
     loaded: Loaded,
     bound: Bound,
-    mut registries: Registries,
+    (mut registries, store): (Registries, Option<Arc<Store>>),
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
     let mut signals = StopSignals::install()?;
@@ -119,6 +125,7 @@ async fn serve(
     {
         let ((_, config), _) = &service;
         let discovery = make_discovery(config.source.clone(), opened.clone());
+        let discovery = state::remembering(store.as_ref(), config, discovery).await;
         ServiceRuntime::start(service, discovery, Arc::clone(&context)).await?;
     }
     started.release();
