@@ -153,6 +153,9 @@ pub(super) fn detail_text(entry: &ServiceEntry) -> String {
         view.health_changes,
     );
     out.push_str(&heading);
+    if let Some(stale) = diagnosis::stale(&view) {
+        out.push_str(&format!("{stale}\n"));
+    }
     for (name, reason) in found.malformed.iter() {
         let (name, reason) = (printable(name), printable(reason));
         out.push_str(&format!("malformed: {name}: {reason}\n"));
