@@ -201,6 +201,8 @@ pub(super) fn not_ready(entry: &ServiceEntry) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::admin::fixture;
     use crate::endpoint::Weight;
@@ -216,7 +218,7 @@ mod tests {
         assert_eq!(backend_state(&unchecked), "no check");
 
         let mut drained = up.clone();
-        drained.settings.weight = Weight::saturating(0);
+        Arc::make_mut(&mut drained.settings).weight = Weight::saturating(0);
         assert_eq!(backend_state(&drained), "DRAIN");
         assert!(is_up(&drained));
 
@@ -229,7 +231,7 @@ mod tests {
         assert_eq!(backend_state(&unresolved), "MAINT (resolution)");
 
         let mut disabled = down;
-        disabled.settings.disabled = true;
+        Arc::make_mut(&mut disabled.settings).disabled = true;
         assert_eq!(backend_state(&disabled), "MAINT");
         assert!(!is_up(&disabled));
     }

@@ -87,6 +87,8 @@ pub struct DiscoveryDetail {
     pub ensemble: Option<String>,
     /// Where the set in use comes from: `discovered`, `default_servers`, `previous`, `nothing`.
     pub origin: &'static str,
+    /// Why the set in use is not simply what the source says, one line each.
+    pub notes: Vec<String>,
     /// The source's last word: `pending`, `known`, `missing`.
     pub membership: &'static str,
     /// Members in that last word, before filters and policy.
@@ -236,6 +238,7 @@ fn discovery(entry: &ServiceEntry, view: &PoolView, now: Now) -> DiscoveryDetail
         path,
         ensemble,
         origin: diagnosis::origin(view.origin),
+        notes: view.notes.clone(),
         membership: diagnosis::membership(&found.membership),
         registered: diagnosis::registered(&found.membership),
         verified_age_s: verified.map(|at| now.age_s(at)),

@@ -156,6 +156,9 @@ pub(super) fn detail_text(entry: &ServiceEntry) -> String {
     if let Some(stale) = diagnosis::stale(&view) {
         out.push_str(&format!("{stale}\n"));
     }
+    for note in &view.notes {
+        out.push_str(&format!("note: {}\n", printable(note)));
+    }
     for (name, reason) in found.malformed.iter() {
         let (name, reason) = (printable(name), printable(reason));
         out.push_str(&format!("malformed: {name}: {reason}\n"));

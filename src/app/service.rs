@@ -116,7 +116,10 @@ impl ServiceRuntime {
         };
         runtime.show();
         runtime.spawn_discovery(found, discovery);
-        runtime.spawn_pool(task);
+        runtime
+            .context
+            .tasks
+            .spawn(task.run(runtime.context.stop.clone()));
         // A client that is accepted finds what is known from before the start.
         runtime.service.pool.until(|view| view.revision > 0).await;
         runtime.listen().await?;
@@ -131,21 +134,6 @@ impl ServiceRuntime {
         let token = stop.clone();
         supervise(&self.context.tasks, ("discovery", name), stop, move || {
             discovery().run(found.clone(), token.clone())
-        });
-    }
-
-    /// A pool that panics leaves its last snapshot in force: traffic goes on, changes do not. That is said loudly.
-    fn spawn_pool(&self, pool: Pool) {
-        let stop = self.context.stop.clone();
-        let name = self.file.name.clone();
-        let running = self.context.tasks.spawn(pool.run(stop.clone()));
-        self.context.tasks.spawn(async move {
-            if let Err(error) = running.await
-                && !stop.is_cancelled()
-            {
-                cold::task_lost();
-                tracing::error!(service = %name, %error, "pool task died: its backends are frozen; restart synapse");
-            }
         });
     }
 

@@ -42,8 +42,10 @@ const TASK_DEADLINE: Duration = Duration::from_secs(2);
 /// Runs until a signal asks for the end.
 pub fn run(loaded: Loaded) -> ExitCode {
     let registries = Registries::zookeeper(loaded.config.process.session_timeout);
+    // A filter that cannot be read would leave the process without a word for the rest of its life.
     if let Err(error) = start_log(loaded.config.process.log_format) {
-        say(&format!("synapse: {error}"));
+        say(&format!("synapse: {error}; nothing was started"));
+        return ExitCode::FAILURE;
     }
     match Bound::bind(&loaded) {
         Ok(bound) => run_bound(loaded, bound, registries, |_state, _stop| {}),

@@ -18,6 +18,7 @@ mod local;
 pub mod relay;
 mod shared;
 pub mod tcp;
+mod thread;
 pub mod worker;
 
 #[cfg(test)]

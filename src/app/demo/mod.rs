@@ -28,17 +28,19 @@ use crate::registry::memory::MemoryRegistry;
 /// Where the demonstration's backends are registered.
 const PATH: &str = "/demo/services/web";
 
-/// Arguments of `synapse demo`. A port that is taken is replaced by a free one.
+/// Run a demonstration: three backends, two services, one backend dying every few seconds.
+///
+/// Needs no ZooKeeper and no configuration. A port that is taken is replaced by a free one; the screen says what to try.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArguments {
     /// Port of the HTTP service.
-    #[arg(long, default_value_t = 3301)]
+    #[arg(long, default_value_t = 3301, value_name = "PORT")]
     http: u16,
     /// Port of the TCP service.
-    #[arg(long, default_value_t = 3302)]
+    #[arg(long, default_value_t = 3302, value_name = "PORT")]
     tcp: u16,
     /// Port of the admin server.
-    #[arg(long, default_value_t = 3210)]
+    #[arg(long, default_value_t = 3210, value_name = "PORT")]
     admin: u16,
 }
 
@@ -111,11 +113,9 @@ fn load(ports: Ports) -> Result<Loaded, Vec<String>> {
     };
     let options = LoadOptions::new("demo");
     let document = Document::new("demo", Map::from_iter(map));
-    let mut loaded = resolve(document, &options, Report::default()).map_err(|complaints| {
-        complaints
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
+    let mut loaded = resolve(document, &options, Report::default()).map_err(|report| {
+        let complaints = report.complaints.iter();
+        complaints.map(ToString::to_string).collect::<Vec<_>>()
     })?;
     // Made-up backends are nothing to remember.
     loaded.config.process.state_dir = None;

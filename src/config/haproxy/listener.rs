@@ -18,23 +18,30 @@ pub(super) fn resolve(
     let text = address.map_or(defaults::BIND_ADDRESS, |(text, _)| text);
     let place = address.map_or(&section.place, |(_, place)| place);
     let target = match section.port {
-        PortKey::Omitted | PortKey::Invalid => return None,
+        PortKey::Omitted => return None,
         PortKey::Null => bind::address(text).map_err(|error| {
             format!("`port` is null, so `bind_address` is the whole address, but {error}")
         }),
         PortKey::Number(port) => bind::host_and_port(text, port),
+        // Any port will do to find out what is wrong with the rest.
+        PortKey::Invalid => bind::host_and_port(text, 1),
     };
+    let mut is_v6_only = false;
     if let Some(line) = &section.bind_options {
         match words::split(&line.text) {
+            // Options of a socket that is not bound change nothing.
+            Ok(_) if matches!(target, Ok(Target::NotTcp(_))) => {}
             Ok(words) => {
                 let own = bind::options_of(&words, &line.place, report);
-                bound.backlog = own.or(bound.backlog);
+                bound.backlog = own.backlog.or(bound.backlog);
+                is_v6_only = own.is_v6_only;
             }
             Err(error) => report.complain(&line.place, error),
         }
     }
     match target {
-        Ok(Target::Tcp(addrs)) => bound.addrs.extend(addrs),
+        Ok(Target::Tcp(_)) if section.port == PortKey::Invalid => {}
+        Ok(Target::Tcp(addrs)) => bound.addrs.extend(bind::with_ipv4(addrs, is_v6_only)),
         Ok(Target::NotTcp(path)) => report.warn(place, bind::unbound(&path)),
         Err(error) => report.complain(place, error),
     }

@@ -211,7 +211,6 @@ pub(super) fn of_binding(
     );
     let value = match (listener, section.port) {
         (_, PortKey::Omitted) => "none (no port)".to_owned(),
-        (_, PortKey::Invalid) => "none (invalid port)".to_owned(),
         (None, _) => "none".to_owned(),
         (Some(listener), _) => {
             let addrs: Vec<String> = listener

@@ -146,6 +146,7 @@ impl Client {
         self.server_expired.set(false);
         self.progress.complete.set(body_ended);
         self.progress.bytes.set(0);
+        self.progress.fault.set(None);
     }
 
     /// The answer is complete, as far as the backend is concerned.

@@ -560,6 +560,50 @@ async fn what_is_not_http_is_400_and_closed() {
 }
 
 #[tokio::test]
+async fn a_malformed_body_is_the_clients_fault() {
+    let origin = Origin::echo("a").await;
+    let rig = Rig::http(&[origin.addr]).await;
+    let head = "POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
+    let bad = [
+        "5\nhello\r\n0\r\n\r\n",
+        "+5\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloXX0\r\n\r\n",
+    ];
+    for chunks in bad {
+        // Before, a connection is made that the bad request then reuses.
+        assert_eq!(rig.client().await.get("/").await.status, 200);
+        let mut client = rig.client().await;
+        client.send(&format!("{head}{chunks}")).await;
+        let (got, _) = client.rest().await;
+        assert!(got.starts_with("HTTP/1.1 400 "), "{chunks:?}: {got}");
+        assert_eq!(got.matches("HTTP/1.1").count(), 1);
+    }
+    assert_eq!(rig.errors(ErrorCause::ClientProtocol), 3);
+    let cells = &rig.pool.backends[0].cells;
+    assert_eq!(cells.sum(|c| c.response_errors.get()), 0);
+    assert_eq!(rig.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_that_ends_early_is_the_clients_fault() {
+    let origin = Origin::echo("a").await;
+    let rig = Rig::http(&[origin.addr]).await;
+    for framing in [
+        "content-length: 10\r\n\r\nhi",
+        "transfer-encoding: chunked\r\n\r\n5\r\nhi",
+    ] {
+        let mut client = rig.client().await;
+        client
+            .send(&format!("POST / HTTP/1.1\r\nhost: t\r\n{framing}"))
+            .await;
+        client.0.shutdown().await.unwrap();
+        assert_eq!(client.rest().await.0, "", "{framing}");
+    }
+    assert_eq!(rig.errors(ErrorCause::ClientAbort), 2);
+    assert_eq!(rig.errors(ErrorCause::Backend), 0);
+}
+
+#[tokio::test]
 async fn heads_are_bounded_as_haproxys() {
     let origin = Origin::echo("a").await;
     let rig = Rig::http(&[origin.addr]).await;
