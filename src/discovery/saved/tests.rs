@@ -56,7 +56,7 @@ fn refusal(bytes: &[u8]) -> Refusal {
 /// The bytes of a document whose checksum is right, whatever stands in it.
 fn sealed(document: &Value) -> Vec<u8> {
     let text = document.to_string();
-    let rest = format!("{}\n", &text[1..]);
+    let rest = format!("{}\n", text.strip_prefix('{').unwrap());
     format!(
         "{{\"checksum\":\"{:016x}\",{rest}",
         checksum(rest.as_bytes())
@@ -331,7 +331,7 @@ async fn what_is_no_file_is_refused_without_waiting() {
     std::fs::remove_dir(dir.file()).unwrap();
     rustix::fs::mknodat(
         rustix::fs::CWD,
-        &dir.file(),
+        dir.file(),
         rustix::fs::FileType::Fifo,
         rustix::fs::Mode::RWXU,
         0,
