@@ -204,7 +204,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use std::time::Duration;
+
     use crate::admin::fixture;
+    use crate::discovery::Stale;
     use crate::endpoint::Weight;
     use crate::lb::made_up;
 
@@ -259,5 +262,24 @@ mod tests {
             service_reason(&entry, &view, counts(&view)),
             "zookeeper zk1:2181/services/search does not exist"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_remembered_set_is_ready_and_named_with_its_age() {
+        let mut view = PoolView::clone(&fixture::search().service.pool.view());
+        assert!(stale(&view).is_none());
+        for (memory, whose) in [
+            (Memory::Own, ""),
+            (Memory::SynapseStateFile, " (Synapse's state file)"),
+        ] {
+            view.discovered.stale = Some(Stale {
+                confirmed_at: SystemTime::now() - Duration::from_secs(7_505),
+                memory,
+            });
+            let text = format!("stale: last known backends{whose}, confirmed 2h05m ago");
+            assert_eq!(stale(&view).unwrap(), text);
+            let reason = service_reason(&fixture::search(), &view, counts(&view));
+            assert_eq!(reason, format!("1 of 2 backends eligible; {text}"));
+        }
     }
 }
