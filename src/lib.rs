@@ -43,7 +43,7 @@
 //! | 5 | [`config`], [`admin`] | the settings types and handles of rows 0–4 |
 //! | 4 | [`proxy`] | [`lb`], rows 0–1 |
 //! | 3 | [`lb`] | [`discovery`], rows 0–1 |
-//! | 2 | [`discovery`] | [`registry`], row 0 |
+//! | 2 | [`discovery`] | [`registry`], [`telemetry`], row 0 |
 //! | 1 | [`health`], [`registry`], [`telemetry`] | row 0 |
 //! | 0 | [`endpoint`], [`backoff`], [`shutdown`], [`readiness`] | std, tokio |
 //!

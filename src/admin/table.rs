@@ -157,6 +157,9 @@ pub(super) fn detail_text(entry: &ServiceEntry) -> String {
         let complaint = printable(complaint);
         out.push_str(&format!("refused generator config: {complaint}\n"));
     }
+    if let Some(stale) = diagnosis::stale(&view) {
+        out.push_str(&format!("{stale}\n"));
+    }
     for note in &view.notes {
         out.push_str(&format!("note: {}\n", printable(note)));
     }

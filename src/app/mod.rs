@@ -15,6 +15,7 @@ pub mod registries;
 mod reload;
 pub mod service;
 pub mod signal;
+mod state;
 mod stop;
 pub mod supervise;
 pub mod synapse;

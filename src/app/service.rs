@@ -101,7 +101,7 @@ impl ServiceRuntime {
         generators: mpsc::Sender<ServiceName>,
         context: Arc<Context>,
     ) -> Self {
-        let (found, discovered) = watch::channel(Discovered::default());
+        let (found, discovered) = watch::channel(discovery().first_word());
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
             discovered: discovered.clone(),

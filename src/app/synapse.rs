@@ -18,6 +18,7 @@ use super::process::{connection_limit, drop_privileges};
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery};
 use super::signal::{ReloadSignal, StopSignals};
+use super::state;
 use super::stop::{Changer, stop};
 use super::supervise::supervise;
 use crate::admin::{About, AdminState, server};
@@ -25,6 +26,7 @@ use crate::config::synapse::{LoadOptions, Loaded};
 use crate::config::{ProcessSettings, ServiceConfig};
 use crate::discovery::build;
 use crate::discovery::names::{NameCache, NameSettings};
+use crate::discovery::saved::Store;
 use crate::health::runner::CheckRunner;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::worker::{TICK, WorkerSettings, Workers};
@@ -91,11 +93,12 @@ fn start_and_serve(
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
     let process = &start.loaded.config.process;
+    let store = state::open(process);
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(serve(start, observe));
+    let ended = runtime.block_on(serve(start, store, observe));
     // Not `drop`: that would wait for a name server that does not answer.
     runtime.shutdown_background();
     ended
@@ -103,6 +106,7 @@ fn start_and_serve(
 
 async fn serve(
     start: Start,
+    store: Option<Arc<Store>>,
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
     let Start {
@@ -129,7 +133,7 @@ async fn serve(
     ));
     let context = context(workers, Arc::clone(&admin));
     let make = Box::new(make_discovery);
-    let fleet = Fleet::start(loaded, registries, make, Arc::clone(&context));
+    let fleet = Fleet::start(loaded, registries, (make, store), Arc::clone(&context)).await;
     let mut fleet = fleet?.reloadable(options);
     fleet.listen(bound.services).await?;
     started.release();

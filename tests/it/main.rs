@@ -27,6 +27,7 @@ mod file;
 mod harness;
 mod health;
 mod http;
+mod last_known;
 mod layers;
 mod reload;
 mod robust;
