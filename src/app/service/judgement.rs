@@ -35,7 +35,7 @@ impl ServiceRuntime {
         }
         cold::config_rejected();
         for complaint in &complaints {
-            tracing::error!(service = %self.file.name, complaint, "generator config refused; the former stays");
+            tracing::error!(service = %self.file.name, complaint, "generator config refused: it is not in force");
         }
         self.refused = complaints;
     }
