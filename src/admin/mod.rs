@@ -119,6 +119,8 @@ pub struct ServiceEntry {
     pub strategy: Strategy,
     /// `disabled` in the configuration: discovered and shown, without listener and checks.
     pub disabled: bool,
+    /// What is wrong with the last generator config, if it is not in force; the former stays.
+    pub refused: Vec<String>,
     /// When it was started in this process.
     pub since: Instant,
 }

@@ -70,6 +70,8 @@ pub struct Detail {
     pub membership_changes: u64,
     /// How often a verdict has changed.
     pub health_changes: u64,
+    /// What is wrong with the last generator config, if it was refused; the former is in force.
+    pub refused_config: Vec<String>,
     /// Where the members come from.
     pub discovery: DiscoveryDetail,
     /// Every known backend in balancing order.
@@ -216,6 +218,7 @@ pub fn detail(entry: &ServiceEntry) -> Detail {
         revision: view.revision,
         membership_changes: view.membership_changes,
         health_changes: view.health_changes,
+        refused_config: entry.refused.clone(),
         discovery: discovery(entry, &view, now),
         servers: view.backends.iter().map(|b| backend(b, now)).collect(),
     }

@@ -133,6 +133,12 @@ async fn a_service_shows_every_backend_with_state_reason_and_evidence() {
         text.contains("\nnote: label_filters removed 1 of 3\n"),
         "{text}"
     );
+    let complaint = "haproxy.port: 0 is not a port";
+    assert_eq!(search["refused_config"][0], complaint);
+    assert!(
+        text.contains(&format!("\nrefused generator config: {complaint}\n")),
+        "{text}"
+    );
     assert_eq!(search["discovery"]["malformed_total"], 3);
     assert_eq!(search["discovery"]["malformed"][0]["reason"], "no port");
     assert!(search["discovery"]["verified_age_s"].is_number());

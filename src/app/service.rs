@@ -3,6 +3,9 @@
 //! Invariant: after [`ServiceRuntime::start`] only the service's own generator task writes its settings, its listener
 //! and its entry on the admin page.
 
+mod generator;
+
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -19,10 +22,9 @@ use crate::discovery::names::NameCache;
 use crate::discovery::{Discovered, Discovery};
 use crate::health::runner::CheckRunner;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
+use crate::proxy::Service;
 use crate::proxy::worker::{ListenerId, Workers};
-use crate::proxy::{Service, listener};
 use crate::telemetry::cells::PerWorker;
-use crate::telemetry::cold;
 
 /// Commands that may wait for a pool; the generator task sends one at a time.
 const COMMAND_QUEUE: usize = 4;
@@ -66,6 +68,8 @@ pub struct ServiceRuntime {
     /// What it listens on, for keeping an address that a new configuration names again.
     sockets: Vec<TcpListener>,
     pool: mpsc::Sender<PoolCommand>,
+    /// Why the last generator config is not in force, for the admin page.
+    refused: Vec<String>,
     /// For the admin page: discovery's last word, confirmations included.
     discovered: watch::Receiver<Discovered>,
     context: Arc<Context>,
@@ -80,7 +84,7 @@ impl ServiceRuntime {
         ((index, config), sockets): ((u64, ServiceConfig), Vec<TcpListener>),
         discovery: MakeDiscovery,
         context: Arc<Context>,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let (found, discovered) = watch::channel(discovery().first_word());
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
@@ -111,6 +115,7 @@ impl ServiceRuntime {
             service,
             sockets,
             pool,
+            refused: Vec::new(),
             discovered: seen,
             context,
         };
@@ -150,6 +155,7 @@ impl ServiceRuntime {
             source: self.current.source.clone(),
             strategy: self.current.pool.strategy,
             disabled: self.current.disabled,
+            refused: self.refused.clone(),
             discovered: self.discovered.clone(),
             since: Instant::now(),
         };
@@ -171,90 +177,8 @@ impl ServiceRuntime {
         });
     }
 
-    /// Applies each new generator config. One that is gone or emptied changes nothing, as in the original: the last word
-    /// stays until the next, or until a restart goes back to the file.
-    async fn follow_generator(mut self, mut discovered: watch::Receiver<Discovered>) {
-        let mut seen = None;
-        loop {
-            let generator = discovered.borrow_and_update().generator.clone();
-            if let Some(json) = generator.filter(|json| seen.as_ref() != Some(json)) {
-                self.regenerate(&json).await;
-                seen = Some(json);
-            }
-            tokio::select! {
-                () = self.context.settled.cancelled() => return,
-                changed = discovered.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-
-    /// Judges a generator config; a bad one changes nothing and says everything that is wrong with it.
-    async fn regenerate(&mut self, json: &str) {
-        let name = self.file.name.clone();
-        match self.context.generator.resolve(&name, json) {
-            Ok(Some(config)) => self.apply(config).await,
-            Ok(None) => self.apply(self.file.clone()).await,
-            Err(complaints) => {
-                cold::config_rejected();
-                for complaint in complaints {
-                    tracing::error!(service = %name, %complaint, "generator config refused; the former stays");
-                }
-            }
-        }
-    }
-
-    async fn apply(&mut self, config: ServiceConfig) {
-        let name = config.name.clone();
-        let sockets = match self.sockets_for(&config) {
-            Ok(sockets) => sockets,
-            Err(error) => {
-                cold::config_rejected();
-                tracing::error!(service = %name, %error, "generator config refused: cannot listen; the former stays");
-                return;
-            }
-        };
-        self.service.settings.store(Arc::new(config.proxy.clone()));
-        let settings = PoolCommand::Settings(Box::new(config.pool.clone()));
-        if self.pool.send(settings).await.is_err() {
-            tracing::error!(service = %name, "pool task is gone: its settings stay");
-        }
-        self.current = config;
-        if let Some(sockets) = sockets {
-            self.sockets = sockets;
-            if let Err(error) = self.listen().await {
-                tracing::error!(service = %name, %error, "the new listener is not served");
-            }
-        }
-        self.show();
-        tracing::info!(service = %name, "settings applied");
-    }
-
-    /// Sockets for a new configuration; `None` when nothing about them changes. Addresses named again keep theirs.
-    fn sockets_for(
-        &self,
-        config: &ServiceConfig,
-    ) -> Result<Option<Vec<TcpListener>>, std::io::Error> {
-        if config.listener == self.current.listener {
-            return Ok(None);
-        }
-        let Some(settings) = &config.listener else {
-            return Ok(Some(Vec::new()));
-        };
-        let mut kept = Vec::new();
-        let mut fresh = settings.clone();
-        for socket in &self.sockets {
-            let bound = socket.local_addr()?;
-            if settings.addrs.iter().any(|wanted| wanted.addr == bound) {
-                kept.push(socket.try_clone()?);
-                fresh.addrs.retain(|wanted| wanted.addr != bound);
-            }
-        }
-        kept.extend(listener::bind(&fresh).map_err(std::io::Error::other)?);
-        Ok(Some(kept))
-    }
-
     /// Serves what `sockets` holds instead of what was served before; the new ones accept before the old ones close.
-    async fn listen(&self) -> std::io::Result<()> {
+    async fn listen(&self) -> io::Result<()> {
         if self.sockets.is_empty() {
             self.context.workers.remove_listener(self.id).await;
             return Ok(());
@@ -263,7 +187,7 @@ impl ServiceRuntime {
             .sockets
             .iter()
             .map(TcpListener::try_clone)
-            .collect::<std::io::Result<_>>()?;
+            .collect::<io::Result<_>>()?;
         self.context
             .workers
             .add_listener(self.id, sockets, Arc::clone(&self.service))

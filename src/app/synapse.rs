@@ -88,10 +88,10 @@ fn start_and_serve(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(loaded, bound, (registries, store), observe));
-    // A blocking call that hangs (a dead disk, a dead resolver) must not hold up the exit.
+    let ended = runtime.block_on(serve(loaded, bound, (registries, store), observe));
+    // Not `drop`: that would wait for a name server, or a disk, that does not answer.
     runtime.shutdown_background();
-    served
+    ended
 }
 
 async fn serve(
@@ -234,7 +234,12 @@ async fn drain(context: Arc<Context>, signals: &mut StopSignals) {
     context.admin.readiness.stop();
     context.settled.cancel();
     context.generators.close();
-    context.generators.wait().await;
+    if tokio::time::timeout(TASK_DEADLINE, context.generators.wait())
+        .await
+        .is_err()
+    {
+        tracing::error!("a generator config is still being applied; stopping without a soft drain");
+    }
     let stop = context.stop.clone();
     let tasks = context.tasks.clone();
     if let Some(workers) =

@@ -432,7 +432,7 @@ services:
             "services.b.haproxy.port: 70000 is not a port (1 to 65535)",
             "services.c.discovery.label_filters[0].condition: \"like\" is not one of equals, not-equals",
             "services.c.default_servers[0].port: is required",
-            "services.c.haproxy.frontend: {} is not a string",
+            "services.c.haproxy.frontend: {} is not a list of lines",
             "services.d.discovery.path: is required",
             "services.d.keep_default_servers: \"maybe\" is not true or false",
             "services.e.discovery: is required",

@@ -40,6 +40,23 @@ async fn without_a_config_the_way_to_give_one_is_said() {
 }
 
 #[tokio::test]
+async fn the_documents_know_every_option_of_the_help() {
+    let page = include_str!("../../docs/configuration.md");
+    for arguments in [&["--help"][..], &["check", "--help"], &["demo", "--help"]] {
+        let help = run("synapse", arguments, &[]).await.stdout;
+        let words = help.split(|c: char| c.is_whitespace() || c == ',');
+        for option in words.filter(|word| word.starts_with("--") && word.len() > 2) {
+            let shown =
+                page.contains(&format!("`{option}`")) || page.contains(&format!("`{option} "));
+            assert!(
+                shown,
+                "{option} of {arguments:?} is not in docs/configuration.md"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_empty_environment_is_none_and_says_the_way() {
     let output = run("synapse", &["check"], &[("SYNAPSE_CONFIG", "")]).await;
     assert_eq!(output.code, Some(1), "{}", output.stderr);

@@ -1,5 +1,7 @@
 //! Where a service listens: `port`, `bind_address`, `bind_options` and its `bind` lines.
 
+use std::net::SocketAddr;
+
 use super::bind::{self, Bound, Target};
 use super::{PortKey, ServiceSection, Top, defaults, words};
 use crate::config::report::{Place, Report};
@@ -52,10 +54,22 @@ pub(super) fn resolve(
     })
 }
 
+/// One service may name an address twice, or one beside the wildcard that covers it: haproxy binds both, here one serves.
 fn once_each(all: Vec<BindAddr>, place: &Place, report: &mut Report) -> Vec<BindAddr> {
+    let wildcards: Vec<SocketAddr> = all
+        .iter()
+        .map(|bind| bind.addr)
+        .filter(|addr| addr.ip().is_unspecified())
+        .collect();
+    let is_covered = |addr: SocketAddr| {
+        !addr.ip().is_unspecified()
+            && wildcards
+                .iter()
+                .any(|wide| wide.port() == addr.port() && wide.is_ipv4() == addr.is_ipv4())
+    };
     let mut addrs: Vec<BindAddr> = Vec::with_capacity(all.len());
     for bind in all {
-        if !addrs.iter().any(|other| other.addr == bind.addr) {
+        if !is_covered(bind.addr) && !addrs.iter().any(|other| other.addr == bind.addr) {
             addrs.push(bind);
         } else if bind.required {
             report.warn(

@@ -194,6 +194,28 @@ fn a_misplaced_directive_says_where_it_belongs_and_a_mistyped_one_what_was_meant
 }
 
 #[test]
+fn an_address_beside_its_wildcard_is_bound_once() {
+    let mut section = section();
+    section.listen = lines("l", &["bind :3301", "bind 127.0.0.1:3302"]);
+    let mut report = Report::default();
+    let parts = resolve_service(
+        &ServiceName::new("x"),
+        &section,
+        &Top::default(),
+        &mut report,
+    );
+    let addrs: Vec<String> = parts
+        .listener
+        .unwrap()
+        .addrs
+        .iter()
+        .map(|bind| bind.addr.to_string())
+        .collect();
+    assert_eq!(addrs, ["0.0.0.0:3301", "127.0.0.1:3302", "[::1]:3301"]);
+    assert!(report.complaints.is_empty(), "{report:?}");
+}
+
+#[test]
 fn options_of_a_unix_socket_are_moot_as_it_is_not_bound() {
     let mut report = Report::default();
     let place = line_at("x", "").place;

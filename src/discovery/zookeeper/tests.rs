@@ -331,6 +331,27 @@ async fn however_many_children_are_unreadable_the_others_serve_and_all_are_count
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_unreadable_generator_node_is_told_although_the_parent_is_fine() {
+    let registry = MemoryRegistry::default();
+    registry.put(&child("a_0000000001"), record("a"));
+    registry.put("/generator", "{}");
+    registry.forbid("/generator");
+    let settings = ZooKeeperSourceSettings {
+        generator: GeneratorSource::Node("/generator".into()),
+        ..settings()
+    };
+    let mut running = start_with(registry.clone(), Arc::new(registry.clone()), settings);
+    running.until_hosts("a").await;
+    registry.set_data(PATH, "x");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let seen = running.until(|_| true).await;
+    assert_eq!(
+        seen.trouble.as_deref(),
+        Some("not authorised to read /generator")
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unreadable_path_is_retried_slowly() {
     let registry = MemoryRegistry::default();
     registry.put(&child("a_0000000001"), record("a"));

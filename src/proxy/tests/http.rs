@@ -360,6 +360,24 @@ async fn a_late_answer_is_504() {
 }
 
 #[tokio::test]
+async fn a_head_that_drips_is_504_as_well() {
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.request().await;
+        conn.send("HTTP/1.1 200 OK\r\nx: ").await;
+        while conn.0.write_all(b"y").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let mut setup = Setup::new(Mode::Http, &[origin.addr]);
+    setup.settings.timeouts.server = Some(Duration::from_millis(100));
+    let rig = setup.start().await;
+    let answer = rig.client().await.get("/").await;
+    assert_eq!(answer.status, 504);
+    assert_eq!(rig.errors(ErrorCause::BackendTimeout), 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_stalls_or_breaks_is_never_ended_cleanly() {
     for stall in [true, false] {
         for head in ["content-length: 100", "transfer-encoding: chunked"] {
@@ -467,6 +485,29 @@ async fn an_early_answer_reaches_a_client_that_still_sends() {
     }
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.body.as_str()), (413, "big"));
+}
+
+#[tokio::test]
+async fn an_answer_before_a_reset_is_heard() {
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.until("\r\n\r\n").await;
+        // Closing with the body unread resets the connection, right behind the answer.
+        conn.send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nbig")
+            .await;
+    })
+    .await;
+    let rig = Rig::http(&[origin.addr]).await;
+    for _ in 0..20 {
+        let mut client = rig.client().await;
+        client
+            .send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 50000000\r\n\r\n")
+            .await;
+        let body = vec![b'x'; 100_000];
+        while client.0.write_all(&body).await.is_ok() {}
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.body.as_str()), (413, "big"));
+    }
+    assert_eq!(rig.in_flight(), 0);
 }
 
 #[tokio::test]

@@ -240,7 +240,8 @@ pub(super) fn nearest(words: &[String], sections: Sections) -> Option<&'static D
         .filter(|directive| directive.sections.touches(sections))
         .map(|directive| {
             let count = directive.keyword.split(' ').count();
-            let written = joined(words, count);
+            // haproxy's words are all in lower case.
+            let written = joined(words, count).to_lowercase();
             (
                 strsim::damerau_levenshtein(&written, directive.keyword),
                 directive,
@@ -300,6 +301,7 @@ mod tests {
         assert_eq!(near("timeuot client 5s", F), Some("timeout client"));
         assert_eq!(near("ballance roundrobin", B), Some("balance roundrobin"));
         assert_eq!(near("rises", S), Some("rise"));
+        assert_eq!(near("TIMEOUT SERVER 5s", B), Some("timeout server"));
         assert_eq!(near("bogus directive", DFB), None);
         assert_eq!(near("2s", S), None);
     }
