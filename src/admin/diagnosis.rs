@@ -180,7 +180,7 @@ pub(super) fn origin(origin: SetOrigin) -> &'static str {
 /// What keeps the service from being ready: discovery was not heard and nobody can take traffic. A service that already
 /// serves its `default_servers` is ready; a path that does not exist was heard.
 pub(super) fn not_ready(entry: &ServiceEntry) -> Option<String> {
-    if entry.disabled || is_fixed(entry) {
+    if entry.disabled || !entry.awaited || is_fixed(entry) {
         return None;
     }
     let view = entry.service.pool.view();

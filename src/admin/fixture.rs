@@ -60,6 +60,7 @@ pub(super) fn entry(name: &str, mode: Mode, view: PoolView) -> ServiceEntry {
         source: zookeeper(name),
         strategy: Strategy::RoundRobin,
         disabled: false,
+        awaited: true,
         refused: vec![String::from("haproxy.port: 0 is not a port")],
         since: Instant::now(),
     }

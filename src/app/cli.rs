@@ -21,7 +21,8 @@ const EXIT_REFUSED: u8 = 1;
 #[command(
     name = "synapse",
     version,
-    after_help = "Signals: SIGTERM, SIGINT and SIGUSR1 stop softly (a second one at once).\n\
+    after_help = "Signals: SIGTERM, SIGINT and SIGUSR1 stop softly, for `hard_stop_after` at most (a second one stops at once);\n\
+                  SIGHUP reads the configuration again (a bad one changes nothing).\n\
                   Exit codes: 0 stopped as asked, 1 configuration refused or address taken, 2 wrong usage.\n\
                   Try `synapse demo` first: it needs no ZooKeeper and no configuration."
 )]
@@ -82,10 +83,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(files: &Files) -> ExitCode {
-    match options(files).map(|options| load(&options)) {
-        Some(Ok(loaded)) => super::synapse::run(loaded),
-        Some(Err(report)) => refuse(report),
-        None => ExitCode::from(EXIT_REFUSED),
+    let Some(options) = options(files) else {
+        return ExitCode::from(EXIT_REFUSED);
+    };
+    match load(&options) {
+        Ok(loaded) => super::synapse::run(loaded, options),
+        Err(report) => refuse(report),
     }
 }
 

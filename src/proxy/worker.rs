@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Service;
+use super::pulse::Pulse;
 use super::shared::{Listener, Shared};
 use super::thread::{Command, Thread, worker_gone};
 use crate::telemetry::cells::WorkerId;
@@ -204,6 +205,11 @@ impl Workers {
     /// How often accepting paused because the process or the host had no descriptor left.
     pub fn accept_pauses(&self) -> u64 {
         self.shared.accept_pauses()
+    }
+
+    /// Signs of life of all threads, for whoever shows them.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(&self.shared))
     }
 
     /// Time since each worker's last tick; more than a few [`TICK`]s means that its thread is stuck.

@@ -29,6 +29,7 @@ mod health;
 mod http;
 mod last_known;
 mod layers;
+mod reload;
 mod robust;
 mod scale;
 mod tcp;

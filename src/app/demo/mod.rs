@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::bound::Bound;
 use super::cli::{say, start_log};
 use super::registries::Registries;
-use super::synapse::run_bound;
+use super::synapse::{Start, run_bound};
 use crate::config::document::Document;
 use crate::config::report::Report;
 use crate::config::synapse::{LoadOptions, Loaded, resolve};
@@ -82,7 +82,13 @@ pub fn run(arguments: &DemoArguments) -> ExitCode {
     }
     let registry = Arc::new(MemoryRegistry::new("memory"));
     let registries = Registries::memory(Arc::clone(&registry));
-    run_bound(loaded, bound, registries, |admin, stop| {
+    let start = Start {
+        loaded,
+        bound,
+        registries,
+        options: None,
+    };
+    run_bound(start, |admin, stop| {
         tokio::spawn(stage::play(
             registry,
             Arc::clone(admin),

@@ -75,6 +75,8 @@ pub struct GlobalSettings {
     pub user: Option<String>,
     /// `group`.
     pub group: Option<String>,
+    /// `hard-stop-after`: bound of a soft stop. Unset or 0: the process's own default.
+    pub hard_stop_after: Option<std::time::Duration>,
 }
 
 /// The resolved top-level section, the base of every service.
