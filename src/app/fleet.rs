@@ -15,12 +15,10 @@ use super::generators::BIND_RETRY;
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery, ServiceRuntime};
 use super::signal::ReloadSignal;
-use super::state::remembering;
 use super::supervise::caught;
 use crate::admin::RegistryEntry;
 use crate::config::synapse::{LoadOptions, Loaded};
 use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig, SynapseConfig};
-use crate::discovery::saved::Store;
 use crate::endpoint::ServiceName;
 use crate::telemetry::cold;
 
@@ -53,8 +51,6 @@ pub struct Fleet {
     /// In file order.
     pub(super) services: Vec<ServiceRuntime>,
     pub(super) make_source: MakeSource,
-    /// What sources remember across restarts; `None`: nothing.
-    pub(super) store: Option<Arc<Store>>,
     /// How to load the file again; `None`: there is none (demo).
     pub(super) options: Option<LoadOptions>,
     next_id: u64,
@@ -75,10 +71,10 @@ impl Fleet {
     ///
     /// # Errors
     /// No session for an ensemble.
-    pub async fn start(
+    pub fn start(
         loaded: Loaded,
         mut registries: Registries,
-        (make_source, store): (MakeSource, Option<Arc<Store>>),
+        make_source: MakeSource,
         context: Arc<Context>,
     ) -> std::io::Result<Self> {
         let config = loaded.config;
@@ -94,7 +90,6 @@ impl Fleet {
             registries,
             opened,
             make_source,
-            store,
             options: None,
             next_id: 0,
             generators,
@@ -102,7 +97,7 @@ impl Fleet {
         };
         fleet.show_registries();
         for service in fleet.config.services.clone() {
-            let runtime = fleet.start_service(service).await;
+            let runtime = fleet.start_service(service);
             fleet.services.push(runtime);
         }
         fleet.show_services();
@@ -116,8 +111,6 @@ impl Fleet {
     /// When the workers cannot take them (out of descriptors).
     pub async fn listen(&mut self, sockets: Vec<Vec<TcpListener>>) -> std::io::Result<()> {
         for (service, sockets) in self.services.iter_mut().zip(sockets) {
-            // A client that is accepted finds what is known from before the start.
-            service.pool().until(|view| view.revision > 0).await;
             service.listen(sockets).await?;
         }
         self.show_services();
@@ -178,18 +171,12 @@ impl Fleet {
     }
 
     /// Discovery and pool of a service; nobody listens for it yet.
-    pub(super) async fn start_service(&mut self, config: ServiceConfig) -> ServiceRuntime {
+    pub(super) fn start_service(&mut self, config: ServiceConfig) -> ServiceRuntime {
         let id = self.next_id;
         self.next_id += 1;
-        let discovery = self.discovery_of(&config).await;
+        let discovery = (self.make_source)(&config, &self.opened);
         let context = Arc::clone(&self.context);
         ServiceRuntime::start(id, config, discovery, self.generators.clone(), context)
-    }
-
-    /// Makes the source of a service, with its memory.
-    pub(super) async fn discovery_of(&self, config: &ServiceConfig) -> MakeDiscovery {
-        let discovery = (self.make_source)(config, &self.opened);
-        remembering(self.store.as_ref(), config, discovery).await
     }
 
     /// Shows every service as it is now.

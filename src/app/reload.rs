@@ -15,7 +15,6 @@ use tokio::time::{Instant, timeout_at};
 use self::plan::{Order, Plan};
 use super::fleet::Fleet;
 use super::service::{MakeDiscovery, ServiceRuntime};
-use super::state::remembering;
 use crate::config::diff::{ConfigDiff, change, diff};
 use crate::config::report::{Report, grouped};
 use crate::config::synapse::{LoadOptions, Loaded, load};
@@ -109,12 +108,8 @@ impl Fleet {
         for service in &mut self.services {
             match orders.remove(service.name()) {
                 Some(order) => {
-                    let source = if order.effective.source == service.current().source {
-                        None
-                    } else {
-                        let discovery = (self.make_source)(&order.file, &self.opened);
-                        Some(remembering(self.store.as_ref(), &order.file, discovery).await)
-                    };
+                    let source = (order.effective.source != service.current().source)
+                        .then(|| (self.make_source)(&order.file, &self.opened));
                     undone.extend(obey(service, order, source).await);
                 }
                 None => removed.push(service.name().clone()),
@@ -154,7 +149,7 @@ impl Fleet {
         let mut started = Vec::new();
         for (config, sockets) in added {
             tracing::info!(service = %config.name, "service added");
-            started.push((self.start_service(config).await.not_awaited(), sockets));
+            started.push((self.start_service(config).not_awaited(), sockets));
         }
         let deadline = Instant::now() + FIRST_WORD;
         for (service, sockets) in &started {

@@ -238,6 +238,8 @@ impl ServiceRuntime {
                 .map(TcpListener::try_clone)
                 .collect::<std::io::Result<_>>()?;
             let service = Arc::clone(&self.service);
+            // A client that is accepted finds what is known from before the start.
+            service.pool.until(|view| view.revision > 0).await;
             workers.add_listener(self.id, shared, service).await?;
         }
         self.sockets = sockets;

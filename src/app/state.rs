@@ -53,7 +53,7 @@ fn provide(dir: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
 }
 
 /// Gives the source of a service its memory; `make` as it is for one that needs none.
-pub(super) async fn remembering(
+pub(super) fn remembering(
     store: Option<&Arc<Store>>,
     config: &ServiceConfig,
     make: MakeDiscovery,
@@ -63,6 +63,6 @@ pub(super) async fn remembering(
     let (Some(store), Some(settings)) = (store, settings) else {
         return make;
     };
-    let memory = LastKnown::load(Arc::clone(store), settings).await;
+    let memory = LastKnown::load(Arc::clone(store), settings);
     Arc::new(move || memory.around(make()))
 }

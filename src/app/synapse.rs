@@ -99,7 +99,7 @@ fn start_and_serve(
         .enable_all()
         .build()?;
     let ended = runtime.block_on(serve(start, store, observe));
-    // Not `drop`: that would wait for a name server that does not answer.
+    // Not `drop`: that would wait for a name server, or a disk, that does not answer.
     runtime.shutdown_background();
     ended
 }
@@ -132,8 +132,10 @@ async fn serve(
         admin_stop.clone(),
     ));
     let context = context(workers, Arc::clone(&admin));
-    let make = Box::new(make_discovery);
-    let fleet = Fleet::start(loaded, registries, (make, store), Arc::clone(&context)).await;
+    let make = Box::new(move |service: &ServiceConfig, opened: &Opened| {
+        state::remembering(store.as_ref(), service, make_discovery(service, opened))
+    });
+    let fleet = Fleet::start(loaded, registries, make, Arc::clone(&context));
     let mut fleet = fleet?.reloadable(options);
     fleet.listen(bound.services).await?;
     started.release();

@@ -137,20 +137,20 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
     let ProcessSettings {
         admin_listen,
         state_dir,
+        // Only a start reads it.
+        seed: _,
         workers,
         session_timeout,
         max_connections,
         log_format,
         user,
         group,
-        seed,
         // Looked up when it is needed: a reload changes it.
         hard_stop_after: _,
     } = old;
     let keys = [
         ("admin.listen", *admin_listen != new.admin_listen),
         ("state_dir", *state_dir != new.state_dir),
-        ("haproxy.state_file_path", *seed != new.seed),
         ("workers", *workers != new.workers),
         (
             "zk_session_timeout",

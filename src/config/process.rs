@@ -94,9 +94,9 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let mut notes = Vec::new();
     let (state_dir, origin) = state_dir(top, env, &mut notes, report);
     origins.push(origin);
+    let seed = seed_file(top, &mut origins, report);
     let (hard_stop_after, origin) = hard_stop_after(top, global, report);
     origins.push(origin);
-    let seed = seed_file(top, &mut origins, report);
     origins.extend(from_global(top, global));
 
     let settings = ProcessSettings {

@@ -196,7 +196,7 @@ async fn a_source_with_a_memory_keeps_the_contract() {
     let store = Store::open(directory, None).unwrap();
     check(Remembered {
         inner: InMemory(MemoryRegistry::default()),
-        known: LastKnown::load(store, settings).await,
+        known: LastKnown::load(store, settings),
     })
     .await;
 }

@@ -38,6 +38,8 @@ pub(super) struct Keeper {
     on_disk: Option<Record>,
     /// `latest` comes from the source, not from a file.
     is_confirmed: bool,
+    /// A word from before is that of another source, or of one that has died.
+    started: Instant,
     refresh: Refresh,
     failures: Backoff,
 }
@@ -69,6 +71,7 @@ impl Keeper {
             latest,
             on_disk,
             is_confirmed: false,
+            started: Instant::now(),
             refresh: later(),
             failures: Backoff::new(SAVE_EVERY, RETRY_CAP),
         }
@@ -128,7 +131,8 @@ impl Keeper {
 
     /// Takes over the source's word. A stale one is our own, and silence is none.
     fn take(&mut self, found: &Discovered) {
-        if found.stale.is_some() {
+        let is_ours = found.verified.is_some_and(|at| at >= self.started);
+        if found.stale.is_some() || !is_ours {
             return;
         }
         let (said, heard) = match &found.membership {

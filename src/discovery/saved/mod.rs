@@ -77,9 +77,10 @@ pub struct LastKnown {
 }
 
 impl LastKnown {
-    /// Reads the service's file. Never fails: what cannot be used is named in the log and left alone.
-    pub async fn load(store: Arc<Store>, settings: SavedSettings) -> Self {
-        let found = store.load(&settings.service, &settings.source).await;
+    /// Reads the service's file; waits for the disk, but not for long. Never fails: what cannot be used is named in the
+    /// log and left alone. Call within a runtime.
+    pub fn load(store: Arc<Store>, settings: SavedSettings) -> Self {
+        let found = store.load(&settings.service, &settings.source);
         Self {
             store,
             settings,

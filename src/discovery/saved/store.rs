@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
@@ -90,13 +90,13 @@ impl Store {
     }
 
     /// What is known about a service from before the start: its own file, else the original's.
-    pub(super) async fn load(
+    pub(super) fn load(
         &self,
         service: &ServiceName,
         source: &SourceIdentity,
     ) -> Option<(Record, Memory)> {
         let seed = lock(&self.seeds).remove(service.as_str());
-        match self.read(service, source).await {
+        match self.read(service, source) {
             Ok(Some(record)) => return Some((record, Memory::Own)),
             Ok(None) => {}
             Err(refusal) => {
@@ -122,7 +122,8 @@ impl Store {
         Some((record, Memory::SynapseStateFile))
     }
 
-    async fn read(
+    /// Usually some microseconds. The file is read on a thread of its own, so that a disk that hangs is given up.
+    fn read(
         &self,
         service: &ServiceName,
         source: &SourceIdentity,
@@ -132,20 +133,19 @@ impl Store {
         }
         let path = self.path(service);
         let (service, source) = (service.clone(), source.clone());
-        let reading = tokio::task::spawn_blocking(move || {
-            match disk::read(&path, MAX_BYTES).map_err(Refusal::Unreadable)? {
-                Some(bytes) => format::decode(&bytes, &service, &source).map(Some),
-                None => Ok(None),
-            }
+        let (answer, answered) = mpsc::sync_channel(1);
+        let reading = move || match disk::read(&path, MAX_BYTES).map_err(Refusal::Unreadable)? {
+            Some(bytes) => format::decode(&bytes, &service, &source).map(Some),
+            None => Ok(None),
+        };
+        tokio::task::spawn_blocking(move || {
+            // Nobody listens any more when it took too long.
+            answer.send(reading()).ok()
         });
-        match tokio::time::timeout(READ_TIMEOUT, reading).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(died)) => Err(Refusal::Unreadable(io::Error::other(died))),
-            Err(_elapsed) => {
-                self.is_hung.store(true, Ordering::Relaxed);
-                Err(Refusal::Unreadable(io::ErrorKind::TimedOut.into()))
-            }
-        }
+        answered.recv_timeout(READ_TIMEOUT).unwrap_or_else(|_late| {
+            self.is_hung.store(true, Ordering::Relaxed);
+            Err(Refusal::Unreadable(io::ErrorKind::TimedOut.into()))
+        })
     }
 
     /// Replaces the file of the record's service.

@@ -327,7 +327,7 @@ fn a_crash_before_the_rename_leaves_the_old_file() {
 async fn what_is_no_file_is_refused_without_waiting() {
     let dir = Dir::new();
     std::fs::create_dir(dir.file()).unwrap();
-    assert!(dir.store().load(&service(), &source()).await.is_none());
+    assert!(dir.store().load(&service(), &source()).is_none());
     std::fs::remove_dir(dir.file()).unwrap();
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -337,7 +337,7 @@ async fn what_is_no_file_is_refused_without_waiting() {
         0,
     )
     .unwrap();
-    assert!(dir.store().load(&service(), &source()).await.is_none());
+    assert!(dir.store().load(&service(), &source()).is_none());
 }
 
 #[tokio::test]
@@ -352,11 +352,11 @@ async fn the_originals_state_is_used_only_without_a_file_of_our_own() {
         ttl: Duration::from_secs(60),
     };
     let open = || Store::open(dir.0.clone(), Some(&seed)).unwrap();
-    let (seeded, memory) = open().load(&service(), &source()).await.unwrap();
+    let (seeded, memory) = open().load(&service(), &source()).unwrap();
     assert_eq!(memory, Memory::SynapseStateFile);
     assert_eq!(&*seeded.endpoints.as_slice()[0].host, "seeded");
     dir.put(&record(&["own"]));
-    let (own, memory) = open().load(&service(), &source()).await.unwrap();
+    let (own, memory) = open().load(&service(), &source()).unwrap();
     assert_eq!((memory, own.endpoints.len()), (Memory::Own, 1));
     assert_eq!(&*own.endpoints.as_slice()[0].host, "own");
     assert!(path.exists());
@@ -413,7 +413,7 @@ impl Bench {
         let script = Scripted(watch::Sender::new(None));
         let settings =
             SavedSettings::new(&service(), &zookeeper("/services/search"), &policy).unwrap();
-        let known = LastKnown::load(dir.store(), settings).await;
+        let known = LastKnown::load(dir.store(), settings);
         let (out, seen) = watch::channel(Discovered::default());
         let stop = CancellationToken::new();
         let running = tokio::spawn(known.around(script.source()).run(out, stop.clone()));
@@ -502,6 +502,31 @@ async fn the_same_set_is_announced_when_it_is_confirmed() {
     bench.script.says(known(&["a"]));
     bench.until(|d| d.stale.is_none()).await;
     bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_word_of_a_former_source_is_not_saved_as_the_new_ones() {
+    let dir = Dir::new();
+    let script = Scripted(watch::Sender::new(None));
+    let policy = keeping();
+    let settings = SavedSettings::new(&service(), &zookeeper("/services/search"), &policy);
+    let (out, mut seen) = watch::channel(Discovered {
+        membership: known(&["former"]),
+        verified: Some(tokio::time::Instant::now()),
+        ..Discovered::default()
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let stop = CancellationToken::new();
+    let source = LastKnown::load(dir.store(), settings.unwrap()).around(script.source());
+    let running = tokio::spawn(source.run(out, stop.clone()));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(hosts(&seen.borrow()), ["former"], "it stays in use");
+    assert!(dir.on_disk().is_none());
+    script.says(known(&["new"]));
+    seen.wait_for(|d| hosts(d) == ["new"]).await.unwrap();
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(dir.on_disk().unwrap().endpoints.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
