@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Pid, setpriority_process};
+use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 
@@ -38,9 +38,9 @@ pub(crate) fn pin(core: usize) -> Outcome<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// This thread yields to all others: for what would run on another machine in reality.
+/// This thread, and what it starts from now on, yields to the load: it stands for other machines.
 pub(crate) fn step_back() -> Outcome<()> {
-    Ok(setpriority_process(Some(gettid()), 19)?)
+    Ok(setpriority_process(Some(gettid()), 5)?)
 }
 
 /// Timers of this thread fire when they are due, not up to 50 us later.
@@ -80,11 +80,6 @@ pub(crate) fn rss(pid: u32) -> Outcome<u64> {
 /// Open descriptors of a process.
 pub(crate) fn descriptors(pid: u32) -> Outcome<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
-}
-
-/// True while the process exists.
-pub(crate) fn pid(id: u32) -> Outcome<Pid> {
-    Ok(Pid::from_raw(i32::try_from(id)?).ok_or("process 0")?)
 }
 
 /// What a reader has to know of the machine.

@@ -4,13 +4,17 @@
 //! listens on anything but loopback, and ends only what it has started. `bench/README.md` says what the numbers mean.
 
 mod case;
+mod churn;
 mod compare;
 mod engine;
+mod load;
 mod machine;
 mod proxies;
+mod registry;
 mod report;
+mod timeline;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -64,6 +68,31 @@ enum Command {
         /// Only cases whose name contains this
         #[arg(long)]
         only: Option<String>,
+    },
+    /// Membership changes in ZooKeeper at 100 per second under load
+    Churn {
+        /// Pairs of segments, the unwatched path and the watched
+        #[arg(long, default_value_t = 3)]
+        pairs: usize,
+        /// 1,000 changes per segment instead of 10,000
+        #[arg(long)]
+        quick: bool,
+    },
+    /// From registration to first request, from death to last
+    Timeline {
+        /// How often each
+        #[arg(long)]
+        rounds: Option<usize>,
+        /// Three rounds instead of ten
+        #[arg(long)]
+        quick: bool,
+    },
+    /// A host of the timeline: a backend with its registration
+    #[command(hide = true)]
+    Host {
+        /// Connect string
+        #[arg(long)]
+        zookeeper: String,
     },
 }
 
@@ -125,16 +154,32 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Outcome<Verdict> {
+    if let Command::Host { zookeeper } = &arguments.command {
+        return timeline::host(zookeeper);
+    }
     let dir = std::env::temp_dir().join(format!("smartstack-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    let verdict = match &arguments.command {
+    let verdict = measure(arguments, &dir);
+    // Kept when something went wrong: the proxies' logs are in it.
+    match &verdict {
+        Ok(verdict) if verdict.broken.is_empty() => std::fs::remove_dir_all(&dir)?,
+        _ => eprintln!("bench: logs and configurations: {}", dir.display()),
+    }
+    verdict
+}
+
+fn measure(arguments: &Arguments, dir: &Path) -> Outcome<Verdict> {
+    let Arguments {
+        synapse, results, ..
+    } = arguments;
+    match &arguments.command {
         Command::Run {
             pairs,
             quick,
             smoke,
             only,
         } => {
-            let synapse = arguments.synapse.clone();
+            let synapse = synapse.clone();
             let mut plan = match (quick, smoke) {
                 (true, _) => Plan::quick(synapse),
                 (_, true) => Plan::smoke(synapse),
@@ -142,12 +187,19 @@ fn run(arguments: &Arguments) -> Outcome<Verdict> {
             };
             plan.pairs = pairs.unwrap_or(plan.pairs).max(1);
             plan.only.clone_from(only);
-            compare::run(&plan, &dir, &arguments.results)
+            compare::run(&plan, dir, results)
         }
-    };
-    // Kept when something went wrong: the proxies' logs are in it.
-    if verdict.is_ok() {
-        std::fs::remove_dir_all(&dir)?;
+        Command::Churn { pairs, quick } => {
+            let plan = churn::Plan {
+                pairs: (*pairs).max(2),
+                changes: if *quick { 1_000 } else { 10_000 },
+            };
+            churn::run(plan, synapse, dir, results)
+        }
+        Command::Timeline { rounds, quick } => {
+            let rounds = rounds.unwrap_or(if *quick { 3 } else { 10 });
+            timeline::run(rounds, synapse, dir, results)
+        }
+        Command::Host { zookeeper } => timeline::host(zookeeper),
     }
-    verdict
 }

@@ -62,11 +62,6 @@ impl Answer {
         Ok(false)
     }
 
-    /// True between two answers.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.head.is_empty() && self.left.is_none()
-    }
-
     fn keep(&mut self, read: &[u8]) -> Result<bool, String> {
         self.head.extend_from_slice(read);
         if self.head.len() > HEAD_LIMIT {
@@ -114,7 +109,7 @@ mod tests {
             assert_eq!(answer.feed(&[*byte]), Ok(false));
         }
         assert_eq!(answer.feed(&[*last]), Ok(true));
-        assert!(answer.is_fresh());
+        assert_eq!(answer.feed(ANSWER), Ok(true));
     }
 
     #[test]
