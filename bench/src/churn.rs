@@ -78,8 +78,8 @@ pub(crate) fn run(plan: Plan, synapse: &Path, dir: &Path, results: &Path) -> Out
     });
     let zk = registry::start()?;
     let load = Load::start(origins(), cores.load)?;
-    let mut haproxy = proxies::listener("http", &["option httpchk GET /ping"]);
-    haproxy["server_options"] = json!("check inter 2s rise 3 fall 2");
+    let lines = ["option httpchk GET /ping"];
+    let haproxy = proxies::listener("http", &lines, "check inter 2s rise 3 fall 2");
     let service = json!({
         "discovery": {"method": "zookeeper", "hosts": [zk.connect_string()], "path": WATCHED},
         "haproxy": haproxy
@@ -133,9 +133,7 @@ impl Bench {
             before,
             pairs,
         };
-        let mut json = about;
-        json["findings"] = outcome.json();
-        report::write(results, "churn", &json)?;
+        report::write(results, "churn", [about, outcome.json()])?;
         print!("{}", outcome.table());
         Ok(outcome.verdict())
     }
@@ -181,7 +179,9 @@ async fn churn(writer: &Writer, path: &str, changes: usize) -> Outcome<()> {
         ticks.tick().await;
         let is_last = changes - change <= present.len();
         let is_full = present.len() >= PRESENT && change % 2 == 0;
-        if let Some(node) = present.pop_front_if(|_: &mut String| is_last || is_full) {
+        let oldest = (is_last || is_full).then(|| present.pop_front());
+        if let Some(node) = oldest.flatten() {
+            let node: String = node;
             writer.deregister(&node).await?;
         } else if let Some((number, addr)) = passing.next() {
             present.push_back(writer.register(path, &format!("b{number}"), addr).await?);
@@ -205,7 +205,10 @@ fn origins() -> Vec<SocketAddr> {
 
 fn revision() -> Outcome<u64> {
     let detail: Value = serde_json::from_str(&proxies::ask_admin("/services/it")?)?;
-    Ok(detail["revision"].as_u64().ok_or("no revision")?)
+    Ok(detail
+        .get("revision")
+        .and_then(Value::as_u64)
+        .ok_or("no revision")?)
 }
 
 fn revision_since(before: u64) -> Outcome<u64> {

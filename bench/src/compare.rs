@@ -85,9 +85,8 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
             cases.push(Series::measure(case, plan, dir, cores)?);
         }
     }
-    let mut json = about;
-    json["cases"] = cases.iter().map(Series::json).collect();
-    report::write(results, "run", &json)?;
+    let all: Vec<Value> = cases.iter().map(Series::json).collect();
+    report::write(results, "run", [about, json!({"cases": all})])?;
     print!("{}", table(&cases));
     let mut verdict = Verdict::default();
     for series in &cases {

@@ -156,6 +156,10 @@ impl Proxy {
         Ok(Self { child, log })
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "before any load: a start is looked at from outside"
+    )]
     fn until(mut self, is_ready: impl Fn() -> bool) -> Outcome<Self> {
         let end = Instant::now() + START;
         loop {
@@ -196,16 +200,17 @@ pub(crate) fn fixed(mode: &str, servers: &[SocketAddr]) -> Value {
     json!({
         "default_servers": servers,
         "discovery": {"method": "base"},
-        "haproxy": listener(mode, &[])
+        "haproxy": listener(mode, &[], "")
     })
 }
 
-/// The `haproxy:` section of a service.
-pub(crate) fn listener(mode: &str, lines: &[&str]) -> Value {
+/// The `haproxy:` section of a service; `server_options` is for every server.
+pub(crate) fn listener(mode: &str, lines: &[&str], server_options: &str) -> Value {
     let front = Kind::Synapse.front();
     let mut listen = vec![format!("mode {mode}")];
     listen.extend(lines.iter().map(|line| (*line).to_owned()));
-    json!({"port": front.port(), "bind_address": front.ip().to_string(), "backend_order": "asc", "listen": listen})
+    json!({"port": front.port(), "bind_address": front.ip().to_string(), "backend_order": "asc",
+        "server_options": server_options, "listen": listen})
 }
 
 /// The body of a 200 of the admin server.

@@ -59,14 +59,16 @@ impl fmt::Display for Table {
     }
 }
 
-/// Writes `NAME-SECONDS.json` and says where.
-pub(crate) fn write(dir: &Path, name: &str, results: &Value) -> Outcome<()> {
+/// Writes both parts, the circumstances and the findings, to `NAME-SECONDS.json`, and says where.
+pub(crate) fn write(dir: &Path, name: &str, parts: [Value; 2]) -> Outcome<()> {
     fs::create_dir_all(dir)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let command: Vec<String> = std::env::args().skip(1).collect();
     let mut all = json!({"bench": name, "unix_time": now, "arguments": command});
-    if let (Some(all), Some(more)) = (all.as_object_mut(), results.as_object()) {
-        all.extend(more.clone());
+    for part in parts {
+        if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
+            all.extend(part);
+        }
     }
     let file = dir.join(format!("{name}-{now}.json"));
     fs::write(&file, format!("{all:#}\n"))?;

@@ -49,8 +49,8 @@ pub(crate) fn run(rounds: usize, synapse: &Path, dir: &Path, results: &Path) -> 
     });
     let zk = registry::start()?;
     let load = Load::start((0..=STABLE).map(addr).collect(), cores.load)?;
-    let mut haproxy = proxies::listener("http", &["option httpchk GET /ping"]);
-    haproxy["server_options"] = json!("check inter 1s rise 1 fall 2");
+    let lines = ["option httpchk GET /ping"];
+    let haproxy = proxies::listener("http", &lines, "check inter 1s rise 1 fall 2");
     let hosts = zk.connect_string();
     let service = json!({
         "discovery": {"method": "zookeeper", "hosts": [hosts], "path": WATCHED}, "haproxy": haproxy
@@ -78,9 +78,7 @@ pub(crate) fn run(rounds: usize, synapse: &Path, dir: &Path, results: &Path) -> 
         findings.load = Some(load.end()?);
         Outcome::Ok(findings)
     })?;
-    let mut json = about;
-    json["findings"] = findings.json();
-    report::write(results, "timeline", &json)?;
+    report::write(results, "timeline", [about, findings.json()])?;
     print!("{}", findings.table());
     Ok(findings.verdict())
 }
@@ -181,10 +179,10 @@ async fn arrival_and_leave(writer: &Writer, load: &Load, findings: &mut Findings
 }
 
 /// A host dies with its service and its session. Clients must not notice; synapse finds the backend dead by its own
-/// checks, and ZooKeeper forgets it when the session is over.
+/// checks and its failed attempts, and ZooKeeper forgets it when the session is over.
 async fn death(hosts: &str, findings: &mut Findings) -> Outcome<()> {
     let mut host = Host::start(hosts)?;
-    wait(|| Ok(Shown::now()?.filter(|s| s.requests >= 20)))
+    wait(|| Ok(Shown::now()?.filter(|s| s.is_checked && s.requests >= 20)))
         .await
         .map_err(|e| format!("host used: {e}"))?;
     let killed = Instant::now();
@@ -221,6 +219,8 @@ struct Shown {
     /// Attempts to use it that failed.
     failures: u64,
     is_eligible: bool,
+    /// One that was never checked is given up at its first failure.
+    is_checked: bool,
 }
 
 impl Shown {
@@ -228,18 +228,28 @@ impl Shown {
     fn now() -> Outcome<Option<Self>> {
         let detail: Value = serde_json::from_str(&proxies::ask_admin("/services/it")?)?;
         let registered = addr(HOST).to_string();
-        let servers = detail["servers"].as_array().ok_or("no servers")?;
+        let servers = detail
+            .get("servers")
+            .and_then(Value::as_array)
+            .ok_or("no servers")?;
         let Some(server) = servers
             .iter()
-            .find(|s| s["registered"] == registered.as_str())
+            .find(|s| s.get("registered").and_then(Value::as_str) == Some(&registered))
         else {
             return Ok(None);
         };
-        let count = |name: &str| server["counters"][name].as_u64().unwrap_or(0);
+        let count = |name: &str| {
+            let counter = server.get("counters").and_then(|c| c.get(name));
+            counter.and_then(Value::as_u64).unwrap_or(0)
+        };
         Ok(Some(Self {
             requests: count("requests"),
             failures: count("connect_errors") + count("response_errors"),
-            is_eligible: server["eligible"].as_bool().ok_or("no eligible")?,
+            is_eligible: server
+                .get("eligible")
+                .and_then(Value::as_bool)
+                .ok_or("no eligible")?,
+            is_checked: server.get("last_check").is_some_and(|c| !c.is_null()),
         }))
     }
 }

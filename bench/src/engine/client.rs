@@ -128,14 +128,14 @@ impl Client {
     }
 
     fn ended(&mut self) -> Result<After, String> {
-        match self.task {
-            Task::Reconnect if self.done => {
-                self.reconnect().map_err(|e| e.to_string())?;
-                Ok(After::Reopened)
-            }
-            _ if self.done => Ok(After::End),
-            _ => Err("connection closed".to_owned()),
+        if !self.done {
+            return Err("connection closed".to_owned());
         }
+        if self.task != Task::Reconnect {
+            return Ok(After::End);
+        }
+        self.reconnect().map_err(|e| e.to_string())?;
+        Ok(After::Reopened)
     }
 
     /// Deals with `n` bytes in the shared buffer.
