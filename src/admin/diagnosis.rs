@@ -146,7 +146,7 @@ pub(super) fn origin(origin: SetOrigin) -> &'static str {
 /// What keeps the service from being ready: discovery was not heard and nobody can take traffic. A service that already
 /// serves its `default_servers` is ready; a path that does not exist was heard.
 pub(super) fn not_ready(entry: &ServiceEntry) -> Option<String> {
-    if entry.disabled || is_fixed(entry) {
+    if entry.disabled || !entry.awaited || is_fixed(entry) {
         return None;
     }
     let view = entry.service.pool.view();
@@ -167,6 +167,8 @@ pub(super) fn not_ready(entry: &ServiceEntry) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::admin::fixture;
     use crate::endpoint::Weight;
@@ -182,7 +184,7 @@ mod tests {
         assert_eq!(backend_state(&unchecked), "no check");
 
         let mut drained = up.clone();
-        drained.settings.weight = Weight::saturating(0);
+        Arc::make_mut(&mut drained.settings).weight = Weight::saturating(0);
         assert_eq!(backend_state(&drained), "DRAIN");
         assert!(is_up(&drained));
 
@@ -195,7 +197,7 @@ mod tests {
         assert_eq!(backend_state(&unresolved), "MAINT (resolution)");
 
         let mut disabled = down;
-        disabled.settings.disabled = true;
+        Arc::make_mut(&mut disabled.settings).disabled = true;
         assert_eq!(backend_state(&disabled), "MAINT");
         assert!(!is_up(&disabled));
     }

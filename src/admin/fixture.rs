@@ -60,6 +60,8 @@ pub(super) fn entry(name: &str, mode: Mode, view: PoolView) -> ServiceEntry {
         source: zookeeper(name),
         strategy: Strategy::RoundRobin,
         disabled: false,
+        awaited: true,
+        refused: vec![String::from("haproxy.port: 0 is not a port")],
         since: Instant::now(),
     }
 }
@@ -68,6 +70,7 @@ fn view(discovered: Discovered) -> PoolView {
     PoolView {
         revision: 4,
         origin: SetOrigin::Nothing,
+        notes: Vec::new(),
         backends: Vec::new(),
         discovered,
         membership_changes: 0,
@@ -99,7 +102,7 @@ pub(super) fn search() -> ServiceEntry {
     down.health = Health::Down;
     down.eligible = false;
     down.reason = String::from("down: L4CON: connection refused");
-    down.settings.max_connections = NonZeroU32::new(20);
+    Arc::make_mut(&mut down.settings).max_connections = NonZeroU32::new(20);
     down.last_check = Some(CheckView {
         code: "L4CON",
         status: None,
@@ -126,7 +129,8 @@ pub(super) fn search() -> ServiceEntry {
     };
     let view = PoolView {
         origin: SetOrigin::Discovered,
-        backends: vec![up, down],
+        notes: vec![String::from("label_filters removed 1 of 3")],
+        backends: vec![Arc::new(up), Arc::new(down)],
         membership_changes: 2,
         health_changes: 1,
         ..view(discovered)

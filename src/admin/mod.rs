@@ -34,7 +34,8 @@ mod fixture;
 mod tests;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -44,6 +45,7 @@ use tokio::time::Instant;
 use crate::discovery::{Discovered, SourceSettings};
 use crate::lb::Strategy;
 use crate::proxy::Service;
+use crate::proxy::pulse::Pulse;
 use crate::readiness::Readiness;
 use crate::registry::Session;
 use crate::telemetry::cold::ColdMetrics;
@@ -57,6 +59,10 @@ pub struct AdminState {
     pub registries: ArcSwap<Vec<RegistryEntry>>,
     /// Remarks about the configuration in use, one line each. Written by `app` at start and reload.
     pub config_warnings: ArcSwap<Vec<String>>,
+    /// True when the file was refused at the last reload, or holds values that need a restart. Written by `app`.
+    pub config_on_disk_differs: AtomicBool,
+    /// Signs of life of all threads. Set once by `app`.
+    pub pulse: OnceLock<Pulse>,
     /// What must have happened before `/ready` says yes; discovery is looked at besides.
     pub readiness: Readiness,
     /// Counters of rare events.
@@ -72,6 +78,8 @@ impl AdminState {
             services: ArcSwap::default(),
             registries: ArcSwap::default(),
             config_warnings: ArcSwap::default(),
+            config_on_disk_differs: AtomicBool::new(false),
+            pulse: OnceLock::new(),
             readiness,
             cold,
             about,
@@ -119,6 +127,10 @@ pub struct ServiceEntry {
     pub strategy: Strategy,
     /// `disabled` in the configuration: discovered and shown, without listener and checks.
     pub disabled: bool,
+    /// False for a service that joined a process which served already: a reload must not take it out of rotation.
+    pub awaited: bool,
+    /// What is wrong with the last generator config, if it is not in force; the former stays.
+    pub refused: Vec<String>,
     /// When it was started in this process.
     pub since: Instant,
 }

@@ -55,6 +55,8 @@ pub struct Detail {
     pub membership_changes: u64,
     /// How often a verdict has changed.
     pub health_changes: u64,
+    /// What is wrong with the last generator config, if it was refused; the former is in force.
+    pub refused_config: Vec<String>,
     /// Where the members come from.
     pub discovery: DiscoveryDetail,
     /// Every known backend in balancing order.
@@ -72,6 +74,8 @@ pub struct DiscoveryDetail {
     pub ensemble: Option<String>,
     /// Where the set in use comes from: `discovered`, `default_servers`, `previous`, `nothing`.
     pub origin: &'static str,
+    /// Why the set in use is not simply what the source says, one line each.
+    pub notes: Vec<String>,
     /// The source's last word: `pending`, `known`, `missing`.
     pub membership: &'static str,
     /// Members in that last word, before filters and policy.
@@ -187,6 +191,7 @@ pub fn detail(entry: &ServiceEntry) -> Detail {
         revision: view.revision,
         membership_changes: view.membership_changes,
         health_changes: view.health_changes,
+        refused_config: entry.refused.clone(),
         discovery: discovery(entry, &view, now),
         servers: view.backends.iter().map(|b| backend(b, now)).collect(),
     }
@@ -209,6 +214,7 @@ fn discovery(entry: &ServiceEntry, view: &PoolView, now: Now) -> DiscoveryDetail
         path,
         ensemble,
         origin: diagnosis::origin(view.origin),
+        notes: view.notes.clone(),
         membership: diagnosis::membership(&found.membership),
         registered: diagnosis::registered(&found.membership),
         verified_age_s: verified.map(|at| now.age_s(at)),

@@ -153,6 +153,13 @@ pub(super) fn detail_text(entry: &ServiceEntry) -> String {
         view.health_changes,
     );
     out.push_str(&heading);
+    for complaint in &entry.refused {
+        let complaint = printable(complaint);
+        out.push_str(&format!("refused generator config: {complaint}\n"));
+    }
+    for note in &view.notes {
+        out.push_str(&format!("note: {}\n", printable(note)));
+    }
     for (name, reason) in found.malformed.iter() {
         let (name, reason) = (printable(name), printable(reason));
         out.push_str(&format!("malformed: {name}: {reason}\n"));

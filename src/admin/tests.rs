@@ -124,6 +124,21 @@ async fn a_service_shows_every_backend_with_state_reason_and_evidence() {
     assert_eq!(search["traffic"]["errors_by_cause"]["no_backend"], 1);
     assert_eq!(search["discovery"]["membership"], "known");
     assert_eq!(search["discovery"]["path"], "/services/search");
+    assert_eq!(
+        search["discovery"]["notes"][0],
+        "label_filters removed 1 of 3"
+    );
+    let (_, text) = server.get("/services/search?format=text").await;
+    assert!(
+        text.contains("\nnote: label_filters removed 1 of 3\n"),
+        "{text}"
+    );
+    let complaint = "haproxy.port: 0 is not a port";
+    assert_eq!(search["refused_config"][0], complaint);
+    assert!(
+        text.contains(&format!("\nrefused generator config: {complaint}\n")),
+        "{text}"
+    );
     assert_eq!(search["discovery"]["malformed_total"], 3);
     assert_eq!(search["discovery"]["malformed"][0]["reason"], "no port");
     assert!(search["discovery"]["verified_age_s"].is_number());
@@ -330,7 +345,7 @@ async fn two_backends_with_one_server_name_give_two_series() {
     let mut twin = crate::lb::made_up::backend(3);
     let backend = Arc::get_mut(&mut twin.backend).unwrap();
     backend.server_name = Arc::clone(&view.backends[0].backend.server_name);
-    view.backends.push(twin);
+    view.backends.push(Arc::new(twin));
     let text = families(&[fixture::entry("search", Mode::Http, view)], &[]);
     assert!(text.contains("backend=\"i-1_10.0.0.1:9000\"} 1"), "{text}");
     assert!(
@@ -389,7 +404,7 @@ async fn a_big_host_is_rendered_in_a_moment() {
                 b.backend.cells.of(crate::telemetry::cells::WorkerId(0));
             }
             let mut view = (*fixture::search().service.pool.view()).clone();
-            view.backends = backends;
+            view.backends = backends.into_iter().map(Arc::new).collect();
             fixture::entry(&format!("service-{n}"), Mode::Http, view)
         })
         .collect();

@@ -28,7 +28,7 @@ impl Bound {
         let admin = listener::bind(&only(addr));
         if let Err(error) = &admin {
             complaints.push(format!(
-                "admin.listen: {error}; choose another or `admin: {{listen: …}}`"
+                "admin.listen: {error}; choose another with `admin: {{listen: ADDRESS:PORT}}`"
             ));
         }
         let mut services = Vec::new();

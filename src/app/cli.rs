@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::LogFormat;
+use crate::config::report::{Report, grouped};
 use crate::config::synapse::{LoadOptions, load};
-use crate::config::{Complaint, LogFormat};
 use crate::telemetry::log::{self, LogError};
 
 /// Exit code for a refused configuration or an address that cannot be bound.
@@ -19,7 +21,8 @@ const EXIT_REFUSED: u8 = 1;
 #[command(
     name = "synapse",
     version,
-    after_help = "Signals: SIGTERM, SIGINT and SIGUSR1 stop softly (a second one at once).\n\
+    after_help = "Signals: SIGTERM, SIGINT and SIGUSR1 stop softly, for `hard_stop_after` at most (a second one stops at once);\n\
+                  SIGHUP reads the configuration again (a bad one changes nothing).\n\
                   Exit codes: 0 stopped as asked, 1 configuration refused or address taken, 2 wrong usage.\n\
                   Try `synapse demo` first: it needs no ZooKeeper and no configuration."
 )]
@@ -30,30 +33,42 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args, Clone, Debug)]
 struct Files {
     /// Configuration file (JSON or YAML), an unmodified Airbnb Synapse config.
-    #[arg(
-        short,
-        long,
-        env = "SYNAPSE_CONFIG",
-        value_name = "FILE",
-        global = true
-    )]
+    #[arg(short, long, env = "SYNAPSE_CONFIG", value_name = "FILE", value_parser = path())]
     config: Option<PathBuf>,
     /// Native keys in a file of their own, merged over the configuration.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     overlay: Option<PathBuf>,
     /// Refuse what is otherwise accepted with a warning.
-    #[arg(long, global = true)]
+    #[arg(long)]
     strict: bool,
+}
+
+/// A path that may be empty: `SYNAPSE_CONFIG=` in a unit file means that there is none.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+impl Files {
+    /// Options may stand before `check` or after it; `demo` has no use for them, so they are not clap's global ones.
+    fn or(self, before: Self) -> Self {
+        Self {
+            config: self.config.or(before.config),
+            overlay: self.overlay.or(before.overlay),
+            strict: self.strict || before.strict,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Validate the configuration and print each service's effective settings with their origin.
-    Check,
-    /// Run a self-contained demonstration: three backends, two services, one of them dying every few seconds.
+    Check {
+        #[command(flatten)]
+        files: Files,
+    },
     Demo(super::demo::DemoArguments),
 }
 
@@ -61,17 +76,19 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
-        Some(Command::Check) => check(&arguments.files),
+        Some(Command::Check { files }) => check(&files.or(arguments.files)),
         Some(Command::Demo(demo)) => super::demo::run(&demo),
         None => run(&arguments.files),
     }
 }
 
 fn run(files: &Files) -> ExitCode {
-    match options(files).map(|options| load(&options)) {
-        Some(Ok(loaded)) => super::synapse::run(loaded),
-        Some(Err(complaints)) => refuse(&complaints),
-        None => ExitCode::from(EXIT_REFUSED),
+    let Some(options) = options(files) else {
+        return ExitCode::from(EXIT_REFUSED);
+    };
+    match load(&options) {
+        Ok(loaded) => super::synapse::run(loaded, options),
+        Err(report) => refuse(report),
     }
 }
 
@@ -82,13 +99,14 @@ fn check(files: &Files) -> ExitCode {
             print!("{}", crate::config::check::report(&loaded.config));
             ExitCode::SUCCESS
         }
-        Some(Err(complaints)) => refuse(&complaints),
+        Some(Err(report)) => refuse(report),
         None => ExitCode::from(EXIT_REFUSED),
     }
 }
 
 fn options(files: &Files) -> Option<LoadOptions> {
-    let Some(file) = files.config.clone() else {
+    let given = files.config.as_ref();
+    let Some(file) = given.filter(|file| !file.as_os_str().is_empty()) else {
         say("synapse: no configuration: use -c FILE or $SYNAPSE_CONFIG (or try `synapse demo`)");
         return None;
     };
@@ -98,14 +116,18 @@ fn options(files: &Files) -> Option<LoadOptions> {
     Some(options)
 }
 
-fn refuse(complaints: &[Complaint]) -> ExitCode {
-    for complaint in complaints {
+/// Warnings first, as `check` has them for a good file: what the last screen shows is what must be mended.
+fn refuse(report: Report) -> ExitCode {
+    for warning in grouped(report.warnings) {
+        say(&format!("warning: {warning}"));
+    }
+    for complaint in &report.complaints {
         say(&complaint.to_string());
     }
-    let plural = if complaints.len() == 1 { "" } else { "s" };
+    let count = report.complaints.len();
+    let plural = if count == 1 { "" } else { "s" };
     say(&format!(
-        "synapse: configuration refused: {} complaint{plural}; nothing was started",
-        complaints.len()
+        "synapse: configuration refused: {count} complaint{plural}; nothing was started"
     ));
     ExitCode::from(EXIT_REFUSED)
 }

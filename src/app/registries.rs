@@ -1,10 +1,11 @@
-//! One session per ensemble, shared by all services that name it.
+//! One session per ensemble, shared by all services that name it; closed when the last of them is gone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::ServiceConfig;
 use crate::discovery::SourceSettings;
@@ -13,15 +14,26 @@ use crate::registry::memory::MemoryRegistry;
 use crate::registry::session::SessionSettings;
 use crate::registry::zookeeper::{StartError, ZooKeeperRegistry};
 
-/// Opens sessions. Owned by the composition root.
+/// Bound on the end of all registry threads: each gives its goodbye a second.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Opens and closes sessions. Owned by the fleet.
 #[derive(Debug)]
 pub struct Registries {
     settings: SessionSettings,
-    /// Ends every session.
-    stop: CancellationToken,
-    zookeeper: Vec<Arc<ZooKeeperRegistry>>,
+    /// By connect string.
+    running: HashMap<Arc<str>, Running>,
+    /// Sessions that are being closed.
+    closing: TaskTracker,
     /// Stands in for every ensemble (demo).
     memory: Option<Arc<MemoryRegistry>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    registry: Arc<ZooKeeperRegistry>,
+    /// Ends the session.
+    stop: CancellationToken,
 }
 
 /// The opened registries by connect string. Cheap to clone.
@@ -42,9 +54,24 @@ impl Opened {
         )
     }
 
+    /// Nothing but what `source` needs: whoever keeps this keeps no other session alive.
+    #[must_use]
+    pub fn only_for(&self, source: &SourceSettings) -> Self {
+        let wanted = ensemble(source).and_then(|name| self.0.get_key_value(name));
+        let wanted = wanted.map(|(name, registry)| (Arc::clone(name), Arc::clone(registry)));
+        Self(Arc::new(wanted.into_iter().collect()))
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<dyn Registry>)> {
         self.0.iter()
+    }
+}
+
+fn ensemble(source: &SourceSettings) -> Option<&Arc<str>> {
+    match source {
+        SourceSettings::ZooKeeper(settings) => Some(&settings.ensemble),
+        SourceSettings::Fixed | SourceSettings::File(_) => None,
     }
 }
 
@@ -55,8 +82,8 @@ impl Registries {
             settings: SessionSettings {
                 timeout: session_timeout,
             },
-            stop: CancellationToken::new(),
-            zookeeper: Vec::new(),
+            running: HashMap::new(),
+            closing: TaskTracker::new(),
             memory: None,
         }
     }
@@ -69,40 +96,66 @@ impl Registries {
         }
     }
 
-    /// One session for each ensemble that `services` name. An unreachable ensemble is no error.
+    /// The session of each ensemble that `services` name, opened if it was not. An unreachable ensemble is no error.
     ///
     /// # Errors
     /// A connect string that cannot be parsed, or no thread for it.
     pub fn open(&mut self, services: &[ServiceConfig]) -> Result<Opened, StartError> {
         let mut opened: HashMap<Arc<str>, Arc<dyn Registry>> = HashMap::new();
-        for service in services {
-            let SourceSettings::ZooKeeper(source) = &service.source else {
-                continue;
-            };
-            if !opened.contains_key(&source.ensemble) {
-                opened.insert(
-                    Arc::clone(&source.ensemble),
-                    self.open_one(&source.ensemble)?,
-                );
+        for ensemble in services.iter().filter_map(|s| ensemble(&s.source)) {
+            if !opened.contains_key(ensemble) {
+                opened.insert(Arc::clone(ensemble), self.open_one(ensemble)?);
             }
         }
         Ok(Opened(Arc::new(opened)))
     }
 
-    fn open_one(&mut self, ensemble: &str) -> Result<Arc<dyn Registry>, StartError> {
+    fn open_one(&mut self, ensemble: &Arc<str>) -> Result<Arc<dyn Registry>, StartError> {
         if let Some(memory) = &self.memory {
             return Ok(Arc::clone(memory) as Arc<dyn Registry>);
         }
-        let started = ZooKeeperRegistry::start(ensemble, self.settings, self.stop.clone())?;
-        self.zookeeper.push(Arc::clone(&started));
-        Ok(started)
+        if let Some(running) = self.running.get(ensemble) {
+            return Ok(Arc::clone(&running.registry) as Arc<dyn Registry>);
+        }
+        let stop = CancellationToken::new();
+        let registry = ZooKeeperRegistry::start(ensemble, self.settings, stop.clone())?;
+        let running = Running {
+            registry: Arc::clone(&registry),
+            stop,
+        };
+        self.running.insert(Arc::clone(ensemble), running);
+        Ok(registry)
     }
 
-    /// Closes all sessions; each takes about a second at most.
+    /// Closes the sessions that none of `services` names; does not wait for the end.
+    pub fn retain(&mut self, services: &[ServiceConfig]) {
+        let closing = &self.closing;
+        self.running.retain(|name, running| {
+            let used = services.iter().any(|s| ensemble(&s.source) == Some(name));
+            if !used {
+                tracing::info!(ensemble = %name, "no service uses the ensemble any more: its session is closed");
+                running.stop.cancel();
+                let registry = Arc::clone(&running.registry);
+                closing.spawn(async move { registry.closed().await });
+            }
+            used
+        });
+    }
+
+    /// Closes all sessions at once, which takes about a second; a registry thread that hangs is left behind.
     pub async fn close(self) {
-        self.stop.cancel();
-        for registry in &self.zookeeper {
-            registry.closed().await;
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        self.closing.close();
+        let closed = async {
+            for running in self.running.values() {
+                running.registry.closed().await;
+            }
+            self.closing.wait().await;
+        };
+        if tokio::time::timeout(CLOSE_DEADLINE, closed).await.is_err() {
+            tracing::error!("a registry thread did not end in time; its session will expire");
         }
     }
 }

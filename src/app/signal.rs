@@ -33,3 +33,33 @@ impl StopSignals {
         }
     }
 }
+
+/// SIGHUP: read the configuration again. Several that come while one is being obeyed count as one.
+#[derive(Debug)]
+pub struct ReloadSignal(Option<Signal>);
+
+impl ReloadSignal {
+    /// Installs the handler.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn install() -> std::io::Result<Self> {
+        Ok(Self(Some(signal(SignalKind::hangup())?)))
+    }
+
+    /// Never comes; SIGHUP keeps its meaning, the end of the terminal.
+    pub fn never() -> Self {
+        Self(None)
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        let come = match &mut self.0 {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if come.is_none() {
+            std::future::pending().await
+        }
+    }
+}

@@ -1,50 +1,56 @@
 //! `synapse` from a loaded configuration to its exit code.
 //!
 //! Order at start: bind every address (all or nothing), give up privileges, start workers, then services and admin.
-//! Order at stop: not ready → stop accepting → wait for connections up to [`DRAIN_DEADLINE`] → close the rest → pools and
+//! Order at stop: not ready → stop accepting → wait for connections up to `hard_stop_after` → close the rest → pools and
 //! discovery → sessions → admin, last, so that it can be watched.
 
 use std::io;
-use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::bound::Bound;
 use super::cli::{say, start_log};
+use super::fleet::Fleet;
 use super::process::{connection_limit, drop_privileges};
 use super::registries::{Opened, Registries};
-use super::service::{Context, MakeDiscovery, ServiceRuntime};
-use super::signal::StopSignals;
+use super::service::{Context, MakeDiscovery};
+use super::signal::{ReloadSignal, StopSignals};
+use super::stop::{Changer, stop};
 use super::supervise::supervise;
-use crate::admin::{About, AdminState, RegistryEntry, server};
-use crate::config::synapse::Loaded;
-use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig};
+use crate::admin::{About, AdminState, server};
+use crate::config::synapse::{LoadOptions, Loaded};
+use crate::config::{ProcessSettings, ServiceConfig};
+use crate::discovery::build;
 use crate::discovery::names::{NameCache, NameSettings};
-use crate::discovery::{SourceSettings, build};
 use crate::health::runner::CheckRunner;
-use crate::proxy::worker::{WorkerSettings, Workers};
+use crate::proxy::pulse::Pulse;
+use crate::proxy::worker::{TICK, WorkerSettings, Workers};
 use crate::readiness::Readiness;
 use crate::telemetry::cold::ColdMetrics;
 
-/// How long a soft stop waits for connections under way. haproxy waits for ever unless `hard-stop-after` is set; a
-/// supervisor's patience (systemd: 90 s) must not run out first. A second signal ends the wait at once.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Control tasks end at their next wait; one that does not is a defect, and must not hold up the exit.
-const TASK_DEADLINE: Duration = Duration::from_secs(2);
-
 /// Runs until a signal asks for the end.
-pub fn run(loaded: Loaded) -> ExitCode {
+///
+/// `options` say how the configuration was loaded: SIGHUP does it again.
+pub fn run(loaded: Loaded, options: LoadOptions) -> ExitCode {
     let registries = Registries::zookeeper(loaded.config.process.session_timeout);
+    // A filter that cannot be read would leave the process without a word for the rest of its life.
     if let Err(error) = start_log(loaded.config.process.log_format) {
-        say(&format!("synapse: {error}"));
+        say(&format!("synapse: {error}; nothing was started"));
+        return ExitCode::FAILURE;
     }
     match Bound::bind(&loaded) {
-        Ok(bound) => run_bound(loaded, bound, registries, |_state, _stop| {}),
+        Ok(bound) => {
+            let start = Start {
+                loaded,
+                bound,
+                registries,
+                options: Some(options),
+            };
+            run_bound(start, |_state, _stop| {})
+        }
         Err(complaints) => {
             complaints.iter().for_each(|complaint| say(complaint));
             say("synapse: nothing was started");
@@ -53,17 +59,25 @@ pub fn run(loaded: Loaded) -> ExitCode {
     }
 }
 
+/// What a process is started with.
+pub(super) struct Start {
+    pub(super) loaded: Loaded,
+    /// Its sockets.
+    pub(super) bound: Bound,
+    pub(super) registries: Registries,
+    /// How SIGHUP loads the configuration again; `None`: SIGHUP ends the process.
+    pub(super) options: Option<LoadOptions>,
+}
+
 /// Runs on sockets that are bound. `observe` is called once everything is started (demo).
 pub(super) fn run_bound(
-    loaded: Loaded,
-    bound: Bound,
-    registries: Registries,
+    start: Start,
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> ExitCode {
-    for warning in &loaded.config.warnings {
+    for warning in &start.loaded.config.warnings {
         tracing::warn!(%warning, "configuration");
     }
-    match start_and_serve(loaded, bound, registries, observe) {
+    match start_and_serve(start, observe) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "synapse cannot run");
@@ -73,29 +87,38 @@ pub(super) fn run_bound(
 }
 
 fn start_and_serve(
-    loaded: Loaded,
-    bound: Bound,
-    registries: Registries,
+    start: Start,
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
-    let process = &loaded.config.process;
+    let process = &start.loaded.config.process;
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(loaded, bound, registries, observe))
+    let ended = runtime.block_on(serve(start, observe));
+    // Not `drop`: that would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(
-    loaded: Loaded,
-    bound: Bound,
-    mut registries: Registries,
+    start: Start,
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
+    let Start {
+        loaded,
+        bound,
+        registries,
+        options,
+    } = start;
     let mut signals = StopSignals::install()?;
+    let hangup = match options {
+        Some(_) => ReloadSignal::install()?,
+        None => ReloadSignal::never(),
+    };
     let process = loaded.config.process.clone();
     let workers = start_workers(&process, bound.descriptors, bound.services.len())?;
-    let admin = admin_state(&loaded, workers.count())?;
+    let admin = admin_state(workers.count())?;
     let started = admin.readiness.latch("services started");
     let admin_stop = CancellationToken::new();
     let socket = tokio::net::TcpListener::from_std(bound.admin)?;
@@ -104,53 +127,34 @@ async fn serve(
         Arc::clone(&admin),
         admin_stop.clone(),
     ));
-    let opened = registries
-        .open(&loaded.config.services)
-        .map_err(io::Error::other)?;
-    show_registries(&admin, &opened);
-    let context = context(workers, loaded.generator, Arc::clone(&admin));
-    for service in loaded
-        .config
-        .services
-        .into_iter()
-        .zip(bound.services)
-        .enumerate()
-        .map(number)
-    {
-        let ((_, config), _) = &service;
-        let discovery = make_discovery(config.source.clone(), opened.clone());
-        ServiceRuntime::start(service, discovery, Arc::clone(&context)).await?;
-    }
+    let context = context(workers, Arc::clone(&admin));
+    let make = Box::new(make_discovery);
+    let fleet = Fleet::start(loaded, registries, make, Arc::clone(&context));
+    let mut fleet = fleet?.reloadable(options);
+    fleet.listen(bound.services).await?;
     started.release();
     tracing::info!(admin = %process.admin_listen, workers = context.workers.count(), "serving");
     observe(&admin, &context.stop);
+    let settled = CancellationToken::new();
+    let changer = Changer {
+        task: tokio::spawn(fleet.run(hangup, settled.clone())),
+        settled,
+    };
     let signal = signals.next().await;
-    tracing::info!(signal, deadline = ?DRAIN_DEADLINE, "stopping softly; a second signal stops at once");
-    drain(context, &mut signals).await;
-    registries.close().await;
+    tracing::info!(signal, "stopping softly; a second signal stops at once");
+    stop(context, changer, &mut signals, process.hard_stop_after).await;
     admin_stop.cancel();
     admin_task.await.map_err(io::Error::other)
 }
 
-fn admin_state(loaded: &Loaded, workers: usize) -> io::Result<Arc<AdminState>> {
+fn admin_state(workers: usize) -> io::Result<Arc<AdminState>> {
     let cold = ColdMetrics::install().map_err(io::Error::other)?;
     let state = AdminState::new(About::now(workers), Readiness::new(), cold);
-    let warnings = loaded
-        .config
-        .warnings
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    state.config_warnings.store(Arc::new(warnings));
     Ok(Arc::new(state))
 }
 
-/// What all services share; starts the task that resolves names.
-fn context(
-    workers: Workers,
-    generator: Arc<dyn GeneratorRules>,
-    admin: Arc<AdminState>,
-) -> Arc<Context> {
+/// What all services share; starts the task that resolves names and the control thread's signs of life.
+fn context(workers: Workers, admin: Arc<AdminState>) -> Arc<Context> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let names = NameCache::new(NameSettings::default());
     let (resolver, token) = (names.clone(), stop.clone());
@@ -160,24 +164,24 @@ fn context(
         stop.clone(),
         move || resolver.clone().run(token.clone()),
     );
+    let pulse = admin.pulse.get_or_init(|| workers.pulse()).clone();
+    tasks.spawn(stop.clone().run_until_cancelled_owned(beat(pulse)));
     Arc::new(Context {
         workers: Arc::new(workers),
         names,
         checks: CheckRunner::default(),
-        generator,
         admin,
         tasks,
         stop,
-        settled: CancellationToken::new(),
-        generators: TaskTracker::new(),
     })
 }
 
-/// A service with its number in the process and its sockets.
-fn number(
-    (index, (service, sockets)): (usize, (ServiceConfig, Vec<TcpListener>)),
-) -> ((u64, ServiceConfig), Vec<TcpListener>) {
-    ((index as u64, service), sockets)
+/// Shows that the control thread lives.
+async fn beat(pulse: Pulse) {
+    loop {
+        pulse.control_beat();
+        tokio::time::sleep(TICK).await;
+    }
 }
 
 fn start_workers(
@@ -199,51 +203,13 @@ fn start_workers(
     )
 }
 
-fn make_discovery(source: SourceSettings, registries: Opened) -> MakeDiscovery {
+fn make_discovery(service: &ServiceConfig, registries: &Opened) -> MakeDiscovery {
+    let source = service.source.clone();
+    let registries = registries.only_for(&source);
     Arc::new(move || build(&source, &|ensemble| registries.of(ensemble), parse_backends))
 }
 
 /// A `file` source's text: JSON, or YAML when it is not.
 fn parse_backends(text: &str) -> Result<serde_json::Value, String> {
     crate::config::yaml::parse(text, false).map_err(|error| error.to_string())
-}
-
-fn show_registries(admin: &AdminState, registries: &Opened) {
-    let mut entries: Vec<_> = registries
-        .iter()
-        .map(|(ensemble, registry)| RegistryEntry {
-            ensemble: Arc::clone(ensemble),
-            session: registry.session(),
-        })
-        .collect();
-    entries.sort_by(|a, b| a.ensemble.cmp(&b.ensemble));
-    admin.registries.store(Arc::new(entries));
-}
-
-/// Stops the data plane softly, then the control tasks.
-async fn drain(context: Arc<Context>, signals: &mut StopSignals) {
-    context.admin.readiness.stop();
-    context.settled.cancel();
-    context.generators.close();
-    context.generators.wait().await;
-    let stop = context.stop.clone();
-    let tasks = context.tasks.clone();
-    if let Some(workers) =
-        Arc::into_inner(context).and_then(|context| Arc::into_inner(context.workers))
-    {
-        tokio::select! {
-            report = workers.drain(DRAIN_DEADLINE) => {
-                tracing::info!(open = report.open, cut = report.cut, took = ?report.took, "connections drained");
-            }
-            signal = signals.next() => tracing::warn!(signal, "stopping at once; open connections are cut"),
-        }
-    }
-    stop.cancel();
-    tasks.close();
-    if tokio::time::timeout(TASK_DEADLINE, tasks.wait())
-        .await
-        .is_err()
-    {
-        tracing::error!(tasks = tasks.len(), "control tasks did not end in time");
-    }
 }

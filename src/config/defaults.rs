@@ -20,6 +20,9 @@ pub const SESSION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Largest `zk_session_timeout`: 20 ticks of a slow (30 s) server.
 pub const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
+/// `hard_stop_after`: see [`ProcessSettings`](super::ProcessSettings).
+pub const HARD_STOP_AFTER: Duration = Duration::from_secs(30);
+
 /// Most data-plane threads that `workers` may ask for; a typing error should not start a million.
 pub const WORKERS_MAX: u64 = 1024;
 

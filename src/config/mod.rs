@@ -10,6 +10,7 @@
 pub mod addresses;
 pub mod check;
 pub mod defaults;
+pub mod diff;
 pub mod document;
 #[cfg(test)]
 mod documented;
@@ -78,6 +79,9 @@ pub struct ProcessSettings {
     pub user: Option<String>,
     /// See `user`.
     pub group: Option<String>,
+    /// `hard_stop_after`, else `global hard-stop-after`: how long a soft stop waits for connections under way. Default
+    /// 30 s; haproxy waits for ever, but a supervisor's patience (systemd: 90 s) must not run out first.
+    pub hard_stop_after: Duration,
 }
 
 /// `log: {format: …}`.

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::EffectiveValue;
 use super::haproxy::ServiceParts;
 use super::native_check::{self, CheckRules};
 use super::origins::{is_inherited, set_origin};
@@ -234,8 +235,10 @@ impl Overrides {
             let only_missing = layer == Layer::Defaults;
             let rules = CheckRules::new(Arc::clone(&parts.rules), check.clone(), only_missing);
             parts.rules = Arc::new(rules);
-            // A default check is seen only where the service's own lines give none: nothing to say about all of them.
-            if layer == Layer::Service {
+            // A default check is seen only where the service's own lines give none.
+            let gives_none =
+                |it: &EffectiveValue| it.setting == "server.check" && it.value == "false";
+            if layer == Layer::Service || parts.origins.iter().any(gives_none) {
                 for (name, value) in check.describe() {
                     set_origin(&mut parts.origins, name.to_owned(), value, check.place());
                 }
@@ -316,6 +319,56 @@ mod tests {
     use crate::lb::Strategy;
     use crate::proxy::{CloseMode, Mode, Redispatch};
     use std::time::Duration;
+
+    #[test]
+    fn replay_is_shown_with_its_origin() {
+        let origin = |top: &str| {
+            let origins = service(top, "listen: [mode http]", "").origins;
+            let of = |o: &&super::EffectiveValue| o.setting == "http.replay_idempotent";
+            let [one] = origins.iter().filter(of).collect::<Vec<_>>()[..] else {
+                panic!("{origins:?}");
+            };
+            (one.value.clone(), one.origin.clone())
+        };
+        assert_eq!(origin("").0, "true");
+        let said = ("false".to_owned(), "proxy.replay_idempotent".to_owned());
+        assert_eq!(origin("replay_idempotent: false"), said);
+    }
+
+    #[test]
+    fn a_default_check_is_shown_where_it_is_added() {
+        let shown = |lines: &str| {
+            let origins = service("check: {interval: 1s}", lines, "").origins;
+            let value = |name: &str| {
+                let found = origins.iter().find(|o| o.setting == name);
+                found.map(|o| (o.value.clone(), o.origin.clone())).unwrap()
+            };
+            (value("server.check"), value("server.inter").0)
+        };
+        let (check, inter) = shown("server_options: weight 5");
+        assert_eq!(check, ("true".to_owned(), "proxy.check".to_owned()));
+        assert_eq!(inter, "1s");
+        let (check, inter) = shown("server_options: check inter 5s");
+        assert!(check.1.contains("server_options"), "{check:?}");
+        assert_eq!(inter, "5s");
+    }
+
+    #[test]
+    fn a_check_that_is_added_is_the_one_that_the_lines_describe() {
+        let lines =
+            "listen: [option httpchk GET /ping, timeout check 700ms], server_options: inter 5s";
+        for (top, own) in [("check: true", ""), ("", "check: {rise: 7}")] {
+            let rules = service(top, lines, own).pool.servers;
+            let check = rules.server(&Endpoint::new("10.0.0.1", 80)).check.unwrap();
+            let ProbeSettings::Http(http) = &check.probe else {
+                panic!("{check:?}");
+            };
+            assert_eq!(&*http.uri, "/ping");
+            assert_eq!(check.interval, Duration::from_secs(5));
+            assert_eq!(check.timeout, Some(Duration::from_millis(700)));
+            assert_eq!(check.connect_timeout, Some(Duration::from_secs(1)));
+        }
+    }
 
     fn service(top: &str, haproxy: &str, own: &str) -> ServiceConfig {
         let text = format!(

@@ -135,7 +135,7 @@ impl CheckOverride {
     }
 }
 
-/// haproxy's defaults, for servers whose options have no check.
+/// haproxy's defaults, for servers whose options refuse a check.
 fn default_check() -> CheckSettings {
     CheckSettings {
         probe: ProbeSettings::Tcp,
@@ -217,6 +217,17 @@ impl CheckRules {
     }
 }
 
+impl CheckRules {
+    /// What the word `check` would give this server: `option httpchk`, the timeouts and `spread-checks` hold for checks
+    /// that `proxy` adds, too.
+    fn asked_for(&self, endpoint: &Endpoint) -> Option<CheckSettings> {
+        let options = endpoint.server_options.as_deref().unwrap_or_default();
+        let mut asked = endpoint.clone();
+        asked.server_options = Some(format!("check {options}").into());
+        self.inner.server(&asked).check
+    }
+}
+
 impl ServerRules for CheckRules {
     fn server(&self, endpoint: &Endpoint) -> ServerSettings {
         let mut settings = self.inner.server(endpoint);
@@ -224,7 +235,10 @@ impl ServerRules for CheckRules {
             return settings;
         }
         settings.check = self.change.edit.as_ref().map(|edit| {
-            let mut check = settings.check.take().unwrap_or_else(default_check);
+            let described = settings.check.take();
+            let mut check = described
+                .or_else(|| self.asked_for(endpoint))
+                .unwrap_or_else(default_check);
             edit.apply(&mut check);
             check
         });

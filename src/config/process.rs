@@ -15,7 +15,7 @@ use super::text::BareNumber;
 use super::{Complaint, EffectiveValue, LogFormat, ProcessSettings};
 
 /// Keys of the top level.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "services",
     "service_conf_dir",
     "haproxy",
@@ -24,6 +24,7 @@ pub const KEYS: [&str; 12] = [
     "state_dir",
     "workers",
     "zk_session_timeout",
+    "hard_stop_after",
     "log",
     "statsd",
     "file_output",
@@ -92,6 +93,8 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let mut notes = Vec::new();
     let (state_dir, origin) = state_dir(top, env, &mut notes, report);
     origins.push(origin);
+    let (hard_stop_after, origin) = hard_stop_after(top, global, report);
+    origins.push(origin);
     origins.extend(from_global(top, global));
 
     let settings = ProcessSettings {
@@ -103,6 +106,7 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
         log_format,
         user: global.user.clone(),
         group: global.group.clone(),
+        hard_stop_after,
     };
     Process {
         settings,
@@ -176,6 +180,28 @@ fn session_timeout(cursor: &Cursor<'_>, report: &mut Report) -> Option<Duration>
         return None;
     }
     Some(timeout)
+}
+
+/// The native key, else haproxy's, else the default.
+fn hard_stop_after(
+    top: &Section<'_>,
+    global: &GlobalSettings,
+    report: &mut Report,
+) -> (Duration, EffectiveValue) {
+    let key = top.get("hard_stop_after");
+    let own = key
+        .as_ref()
+        .and_then(|c| c.duration(BareNumber::Seconds, report));
+    let place = match (&key, global.hard_stop_after) {
+        (Some(cursor), _) => Some(cursor.place().clone()),
+        (None, Some(_)) => Some(top.place().key("haproxy").key("global")),
+        (None, None) => None,
+    };
+    let time = own
+        .or(global.hard_stop_after)
+        .unwrap_or(defaults::HARD_STOP_AFTER);
+    let origin = effective("hard_stop_after", format!("{time:?}"), place.as_ref());
+    (time, origin)
 }
 
 fn log_format(top: &Section<'_>, report: &mut Report) -> LogFormat {

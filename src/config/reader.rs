@@ -226,6 +226,10 @@ impl<'a> Cursor<'a> {
     /// haproxy lines: a list of strings, or one string. A string of several lines counts as several.
     pub fn lines(&self, report: &mut Report) -> Vec<Line> {
         let mut lines = Vec::new();
+        if self.value.is_object() {
+            self.wrong("a list of lines", report);
+            return lines;
+        }
         for item in self.items() {
             let Some(text) = item.text(report) else {
                 continue;

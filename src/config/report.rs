@@ -1,5 +1,6 @@
 //! What the loader collects on its way: complaints (fatal) and warnings (accepted with a remark).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -68,6 +69,43 @@ pub struct Line {
     pub text: String,
     /// Where.
     pub place: Place,
+}
+
+/// The same remark about many places is one remark about the first of them: what is said five hundred times is not read.
+pub fn grouped(all: Vec<Complaint>) -> Vec<Complaint> {
+    let mut groups: Vec<(Complaint, usize, Option<Place>)> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for complaint in all {
+        let seen = known
+            .get(&complaint.text)
+            .and_then(|at| groups.get_mut(*at));
+        let Some((_, more, last)) = seen else {
+            known.insert(complaint.text.clone(), groups.len());
+            groups.push((complaint, 0, None));
+            continue;
+        };
+        *more += 1;
+        *last = Some(Place {
+            file: complaint.file,
+            path: complaint.path,
+        });
+    }
+    let text = |(mut first, more, last): (Complaint, usize, Option<Place>)| {
+        if let Some(last) = last {
+            let shown = if last.file == first.file {
+                last.path
+            } else {
+                last.to_string()
+            };
+            let rest = match more {
+                1 => format!(" (also at {shown})"),
+                more => format!(" ({more} more, the last at {shown})"),
+            };
+            first.text.push_str(&rest);
+        }
+        first
+    };
+    groups.into_iter().map(text).collect()
 }
 
 /// Collects everything that is wrong; nothing stops at the first mistake.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::haproxy::judge_server_options;
 use super::reader::Cursor;
 use super::report::Report;
 use crate::endpoint::{Endpoint, Labels};
@@ -38,6 +39,12 @@ fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
     let port = section
         .required("port", report)
         .and_then(|c| c.port(report));
+    let options = section
+        .get("haproxy_server_options")
+        .and_then(|c| c.line(report));
+    if let Some(options) = &options {
+        judge_server_options(options, report);
+    }
     let any = 0..=u64::MAX;
     let endpoint = Endpoint {
         name: section.text("name", report).map(Arc::from),
@@ -47,9 +54,7 @@ fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
         weight: section
             .get("weight")
             .and_then(|c| c.integer(any, "a weight", report)),
-        server_options: section
-            .text("haproxy_server_options", report)
-            .map(Arc::from),
+        server_options: options.map(|line| Arc::from(line.text)),
         labels: section
             .get("labels")
             .map(|c| labels(&c, report))

@@ -73,7 +73,12 @@ pub fn read(service: &Section<'_>, report: &mut Report) -> Option<SourceParts> {
     let policy = membership::read(service, &mut origins, report);
     let discovery = service.required("discovery", report)?;
     let source = read_source(&discovery, &mut origins, report)?;
-    if source == SourceSettings::Fixed && policy.default_servers.is_empty() {
+    // Servers that are complained about are there, too.
+    let has_servers = |service: &Section<'_>| {
+        let servers = service.get("default_servers");
+        servers.is_some_and(|servers| !servers.items().is_empty())
+    };
+    if source == SourceSettings::Fixed && !has_servers(service) {
         let text = "method base without default_servers: the service has no backends";
         report.warn(discovery.place(), text);
     }

@@ -13,7 +13,7 @@ use super::generator::Generator;
 use super::haproxy::{self, TopSection};
 use super::origins::shorten;
 use super::reader::{Cursor, Section};
-use super::report::Report;
+use super::report::{Report, grouped};
 use super::service::{self, Resolved, Shared};
 use super::template::Env;
 use super::{Complaint, GeneratorRules, SynapseConfig};
@@ -57,29 +57,29 @@ pub struct Loaded {
 /// Loads a configuration.
 ///
 /// # Errors
-/// Everything that is wrong with it.
-pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Complaint>> {
+/// Everything that is wrong with it, and what is only odd: a mistyped key is a warning, and often the cause of the rest.
+pub fn load(options: &LoadOptions) -> Result<Loaded, Report> {
     let mut report = Report::default();
     let overlay = options.overlay.as_deref();
     let document = Document::load(&options.file, overlay, &options.env, &mut report);
     match document {
         Some(document) => resolve(document, options, report),
-        None => Err(report.complaints),
+        None => Err(report),
     }
 }
 
 /// Resolves a document that has been read, with what reading it has reported.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// As [`load`].
 pub fn resolve(
     document: Document,
     options: &LoadOptions,
     mut report: Report,
-) -> Result<Loaded, Vec<Complaint>> {
+) -> Result<Loaded, Report> {
     let root = document.root();
     let Some(top) = root.section(&process::KEYS, &mut report) else {
-        return Err(report.complaints);
+        return Err(report);
     };
     let shared = read_shared(&top, &document, &mut report);
     let mut process = process::read(&top, &shared.top.global, &options.env, &mut report);
@@ -97,9 +97,14 @@ pub fn resolve(
         report.complaints.append(&mut report.warnings);
     }
     if !report.complaints.is_empty() {
-        return Err(report.complaints);
+        // What the top level has wrong is found by every service that inherits it.
+        let mut told = HashSet::new();
+        report
+            .complaints
+            .retain(|c| told.insert((Arc::clone(&c.file), c.path.clone(), c.text.clone())));
+        return Err(report);
     }
-    let mut warnings = report.warnings;
+    let mut warnings = grouped(report.warnings);
     warnings.extend(without_effect(&top));
     warnings.extend(process.notes);
     let config = SynapseConfig {
@@ -226,7 +231,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::config) fn load_text(text: &str, strict: bool) -> Result<Loaded, Vec<Complaint>> {
+    pub(in crate::config) fn load_text(text: &str, strict: bool) -> Result<Loaded, Report> {
         let value = document::parse_bytes(text.as_bytes(), false, &Env::empty()).unwrap();
         let Value::Object(map) = value else {
             panic!("not a map: {value}");
@@ -240,8 +245,8 @@ pub(super) mod tests {
     }
 
     pub(in crate::config) fn complaints(text: &str) -> Vec<String> {
-        let complaints = load_text(text, false).unwrap_err();
-        complaints.iter().map(ToString::to_string).collect()
+        let report = load_text(text, false).unwrap_err();
+        report.complaints.iter().map(ToString::to_string).collect()
     }
 
     fn warnings(text: &str) -> Vec<String> {
@@ -427,7 +432,7 @@ services:
             "services.b.haproxy.port: 70000 is not a port (1 to 65535)",
             "services.c.discovery.label_filters[0].condition: \"like\" is not one of equals, not-equals",
             "services.c.default_servers[0].port: is required",
-            "services.c.haproxy.frontend: {} is not a string",
+            "services.c.haproxy.frontend: {} is not a list of lines",
             "services.d.discovery.path: is required",
             "services.d.keep_default_servers: \"maybe\" is not true or false",
             "services.e.discovery: is required",
@@ -464,9 +469,92 @@ services:
                 "{line}\nin {texts:#?}"
             );
         }
-        assert!(load_text(text, true).unwrap_err().len() >= 4);
+        assert!(load_text(text, true).unwrap_err().complaints.len() >= 4);
         // Keys without effect and the host's state directory do not make a file wrong.
         assert!(load_text(G1, true).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_odd_as_well() {
+        let text = "services: {a: {discovry: {method: base}, haproxy: {prot: 1}}}";
+        let report = load_text(text, false).unwrap_err();
+        assert_eq!(report.complaints.len(), 1, "{report:?}");
+        let odd: Vec<_> = report.warnings.iter().map(|w| w.path.as_str()).collect();
+        assert!(odd.contains(&"services.a.discovry"), "{odd:?}");
+        assert!(odd.contains(&"services.a.haproxy.prot"), "{odd:?}");
+    }
+
+    #[test]
+    fn many_services_with_the_same_remark_are_one_warning() {
+        let service = |i: u16| {
+            let port = 4000 + i;
+            format!(
+                "  s{i}: {{discovery: {{method: file, path: /f}}, haproxy: {{port: {port}, listen: [option httplog]}}}}\n"
+            )
+        };
+        let services: String = (0..500).map(service).collect();
+        let texts = warnings(&format!(
+            "haproxy: {{defaults: [timeout connect 1s, timeout client 1s, timeout server 1s]}}\nservices:\n{services}"
+        ));
+        let [one] = texts.as_slice() else {
+            panic!("{} warnings: {:?}", texts.len(), texts.first());
+        };
+        assert!(
+            one.starts_with("synapse.yaml: services.s0.haproxy.listen[0]: `option httplog`"),
+            "{one}"
+        );
+        assert!(
+            one.ends_with("(499 more, the last at services.s499.haproxy.listen[0])"),
+            "{one}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_port_does_not_hide_the_rest_of_its_section() {
+        let texts = complaints(
+            "services: {a: {discovery: {method: file, path: /f}, haproxy: {port: 70000, bind_address: 'not an ip',
+              bind_options: bogus, listen: [use_backend x if y]}}}",
+        );
+        for place in [
+            "port: 70000",
+            "bind_address: ",
+            "bind_options: ",
+            "listen[0]: ",
+        ] {
+            let line = format!("synapse.yaml: services.a.haproxy.{place}");
+            assert!(
+                texts.iter().any(|t| t.starts_with(&line)),
+                "{line}\nin {texts:#?}"
+            );
+        }
+        assert_eq!(texts.len(), 4, "{texts:#?}");
+    }
+
+    #[test]
+    fn what_is_inherited_is_complained_about_once() {
+        let texts = complaints(
+            "haproxy: {bind_address: 'not an ip'}
+services:
+  a: {discovery: {method: file, path: /f}, haproxy: {port: 3300}}
+  b: {discovery: {method: file, path: /f}, haproxy: {port: 3301}}",
+        );
+        assert_eq!(texts.len(), 1, "{texts:#?}");
+        assert!(texts[0].contains("haproxy.bind_address: "), "{texts:#?}");
+    }
+
+    #[test]
+    fn options_of_a_default_server_are_judged_with_the_file() {
+        let texts = complaints(
+            "services:
+  a:
+    discovery: {method: base}
+    default_servers: [{host: h, port: 1, haproxy_server_options: backup}, {host: h, port: 2, haproxy_server_options: 'bakup weight 999'}]
+    haproxy: {port: 3300}",
+        );
+        let path = "synapse.yaml: services.a.default_servers[1].haproxy_server_options: ";
+        assert_eq!(texts.len(), 2, "{texts:#?}");
+        assert!(texts.iter().all(|t| t.starts_with(path)), "{texts:#?}");
+        assert!(texts[0].contains("did you mean `backup`?"), "{texts:#?}");
     }
 
     #[test]
@@ -605,7 +693,7 @@ haproxy: {port: 3300}",
     #[test]
     fn complaints_name_the_file_to_edit() {
         let dir = TestDir::new(&OVERLAID);
-        let complaints = load(&overlaid(&dir)).unwrap_err();
+        let complaints = load(&overlaid(&dir)).unwrap_err().complaints;
         let prefix = format!("{}/", dir.0.display());
         let texts: Vec<_> = complaints
             .iter()
@@ -657,7 +745,7 @@ haproxy: {port: 3300}",
     fn a_missing_file_is_one_complaint() {
         let mut options = options(false);
         options.file = "/nonexistent/synapse.json".into();
-        let complaints = load(&options).unwrap_err();
+        let complaints = load(&options).unwrap_err().complaints;
         assert_eq!(complaints.len(), 1);
         assert!(
             complaints[0]

@@ -155,6 +155,9 @@ impl Words<'_> {
         if let Some(literal) = self.literal() {
             return literal.map(Some);
         }
+        if let Some(number) = self.number() {
+            return Ok(Some(number));
+        }
         if self.accept("ENV[") {
             let name = self.name()?;
             self.expect("]")?;
@@ -169,7 +172,8 @@ impl Words<'_> {
     fn fetch(&mut self, env: &Env) -> Result<String, TermError> {
         let name = self.name()?;
         let default = if self.accept(",") {
-            Some(self.name()?)
+            let number = self.number();
+            Some(number.map_or_else(|| self.name(), Ok)?)
         } else {
             None
         };
@@ -179,6 +183,22 @@ impl Words<'_> {
 
     fn name(&mut self) -> Result<String, TermError> {
         self.literal().ok_or(TermError::Syntax)?
+    }
+
+    /// A plain decimal number such as a port; `None` when none stands here. `010` is octal in Ruby, and not plain.
+    fn number(&mut self) -> Option<String> {
+        let trimmed = self.rest.trim_start();
+        let end = trimmed
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(trimmed.len());
+        let (number, rest) = trimmed.split_at_checked(end)?;
+        let is_plain = number == "0" || (!number.is_empty() && !number.starts_with('0'));
+        let ends_here = !rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.'));
+        if !is_plain || !ends_here {
+            return None;
+        }
+        self.rest = rest;
+        Some(number.to_owned())
     }
 
     /// A quoted string; `None` when none stands here.
@@ -267,6 +287,22 @@ mod tests {
         assert_eq!(ok("[<%= ENV['ZK'] %>]"), "[zk1:2181]");
         assert_eq!(ok("[<%=ENV[\"ZK\"]%>]"), "[zk1:2181]");
         assert_eq!(ok("[<%= ENV[ 'NOPE' ] %>]"), "[]");
+    }
+
+    #[test]
+    fn a_default_may_be_a_number() {
+        let env = Env::empty();
+        for (text, value) in [
+            ("<%= ENV['P'] || 3301 %>", "3301"),
+            ("<%= ENV.fetch('P', 0) %>", "0"),
+            ("<%= ENV.fetch( 'P' , 80 ) %>", "80"),
+        ] {
+            assert_eq!(expand(text, &env).unwrap(), value, "{text}");
+        }
+        for text in ["010", "1.5", "1_000", "0x10", "-1", "80 + 1"] {
+            let text = format!("<%= ENV['P'] || {text} %>");
+            assert!(expand(&text, &env).is_err(), "{text}");
+        }
     }
 
     #[test]

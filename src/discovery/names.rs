@@ -9,6 +9,7 @@
 //! What nobody tracks any more is forgotten at its next turn.
 
 mod lookup;
+mod tracked;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -24,6 +25,8 @@ use tracing::{debug, warn};
 
 use self::lookup::system_lookup;
 pub use self::lookup::{Lookup, literal};
+use self::tracked::Tracked;
+pub use self::tracked::TrackedName;
 
 /// Settings of the resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,20 +95,6 @@ struct Entry {
     resolved: Resolved,
     users: usize,
     failures: u32,
-}
-
-/// A host in use. While one of these lives its name is kept fresh. An IP literal costs nothing.
-#[derive(Debug)]
-pub struct TrackedName {
-    kind: Tracked,
-}
-
-#[derive(Debug)]
-enum Tracked {
-    Literal(IpAddr),
-    Name(NameCache, Arc<str>),
-    /// The table is full.
-    Refused,
 }
 
 impl fmt::Debug for NameCache {
@@ -325,28 +314,6 @@ impl Drop for Turn {
             }
             // Dropped with the task that drives the table.
             None => {}
-        }
-    }
-}
-
-impl TrackedName {
-    /// What is known now.
-    pub fn addr(&self) -> Resolved {
-        match &self.kind {
-            Tracked::Literal(addr) => Resolved::Known(*addr),
-            Tracked::Name(cache, name) => cache.addr(name),
-            Tracked::Refused => Resolved::Failed(format!("more than {MAX_NAMES} names in use")),
-        }
-    }
-}
-
-impl Drop for TrackedName {
-    fn drop(&mut self) {
-        if let Tracked::Name(cache, name) = &self.kind
-            && let Some(entry) = cache.lock().names.get_mut(name)
-        {
-            // Not removed yet: a rebuilt pool often tracks the same names a moment later.
-            entry.users = entry.users.saturating_sub(1);
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{Discovered, MAX_SHOWN_MALFORMED, Membership};
 pub(super) enum Part {
     Session,
     Members,
+    Parent,
     Generator,
 }
 
@@ -113,11 +114,13 @@ impl Publisher {
         let Troubles {
             session,
             members,
+            parent,
             generator,
         } = &*troubles;
         session
             .as_ref()
             .or(members.as_ref())
+            .or(parent.as_ref())
             .or(generator.as_ref())
             .cloned()
     }
@@ -131,6 +134,7 @@ impl Publisher {
 struct Troubles {
     session: Option<Arc<str>>,
     members: Option<Arc<str>>,
+    parent: Option<Arc<str>>,
     generator: Option<Arc<str>>,
 }
 
@@ -139,6 +143,7 @@ impl Troubles {
         match part {
             Part::Session => &mut self.session,
             Part::Members => &mut self.members,
+            Part::Parent => &mut self.parent,
             Part::Generator => &mut self.generator,
         }
     }

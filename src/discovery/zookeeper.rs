@@ -44,9 +44,6 @@ const VERIFY_AFTER_RECONNECT: Duration = Duration::from_secs(5);
 /// together and a service is not set up twice.
 const PARENT_FIRST: Duration = Duration::from_millis(250);
 
-/// Children of one list that may be unreadable before the whole read counts as refused.
-const MAX_REFUSED: usize = 16;
-
 /// The source of a service with `discovery: {method: zookeeper}`.
 #[derive(Debug)]
 pub struct ZooKeeperDiscovery {
@@ -177,37 +174,25 @@ impl Source {
         Ok(listed.changed)
     }
 
-    /// Reads what `children` need. One that must not be read is set aside instead of blinding the whole service.
+    /// Reads what `children` need.
     async fn read(&self, children: &mut Children, doubt: Doubt) -> Result<(), RegistryError> {
-        let mut faults = Faults::new(&self.settings.path);
-        let mut names = children.due(doubt);
-        let mut paths: Vec<_> = names
+        let names = children.due(doubt);
+        if names.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<_> = names
             .iter()
             .map(|name| path::child(&self.settings.path, name))
             .collect();
-        let mut refused = 0;
-        while !names.is_empty() {
-            match self.registry.read_many(&paths).await {
-                Ok(nodes) => {
-                    for (name, node) in names.iter().zip(nodes) {
-                        if let Some(fault) = children.store(name, node) {
-                            faults.log(name, fault);
-                        }
-                    }
-                    break;
-                }
-                Err(RegistryError::NotAuthorised { path }) if refused < MAX_REFUSED => {
-                    let Some(at) = paths.iter().position(|asked| *asked == path) else {
-                        return Err(RegistryError::NotAuthorised { path });
-                    };
-                    refused += 1;
-                    paths.swap_remove(at);
-                    let name = names.swap_remove(at);
-                    if children.refuse(&name) {
-                        faults.log(&name, "not authorised to read");
-                    }
-                }
-                Err(error) => return Err(error),
+        let nodes = self.registry.read_many(&paths).await?;
+        let mut faults = Faults::new(&self.settings.path);
+        for (name, node) in names.iter().zip(nodes) {
+            let fault = match node {
+                Ok(node) => children.store(name, node),
+                Err(error) => children.refuse(name, &error),
+            };
+            if let Some(fault) = fault {
+                faults.log(name, fault);
             }
         }
         faults.summarise();

@@ -133,6 +133,19 @@ impl Checker {
         }
     }
 
+    /// Stops checking all but those that `keep` accepts.
+    pub fn retain(&mut self, keep: impl Fn(CheckId) -> bool) {
+        let others: Vec<_> = self
+            .checks
+            .keys()
+            .copied()
+            .filter(|id| !keep(*id))
+            .collect();
+        for id in others {
+            self.remove(id);
+        }
+    }
+
     /// The verdict on a target; `None` when it is not checked.
     pub fn verdict(&self, id: CheckId) -> Option<&RiseFall> {
         self.checks.get(&id).map(|check| &check.verdict)

@@ -19,7 +19,7 @@ pub const DEFAULT_PROBE_LIMIT: usize = 256;
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Longest tick on which checks are aligned.
-const MAX_TICK: Duration = Duration::from_millis(100);
+const MAX_TICK: Duration = Duration::from_millis(250);
 
 /// Makes the probe that settings ask for.
 pub type ProbeFactory = Arc<dyn Fn(&CheckSettings) -> Arc<dyn Probe> + Send + Sync>;
@@ -48,7 +48,7 @@ impl CheckRunner {
     }
 
     /// The first common tick at or after `at`. Ten thousand checks a minute that are due one by one cost as many wake-ups
-    /// of the process; on common ticks they cost ten a second. A tick is 1/64 of `interval`, 100 ms at most, so that no
+    /// of the process; on common ticks they cost four a second. A tick is 1/64 of `interval`, 250 ms at most, so that no
     /// interval is off by more than 2 %.
     pub fn align(&self, at: Instant, interval: Duration) -> Instant {
         let tick = (interval / 64)

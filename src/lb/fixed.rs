@@ -99,6 +99,7 @@ fn empty_view() -> PoolView {
     PoolView {
         revision: 1,
         origin: SetOrigin::Nothing,
+        notes: Vec::new(),
         backends: Vec::new(),
         discovered: Discovered::default(),
         membership_changes: 0,

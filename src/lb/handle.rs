@@ -98,8 +98,10 @@ pub struct PoolView {
     pub revision: u64,
     /// Where the set in use comes from.
     pub origin: SetOrigin,
-    /// Every known backend, in balancing order.
-    pub backends: Vec<BackendView>,
+    /// Why the set is not simply what discovery says, one line each; usually none.
+    pub notes: Vec<String>,
+    /// Every known backend, in balancing order. Those about which nothing new is known are shared with the view before.
+    pub backends: Vec<Arc<BackendView>>,
     /// The source's last word as it came.
     pub discovered: Discovered,
     /// How often the set of backends has changed.
@@ -122,8 +124,8 @@ pub struct BackendView {
     pub backend: Arc<Backend>,
     /// Address in use; `None` while its name does not resolve.
     pub addr: Option<SocketAddr>,
-    /// Its server line.
-    pub settings: ServerSettings,
+    /// Its server line, shared by all servers that have the same.
+    pub settings: Arc<ServerSettings>,
     /// The verdict.
     pub health: Health,
     /// True when it is among the snapshot's members.

@@ -12,7 +12,7 @@ use super::backend::{Backend, SlotArena};
 use super::handle::{BackendView, CheckView, PoolHandle, PoolView};
 use super::lease::Lease;
 use super::snapshot::{Member, Picker, Snapshot};
-use super::{BackendId, PickContext, ServerSettings};
+use super::{BackendId, PickContext};
 use crate::endpoint::{Endpoint, ServiceName, Weight};
 use crate::health::Health;
 use crate::telemetry::cells::PerWorker;
@@ -79,7 +79,7 @@ pub(crate) fn backend(n: u8) -> BackendView {
             cells: PerWorker::new(2),
         }),
         addr: Some(SocketAddr::from(([10, 0, 0, n], 9000))),
-        settings: ServerSettings::default(),
+        settings: Arc::default(),
         health: Health::Up,
         eligible: true,
         reason: String::from("up"),

@@ -78,6 +78,8 @@ pub struct PoolSettings {
 
 /// Turns what a registration says into the settings of its server (`server_options` with its templates, then the
 /// registration's own `haproxy_server_options`, then nerve weights). Implemented by `config`, called by the pool.
+///
+/// `Debug` must show everything that decides an answer: a reload takes rules that look the same for the same.
 pub trait ServerRules: Debug + Send + Sync {
     /// Never fails: words that cannot be used are skipped and named in [`ServerSettings::complaints`], because they
     /// come from a registry.

@@ -3,13 +3,17 @@
 //! It takes everything that is waiting, then builds once; a snapshot is published only when something a worker can see
 //! has changed. Evidence comes in at the rate of requests: it is read in bounded batches and never starves the rest.
 //!
+//! A panic in it does not end it: the snapshot stays in force, and a new book is made from the last words (`restart`).
+//!
 //! Owner of: the book of backends, the verdicts (through its [`Checker`]), the snapshot, the view.
 
 mod book;
 mod inputs;
 mod publish;
+mod restart;
 mod view;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -23,7 +27,7 @@ use self::book::Book;
 use super::balancer::{self, Balancer};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
 use super::snapshot::Snapshot;
-use super::{Outcome, PoolSettings};
+use super::{BackendId, Outcome, PoolSettings};
 use crate::discovery::Discovered;
 use crate::discovery::names::NameCache;
 use crate::discovery::policy::Published;
@@ -37,7 +41,8 @@ const OUTCOME_QUEUE: usize = 1024;
 /// Outcomes and reports taken before the set is built again.
 const BATCH: usize = 256;
 
-/// How long the view may lag behind when only details of checks have changed. Verdicts and sets are shown at once.
+/// Least time between two views that differ in details of checks only: so long may those lag behind. Verdicts and sets
+/// are shown at once.
 const DETAIL_DELAY: Duration = Duration::from_secs(1);
 
 /// What a pool is given to work with.
@@ -68,6 +73,7 @@ pub struct Pool {
     settings: PoolSettings,
     balancer: Box<dyn Balancer>,
     book: Book,
+    workers: usize,
     checker: Checker,
     published: Published,
     inputs: PoolInputs,
@@ -79,6 +85,10 @@ pub struct Pool {
     membership_changes: u64,
     health_changes: u64,
     dirty: Dirty,
+    /// Were down when the checker was replaced.
+    were_down: Vec<BackendId>,
+    /// When the view was last replaced.
+    shown: Instant,
     /// The balancer is not the one that built the published picker.
     picker_outdated: bool,
 }
@@ -125,6 +135,7 @@ impl Pool {
             origin: SetOrigin::Nothing,
             backends: Vec::new(),
             discovered: Discovered::default(),
+            notes: Vec::new(),
             membership_changes: 0,
             health_changes: 0,
         }));
@@ -141,6 +152,7 @@ impl Pool {
             settings,
             balancer,
             book: Book::new(workers),
+            workers,
             checker: Checker::new(inputs.checks.clone()),
             published: Published::default(),
             names_changed: inputs.names.changed(),
@@ -152,13 +164,15 @@ impl Pool {
             membership_changes: 0,
             health_changes: 0,
             dirty: Dirty::Nothing,
+            were_down: Vec::new(),
+            shown: Instant::now(),
             picker_outdated: false,
         };
         (handle, pool)
     }
 
-    /// Runs until `stop`. Sources that end leave their last word standing.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Works until `stop`. Sources that end leave their last word standing.
+    async fn work(&mut self, stop: &CancellationToken) {
         let mut open = Open {
             discovered: true,
             names: true,
@@ -166,11 +180,14 @@ impl Pool {
             outcomes: true,
         };
         let mut batch = Vec::new();
-        self.take_membership();
+        let mut stopped = pin!(stop.cancelled());
+        self.inputs.discovered.mark_unchanged();
+        self.rebuild(true);
+        self.recall_down();
         loop {
             self.publish();
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = &mut stopped => return,
                 changed = self.inputs.discovered.changed(), if open.discovered => {
                     open.discovered = changed.is_ok();
                     self.take_membership();
@@ -188,7 +205,7 @@ impl Pool {
                     self.take_outcomes(&mut batch);
                 }
                 report = self.checker.next() => self.take_report(report),
-                () = details_due(self.dirty) => self.dirty = Dirty::Set,
+                () = details_due(self.dirty) => {}
             }
             self.take_waiting(&mut batch);
         }

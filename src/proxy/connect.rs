@@ -1,8 +1,8 @@
 //! Getting a connection to a backend: who is tried, how often, how long.
 //!
 //! The rules are haproxy's: `retries` counts attempts after the first; with `redispatch` and more than one eligible
-//! backend the next attempt goes elsewhere at once; otherwise the same backend is tried again after a turn-around of
-//! min(1 s, `timeout connect`). The judgement is `Retry`, plain values; `Dialer` waits and counts.
+//! backend the next attempt goes elsewhere at once; otherwise the same backend is tried again, after a refusal with a
+//! turn-around of min(1 s, `timeout connect`), after a timeout (which was a wait) at once. The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
 use std::io;
 use std::time::Duration;
@@ -53,15 +53,26 @@ impl Retry {
         }
     }
 
-    /// A connect to `backend` failed; `eligible` backends may be picked now.
-    pub(crate) fn after_failure(&mut self, backend: BackendId, eligible: usize) -> Next {
+    /// A connect to `backend` failed with `error`; `eligible` backends may be picked now.
+    pub(crate) fn after_failure(
+        &mut self,
+        backend: BackendId,
+        error: &ProxyError,
+        eligible: usize,
+    ) -> Next {
         if !self.spend(backend) {
             return Next::GiveUp;
         }
+        let waited = matches!(error, ProxyError::ConnectTimeout { .. });
+        let pause = if waited {
+            Duration::ZERO
+        } else {
+            self.turn_around
+        };
         match (self.redispatch, eligible) {
             (true, 2..) => Next::Elsewhere,
-            (true, _) => Next::Again(self.turn_around),
-            (false, _) => Next::Same(self.turn_around),
+            (true, _) => Next::Again(pause),
+            (false, _) => Next::Same(pause),
         }
     }
 
@@ -121,10 +132,8 @@ impl<'a> Dialer<'a> {
             };
             let backend = lease.backend().id;
             tracing::debug!(service = %self.service.name, backend = %lease.addr(), %error, "connect");
-            match self
-                .retry
-                .after_failure(backend, self.service.pool.eligible())
-            {
+            let eligible = self.service.pool.eligible();
+            match self.retry.after_failure(backend, &error, eligible) {
                 Next::Same(pause) => {
                     self.count_retry(&lease);
                     time::sleep(pause).await;
@@ -228,34 +237,74 @@ mod tests {
         }
     }
 
+    fn nowhere() -> std::net::SocketAddr {
+        ([127, 0, 0, 1], 1).into()
+    }
+
+    fn refused() -> ProxyError {
+        ProxyError::Connect {
+            addr: nowhere(),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        }
+    }
+
     #[test]
     fn redispatch_moves_at_once_while_others_are_eligible() {
         let mut retry = retry(3, true, Some(500));
-        assert_eq!(retry.after_failure(BackendId(1), 3), Next::Elsewhere);
-        assert_eq!(retry.after_failure(BackendId(2), 3), Next::Elsewhere);
+        assert_eq!(
+            retry.after_failure(BackendId(1), &refused(), 3),
+            Next::Elsewhere
+        );
+        assert_eq!(
+            retry.after_failure(BackendId(2), &refused(), 3),
+            Next::Elsewhere
+        );
         assert_eq!(retry.tried, [BackendId(1), BackendId(2)]);
         let pause = Duration::from_millis(500);
-        assert_eq!(retry.after_failure(BackendId(3), 1), Next::Again(pause));
-        assert_eq!(retry.after_failure(BackendId(3), 3), Next::GiveUp);
+        assert_eq!(
+            retry.after_failure(BackendId(3), &refused(), 1),
+            Next::Again(pause)
+        );
+        assert_eq!(
+            retry.after_failure(BackendId(3), &refused(), 3),
+            Next::GiveUp
+        );
     }
 
     #[test]
     fn without_redispatch_the_same_backend_is_tried_after_a_pause() {
         let mut short = retry(1, false, Some(200));
         let pause = Duration::from_millis(200);
-        assert_eq!(short.after_failure(BackendId(1), 3), Next::Same(pause));
-        assert_eq!(short.after_failure(BackendId(1), 3), Next::GiveUp);
+        assert_eq!(
+            short.after_failure(BackendId(1), &refused(), 3),
+            Next::Same(pause)
+        );
+        assert_eq!(
+            short.after_failure(BackendId(1), &refused(), 3),
+            Next::GiveUp
+        );
         let mut unset = retry(1, false, None);
         assert_eq!(
-            unset.after_failure(BackendId(1), 3),
+            unset.after_failure(BackendId(1), &refused(), 3),
             Next::Same(TURN_AROUND)
         );
     }
 
     #[test]
+    fn after_a_timeout_there_is_no_further_pause() {
+        let late = ProxyError::ConnectTimeout { addr: nowhere() };
+        let mut alone = retry(3, true, Some(500));
+        let next = alone.after_failure(BackendId(1), &late, 1);
+        assert_eq!(next, Next::Again(Duration::ZERO));
+        let mut same = retry(3, false, Some(500));
+        let next = same.after_failure(BackendId(1), &late, 2);
+        assert_eq!(next, Next::Same(Duration::ZERO));
+    }
+
+    #[test]
     fn zero_retries_give_up_at_the_first_failure() {
         assert_eq!(
-            retry(0, true, None).after_failure(BackendId(1), 3),
+            retry(0, true, None).after_failure(BackendId(1), &refused(), 3),
             Next::GiveUp
         );
     }

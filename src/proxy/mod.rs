@@ -15,9 +15,11 @@ mod gate;
 pub mod http;
 pub mod listener;
 mod local;
+pub mod pulse;
 pub mod relay;
 mod shared;
 pub mod tcp;
+mod thread;
 pub mod worker;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::Service;
 use super::accept::Accepted;
 use super::gate::Gate;
+use super::pulse::ControlLife;
 use super::worker::WorkerSettings;
 use crate::telemetry::cells::WorkerId;
 
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     panics: AtomicU64,
     accept_pauses: AtomicU64,
     started: Instant,
+    pub(crate) control: ControlLife,
 }
 
 /// What others may see of a worker. A cache line of its own: every accept reads all of them.
@@ -87,13 +89,15 @@ impl Shared {
         settings: WorkerSettings,
     ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Accepted>>) {
         let (seats, handovers): (Vec<_>, Vec<_>) = (0..count).map(|_| seat()).unzip();
+        let started = Instant::now();
         let shared = Self {
             settings,
             gate: Gate::default(),
             seats: seats.into(),
             panics: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
-            started: Instant::now(),
+            started,
+            control: ControlLife::new(started),
         };
         (Arc::new(shared), handovers)
     }
@@ -132,7 +136,9 @@ impl Shared {
     pub(crate) fn beat(&self, worker: WorkerId) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(seat) = self.seat(worker) {
-            seat.heartbeat.store(now, Ordering::Relaxed);
+            let last = seat.heartbeat.swap(now, Ordering::Relaxed);
+            self.control
+                .look(Duration::from_millis(now.saturating_sub(last)));
         }
     }
 }

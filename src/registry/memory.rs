@@ -8,17 +8,19 @@
 //! All state sits behind one mutex that is held for a few map operations and never across an await. Watches are fired
 //! after it is released.
 
+mod reads;
 mod tree;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use self::reads::ReadCounts;
+use self::reads::Reads;
 use self::tree::{Fire, State, watched};
-use super::{Node, Registry, RegistryError, Session, SessionState, Watched};
+use super::{Node, NodeRead, Registry, RegistryError, Session, SessionState, Watched};
 use crate::health::BoxFuture;
 
 /// A registry in memory. Cheap to clone; clones are the same registry.
@@ -34,21 +36,6 @@ struct Shared {
     state: Mutex<State>,
     session: watch::Sender<Session>,
     reads: Reads,
-}
-
-#[derive(Debug, Default)]
-struct Reads {
-    lists: AtomicU64,
-    nodes: AtomicU64,
-}
-
-/// How much was read through the session, for tests that bound it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadCounts {
-    /// Lists of children.
-    pub lists: u64,
-    /// Nodes read by `read_many`.
-    pub nodes: u64,
 }
 
 impl Default for MemoryRegistry {
@@ -197,10 +184,7 @@ impl MemoryRegistry {
 
     /// What was read so far.
     pub fn reads(&self) -> ReadCounts {
-        ReadCounts {
-            lists: self.shared.reads.lists.load(Ordering::Relaxed),
-            nodes: self.shared.reads.nodes.load(Ordering::Relaxed),
-        }
+        self.shared.reads.counts()
     }
 
     /// A node as the server has it.
@@ -270,7 +254,7 @@ impl Registry for MemoryRegistry {
         path: &'a str,
     ) -> BoxFuture<'a, Result<Watched<Option<Vec<String>>>, RegistryError>> {
         Box::pin(async move {
-            self.shared.reads.lists.fetch_add(1, Ordering::Relaxed);
+            self.shared.reads.list();
             let mut state = self.readable(path)?;
             let children = state
                 .nodes
@@ -294,18 +278,18 @@ impl Registry for MemoryRegistry {
     fn read_many<'a>(
         &'a self,
         paths: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<Node>>, RegistryError>> {
+    ) -> BoxFuture<'a, Result<Vec<NodeRead>, RegistryError>> {
         Box::pin(async move {
             let count = u64::try_from(paths.len()).unwrap_or(u64::MAX);
-            self.shared.reads.nodes.fetch_add(count, Ordering::Relaxed);
+            self.shared.reads.nodes(count);
             let state = self.readable("")?;
-            paths
+            Ok(paths
                 .iter()
                 .map(|path| {
                     state.may_read(path)?;
                     Ok(state.nodes.get(path).map(|stored| stored.node.clone()))
                 })
-                .collect()
+                .collect())
         })
     }
 
@@ -422,12 +406,11 @@ mod tests {
         registry.put("/s/a", "1");
         let paths = ["/s/b".to_owned(), "/s/a".to_owned()];
         let nodes = registry.read_many(&paths).await.unwrap();
-        assert_eq!(nodes[0], None);
-        assert_eq!(nodes[1].as_ref().unwrap().data, b"1");
+        assert_eq!(nodes[0], Ok(None));
+        assert_eq!(nodes[1].clone().unwrap().unwrap().data, b"1");
         registry.forbid("/s/a");
-        assert!(matches!(
-            registry.read_many(&paths).await,
-            Err(RegistryError::NotAuthorised { .. })
-        ));
+        let path = "/s/a".to_owned();
+        let expected = [Ok(None), Err(RegistryError::NotAuthorised { path })];
+        assert_eq!(registry.read_many(&paths).await.unwrap(), expected);
     }
 }

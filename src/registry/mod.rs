@@ -35,15 +35,20 @@ pub trait Registry: Debug + Send + Sync {
         path: &'a str,
     ) -> BoxFuture<'a, Result<Watched<Option<Node>>, RegistryError>>;
 
-    /// Data of many nodes in few requests, in the order asked; `None` = that node is gone.
+    /// Data of many nodes in few requests, in the order asked. A node that must not be read costs its own place only;
+    /// the outer error is one of the session.
     fn read_many<'a>(
         &'a self,
         paths: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<Node>>, RegistryError>>;
+    ) -> BoxFuture<'a, Result<Vec<NodeRead>, RegistryError>>;
 
     /// State of the session, for status and metrics.
     fn session(&self) -> watch::Receiver<Session>;
 }
+
+/// What became of one node of many: `None` = it is gone; an error ([`RegistryError::NotAuthorised`] or
+/// [`RegistryError::Failed`]) names it and says nothing about the others.
+pub type NodeRead = Result<Option<Node>, RegistryError>;
 
 /// A value and the promise to tell when it is outdated.
 pub struct Watched<T> {

@@ -167,15 +167,24 @@ impl Relay {
         self.status.send_modify(|status| status.member = None);
     }
 
-    /// Passes over all members until one answers. The pause counts from the start of a pass: time spent waiting for
+    /// Passes over all members until one answers. A member whose data is older than what the client has seen turns it
+    /// away; when nobody else is there (the ensemble was wiped, or restored from a backup) the next pass does not
+    /// mention what was seen: the session is then found to be over at once instead of after 1.4 of its timeout. A member
+    /// that merely lags tells the changes when it catches up, because the client's watches name what they have seen.
+    ///
+    /// The pause counts from the start of a pass: time spent waiting for
     /// black holes is pause enough.
     async fn search(&mut self, request: &[u8]) -> Found {
+        let mut request = request.to_vec();
         loop {
             let started = Instant::now();
             let status = &self.status;
             let trouble = |text| note(status, text);
-            if let Some(found) = self.dialer.find(request, trouble).await {
+            if let Some(found) = self.dialer.find(&request, trouble).await {
                 return found;
+            }
+            if self.dialer.take_turned_away() {
+                forget_seen(&mut request);
             }
             sleep_until(started + self.backoff.next_delay()).await;
         }
@@ -183,6 +192,13 @@ impl Relay {
 
     fn note(&self, text: String) {
         note(&self.status, text);
+    }
+}
+
+/// Clears the last zxid seen in a connect request: length, protocol version, zxid.
+fn forget_seen(request: &mut [u8]) {
+    if let Some(zxid) = request.get_mut(8..16) {
+        zxid.fill(0);
     }
 }
 
@@ -338,6 +354,30 @@ mod tests {
             // The member's side ends too, in whatever way.
             server.read_to_end(&mut rest).await.ok();
         }
+    }
+
+    #[tokio::test]
+    async fn an_ensemble_with_older_data_is_asked_again_without_what_was_seen() {
+        let wiped = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = wiped.local_addr().unwrap().to_string();
+        let relay = Relay::bind(addr.parse().unwrap(), timing()).await.unwrap();
+        let mut client = TcpStream::connect(relay.addr()).await.unwrap();
+        tokio::spawn(relay.run());
+        let mut request = vec![0, 0, 0, 16, 0, 0, 0, 0];
+        request.extend([7; 8]);
+        request.extend([9; 4]);
+        client.write_all(&request).await.unwrap();
+        for seen in [[7; 8], [0; 8]] {
+            let (mut member, _) = wiped.accept().await.unwrap();
+            let mut got = [0; 20];
+            member.read_exact(&mut got).await.unwrap();
+            assert_eq!((&got[8..16], &got[16..]), (&seen[..], &[9; 4][..]));
+            if seen == [0; 8] {
+                member.write_all(&answer()).await.unwrap();
+            }
+        }
+        let mut got = vec![0; answer().len()];
+        client.read_exact(&mut got).await.unwrap();
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ use self::call::{AsyncWork, Operation, shield, unavailable, with_client};
 use super::relay::ensemble::{Ensemble, EnsembleError};
 pub use super::session::SessionSettings;
 use super::session::{Shared, Supervisor};
-use super::{Node, Registry, RegistryError, Session, Watched};
+use super::{Node, NodeRead, Registry, RegistryError, Session, Watched};
 use crate::health::BoxFuture;
 
 /// Why a registry cannot be started. Everything else is a state of the session.
@@ -200,7 +200,7 @@ impl Registry for ZooKeeperRegistry {
     fn read_many<'a>(
         &'a self,
         paths: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<Node>>, RegistryError>> {
+    ) -> BoxFuture<'a, Result<Vec<NodeRead>, RegistryError>> {
         Box::pin(async move {
             let mut nodes = Vec::with_capacity(paths.len());
             for chunk in read::chunks(paths) {

@@ -128,8 +128,13 @@ metrics! {
     PROCESS_MAX_FDS = gauge("process_max_fds", "Limit of open file descriptors.");
     READY = gauge("synapse_ready", "1 when /ready answers 200.");
     CONFIG_WARNINGS = gauge("synapse_config_warnings", "Remarks about the configuration in use.");
+    CONFIG_ON_DISK_DIFFERS = gauge("synapse_config_on_disk_differs", "1 when the file was refused at the last reload, or holds values that need a restart.");
     SERVICES = gauge("synapse_services", "Services in the configuration.");
     WORKER_CONNECTIONS = gauge("synapse_worker_connections", "Client connections open on a data-plane thread.");
+
+    WORKER_SILENT = gauge("synapse_worker_silent_seconds", "Time since a data-plane thread last showed life; it does so every second.").seconds();
+    CONTROL_SILENT = gauge("synapse_control_silent_seconds", "Time since the control thread last showed life; it does so every second.").seconds();
+    CONTROL_STALLS = counter("synapse_control_stalls_total", "Times that the data plane found the control thread silent for more than 5 s.");
 
     REGISTRY_CONNECTED = gauge("synapse_registry_connected", "1 while the session with the ensemble is usable.");
     REGISTRY_SESSIONS = counter("synapse_registry_sessions_total", "Sessions opened with the ensemble.");

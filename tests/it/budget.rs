@@ -10,7 +10,10 @@ const LINES: usize = 300;
 const LINES_AT_MOST: usize = 400;
 
 /// Files that may have up to [`LINES_AT_MOST`] lines, and why.
-const LONGER: &[(&str, &str)] = &[];
+const LONGER: &[(&str, &str)] = &[(
+    "src/registry/session.rs",
+    "sixty lines are the record of why the client crate sits behind a relay, with the evidence",
+)];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

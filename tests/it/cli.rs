@@ -40,6 +40,44 @@ async fn without_a_config_the_way_to_give_one_is_said() {
 }
 
 #[tokio::test]
+async fn the_documents_know_every_option_of_the_help() {
+    let page = include_str!("../../docs/configuration.md");
+    for arguments in [&["--help"][..], &["check", "--help"], &["demo", "--help"]] {
+        let help = run("synapse", arguments, &[]).await.stdout;
+        let words = help.split(|c: char| c.is_whitespace() || c == ',');
+        for option in words.filter(|word| word.starts_with("--") && word.len() > 2) {
+            let shown =
+                page.contains(&format!("`{option}`")) || page.contains(&format!("`{option} "));
+            assert!(
+                shown,
+                "{option} of {arguments:?} is not in docs/configuration.md"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_environment_is_none_and_says_the_way() {
+    let output = run("synapse", &["check"], &[("SYNAPSE_CONFIG", "")]).await;
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains("-c FILE"), "{}", output.stderr);
+}
+
+#[tokio::test]
+async fn options_stand_before_check_or_after_it_and_demo_has_none() {
+    let lab = Lab::new().await;
+    let file = lab.write("g1.json", include_str!("../golden/g1_synapse_minimal.json"));
+    let path = file.to_string_lossy();
+    for arguments in [["check", "-c", &*path], ["-c", &*path, "check"]] {
+        let output = run("synapse", &arguments, &[]).await;
+        assert_eq!(output.code, Some(0), "{arguments:?}: {}", output.stderr);
+    }
+    let help = run("synapse", &["demo", "--help"], &[]).await;
+    assert!(!help.stdout.contains("--config"), "{}", help.stdout);
+    assert!(help.stdout.contains("--http <PORT>"), "{}", help.stdout);
+}
+
+#[tokio::test]
 async fn the_config_may_come_from_the_environment() {
     let lab = Lab::new().await;
     let file = lab.write("g1.json", include_str!("../golden/g1_synapse_minimal.json"));

@@ -252,6 +252,48 @@ async fn every_mistake_is_reported_at_once_and_nothing_is_bound() {
     );
 }
 
+#[tokio::test]
+async fn six_mistakes_in_six_layers_are_all_said() {
+    let lab = Lab::new().await;
+    let mut config = good(&lab);
+    config["worker"] = json!(2);
+    config["admin"]["listen"] = json!("localhost");
+    config["haproxy"]["defaults"] = json!(["timeout conect 5s"]);
+    let web = &mut config["services"]["web"];
+    web["discovery"] = json!({"method": "zookeper"});
+    web["default_servers"][0]["haproxy_server_options"] = json!("bakup");
+    web["haproxy"]["server_options"] = json!("check intre 2s");
+    let said = refused(&lab, &config).await;
+    for (place, part) in [
+        ("worker: ", "did you mean \"workers\"?"),
+        ("admin.listen: ", "127.0.0.1:3210"),
+        ("haproxy.defaults[0]: ", "did you mean `timeout connect`?"),
+        (
+            "services.web.discovery.method: ",
+            "did you mean \"zookeeper\"?",
+        ),
+        (
+            "services.web.default_servers[0].haproxy_server_options: ",
+            "did you mean `backup`?",
+        ),
+        (
+            "services.web.haproxy.server_options: ",
+            "did you mean `inter`?",
+        ),
+    ] {
+        let line = said
+            .lines()
+            .find(|l| l.contains(&format!("refused.json: {place}")));
+        let line = line.unwrap_or_else(|| panic!("nothing about {place} in\n{said}"));
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert_eq!(
+        said.matches("services.web.haproxy.server_options").count(),
+        1,
+        "{said}"
+    );
+}
+
 fn services_port(services: &Value) -> u16 {
     let port = services["web"]["haproxy"]["port"].as_u64().expect("a port");
     u16::try_from(port).expect("a port")

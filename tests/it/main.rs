@@ -29,6 +29,7 @@ mod harness;
 mod health;
 mod http;
 mod layers;
+mod reload;
 mod robust;
 mod scale;
 mod tcp;

@@ -387,6 +387,67 @@ async fn a_generator_config_in_the_parents_data_is_followed_live() {
 }
 
 #[tokio::test]
+async fn a_generator_config_may_widen_the_address_on_the_same_port() {
+    let scene = Scene::new().await;
+    scene.registrations.path(PATH).await;
+    let a = scene.lab.origin("A").await;
+    scene.registrations.nerve(PATH, &a).await;
+    let synapse = scene.synapse(|_| ()).await;
+    scene.until_serves("A").await;
+    // Other tests use the lab's ports on other addresses.
+    let everywhere = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+    let port = everywhere.local_addr().expect("its address").port();
+    drop(everywhere);
+    for host in ["127.0.0.1", "0.0.0.0", "127.0.0.1"] {
+        let wanted = format!("{host}:{port}");
+        let addr = wanted.parse().expect("an address");
+        let generator = json!({"haproxy": listener(addr, "http", &[])}).to_string();
+        scene.registrations.set(PATH, generator.as_bytes()).await;
+        eventually("it listens there", PATIENCE, || async {
+            let web = synapse.service("web").await;
+            (web["listen"] == json!([wanted]))
+                .then_some(())
+                .ok_or_else(|| web.to_string())
+        })
+        .await;
+        let local = SocketAddr::from(([127, 0, 0, 1], port));
+        let answer = get(local, "/").await.expect("an answer");
+        assert_eq!(answer.text(), "A");
+    }
+}
+
+#[tokio::test]
+async fn a_generator_config_whose_address_is_taken_is_shown_and_tried_again() {
+    let scene = Scene::new().await;
+    scene.registrations.path(PATH).await;
+    let a = scene.lab.origin("A").await;
+    scene.registrations.nerve(PATH, &a).await;
+    let synapse = scene.synapse(|_| ()).await;
+    scene.until_serves("A").await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("its address");
+    let generator = json!({"haproxy": listener(addr, "http", &[])}).to_string();
+    scene.registrations.set(PATH, generator.as_bytes()).await;
+    let refused = format!("cannot listen: {addr}: address already in use");
+    eventually("the refusal is shown", PATIENCE, || async {
+        let web = synapse.service("web").await;
+        (web["refused_config"] == json!([refused]))
+            .then_some(())
+            .ok_or_else(|| web.to_string())
+    })
+    .await;
+    scene.serves("A").await.expect("the former stays");
+    drop(taken);
+    eventually("it listens there", PATIENCE, || async {
+        let web = synapse.service("web").await;
+        (web["listen"] == json!([addr.to_string()]) && web["refused_config"] == json!([]))
+            .then_some(())
+            .ok_or_else(|| web.to_string())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_generator_config_changes_the_mode_live() {
     let scene = Scene::new().await;
     scene.registrations.path(PATH).await;

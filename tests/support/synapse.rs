@@ -222,6 +222,46 @@ impl Synapse {
         kill_process(pid, signal).expect("signal");
     }
 
+    /// Writes another configuration over the file it was started with; it notices on SIGHUP.
+    pub(crate) fn rewrite(&self, lab: &Lab, mut config: Value) {
+        complete(&mut config, lab, self.admin);
+        self.rewrite_text(&format!("{config:#}"));
+    }
+
+    /// The same with any text.
+    pub(crate) fn rewrite_text(&self, text: &str) {
+        std::fs::write(&self.config, text).expect("write the config");
+    }
+
+    /// The value of a metric without labels; 0 while it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// SIGHUP; waits until the reload has been taken or refused, and says which.
+    pub(crate) async fn reload(&self) -> bool {
+        let (taken, refused) = (
+            "synapse_config_reloads_total",
+            "synapse_config_rejected_total",
+        );
+        let before = (self.metric(taken).await, self.metric(refused).await);
+        self.signal(Signal::HUP);
+        eventually("the reload is over", START, || async {
+            if self.metric(taken).await > before.0 {
+                Ok(true)
+            } else if self.metric(refused).await > before.1 {
+                Ok(false)
+            } else {
+                Err("neither taken nor refused")
+            }
+        })
+        .await
+    }
+
     /// SIGTERM; waits for the end.
     pub(crate) async fn stop(mut self) -> ExitStatus {
         self.signal(Signal::TERM);

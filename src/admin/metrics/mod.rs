@@ -7,9 +7,11 @@
 mod backends;
 mod row;
 
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use crate::discovery::Membership;
+use crate::proxy::pulse::Pulse;
 use crate::registry::SessionState;
 use crate::telemetry::cells::{Cell, ErrorCause, ServiceCells, WorkerId};
 use crate::telemetry::names::{self, Metric};
@@ -31,6 +33,12 @@ pub fn render(state: &AdminState) -> String {
     let warnings = state.config_warnings.load().len();
     out.family(&names::CONFIG_WARNINGS)
         .sample(&Labels::none(), warnings);
+    let differs = state.config_on_disk_differs.load(Ordering::Relaxed);
+    out.family(&names::CONFIG_ON_DISK_DIFFERS)
+        .sample(&Labels::none(), u8::from(differs));
+    if let Some(pulse) = state.pulse.get() {
+        pulse_families(&mut out, pulse);
+    }
     out.append(&state.cold.render());
     out.finish()
 }
@@ -57,6 +65,20 @@ fn process_families(out: &mut Exposition, state: &AdminState, usage: Usage) {
     }
     let ready = u8::from(routes::missing(state).is_empty());
     out.family(&names::READY).sample(&none, ready);
+}
+
+/// Signs of life of all threads.
+fn pulse_families(out: &mut Exposition, pulse: &Pulse) {
+    let mut family = out.family(&names::WORKER_SILENT);
+    for (worker, silent) in pulse.workers_silent_for().iter().enumerate() {
+        let labels = Labels::none().with(names::WORKER, &worker.to_string());
+        family.sample(&labels, silent.as_secs_f64());
+    }
+    let silent = pulse.control_silent_for().as_secs_f64();
+    out.family(&names::CONTROL_SILENT)
+        .sample(&Labels::none(), silent);
+    out.family(&names::CONTROL_STALLS)
+        .sample(&Labels::none(), pulse.control_stalls());
 }
 
 /// Client connections per data-plane thread: shows an uneven spread.

@@ -26,7 +26,8 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     /// The backends with their labels.
     pub(super) fn backends(&self) -> impl Iterator<Item = (&Labels, &BackendView)> {
-        self.backends.iter().zip(&self.view.backends)
+        let views = self.view.backends.iter().map(|view| &**view);
+        self.backends.iter().zip(views)
     }
 
     /// True in `mode http`.

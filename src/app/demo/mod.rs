@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::bound::Bound;
 use super::cli::{say, start_log};
 use super::registries::Registries;
-use super::synapse::run_bound;
+use super::synapse::{Start, run_bound};
 use crate::config::document::Document;
 use crate::config::report::Report;
 use crate::config::synapse::{LoadOptions, Loaded, resolve};
@@ -28,17 +28,19 @@ use crate::registry::memory::MemoryRegistry;
 /// Where the demonstration's backends are registered.
 const PATH: &str = "/demo/services/web";
 
-/// Arguments of `synapse demo`. A port that is taken is replaced by a free one.
+/// Run a demonstration: three backends, two services, one backend dying every few seconds.
+///
+/// Needs no ZooKeeper and no configuration. A port that is taken is replaced by a free one; the screen says what to try.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArguments {
     /// Port of the HTTP service.
-    #[arg(long, default_value_t = 3301)]
+    #[arg(long, default_value_t = 3301, value_name = "PORT")]
     http: u16,
     /// Port of the TCP service.
-    #[arg(long, default_value_t = 3302)]
+    #[arg(long, default_value_t = 3302, value_name = "PORT")]
     tcp: u16,
     /// Port of the admin server.
-    #[arg(long, default_value_t = 3210)]
+    #[arg(long, default_value_t = 3210, value_name = "PORT")]
     admin: u16,
 }
 
@@ -80,7 +82,13 @@ pub fn run(arguments: &DemoArguments) -> ExitCode {
     }
     let registry = Arc::new(MemoryRegistry::new("memory"));
     let registries = Registries::memory(Arc::clone(&registry));
-    run_bound(loaded, bound, registries, |admin, stop| {
+    let start = Start {
+        loaded,
+        bound,
+        registries,
+        options: None,
+    };
+    run_bound(start, |admin, stop| {
         tokio::spawn(stage::play(
             registry,
             Arc::clone(admin),
@@ -112,7 +120,7 @@ fn load(ports: Ports) -> Result<Loaded, Vec<String>> {
     let options = LoadOptions::new("demo");
     let document = Document::new("demo", Map::from_iter(map));
     resolve(document, &options, Report::default())
-        .map_err(|complaints| complaints.iter().map(ToString::to_string).collect())
+        .map_err(|report| report.complaints.iter().map(ToString::to_string).collect())
 }
 
 fn configuration(ports: Ports) -> Value {

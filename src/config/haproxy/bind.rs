@@ -58,7 +58,9 @@ pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
 /// haproxy takes the first address of a name.
 fn resolve(host: &str, port: u16) -> Result<IpAddr, String> {
     let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    if host.len() > 253 || !host.bytes().all(is_name) {
+    // A resolver would make 0.0.0.5 of `5`, which nobody means.
+    let is_number = host.bytes().all(|b| b.is_ascii_digit());
+    if host.len() > 253 || is_number || !host.bytes().all(is_name) {
         return Err(format!("{host:?} is neither an address nor a host name"));
     }
     let mut found = (host, port)
@@ -130,6 +132,29 @@ pub(super) struct Bound {
     pub(super) backlog: Option<u32>,
 }
 
+/// What the words after an address say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    /// `backlog`.
+    pub(super) backlog: Option<u32>,
+    /// `v6only`: `::` does not stand for IPv4 as well.
+    pub(super) is_v6_only: bool,
+}
+
+/// haproxy leaves it to the kernel that `::` takes IPv4 as well. Our IPv6 sockets never do, so that clients keep their
+/// plain addresses: every `::` has an IPv4 socket at its side.
+pub(super) fn with_ipv4(addrs: Vec<BindAddr>, is_v6_only: bool) -> Vec<BindAddr> {
+    let twin = |bind: &BindAddr| {
+        let stands_for_both = bind.addr.ip() == Ipv6Addr::UNSPECIFIED && !is_v6_only;
+        stands_for_both.then(|| BindAddr {
+            addr: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), bind.addr.port()),
+            required: bind.required,
+        })
+    };
+    let twins: Vec<BindAddr> = addrs.iter().filter_map(twin).collect();
+    addrs.into_iter().chain(twins).collect()
+}
+
 /// Reads the words of a `bind` line.
 pub(super) fn line(words: &[String], place: &Place, report: &mut Report) -> Bound {
     let mut bound = Bound::default();
@@ -147,7 +172,12 @@ pub(super) fn line(words: &[String], place: &Place, report: &mut Report) -> Boun
             Err(error) => report.complain(place, format!("`bind`: {error}")),
         }
     }
-    bound.backlog = options_of(options, place, report);
+    // Options of a socket that is not bound change nothing: Yelp's `bind /path accept-proxy`.
+    if bound.not_tcp.is_empty() || !bound.addrs.is_empty() {
+        let options = options_of(options, place, report);
+        bound.backlog = options.backlog;
+        bound.addrs = with_ipv4(bound.addrs, options.is_v6_only);
+    }
     bound
 }
 
@@ -156,14 +186,18 @@ pub(super) fn unbound(path: &str) -> String {
     format!("{path:?} is not bound: unix sockets and other kinds than tcp are not supported yet")
 }
 
-/// Reads the words after the address, or `bind_options`. Gives `backlog`.
-pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -> Option<u32> {
-    let mut backlog = None;
+/// Reads the words after the address, or `bind_options`.
+pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -> Options {
+    let mut options = Options::default();
     let mut rest = words;
     while let [word, after @ ..] = rest {
         rest = after;
         let Some(directive) = table::find(std::slice::from_ref(word), Sections::BIND) else {
             report.complain(place, format!("`bind`: {}", unknown(word, Sections::BIND)));
+            let meant = table::nearest(std::slice::from_ref(word), Sections::BIND);
+            rest = rest
+                .get(meant.map_or(0, |directive| directive.args)..)
+                .unwrap_or_default();
             continue;
         };
         let Some((args, after)) = rest.split_at_checked(directive.args) else {
@@ -179,15 +213,18 @@ pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -
             Class::Refused { reason, instead } => {
                 report.complain(place, format!("`bind`: {}", refused(word, reason, instead)));
             }
+            Class::Supported if directive.args == 0 => {
+                options.is_v6_only = directive.keyword == "v6only";
+            }
             Class::Supported => {
                 match number(args.first().map_or("", String::as_str), 1..=MAX_INT) {
-                    Ok(number) => backlog = Some(number),
+                    Ok(number) => options.backlog = Some(number),
                     Err(error) => report.complain(place, format!("`bind`: `{word}`: {error}")),
                 }
             }
         }
     }
-    backlog
+    options
 }
 
 #[cfg(test)]
@@ -256,9 +293,34 @@ mod tests {
     }
 
     #[test]
+    fn two_colons_are_both_families_unless_v6only() {
+        let place = Place {
+            file: "f".into(),
+            path: String::new(),
+        };
+        let addrs = |text: &str| {
+            let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            let mut report = Report::default();
+            let bound = line(&words, &place, &mut report);
+            assert!(report.complaints.is_empty() && report.warnings.is_empty());
+            bound
+                .addrs
+                .iter()
+                .map(|a| a.addr.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(addrs(":::80"), ["[::]:80", "0.0.0.0:80"]);
+        assert_eq!(addrs(":::80 v4v6"), ["[::]:80", "0.0.0.0:80"]);
+        assert_eq!(addrs(":::80 v6only"), ["[::]:80"]);
+        assert_eq!(addrs("[::1]:80"), ["[::1]:80"]);
+        assert_eq!(addrs("*:80"), ["0.0.0.0:80"]);
+    }
+
+    #[test]
     fn names_are_looked_up() {
         assert!(resolve("localhost", 80).unwrap().is_loopback());
         assert!(resolve("bad host", 80).is_err());
+        assert!(resolve("5", 80).is_err());
     }
 
     proptest::proptest! {

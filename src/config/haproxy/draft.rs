@@ -48,10 +48,17 @@ impl Origin {
 }
 
 /// A value and where it comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Tracked<T> {
     pub(super) value: T,
     pub(super) origin: Origin,
+}
+
+/// The value alone: a reload compares settings by what they show, and where a value stands is no difference.
+impl<T: std::fmt::Debug> std::fmt::Debug for Tracked<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.value.fmt(f)
+    }
 }
 
 impl<T> Tracked<T> {

@@ -29,11 +29,14 @@ mod values;
 mod words;
 
 #[cfg(test)]
+mod status;
+#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use self::server_rules::judge_server_options;
 pub use self::service::resolve_service;
 pub use self::table::{Class, Directive, Sections, directives};
 pub use self::top::resolve_top;
@@ -72,6 +75,8 @@ pub struct GlobalSettings {
     pub user: Option<String>,
     /// `group`.
     pub group: Option<String>,
+    /// `hard-stop-after`: bound of a soft stop. Unset or 0: the process's own default.
+    pub hard_stop_after: Option<std::time::Duration>,
 }
 
 /// The resolved top-level section, the base of every service.
@@ -98,7 +103,7 @@ pub enum PortKey {
     Null,
     /// A port to listen on.
     Number(u16),
-    /// Something else, which has been complained about; the rest is judged as if there were a port.
+    /// Something else, which has been complained about: the rest of the section is judged as if it were a port.
     Invalid,
 }
 

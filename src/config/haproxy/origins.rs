@@ -81,6 +81,12 @@ pub(super) fn of(draft: &Draft, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveVal
             close(*it).to_owned()
         }),
         tracked("http.forwardfor", forward_for(draft), forwarded),
+        // No line of haproxy's says it, `proxy.replay_idempotent` does.
+        EffectiveValue {
+            setting: "http.replay_idempotent".to_owned(),
+            value: "true".to_owned(),
+            origin: "default (synapse)".to_owned(),
+        },
         tracked("allbackups", &draft.all_backups, bool::to_string),
         tracked("check.probe", &draft.probe, probe),
     ]
@@ -211,7 +217,6 @@ pub(super) fn of_binding(
     );
     let value = match (listener, section.port) {
         (_, PortKey::Omitted) => "none (no port)".to_owned(),
-        (_, PortKey::Invalid) => "none (invalid port)".to_owned(),
         (None, _) => "none".to_owned(),
         (Some(listener), _) => {
             let addrs: Vec<String> = listener

@@ -57,6 +57,11 @@ pub(super) fn apply_words(
         rest = after;
         let Some(directive) = table::find(std::slice::from_ref(word), Sections::SERVER) else {
             tell(Issue::Wrong(unknown(word, Sections::SERVER)));
+            // The value of a mistyped word is not a second mistake.
+            let meant = table::nearest(std::slice::from_ref(word), Sections::SERVER);
+            rest = rest
+                .get(meant.map_or(0, |directive| directive.args)..)
+                .unwrap_or_default();
             continue;
         };
         let Some((args, after)) = rest.split_at_checked(directive.args) else {
@@ -83,7 +88,7 @@ pub(super) fn apply_words(
 /// Text about a word that is not in the table.
 pub(super) fn unknown(word: &str, sections: Sections) -> String {
     match table::nearest(&[word.to_owned()], sections) {
-        Some(near) => format!("unknown word {word:?}, did you mean `{near}`?"),
+        Some(near) => format!("unknown word {word:?}, did you mean `{}`?", near.keyword),
         None => format!("unknown word {word:?}"),
     }
 }

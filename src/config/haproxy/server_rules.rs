@@ -7,7 +7,7 @@ use super::draft::{Draft, Level, Origin, Tracked};
 use super::server::{self, Issue, ServerDraft};
 use super::template::Template;
 use super::{ServiceSection, Top, words};
-use crate::config::report::Report;
+use crate::config::report::{Line, Report};
 use crate::endpoint::{Endpoint, Weight};
 use crate::health::{CheckSettings, ProbeSettings};
 use crate::lb::{ServerRules, ServerSettings};
@@ -105,6 +105,21 @@ impl Rules {
             complaints,
         }
     }
+}
+
+/// Judges the options of a server that stands in the file: there a bad word is a mistake like any other, while in a
+/// registration, which is outside input, it is skipped and named.
+pub fn judge_server_options(line: &Line, report: &mut Report) {
+    let words = match bounded_words(&line.text) {
+        Ok(words) => words,
+        Err(error) => return report.complain(&line.place, error),
+    };
+    let origin = Origin::of(line, Level::Service);
+    let mut unused = ServerDraft::default();
+    server::apply_words(&mut unused, &words, &origin, &mut |issue| match issue {
+        Issue::Wrong(text) => report.complain(&line.place, text),
+        Issue::NotYet(text) => report.warn(&line.place, text),
+    });
 }
 
 /// haproxy's limits of a line: what is longer would not have been accepted there either.

@@ -97,11 +97,23 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// Text about a line that is not in the table.
+/// Text about a line that is not in the table for `sections`.
 pub(super) fn unknown_directive(words: &[String], sections: Sections) -> String {
     let name = words.join(" ");
+    // The rows of `global` that are refused only catch what belongs in `defaults`: any `timeout`.
+    let is_catch_all = |it: &Directive| {
+        it.sections == Sections::GLOBAL && matches!(it.class, Class::Refused { .. })
+    };
+    let elsewhere = table::find(words, Sections::LINES).filter(|it| !is_catch_all(it));
+    if let Some(elsewhere) = elsewhere {
+        let legal: Vec<&str> = elsewhere.sections.names().collect();
+        return format!("{name:?} belongs in {}, not here", legal.join(", "));
+    }
     match table::nearest(words, sections) {
-        Some(near) => format!("unknown directive {name:?}, did you mean `{near}`?"),
+        Some(near) => format!(
+            "unknown directive {name:?}, did you mean `{}`?",
+            near.keyword
+        ),
         None => format!("unknown directive {name:?}"),
     }
 }

@@ -166,6 +166,88 @@ fn secs(n: u64) -> Option<Duration> {
 }
 
 #[test]
+fn a_misplaced_directive_says_where_it_belongs_and_a_mistyped_one_what_was_meant() {
+    let top = |lines: &[&str]| {
+        let mut report = Report::default();
+        let section = TopSection {
+            defaults: lines
+                .iter()
+                .map(|text| line_at("haproxy.defaults", text))
+                .collect(),
+            ..TopSection::default()
+        };
+        resolve_top(&section, &mut report);
+        report
+            .complaints
+            .iter()
+            .map(|c| c.text.clone())
+            .collect::<Vec<_>>()
+    };
+    let texts = top(&["bind :80", "timeout conect 5s"]);
+    assert_eq!(
+        texts,
+        [
+            "\"bind :80\" belongs in frontend, not here (in defaults)",
+            "unknown directive \"timeout conect 5s\", did you mean `timeout connect`? (in defaults)",
+        ]
+    );
+}
+
+#[test]
+fn an_address_beside_its_wildcard_is_bound_once() {
+    let mut section = section();
+    section.listen = lines("l", &["bind :3301", "bind 127.0.0.1:3302"]);
+    let mut report = Report::default();
+    let parts = resolve_service(
+        &ServiceName::new("x"),
+        &section,
+        &Top::default(),
+        &mut report,
+    );
+    let addrs: Vec<String> = parts
+        .listener
+        .unwrap()
+        .addrs
+        .iter()
+        .map(|bind| bind.addr.to_string())
+        .collect();
+    assert_eq!(addrs, ["0.0.0.0:3301", "127.0.0.1:3302", "[::1]:3301"]);
+    assert!(report.complaints.is_empty(), "{report:?}");
+}
+
+#[test]
+fn options_of_a_unix_socket_are_moot_as_it_is_not_bound() {
+    let mut report = Report::default();
+    let place = line_at("x", "").place;
+    let words = ["/run/x.prxy", "accept-proxy"].map(str::to_owned);
+    bind::line(&words, &place, &mut report);
+    assert!(report.complaints.is_empty(), "{report:?}");
+    let words = ["127.0.0.1:80", "accept-proxy"].map(str::to_owned);
+    bind::line(&words, &place, &mut report);
+    assert_eq!(report.complaints.len(), 1, "{report:?}");
+}
+
+#[test]
+fn the_value_of_a_mistyped_word_is_no_second_mistake() {
+    let mut report = Report::default();
+    judge_server_options(&line_at("x", "check intre 2s rise x"), &mut report);
+    let texts: Vec<_> = report.complaints.iter().map(|c| c.text.as_str()).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(texts[0].contains("did you mean `inter`?"), "{texts:?}");
+    assert!(texts[1].starts_with("`rise`: "), "{texts:?}");
+}
+
+fn line_at(path: &str, text: &str) -> Line {
+    Line {
+        text: text.to_owned(),
+        place: Place {
+            file: "f".into(),
+            path: path.to_owned(),
+        },
+    }
+}
+
+#[test]
 fn golden_g1_loads_without_a_word() {
     let (top, parts, report) = load(include_str!(
         "../../../tests/golden/g1_synapse_minimal.json"

@@ -9,7 +9,7 @@ use super::routing::Sides;
 use super::server::MAX_INT;
 use super::statement::{Parsed, Statement, unknown_directive};
 use super::table::Sections;
-use super::values::number;
+use super::values::{number, time};
 use super::{Top, TopSection, words};
 use crate::config::report::{Line, Place, Report};
 
@@ -83,6 +83,9 @@ fn global(top: &mut Top, statement: &Statement<'_>) -> Result<(), String> {
         }
         "user" => settings.user = Some(value.clone()),
         "group" => settings.group = Some(value.clone()),
+        "hard-stop-after" => {
+            settings.hard_stop_after = Some(time(value)?).filter(|time| !time.is_zero());
+        }
         other => {
             return Err(format!(
                 "supported, but {other:?} has no rule; this is a bug"

@@ -11,7 +11,7 @@ use super::super::publish::Reading;
 use super::super::{Decode, Membership};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::registry::record::{self, RecordFormat};
-use crate::registry::{Node, path};
+use crate::registry::{Node, RegistryError, path};
 
 /// Children read again per anti-entropy round although they should not have changed: an operator may have rewritten one
 /// by hand. One small request a minute.
@@ -216,14 +216,18 @@ impl Children {
         }
     }
 
-    /// Reading `name` is not authorised; true when that is new.
-    pub(super) fn refuse(&mut self, name: &str) -> bool {
-        const FAULT: &str = "not authorised to read";
-        self.known.get_mut(name).is_some_and(|child| {
-            let is_new = child.fault.as_deref() != Some(FAULT);
-            child.fault = Some(FAULT.to_owned());
-            is_new
-        })
+    /// `name` cannot be read. Its fault is returned when it is new.
+    pub(super) fn refuse(&mut self, name: &str, error: &RegistryError) -> Option<&str> {
+        let fault = match error {
+            RegistryError::NotAuthorised { .. } => "not authorised to read".to_owned(),
+            RegistryError::Unavailable { detail, .. } | RegistryError::Failed { detail, .. } => {
+                format!("cannot be read: {detail}")
+            }
+        };
+        let child = self.known.get_mut(name)?;
+        let is_new = child.fault.as_ref() != Some(&fault);
+        child.fault = Some(fault);
+        child.fault.as_deref().filter(|_| is_new)
     }
 
     /// The set that follows. Of several registrations of one identity the newest counts: a nerve that came back under a

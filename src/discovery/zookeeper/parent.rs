@@ -42,7 +42,7 @@ impl Source {
     pub(super) async fn follow_parent(&self) {
         let is_generator = self.settings.generator == GeneratorSource::Parent;
         let path = Arc::clone(&self.settings.path);
-        self.follow_data(&path, |node| {
+        self.follow_data(Part::Parent, &path, |node| {
             self.parent.see(node);
             if is_generator {
                 self.publish_generator(&path, node)?;
@@ -54,14 +54,17 @@ impl Source {
 
     pub(super) async fn follow_generator_node(&self) {
         if let GeneratorSource::Node(path) = &self.settings.generator {
-            self.follow_data(path, |node| self.publish_generator(path, node))
-                .await;
+            self.follow_data(Part::Generator, path, |node| {
+                self.publish_generator(path, node)
+            })
+            .await;
         }
     }
 
     /// Calls `seen` with the data of `path` now and after every change; its error is shown as trouble.
     async fn follow_data(
         &self,
+        part: Part,
         path: &str,
         seen: impl Fn(Option<&Node>) -> Result<(), String> + Send + Sync,
     ) {
@@ -74,9 +77,7 @@ impl Source {
                     retry.reset();
                     let trouble = seen(watched.value.as_ref()).err();
                     self.parent.tried.notify_one();
-                    if self
-                        .publisher
-                        .trouble(Part::Generator, trouble.clone().map(Arc::from))
+                    if self.publisher.trouble(part, trouble.clone().map(Arc::from))
                         && let Some(trouble) = trouble
                     {
                         warn!(path, trouble, "generator config unusable, the former stays");
@@ -89,7 +90,7 @@ impl Source {
                 }
                 Err(error) => {
                     self.parent.tried.notify_one();
-                    self.complain(Part::Generator, &error);
+                    self.complain(part, &error);
                     retry.wait(&error).await;
                 }
             }

@@ -6,7 +6,7 @@ use super::*;
 use crate::discovery::{Decode, GeneratorSource};
 use crate::endpoint::EndpointSet;
 use crate::registry::memory::{MemoryRegistry, ReadCounts};
-use crate::registry::{Node, Watched};
+use crate::registry::{Node, NodeRead, Watched};
 
 const PATH: &str = "/services/s";
 
@@ -317,6 +317,41 @@ async fn an_unreadable_child_does_not_blind_the_service() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn however_many_children_are_unreadable_the_others_serve_and_all_are_counted() {
+    let registry = MemoryRegistry::default();
+    registry.put(&child("a_0000000001"), record("a"));
+    for n in 2..102 {
+        let secret = child(&format!("secret_{n:010}"));
+        registry.put(&secret, record("b"));
+        registry.forbid(&secret);
+    }
+    let mut running = start(&registry);
+    let seen = running.until_hosts("a").await;
+    assert_eq!((seen.malformed_total, seen.trouble), (100, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_generator_node_is_told_although_the_parent_is_fine() {
+    let registry = MemoryRegistry::default();
+    registry.put(&child("a_0000000001"), record("a"));
+    registry.put("/generator", "{}");
+    registry.forbid("/generator");
+    let settings = ZooKeeperSourceSettings {
+        generator: GeneratorSource::Node("/generator".into()),
+        ..settings()
+    };
+    let mut running = start_with(registry.clone(), Arc::new(registry.clone()), settings);
+    running.until_hosts("a").await;
+    registry.set_data(PATH, "x");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let seen = running.until(|_| true).await;
+    assert_eq!(
+        seen.trouble.as_deref(),
+        Some("not authorised to read /generator")
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unreadable_path_is_retried_slowly() {
     let registry = MemoryRegistry::default();
     registry.put(&child("a_0000000001"), record("a"));
@@ -404,7 +439,7 @@ impl Registry for Snatching {
     fn read_many<'a>(
         &'a self,
         paths: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<Node>>, RegistryError>> {
+    ) -> BoxFuture<'a, Result<Vec<NodeRead>, RegistryError>> {
         if let Some(victim) = self.victim.lock().unwrap().take() {
             self.inner.delete(&victim);
         }

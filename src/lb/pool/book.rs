@@ -36,6 +36,8 @@ pub(super) struct Record {
     /// haproxy's text of the verdict (`UP 1/2`); empty before the first check.
     pub(super) standing: String,
     pub(super) last_check: Option<CheckView>,
+    /// The view does not show the last check yet.
+    pub(super) unseen: bool,
 }
 
 impl Record {
@@ -139,6 +141,18 @@ impl Book {
             departed: HashMap::new(),
             arena: SlotArena::default(),
             workers,
+        }
+    }
+
+    /// Empty, but `former` backends that come back are the same ones, with their counters.
+    pub(super) fn after(workers: usize, former: &[Arc<Backend>]) -> Self {
+        let departed = former
+            .iter()
+            .map(|backend| (identity(&backend.endpoint), Arc::downgrade(backend)))
+            .collect();
+        Self {
+            departed,
+            ..Self::new(workers)
         }
     }
 
@@ -253,6 +267,7 @@ fn record(backend: Arc<Backend>, line: &Line, host_names: &NameCache) -> Record 
         since: Instant::now(),
         standing: String::new(),
         last_check: None,
+        unseen: false,
     };
     record.set_line(line);
     record

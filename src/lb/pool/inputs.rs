@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::book::{Moves, Record};
@@ -127,6 +128,7 @@ impl Pool {
         let was = std::mem::replace(&mut record.health, verdict.health());
         record.since = verdict.since();
         record.standing = verdict.to_string();
+        record.unseen = true;
         let (code, status, detail) = match report.result {
             Ok(pass) => (
                 pass.code,
@@ -149,12 +151,18 @@ impl Pool {
             self.dirty = Dirty::Set;
             log_verdict(&self.name, record);
         } else if self.dirty == Dirty::Nothing {
-            let due = self
-                .inputs
-                .checks
-                .align(report.at + DETAIL_DELAY, 64 * DETAIL_DELAY);
-            self.dirty = Dirty::Details(due);
+            self.dirty = Dirty::Details(self.details_due(report.at));
         }
+    }
+
+    /// At once, unless the view is younger than [`DETAIL_DELAY`]: a timer of its own for each of the seldom checks of
+    /// hundreds of services costs more than the view.
+    fn details_due(&self, now: Instant) -> Instant {
+        let earliest = self.shown + DETAIL_DELAY;
+        if earliest <= now {
+            return now;
+        }
+        self.inputs.checks.align(earliest, 64 * DETAIL_DELAY)
     }
 
     fn log_moves(&self, moves: &Moves) {

@@ -2,30 +2,58 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::book::Record;
 use super::view::{self, Standing};
 use super::{Dirty, Pool};
-use crate::lb::handle::PoolView;
+use crate::lb::handle::{BackendView, PoolView};
 use crate::lb::snapshot::{Member, Snapshot};
 
 impl Pool {
     /// Shows what has changed: the snapshot if a worker can tell the difference, then the view.
     pub(super) fn publish(&mut self) {
-        if self.dirty != Dirty::Set {
-            return;
+        match self.dirty {
+            Dirty::Set => self.publish_all(),
+            Dirty::Details(due) if due <= Instant::now() => self.publish_details(),
+            Dirty::Details(_) | Dirty::Nothing => {}
         }
-        self.dirty = Dirty::Nothing;
+    }
+
+    fn publish_all(&mut self) {
         let standings = view::standings(&self.book.records, self.settings.all_backups);
         let revision = self.publish_snapshot(&standings);
-        let backends = self
-            .book
-            .records
-            .iter()
-            .zip(&standings)
-            .map(|(r, s)| view::backend_view(r, *s))
+        let records = self.book.records.iter_mut().zip(&standings);
+        let backends = records
+            .map(|(record, standing)| shown(record, *standing))
             .collect();
+        self.show(revision, backends);
+    }
+
+    /// Ten thousand checks a minute cost this much each: only who was checked is written anew, the rest is shared with
+    /// the view before, and workers have nothing to see.
+    fn publish_details(&mut self) {
+        let standings = view::standings(&self.book.records, self.settings.all_backups);
+        let current = self.view.load();
+        let mut backends = current.backends.clone();
+        let revision = current.revision;
+        drop(current);
+        let records = self.book.records.iter_mut().zip(&standings);
+        for (backend, (record, standing)) in backends.iter_mut().zip(records) {
+            if record.unseen {
+                *backend = shown(record, *standing);
+            }
+        }
+        self.show(revision, backends);
+    }
+
+    fn show(&mut self, revision: u64, backends: Vec<Arc<BackendView>>) {
+        self.dirty = Dirty::Nothing;
+        self.shown = Instant::now();
         self.view.store(Arc::new(PoolView {
             revision,
             origin: self.published.origin,
+            notes: self.published.notes.clone(),
             backends,
             discovered: self.inputs.discovered.borrow().clone(),
             membership_changes: self.membership_changes,
@@ -64,6 +92,11 @@ impl Pool {
         }));
         revision
     }
+}
+
+fn shown(record: &mut Record, standing: Standing) -> Arc<BackendView> {
+    record.unseen = false;
+    Arc::new(view::backend_view(record, standing))
 }
 
 fn same_members(a: &[Member], b: &[Member]) -> bool {

@@ -167,12 +167,12 @@ impl Bench {
         view.backends
             .iter()
             .find(|b| b.addr == Some(addr(n)))
+            .map(|b| BackendView::clone(b))
             .unwrap()
-            .clone()
     }
 
     async fn until_health(&self, n: u8, health: Health) {
-        let is = |b: &BackendView| b.addr == Some(addr(n)) && b.health == health;
+        let is = |b: &Arc<BackendView>| b.addr == Some(addr(n)) && b.health == health;
         assert!(self.handle.until(|view| view.backends.iter().any(is)).await);
     }
 
@@ -198,6 +198,59 @@ impl Bench {
             .unwrap();
         views.changed().await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_neither_the_set_nor_counters_nor_verdicts_nor_the_next_word() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.script.answer(addr(2), Answer::Refuse);
+    bench.with(&[("1", ""), ("2", "fall=1"), ("3", "")]).await;
+    bench.until_health(2, Health::Down).await;
+    let held = bench.acquire().unwrap();
+    let before = bench.handle.view();
+    for round in ["5", "6", "7"] {
+        // The rules of these tests panic at words they do not know.
+        bench.say(&[("1", "boom")]);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(hosts(&bench.handle), ["127.0.0.1", "127.0.0.3"], "{round}");
+        let more = [("1", ""), ("2", "fall=1"), ("3", ""), (round, "weight=0")];
+        bench.with(&more).await;
+        assert_eq!(hosts(&bench.handle), ["127.0.0.1", "127.0.0.3"], "{round}");
+        tokio::time::sleep(Duration::from_secs(100)).await;
+    }
+    let after = bench.handle.view();
+    for (a, b) in before.backends.iter().zip(&after.backends) {
+        assert!(Arc::ptr_eq(&a.backend, &b.backend));
+    }
+    assert_eq!(after.backends[0].backend.in_flight.get(), 1);
+    drop(held);
+    bench.with(&[("1", ""), ("4", "")]).await;
+    assert_eq!(hosts(&bench.handle), ["127.0.0.1", "127.0.0.4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_does_not_forget_whom_to_keep() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.with(&[("1", "")]).await;
+    bench.say(&[("1", "boom")]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.say(&[]);
+    let kept = |view: &PoolView| view.origin == SetOrigin::Previous;
+    assert!(!kept(&bench.handle.view()));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(hosts(&bench.handle), ["127.0.0.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_view_says_why_the_set_is_not_what_discovery_says() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.with(&[("1", "")]).await;
+    assert!(bench.handle.view().notes.is_empty());
+    bench.with(&[]).await;
+    assert_eq!(
+        bench.handle.view().notes,
+        ["discovery knows nobody: the last 1 are kept (use_previous_backends)"]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
 //! Who may be picked and why (not): one decision, used for the snapshot and for people.
 
+use std::sync::Arc;
+
 use super::book::Record;
 use crate::health::Health;
-use crate::lb::ServerSettings;
 use crate::lb::handle::BackendView;
 use crate::lb::snapshot::Member;
 
@@ -79,7 +80,7 @@ pub(super) fn backend_view(record: &Record, standing: Standing) -> BackendView {
     BackendView {
         backend: record.backend.clone(),
         addr: record.address.as_ref().ok().copied(),
-        settings: ServerSettings::clone(&record.settings),
+        settings: Arc::clone(&record.settings),
         health: record.health,
         eligible: standing == Standing::Eligible,
         reason: reason(record, standing),

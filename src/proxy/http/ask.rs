@@ -80,6 +80,9 @@ impl<'a> Asking<'a> {
                 Err(failed) => failed,
             };
             self.client.upstream.borrow_mut().take();
+            if let Some(fault) = self.client.progress.fault.get() {
+                return Err(fault.into());
+            }
             if !matches!(failed, Failed::Unsent(_)) {
                 let cells = lease.backend().cells.of(self.dialer.worker);
                 cells.response_errors.add(1);

@@ -1,6 +1,7 @@
 //! Bodies on their way through: counted, watched, and wired to the life of the exchange.
 
 use std::cell::Cell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,41 @@ pub(crate) struct Progress {
     pub(crate) complete: Cell<bool>,
     /// Bytes of body so far.
     pub(crate) bytes: Cell<u64>,
+    /// The body broke off on the client's side. What the backend's connection then does follows from it and is not the
+    /// backend's fault.
+    pub(crate) fault: Cell<Option<BodyFault>>,
+}
+
+/// How a client's body broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFault {
+    /// Chunks that are none.
+    Malformed,
+    /// The connection ended first.
+    Incomplete,
+}
+
+impl BodyFault {
+    /// hyper's decoders speak in kinds of I/O errors.
+    fn of(error: &hyper::Error) -> Self {
+        let cause = std::error::Error::source(error);
+        let kind = cause
+            .and_then(|c| c.downcast_ref::<io::Error>())
+            .map(io::Error::kind);
+        match kind {
+            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Self::Malformed,
+            Some(_) | None => Self::Incomplete,
+        }
+    }
+}
+
+impl From<BodyFault> for ProxyError {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::Malformed => Self::ClientProtocol("malformed body"),
+            BodyFault::Incomplete => Self::ClientAbort,
+        }
+    }
 }
 
 /// A client's body as hyper sends it to a backend.
@@ -62,7 +98,9 @@ impl Body for RequestBody {
         {
             add(&this.progress.bytes, data.len());
         }
-        if frame.is_none() || incoming.is_end_stream() {
+        if let Some(Err(error)) = &frame {
+            this.progress.fault.set(Some(BodyFault::of(error)));
+        } else if frame.is_none() || incoming.is_end_stream() {
             this.progress.complete.set(true);
         }
         Poll::Ready(frame)

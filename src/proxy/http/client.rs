@@ -146,6 +146,7 @@ impl Client {
         self.server_expired.set(false);
         self.progress.complete.set(body_ended);
         self.progress.bytes.set(0);
+        self.progress.fault.set(None);
     }
 
     /// The answer is complete, as far as the backend is concerned.
@@ -231,7 +232,14 @@ impl Client {
         let backend = &upstream.as_ref()?.socket;
         Some(
             if self.progress.complete.get() || backend.is_write_blocked() {
-                (Expiry::Server, backend.last_active(), t.server)
+                let since = match self.phase.get() {
+                    // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it.
+                    Phase::Waiting => backend.last_sent(),
+                    Phase::Idle { .. } | Phase::Head { .. } | Phase::Answering => {
+                        backend.last_active()
+                    }
+                };
+                (Expiry::Server, since, t.server)
             } else {
                 let since = self.socket.last_active().max(backend.last_active());
                 (Expiry::Client, since, t.client)

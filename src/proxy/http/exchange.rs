@@ -196,9 +196,17 @@ impl Exchange {
         self.finish();
     }
 
-    /// The backend broke off inside its answer: the client must not take it for complete.
+    /// The backend broke off inside its answer, or the client inside its request: the client must not take the answer for
+    /// complete.
     pub(crate) fn break_off(&mut self, source: hyper::Error) -> ProxyError {
-        let error = self.backend_error(source.into());
+        let error = match self.client.progress.fault.get() {
+            Some(fault) => {
+                self.client.upstream.borrow_mut().take();
+                self.finish();
+                fault.into()
+            }
+            None => self.backend_error(source.into()),
+        };
         self.client.count_end(error.cause());
         error
     }

@@ -39,6 +39,9 @@ pub(crate) enum Upgrade {
 pub(crate) fn request(parts: &mut Parts) -> Result<Upgrade, ProxyError> {
     target(parts)?;
     one_host(&parts.headers)?;
+    if !is_plainly_framed(&parts.headers) {
+        return Err(ProxyError::ClientProtocol("transfer-encoding"));
+    }
     let upgrade = wanted_upgrade(parts)?;
     strip(&mut parts.headers);
     match upgrade {
@@ -68,12 +71,15 @@ pub(crate) fn request(parts: &mut Parts) -> Result<Upgrade, ProxyError> {
 /// Makes a backend's head into the one the client gets.
 ///
 /// # Errors
-/// When the backend switches protocols unasked or wrongly.
+/// When the backend switches protocols unasked or wrongly, or frames its answer in a way nobody asked for.
 pub(crate) fn response(
     status: StatusCode,
     headers: &mut HeaderMap,
     wanted: Upgrade,
 ) -> Result<(), &'static str> {
+    if !is_plainly_framed(headers) {
+        return Err("transfer-encoding other than chunked");
+    }
     strip(headers);
     if status == StatusCode::SWITCHING_PROTOCOLS {
         match wanted {
@@ -195,6 +201,19 @@ fn one_host(headers: &HeaderMap) -> Result<(), ProxyError> {
         return Err(ProxyError::ClientProtocol("host is not a host"));
     }
     Ok(())
+}
+
+/// True when `Transfer-Encoding` is absent or says `chunked` and nothing else. hyper looks at the last coding only: with
+/// `chunked, chunked` the next hop could see another end of the message, and a `gzip` would be left on the body while its
+/// name is gone.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |line: &HeaderValue| {
+        line.as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    };
+    lines.next().is_none_or(is_chunked) && lines.next().is_none()
 }
 
 fn same_host(host: &[u8], authority: &str) -> bool {
@@ -337,6 +356,23 @@ mod tests {
         assert!(response(switch, &mut headers, Upgrade::No).is_err());
         assert!(response(switch, &mut headers, Upgrade::WebSocket).is_err());
         assert!(response(switch, &mut headers, Upgrade::Other).is_ok());
+    }
+
+    #[test]
+    fn chunked_is_the_only_transfer_encoding() {
+        let ask = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|v| ("transfer-encoding", *v)).collect();
+            let mut parts = parts("POST", "/", &lines);
+            let mut headers = parts.headers.clone();
+            let answer = response(StatusCode::OK, &mut headers, Upgrade::No).is_ok();
+            assert_eq!(answer, request(&mut parts).is_ok(), "{lines:?}");
+            answer
+        };
+        assert!(ask(&[]) && ask(&["chunked"]) && ask(&["CHUNKED"]));
+        for bad in ["gzip, chunked", "chunked, chunked", ",chunked", "gzip", ""] {
+            assert!(!ask(&[bad]), "{bad:?}");
+        }
+        assert!(!ask(&["chunked", "chunked"]) && !ask(&["identity", "chunked"]));
     }
 
     #[test]

@@ -22,7 +22,11 @@ pub(crate) struct Socket {
     stream: RefCell<Option<TcpStream>>,
     received: Cell<u64>,
     active: Cell<Instant>,
+    /// When a byte was last written, or [`Socket::touch`] called.
+    sent: Cell<Instant>,
     write_blocked: Cell<bool>,
+    /// A backend's: see [`Socket::backend`].
+    hears_out: bool,
 }
 
 /// What a look into the receive queue shows, without taking anything.
@@ -39,12 +43,25 @@ pub(crate) enum Glance {
 }
 
 impl Socket {
+    /// A client's.
     pub(crate) fn new(stream: TcpStream) -> Rc<Self> {
+        Self::with(stream, false)
+    }
+
+    /// A backend's. One that answers early and closes resets what is still being sent; hyper would end with the failed
+    /// write and never read the answer that waits. So writing blocks instead of failing while there is something to read.
+    pub(crate) fn backend(stream: TcpStream) -> Rc<Self> {
+        Self::with(stream, true)
+    }
+
+    fn with(stream: TcpStream, hears_out: bool) -> Rc<Self> {
         Rc::new(Self {
             stream: RefCell::new(Some(stream)),
             received: Cell::new(0),
             active: Cell::new(Instant::now()),
+            sent: Cell::new(Instant::now()),
             write_blocked: Cell::new(false),
+            hears_out,
         })
     }
 
@@ -58,9 +75,16 @@ impl Socket {
         self.active.get()
     }
 
+    /// When a byte last moved to the peer.
+    pub(crate) fn last_sent(&self) -> Instant {
+        self.sent.get()
+    }
+
     /// Starts a silence now.
     pub(crate) fn touch(&self) {
-        self.active.set(Instant::now());
+        let now = Instant::now();
+        self.active.set(now);
+        self.sent.set(now);
     }
 
     /// True while the peer does not take what is to be written.
@@ -116,11 +140,19 @@ impl Socket {
         }
     }
 
-    fn note_write(&self, result: &Poll<io::Result<usize>>) {
+    fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let failed = matches!(result, Poll::Ready(Err(_)));
+        let result = if failed && self.hears_out && self.glance() == Glance::Bytes {
+            // No waker: the reader of the answer drives the connection.
+            Poll::Pending
+        } else {
+            result
+        };
         if let Poll::Ready(Ok(_)) = result {
             self.touch();
         }
         self.write_blocked.set(result.is_pending());
+        result
     }
 }
 
@@ -140,7 +172,7 @@ impl AsyncRead for Io {
         if n > 0 {
             let n = u64::try_from(n).unwrap_or(u64::MAX);
             self.0.received.set(self.0.received.get().wrapping_add(n));
-            self.0.touch();
+            self.0.active.set(Instant::now());
         }
         result
     }
@@ -153,8 +185,7 @@ impl AsyncWrite for Io {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = self.0.poll_with(|stream| stream.poll_write(cx, buf));
-        self.0.note_write(&result);
-        result
+        self.0.note_write(result)
     }
 
     fn poll_write_vectored(
@@ -169,8 +200,7 @@ impl AsyncWrite for Io {
         let result = self
             .0
             .poll_with(|stream| stream.poll_write_vectored(cx, bufs));
-        self.0.note_write(&result);
-        result
+        self.0.note_write(result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -44,7 +44,7 @@ impl std::fmt::Debug for Upstream {
 impl Upstream {
     /// Wraps a fresh connection.
     pub(crate) async fn new(lease: &Lease, stream: TcpStream) -> Result<Box<Self>, ProxyError> {
-        let socket = Socket::new(stream);
+        let socket = Socket::backend(stream);
         let handshake = Builder::new()
             .max_buf_size(BUFFER_BYTES)
             .max_headers(HEADERS)

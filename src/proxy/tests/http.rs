@@ -360,6 +360,24 @@ async fn a_late_answer_is_504() {
 }
 
 #[tokio::test]
+async fn a_head_that_drips_is_504_as_well() {
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.request().await;
+        conn.send("HTTP/1.1 200 OK\r\nx: ").await;
+        while conn.0.write_all(b"y").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let mut setup = Setup::new(Mode::Http, &[origin.addr]);
+    setup.settings.timeouts.server = Some(Duration::from_millis(100));
+    let rig = setup.start().await;
+    let answer = rig.client().await.get("/").await;
+    assert_eq!(answer.status, 504);
+    assert_eq!(rig.errors(ErrorCause::BackendTimeout), 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_stalls_or_breaks_is_never_ended_cleanly() {
     for stall in [true, false] {
         for head in ["content-length: 100", "transfer-encoding: chunked"] {
@@ -470,6 +488,29 @@ async fn an_early_answer_reaches_a_client_that_still_sends() {
 }
 
 #[tokio::test]
+async fn an_answer_before_a_reset_is_heard() {
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.until("\r\n\r\n").await;
+        // Closing with the body unread resets the connection, right behind the answer.
+        conn.send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nbig")
+            .await;
+    })
+    .await;
+    let rig = Rig::http(&[origin.addr]).await;
+    for _ in 0..20 {
+        let mut client = rig.client().await;
+        client
+            .send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 50000000\r\n\r\n")
+            .await;
+        let body = vec![b'x'; 100_000];
+        while client.0.write_all(&body).await.is_ok() {}
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.body.as_str()), (413, "big"));
+    }
+    assert_eq!(rig.in_flight(), 0);
+}
+
+#[tokio::test]
 async fn expect_is_answered_when_the_body_is_wanted() {
     let origin = Origin::echo("a").await;
     let rig = Rig::http(&[origin.addr]).await;
@@ -557,6 +598,50 @@ async fn what_is_not_http_is_400_and_closed() {
     }
     assert_eq!(origin.connections(), 0);
     assert_eq!(rig.errors(ErrorCause::ClientProtocol), 5);
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_the_clients_fault() {
+    let origin = Origin::echo("a").await;
+    let rig = Rig::http(&[origin.addr]).await;
+    let head = "POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
+    let bad = [
+        "5\nhello\r\n0\r\n\r\n",
+        "+5\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloXX0\r\n\r\n",
+    ];
+    for chunks in bad {
+        // Before, a connection is made that the bad request then reuses.
+        assert_eq!(rig.client().await.get("/").await.status, 200);
+        let mut client = rig.client().await;
+        client.send(&format!("{head}{chunks}")).await;
+        let (got, _) = client.rest().await;
+        assert!(got.starts_with("HTTP/1.1 400 "), "{chunks:?}: {got}");
+        assert_eq!(got.matches("HTTP/1.1").count(), 1);
+    }
+    assert_eq!(rig.errors(ErrorCause::ClientProtocol), 3);
+    let cells = &rig.pool.backends[0].cells;
+    assert_eq!(cells.sum(|c| c.response_errors.get()), 0);
+    assert_eq!(rig.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_that_ends_early_is_the_clients_fault() {
+    let origin = Origin::echo("a").await;
+    let rig = Rig::http(&[origin.addr]).await;
+    for framing in [
+        "content-length: 10\r\n\r\nhi",
+        "transfer-encoding: chunked\r\n\r\n5\r\nhi",
+    ] {
+        let mut client = rig.client().await;
+        client
+            .send(&format!("POST / HTTP/1.1\r\nhost: t\r\n{framing}"))
+            .await;
+        client.0.shutdown().await.unwrap();
+        assert_eq!(client.rest().await.0, "", "{framing}");
+    }
+    assert_eq!(rig.errors(ErrorCause::ClientAbort), 2);
+    assert_eq!(rig.errors(ErrorCause::Backend), 0);
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ pub(super) struct Dialer {
     timing: RelayTiming,
     known: HashMap<Member, Vec<SocketAddr>>,
     suspects: HashMap<SocketAddr, Instant>,
+    turned_away: bool,
 }
 
 impl Dialer {
@@ -63,6 +64,7 @@ impl Dialer {
             timing,
             known: HashMap::new(),
             suspects: HashMap::new(),
+            turned_away: false,
         }
     }
 
@@ -111,9 +113,17 @@ impl Dialer {
                         target,
                     });
                 }
-                Err(error) => trouble(describe(&target, &error)),
+                Err(error) => {
+                    self.turned_away |= error.kind() == io::ErrorKind::UnexpectedEof;
+                    trouble(describe(&target, &error));
+                }
             }
         }
+    }
+
+    /// Whether some member accepted and closed without an answer since this was last asked.
+    pub(super) fn take_turned_away(&mut self) -> bool {
+        std::mem::take(&mut self.turned_away)
     }
 
     /// To be tried after the others for a while: a dial failed, or a connection with it ended.
@@ -235,7 +245,7 @@ async fn read_all(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            "accepts and closes at once (no quorum, or too many connections)",
+            "accepts and closes at once (no quorum, too many connections, or its data is older than ours)",
         )),
         Err(error) => Err(error),
     }

@@ -1,8 +1,7 @@
 //! What the supervisor publishes and callers read.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -22,12 +21,7 @@ pub(in super::super) struct Shared {
     suspect: Notify,
     /// A server refused `multiRead` (older than 3.6); forgotten with each new client, as servers get upgraded.
     lacks_multi_read: AtomicBool,
-    /// Nodes that were skipped and said so; forgotten likewise.
-    skipped: Mutex<HashSet<String>>,
 }
-
-/// Above this many skipped nodes the log says no more: one ACL mistake hits thousands.
-const SKIPPED_MAX: usize = 1_000;
 
 impl Shared {
     pub(in super::super) fn new() -> Self {
@@ -43,7 +37,6 @@ impl Shared {
             client: watch::Sender::new(None),
             suspect: Notify::new(),
             lacks_multi_read: AtomicBool::new(false),
-            skipped: Mutex::new(HashSet::new()),
         }
     }
 
@@ -68,17 +61,6 @@ impl Shared {
         if !self.lacks_multi_read.swap(true, Ordering::Relaxed) {
             info!("the server is older than ZooKeeper 3.6: nodes are read one by one");
         }
-    }
-
-    /// True when `path` is skipped for the first time with this client: then it is worth a line in the log.
-    pub(in super::super) fn is_new_skip(&self, path: &str) -> bool {
-        let mut skipped = self.skipped();
-        skipped.len() < SKIPPED_MAX && skipped.insert(path.into())
-    }
-
-    fn skipped(&self) -> MutexGuard<'_, HashSet<String>> {
-        // A panic cannot leave a set half changed.
-        self.skipped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a state without a usable client.
@@ -124,7 +106,6 @@ impl Shared {
     /// A new client has taken over: what was learnt about its predecessor's server is forgotten.
     pub(super) fn forget_server(&self) {
         self.lacks_multi_read.store(false, Ordering::Relaxed);
-        self.skipped().clear();
     }
 
     /// The last trouble, for people.

@@ -1,14 +1,15 @@
 //! The reads themselves: what is asked of the client, in which order.
 
-use tracing::warn;
 use zookeeper_client as zk;
 use zookeeper_client::{Client, MultiReadResult, OneshotWatcher, Stat};
 
-use super::super::Node;
 use super::super::session::Shared;
+use super::super::{Node, NodeRead, RegistryError};
+use super::call::Operation;
 
-/// Nodes per request: the answer of 500 registrations of 250 B is 150 KB, read in about 2 ms.
-const CHUNK_NODES: usize = 500;
+/// Nodes per request. A node may hold 1 MiB, and a server builds the whole answer in its heap: 500 such nodes per request
+/// have killed one with 256 MB. 2,000 registrations are 63 requests, some 60 ms.
+const CHUNK_NODES: usize = 32;
 
 /// Bytes of paths per request. A server closes the connection on requests above `jute.maxbuffer` (1 MiB), with all that
 /// is in flight; half of it leaves room for headers and chroot.
@@ -76,79 +77,62 @@ pub(super) fn chunks(paths: &[String]) -> Vec<&[String]> {
     chunks
 }
 
-/// Data of one chunk, in order. A node that is gone, unreadable or unspeakable is `None`; the others are unaffected.
+/// Data of one chunk, in order. One that is unreadable or unspeakable has its error in its place; the others are
+/// unaffected.
 pub(super) async fn many(
     client: &Client,
     paths: &[String],
     shared: &Shared,
-) -> Result<Vec<Option<Node>>, zk::Error> {
+) -> Result<Vec<NodeRead>, zk::Error> {
     if !shared.lacks_multi_read() {
-        match multi_read(client, paths, shared).await {
+        match multi_read(client, paths).await {
             Err(zk::Error::Unimplemented) => shared.note_no_multi_read(),
             result => return result,
         }
     }
-    one_by_one(client, paths, shared).await
+    one_by_one(client, paths).await
 }
 
-async fn multi_read(
-    client: &Client,
-    paths: &[String],
-    shared: &Shared,
-) -> Result<Vec<Option<Node>>, zk::Error> {
+async fn multi_read(client: &Client, paths: &[String]) -> Result<Vec<NodeRead>, zk::Error> {
     let mut reader = client.new_multi_reader();
-    let mut asked = Vec::with_capacity(paths.len());
-    for path in paths {
-        let added = reader.add_get_data(path);
-        asked.push(added.is_ok());
-        if let Err(error) = added {
-            skip(path, error, shared)?;
-        }
-    }
+    let asked: Vec<_> = paths.iter().map(|path| reader.add_get_data(path)).collect();
     let mut results = reader.commit().await?.into_iter();
     let mut nodes = Vec::with_capacity(paths.len());
     for (path, asked) in paths.iter().zip(asked) {
-        let node = match asked.then(|| results.next()) {
-            None => None,
-            Some(Some(MultiReadResult::Data { data, stat })) => Some(node(data, stat)),
-            Some(Some(MultiReadResult::Error { err })) => skip(path, err, shared)?,
+        let read = match asked.map(|()| results.next()) {
+            Err(error) => Err(error),
+            Ok(Some(MultiReadResult::Data { data, stat })) => Ok((data, stat)),
+            Ok(Some(MultiReadResult::Error { err })) => Err(err),
             // The crate's enum is open; too few answers are a server's lie.
-            Some(_) => return Err(zk::Error::MarshallingError),
+            Ok(_) => return Err(zk::Error::MarshallingError),
         };
-        nodes.push(node);
+        nodes.push(place(path, read)?);
     }
     Ok(nodes)
 }
 
-/// For servers before 3.6. The requests are queued as the futures are made, so this is one round trip, not hundreds.
-async fn one_by_one(
-    client: &Client,
-    paths: &[String],
-    shared: &Shared,
-) -> Result<Vec<Option<Node>>, zk::Error> {
+/// For servers before 3.6. The requests are queued as the futures are made, so this is one round trip, not dozens.
+async fn one_by_one(client: &Client, paths: &[String]) -> Result<Vec<NodeRead>, zk::Error> {
     let requests: Vec<_> = paths.iter().map(|path| client.get_data(path)).collect();
     let mut nodes = Vec::with_capacity(paths.len());
     for (path, request) in paths.iter().zip(requests) {
-        nodes.push(match request.await {
-            Ok((data, stat)) => Some(node(data, stat)),
-            Err(error) => skip(path, error, shared)?,
-        });
+        nodes.push(place(path, request.await)?);
     }
     Ok(nodes)
 }
 
-/// Errors of one node skip that node, all others are errors of the request.
-fn skip(path: &str, error: zk::Error, shared: &Shared) -> Result<Option<Node>, zk::Error> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the crate's enum is open")]
-    match error {
-        zk::Error::NoNode => Ok(None),
-        zk::Error::NoAuth | zk::Error::BadArguments(_) => {
-            if shared.is_new_skip(path) {
-                warn!(%path, %error, "node skipped");
-            }
-            Ok(None)
+/// Errors of one node stay in its place, all others are errors of the request.
+fn place(path: &str, read: Result<(Vec<u8>, Stat), zk::Error>) -> Result<NodeRead, zk::Error> {
+    match read {
+        Ok((data, stat)) => Ok(Ok(Some(node(data, stat)))),
+        Err(zk::Error::NoNode) => Ok(Ok(None)),
+        Err(zk::Error::NoAuth) => Ok(Err(RegistryError::NotAuthorised {
+            path: path.to_owned(),
+        })),
+        Err(error @ zk::Error::BadArguments(_)) => {
+            Ok(Err(Operation::new("get", path).failed(error)))
         }
-        error => Err(error),
+        Err(error) => Err(error),
     }
 }
 

@@ -11,8 +11,9 @@ const UNIX: Class = not_yet("unix sockets are not bound");
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
     words(L, 1, Class::Supported, &["backlog"]),
+    words(L, 0, Class::Supported, &["v6only", "v4v6"]),
     words(L, 0, Class::Harmless, &[
-        "defer-accept", "tfo", "v4v6", "prefer-client-ciphers", "no-sslv3", "no-tlsv10", "no-tlsv11", "no-tlsv12",
+        "defer-accept", "tfo", "prefer-client-ciphers", "no-sslv3", "no-tlsv10", "no-tlsv11", "no-tlsv12",
         "no-tlsv13", "force-sslv3", "force-tlsv10", "force-tlsv11", "force-tlsv12", "force-tlsv13",
         "no-tls-tickets", "no-ca-names", "generate-certificates", "strict-sni", "allow-0rtt",
     ]),
@@ -25,7 +26,6 @@ pub(super) const GROUPS: &[Group] = &[
     words(L, 1, UNIX, &["mode", "user", "group", "uid", "gid"]),
     words(L, 1, not_yet("the limit of the frontend applies"), &["maxconn"]),
     words(L, 1, not_yet("the kernel's settings apply"), &["mss", "tcp-ut", "tcp-ss", "cc"]),
-    words(L, 0, not_yet("whether :: takes IPv4 as well is left to the kernel"), &["v6only"]),
     words(L, 0, not_yet("only own addresses can be bound"), &["transparent"]),
     words(L, 1, refused("it would be reachable from other networks", "bind an address of that interface"), &["interface", "namespace"]),
     words(L, 0, refused("the proxy protocol is not accepted yet", "remove it, and send plain connections to this address"), &[

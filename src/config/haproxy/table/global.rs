@@ -4,7 +4,7 @@ use super::{Class, G, Group, group, not_yet, refused};
 
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
-    group(G, Class::Supported, &["maxconn", "spread-checks", "user", "group"]),
+    group(G, Class::Supported, &["maxconn", "spread-checks", "user", "group", "hard-stop-after"]),
     group(G, Class::Harmless, &[
         "daemon", "master-worker", "mworker-max-reloads", "nbproc", "nbthread", "thread-groups", "cpu-map", "cpu-policy",
         "pidfile", "ulimit-n", "node", "description", "localpeer", "server-state-base", "server-state-file", "quiet",
@@ -49,7 +49,7 @@ pub(super) const GROUPS: &[Group] = &[
         "tune.bufsize", "tune.maxrewrite", "tune.http.maxhdr",
     ]),
     group(G, not_yet("connections are not rate limited"), &["maxconnrate", "maxsessrate"]),
-    group(G, not_yet("the process's own shutdown deadline applies"), &["hard-stop-after", "grace", "close-spread-time"]),
+    group(G, not_yet("a stop is bounded by `hard-stop-after` alone"), &["grace", "close-spread-time"]),
     group(G, not_yet("the kernel's buffer sizes apply"), &[
         "tune.rcvbuf.client", "tune.rcvbuf.server", "tune.sndbuf.client", "tune.sndbuf.server",
         "tune.rcvbuf.frontend", "tune.rcvbuf.backend", "tune.sndbuf.frontend", "tune.sndbuf.backend",

@@ -35,6 +35,9 @@ impl Sections {
     /// `listen`: both halves.
     pub const LISTEN: Self = Self(4 | 8);
 
+    /// Every section that has lines.
+    pub const LINES: Self = Self(1 | 2 | 4 | 8);
+
     /// The names of the sections in this set, as haproxy's manual calls them.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         [
@@ -223,7 +226,7 @@ fn joined(words: &[String], count: usize) -> String {
 const LONGEST_TYPO: usize = 64;
 
 /// The known keyword nearest to what `words` begin with, if it is near enough to be meant.
-pub(super) fn nearest(words: &[String], sections: Sections) -> Option<&'static str> {
+pub(super) fn nearest(words: &[String], sections: Sections) -> Option<&'static Directive> {
     // A registration's words may be of any length, and distances cost the product of both.
     if words
         .iter()
@@ -237,15 +240,21 @@ pub(super) fn nearest(words: &[String], sections: Sections) -> Option<&'static s
         .filter(|directive| directive.sections.touches(sections))
         .map(|directive| {
             let count = directive.keyword.split(' ').count();
-            let written = joined(words, count);
+            // haproxy's words are all in lower case.
+            let written = joined(words, count).to_lowercase();
             (
                 strsim::damerau_levenshtein(&written, directive.keyword),
-                directive.keyword,
+                directive,
             )
         })
-        .filter(|(distance, keyword)| *distance * 4 <= keyword.len() || *distance == 1)
-        .min_by_key(|(distance, keyword)| (*distance, std::cmp::Reverse(keyword.len())))
-        .map(|(_, keyword)| keyword)
+        .filter(|(distance, directive)| is_near(*distance, directive.keyword))
+        .min_by_key(|(distance, directive)| (*distance, std::cmp::Reverse(directive.keyword.len())))
+        .map(|(_, directive)| directive)
+}
+
+/// A quarter of the letters, or one: of a word with two letters one wrong letter leaves nothing to recognise.
+fn is_near(distance: usize, keyword: &str) -> bool {
+    distance * 4 <= keyword.len() || (distance == 1 && keyword.len() > 2)
 }
 
 #[cfg(test)]
@@ -286,10 +295,14 @@ mod tests {
 
     #[test]
     fn a_typo_finds_its_keyword_and_nonsense_finds_none() {
-        let near = |text: &str, s| nearest(&super::super::words::split(text).unwrap(), s);
+        let near = |text: &str, s| {
+            nearest(&super::super::words::split(text).unwrap(), s).map(|d| d.keyword)
+        };
         assert_eq!(near("timeuot client 5s", F), Some("timeout client"));
         assert_eq!(near("ballance roundrobin", B), Some("balance roundrobin"));
         assert_eq!(near("rises", S), Some("rise"));
+        assert_eq!(near("TIMEOUT SERVER 5s", B), Some("timeout server"));
         assert_eq!(near("bogus directive", DFB), None);
+        assert_eq!(near("2s", S), None);
     }
 }

@@ -1,0 +1,376 @@
+//! SIGHUP: the file is read again, and what is different about it is put in force.
+//!
+//! First everything that can fail: read, judge, open sessions, bind. Any complaint, and nothing has changed at all. Then
+//! new before old: added services are started, changed ones are told, removed ones end. Untouched services notice
+//! nothing: sockets, connections, counters and health stay.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::fleet::Fleet;
+use super::inventory::Inventory;
+use super::service::{MakeDiscovery, ServiceRuntime};
+use crate::config::diff::{ConfigDiff, change, diff};
+use crate::config::report::{Report, grouped};
+use crate::config::synapse::{LoadOptions, Loaded, load};
+use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig};
+use crate::endpoint::ServiceName;
+use crate::telemetry::cold;
+
+/// New services listen when they know their backends, but no later than this: a service that takes over another one's
+/// port must not answer 503 for the time that a registry takes.
+const FIRST_WORD: Duration = Duration::from_secs(1);
+
+/// What a running service is told.
+struct Order {
+    /// What the file says.
+    file: ServiceConfig,
+    /// What will be in force, and the generator config that it comes from, if it does.
+    effective: ServiceConfig,
+    generator: Option<Arc<str>>,
+    /// Why the generator config is not in force any more.
+    refused: Vec<String>,
+    /// `None`: nothing changes about them.
+    sockets: Option<Vec<TcpListener>>,
+}
+
+/// What a generator config in force comes to under the new file.
+enum Generated {
+    Config(Arc<str>, Box<ServiceConfig>),
+    Refused(Vec<String>),
+}
+
+/// Everything that could fail has not.
+#[derive(Default)]
+struct Plan {
+    /// For services that run, by name.
+    orders: HashMap<ServiceName, Order>,
+    /// Services to start, with their sockets.
+    added: Vec<(ServiceConfig, Vec<TcpListener>)>,
+}
+
+impl Fleet {
+    /// Puts the file in force, or says why not.
+    pub(super) async fn reload(&mut self) {
+        let Some(options) = self.options.clone() else {
+            return;
+        };
+        tracing::info!(file = %options.file.display(), "reloading the configuration");
+        let begun = Instant::now();
+        match self.try_reload(options).await {
+            Ok((diff, mut undone)) => {
+                for remark in restart_remarks(&diff) {
+                    tracing::warn!(remark, "configuration");
+                    undone.push(remark);
+                }
+                self.show_warnings(&undone);
+                self.show_differs(!undone.is_empty());
+                tracing::info!(
+                    added = ?names(&diff.added),
+                    removed = ?names(&diff.removed),
+                    changed = ?diff.changed.iter().take(MAX_NAMED).map(|c| format!("{} ({})", c.name, c.what)).collect::<Vec<_>>(),
+                    untouched = diff.untouched.len(),
+                    took = ?begun.elapsed(),
+                    "configuration reloaded"
+                );
+                // Last: whoever waits for it finds everything done.
+                cold::config_reloaded();
+            }
+            Err(complaints) => {
+                self.show_differs(true);
+                for complaint in &complaints {
+                    tracing::error!(complaint, "configuration refused");
+                }
+                tracing::error!(
+                    complaints = complaints.len(),
+                    "reload refused: nothing has changed, the former configuration stays in force"
+                );
+                cold::config_rejected();
+            }
+        }
+    }
+
+    async fn try_reload(
+        &mut self,
+        options: LoadOptions,
+    ) -> Result<(ConfigDiff, Vec<String>), Vec<String>> {
+        // Files are read and templates rendered off the control thread: checks and discovery go on.
+        let loaded = tokio::task::spawn_blocking(move || load(&options)).await;
+        let loaded = loaded
+            .map_err(|panic| vec![format!("loading the configuration failed: {panic}")])?
+            .map_err(refused)?;
+        for warning in grouped(loaded.config.warnings.clone()) {
+            tracing::warn!(%warning, "configuration");
+        }
+        let diff = diff(&self.config, &loaded.config);
+        let plan = self.plan(&loaded)?;
+        let former = self.opened.clone();
+        let put = match self.registries.open(&loaded.config.services) {
+            Ok(opened) => {
+                self.opened = opened;
+                self.put_in_force(loaded, plan).await
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match put {
+            Ok(undone) => Ok((diff, undone)),
+            Err(error) => {
+                self.registries.retain(&self.config.services);
+                self.opened = former;
+                Err(vec![error])
+            }
+        }
+    }
+
+    /// Binds what has to be bound. Changes nothing: whatever is dropped is closed again.
+    fn plan(&self, loaded: &Loaded) -> Result<Plan, Vec<String>> {
+        let files = &loaded.config.services;
+        let generated = self.regenerated(files, loaded.generator.as_ref());
+        let running: HashMap<_, _> = self.services.iter().map(|s| (s.name(), s)).collect();
+        let mut inventory = self.inventory(files, &generated);
+        let mut plan = Plan::default();
+        let mut complaints = Vec::new();
+        // What the registry says comes last: an address that the file names is the file's.
+        let (last, first): (Vec<_>, Vec<_>) = files
+            .iter()
+            .partition(|file| generated.contains_key(&file.name));
+        for file in first.into_iter().chain(last) {
+            let Some(service) = running.get(&file.name) else {
+                match take(file, &mut inventory) {
+                    Ok(sockets) => plan.added.push((file.clone(), sockets)),
+                    Err(error) => complaints.push(format!("services.{}: {error}", file.name)),
+                }
+                continue;
+            };
+            match order(service, file, generated.get(&file.name), &mut inventory) {
+                Ok(order) => drop(plan.orders.insert(file.name.clone(), order)),
+                Err(error) => complaints.push(format!("services.{}: {error}", file.name)),
+            }
+        }
+        if complaints.is_empty() {
+            Ok(plan)
+        } else {
+            Err(complaints)
+        }
+    }
+
+    /// What the generator configs in force make of the new file, for the services that have one.
+    fn regenerated(
+        &self,
+        files: &[ServiceConfig],
+        rules: &dyn GeneratorRules,
+    ) -> HashMap<ServiceName, Generated> {
+        let files: HashMap<_, _> = files.iter().map(|file| (&file.name, file)).collect();
+        let of = |service: &ServiceRuntime| {
+            let file = files.get(service.name())?;
+            // Another source has generator configs of its own.
+            let json = service
+                .generator()
+                .filter(|_| file.source == service.current().source)?;
+            let generated = match rules.resolve(&file.name, json) {
+                Ok(resolved) => Generated::Config(Arc::clone(json), Box::new(resolved?)),
+                Err(complaints) => {
+                    Generated::Refused(complaints.iter().map(ToString::to_string).collect())
+                }
+            };
+            Some((file.name.clone(), generated))
+        };
+        self.services.iter().filter_map(of).collect()
+    }
+
+    /// The sockets of services that will be gone or will listen elsewhere.
+    fn inventory(
+        &self,
+        files: &[ServiceConfig],
+        generated: &HashMap<ServiceName, Generated>,
+    ) -> Inventory {
+        let next: HashMap<_, _> = files.iter().map(|s| (&s.name, s)).collect();
+        let mut inventory = Inventory::default();
+        for service in &self.services {
+            let name = service.name();
+            let next = match generated.get(name) {
+                Some(Generated::Config(_, config)) => Some(&**config),
+                Some(Generated::Refused(_)) | None => next.get(name).copied(),
+            };
+            if next.is_none_or(|next| next.listener != service.current().listener) {
+                inventory.offer(service.sockets());
+            }
+        }
+        inventory
+    }
+
+    /// New before old. An error means that nothing has changed; what could not be done later is in the list.
+    async fn put_in_force(&mut self, loaded: Loaded, plan: Plan) -> Result<Vec<String>, String> {
+        let mut orders = plan.orders;
+        let added = self.start_added(plan.added).await?;
+        let mut undone = Vec::new();
+        let mut removed = Vec::new();
+        for service in &mut self.services {
+            match orders.remove(service.name()) {
+                Some(order) => {
+                    let source = (order.effective.source != service.current().source)
+                        .then(|| (self.make_source)(&order.file, &self.opened));
+                    undone.extend(obey(service, order, source).await);
+                }
+                None => removed.push(service.name().clone()),
+            }
+        }
+        for name in removed {
+            if let Some(index) = self.services.iter().position(|s| *s.name() == name) {
+                tracing::info!(service = %name, "service removed");
+                self.services.remove(index).end().await;
+            }
+        }
+        self.services.extend(added);
+        let places = loaded.config.services.iter().enumerate();
+        let places: HashMap<_, _> = places.map(|(place, s)| (s.name.clone(), place)).collect();
+        self.services
+            .sort_by_key(|service| places.get(service.name()).copied());
+        let running = std::mem::replace(&mut self.config, loaded.config).process;
+        // The rest is what the process was started with, whatever the file says by now.
+        self.config.process = ProcessSettings {
+            hard_stop_after: self.config.process.hard_stop_after,
+            ..running
+        };
+        self.rules = loaded.generator;
+        self.registries.retain(&self.config.services);
+        // What was refused may be right under the new file.
+        self.retry_generators(ServiceRuntime::is_refused).await;
+        self.show_registries();
+        self.show_services();
+        Ok(undone)
+    }
+
+    /// All added services listen, or none of them runs.
+    async fn start_added(
+        &mut self,
+        added: Vec<(ServiceConfig, Vec<TcpListener>)>,
+    ) -> Result<Vec<ServiceRuntime>, String> {
+        let mut started = Vec::new();
+        for (config, sockets) in added {
+            tracing::info!(service = %config.name, "service added");
+            started.push((self.start_service(config).not_awaited(), sockets));
+        }
+        let deadline = Instant::now() + FIRST_WORD;
+        for (service, sockets) in &started {
+            if !sockets.is_empty() {
+                // Late is no failure: the service listens without backends, as at the start of the process.
+                drop(timeout_at(deadline, service.pool().wait_ready()).await);
+            }
+        }
+        let mut services = Vec::new();
+        let mut failed = None;
+        for (mut service, sockets) in started {
+            if failed.is_none()
+                && let Err(error) = service.listen(sockets).await
+            {
+                failed = Some(format!(
+                    "services.{}: cannot listen: {error}",
+                    service.name()
+                ));
+            }
+            services.push(service);
+        }
+        let Some(error) = failed else {
+            return Ok(services);
+        };
+        for service in services {
+            service.end().await;
+        }
+        Err(error)
+    }
+}
+
+/// Tells a running service. What cannot be done is logged and given back.
+async fn obey(
+    service: &mut ServiceRuntime,
+    order: Order,
+    source: Option<MakeDiscovery>,
+) -> Option<String> {
+    let mut undone = None;
+    service.set_file(order.file);
+    if change(service.current(), &order.effective).any()
+        && let Err(error) = service
+            .apply(order.effective, order.generator, order.sockets)
+            .await
+    {
+        tracing::error!(service = %service.name(), %error, "the new listener is not served; the former one is");
+        undone = Some(format!(
+            "services.{}: the former listener is still served: {error}",
+            service.name()
+        ));
+    }
+    if let Some(discovery) = source {
+        service.replace_source(discovery).await;
+    } else if !order.refused.is_empty() {
+        service.refuse(order.refused, true);
+    }
+    undone
+}
+
+/// A generator config that is refused, or cannot listen, gives way to the file's.
+fn order(
+    service: &ServiceRuntime,
+    file: &ServiceConfig,
+    generated: Option<&Generated>,
+    inventory: &mut Inventory,
+) -> Result<Order, String> {
+    let mut order = Order {
+        file: file.clone(),
+        effective: file.clone(),
+        generator: None,
+        refused: Vec::new(),
+        sockets: None,
+    };
+    match generated {
+        Some(Generated::Config(json, config)) => match inventory.take_for(service, config) {
+            Ok(sockets) => {
+                order.effective.clone_from(config);
+                order.generator = Some(Arc::clone(json));
+                order.sockets = sockets;
+                return Ok(order);
+            }
+            Err(error) => order.refused.push(format!("cannot listen: {error}")),
+        },
+        Some(Generated::Refused(complaints)) => order.refused.clone_from(complaints),
+        None => {}
+    }
+    let taken = inventory.take_for(service, file);
+    order.sockets = taken.map_err(|error| inventory.explain(&error))?;
+    Ok(order)
+}
+
+fn take(config: &ServiceConfig, inventory: &mut Inventory) -> Result<Vec<TcpListener>, String> {
+    match &config.listener {
+        Some(settings) => inventory
+            .take(settings)
+            .map_err(|error| inventory.explain(&error)),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Everything that is wrong with a file, one line each; its remarks are logged.
+fn refused(report: Report) -> Vec<String> {
+    for warning in grouped(report.warnings) {
+        tracing::warn!(%warning, "configuration");
+    }
+    report.complaints.iter().map(ToString::to_string).collect()
+}
+
+fn restart_remarks(diff: &ConfigDiff) -> Vec<String> {
+    let keys = diff.needs_restart.iter();
+    keys.map(|key| format!("{key}: the new value needs a restart; the former stays in use"))
+        .collect()
+}
+
+/// Services named in one log line.
+const MAX_NAMED: usize = 10;
+
+fn names(services: &[ServiceName]) -> Vec<&str> {
+    let named = services.iter().take(MAX_NAMED);
+    named.map(ServiceName::as_str).collect()
+}

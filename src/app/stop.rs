@@ -1,0 +1,98 @@
+//! The end of the process: softly while nobody is in a hurry, at once when somebody asks a second time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::fleet::Fleet;
+use super::service::Context;
+use super::signal::StopSignals;
+use crate::telemetry::cold;
+
+/// Control tasks end at their next wait; one that does not is a defect, and must not hold up the exit.
+const TASK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The task that changes services, from outside.
+#[derive(Debug)]
+pub(super) struct Changer {
+    /// Ends it: a drain needs the workers for itself.
+    pub(super) settled: CancellationToken,
+    pub(super) task: JoinHandle<Fleet>,
+}
+
+impl Changer {
+    /// Ends the task and gives what it owned; a change that hangs is given up.
+    async fn settle(mut self) -> Option<Fleet> {
+        self.settled.cancel();
+        let ended = tokio::time::timeout(TASK_DEADLINE, &mut self.task).await;
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(_elapsed) => {
+                self.task.abort();
+                self.task.await
+            }
+        };
+        match ended {
+            Ok(fleet) => Some(fleet),
+            Err(error) => {
+                cold::task_lost();
+                tracing::error!(%error, "a change of configuration hangs or has died; it is given up");
+                None
+            }
+        }
+    }
+}
+
+/// Stops softly, for `fallback` at most unless the file in force says otherwise; a signal ends that at once, whatever it
+/// is waiting for.
+pub(super) async fn stop(
+    context: Arc<Context>,
+    changer: Changer,
+    signals: &mut StopSignals,
+    fallback: Duration,
+) {
+    tokio::select! {
+        () = stop_softly(context, changer, fallback) => {}
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopping at once; open connections are cut");
+        }
+    }
+}
+
+/// Not ready, no more changes, then the data plane, the control tasks and the sessions, in this order.
+async fn stop_softly(context: Arc<Context>, changer: Changer, fallback: Duration) {
+    context.admin.readiness.stop();
+    let fleet = changer.settle().await;
+    // The file may have changed it since the start.
+    let deadline = fleet
+        .as_ref()
+        .map_or(fallback, |fleet| fleet.process().hard_stop_after);
+    let registries = fleet.map(Fleet::into_registries);
+    let (stop, tasks) = (context.stop.clone(), context.tasks.clone());
+    let workers = Arc::into_inner(context).and_then(|last| Arc::into_inner(last.workers));
+    match workers {
+        Some(workers) => {
+            tracing::info!(
+                ?deadline,
+                open = workers.open_connections(),
+                "draining connections"
+            );
+            let report = workers.drain(deadline).await;
+            tracing::info!(open = report.open, cut = report.cut, took = ?report.took, "connections drained");
+        }
+        None => tracing::error!("somebody still holds the workers: connections are cut"),
+    }
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(TASK_DEADLINE, tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::error!(tasks = tasks.len(), "control tasks did not end in time");
+    }
+    if let Some(registries) = registries {
+        registries.close().await;
+    }
+}
