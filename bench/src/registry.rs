@@ -11,7 +11,7 @@ use zookeeper_client::{Acls, Client, CreateMode};
 
 use crate::{Outcome, machine};
 
-/// The server and the path that synapse watches are on other machines in reality.
+/// A real server, killed when dropped.
 pub(crate) use server::Zk;
 
 /// Where synapse looks.

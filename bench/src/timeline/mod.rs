@@ -3,10 +3,10 @@
 //! A host is a process of its own, as with SmartStack: it serves, holds the ZooKeeper session of its registration
 //! (nerve's part), and can be killed with all of that at once.
 
-use std::io::{BufRead, BufReader};
+mod host;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -19,6 +19,9 @@ use crate::proxies::{self, Kind, Proxy};
 use crate::registry::{self, WATCHED, Writer};
 use crate::report::{self, Table};
 use crate::{Outcome, Verdict};
+use host::{Host, Shown};
+
+pub(crate) use host::host;
 
 /// Requests per second, half of them on new connections: a backend of five is asked each 5 ms.
 const REQUESTS: u32 = 1_000;
@@ -210,111 +213,6 @@ async fn death(hosts: &str, findings: &mut Findings) -> Outcome<()> {
     findings.add("host dead -> out of the rotation", out - killed);
     findings.add("host dead -> registration gone", gone - killed);
     Ok(())
-}
-
-/// What synapse shows of the host's backend.
-#[derive(Debug)]
-struct Shown {
-    requests: u64,
-    /// Attempts to use it that failed.
-    failures: u64,
-    is_eligible: bool,
-    /// One that was never checked is given up at its first failure.
-    is_checked: bool,
-}
-
-impl Shown {
-    /// `None` when it is not known (any more).
-    fn now() -> Outcome<Option<Self>> {
-        let detail: Value = serde_json::from_str(&proxies::ask_admin("/services/it")?)?;
-        let registered = addr(HOST).to_string();
-        let servers = detail
-            .get("servers")
-            .and_then(Value::as_array)
-            .ok_or("no servers")?;
-        let Some(server) = servers
-            .iter()
-            .find(|s| s.get("registered").and_then(Value::as_str) == Some(&registered))
-        else {
-            return Ok(None);
-        };
-        let count = |name: &str| {
-            let counter = server.get("counters").and_then(|c| c.get(name));
-            counter.and_then(Value::as_u64).unwrap_or(0)
-        };
-        Ok(Some(Self {
-            requests: count("requests"),
-            failures: count("connect_errors") + count("response_errors"),
-            is_eligible: server
-                .get("eligible")
-                .and_then(Value::as_bool)
-                .ok_or("no eligible")?,
-            is_checked: server.get("last_check").is_some_and(|c| !c.is_null()),
-        }))
-    }
-}
-
-/// The host's number among the addresses.
-const HOST: usize = STABLE + 1;
-
-/// A process with a backend and its registration.
-struct Host {
-    child: Child,
-}
-
-impl Host {
-    fn start(hosts: &str) -> Outcome<Self> {
-        let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(std::env::current_exe()?)
-            .args(["host", "--zookeeper", hosts])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdout = child.stdout.take();
-        let host = Self { child };
-        let mut line = String::new();
-        BufReader::new(stdout.ok_or("no stdout")?).read_line(&mut line)?;
-        if line.trim() == REGISTERED {
-            Ok(host)
-        } else {
-            Err("the host ended before it was registered".into())
-        }
-    }
-
-    fn kill(&mut self) -> Outcome<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        // Dead already unless something went wrong.
-        if let Err(error) = self.kill() {
-            eprintln!("host: {error}");
-        }
-    }
-}
-
-/// What a host says when it is registered.
-const REGISTERED: &str = "registered";
-
-/// `bench host`: the host itself. Never ends.
-pub(crate) fn host(hosts: &str) -> Outcome<Verdict> {
-    let load = Load::start(vec![addr(HOST)], Cores::choose()?.load)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let writer = Writer::connect(hosts, SESSION).await?;
-        writer.register(WATCHED, "host", addr(HOST)).await?;
-        println!("{REGISTERED}");
-        std::future::pending::<()>().await;
-        drop((writer, load));
-        Ok(Verdict::default())
-    })
 }
 
 async fn wait<T>(mut look: impl FnMut() -> Outcome<Option<T>>) -> Outcome<T> {
