@@ -18,6 +18,7 @@ mod support;
 
 mod admin;
 mod balancing;
+mod bench;
 mod budget;
 mod cli;
 mod config;
