@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::source::{Source, start_source, tell_generators};
+use super::systemd::Notifier;
 use crate::admin::{AdminState, ServiceEntry};
 use crate::config::ServiceConfig;
 use crate::config::diff::change;
@@ -24,6 +25,7 @@ use crate::discovery::{Discovered, Discovery};
 use crate::endpoint::ServiceName;
 use crate::health::runner::CheckRunner;
 use crate::lb::handle::PoolHandle;
+use crate::lb::pool::state::PoolState;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
 use crate::proxy::Service;
 use crate::proxy::worker::{ListenerId, Workers};
@@ -47,6 +49,21 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// Ends discovery and pools.
     pub stop: CancellationToken,
+    /// Who is told about reloads.
+    pub(super) notifier: Notifier,
+}
+
+/// What a former process knew about a service.
+#[derive(Debug)]
+pub struct Inherited {
+    /// What was in force: the file, or the generator config in use there.
+    pub config: ServiceConfig,
+    /// That generator config.
+    pub generator: Option<Arc<str>>,
+    /// Discovery's last word there.
+    pub word: Discovered,
+    /// Verdicts and the rest.
+    pub pool: PoolState,
 }
 
 /// Makes a fresh instance of a service's discovery, at start and after a panic.
@@ -87,18 +104,28 @@ impl ServiceRuntime {
     /// source finds another generator config.
     pub fn start(
         id: u64,
-        config: ServiceConfig,
+        (file, inherited): (ServiceConfig, Option<Inherited>),
         discovery: MakeDiscovery,
         generators: mpsc::Sender<ServiceName>,
         context: Arc<Context>,
     ) -> Self {
-        let (found, discovered) = watch::channel(discovery().first_word());
+        let (config, generator, word, known) = match inherited {
+            Some(former) => (
+                former.config,
+                former.generator,
+                former.word,
+                Some(former.pool),
+            ),
+            None => (file.clone(), None, discovery().first_word(), None),
+        };
+        let (found, discovered) = watch::channel(word);
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
             discovered: discovered.clone(),
             names: context.names.clone(),
             commands,
             checks: context.checks.clone(),
+            initial: known,
         };
         let workers = context.workers.count();
         let (handle, task) = Pool::new(config.name.clone(), config.pool.clone(), workers, inputs);
@@ -117,10 +144,10 @@ impl ServiceRuntime {
         let source = start_source(&config.name, &found, discovery, &stop, &context.tasks);
         Self {
             id: ListenerId(id),
-            file: config.clone(),
+            file,
             current: config,
-            generator: None,
-            judged: None,
+            judged: generator.clone(),
+            generator,
             refused: Vec::new(),
             try_again: false,
             service,

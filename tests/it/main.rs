@@ -25,6 +25,7 @@ mod config;
 mod demo;
 mod docs;
 mod file;
+mod handover;
 mod harness;
 mod health;
 mod http;

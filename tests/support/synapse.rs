@@ -156,6 +156,23 @@ impl Synapse {
         }
     }
 
+    /// Starts the binary once more with the same file, or with another one; it has to take over from this process.
+    pub(crate) fn successor(&self, file: Option<&Path>) -> Self {
+        Self::spawn(self.admin, file.unwrap_or(&self.config), &[])
+    }
+
+    /// Waits until its log contains `text`.
+    pub(crate) async fn until_logged(&self, text: &str) {
+        eventually(text, START, || async {
+            if self.log().contains(text) {
+                Ok(())
+            } else {
+                Err(self.log())
+            }
+        })
+        .await;
+    }
+
     async fn until_listening(mut self) -> Self {
         let end = tokio::time::Instant::now() + START;
         loop {

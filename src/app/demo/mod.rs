@@ -68,7 +68,7 @@ pub fn run(arguments: &DemoArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let bound = match Bound::bind(&loaded) {
+    let bound = match Bound::alone(&loaded) {
         Ok(bound) => bound,
         Err(complaints) => {
             complaints.iter().for_each(|complaint| say(complaint));
@@ -87,6 +87,7 @@ pub fn run(arguments: &DemoArguments) -> ExitCode {
         bound,
         registries,
         options: None,
+        former: None,
     };
     run_bound(start, |admin, stop| {
         tokio::spawn(stage::play(
