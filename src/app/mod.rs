@@ -18,6 +18,7 @@ mod reload;
 pub mod service;
 mod serving;
 pub mod signal;
+mod state;
 mod stop;
 pub mod supervise;
 pub mod synapse;

@@ -25,6 +25,7 @@ use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery};
 use super::serving::Serving;
 use super::signal::{ReloadSignal, StopSignals};
+use super::state;
 use super::stop::{Changer, abandon};
 use super::supervise::supervise;
 use super::systemd::Notifier;
@@ -33,6 +34,7 @@ use crate::config::synapse::{LoadOptions, Loaded};
 use crate::config::{ProcessSettings, ServiceConfig};
 use crate::discovery::build;
 use crate::discovery::names::{NameCache, NameSettings};
+use crate::discovery::saved::Store;
 use crate::health::runner::CheckRunner;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::worker::{TICK, WorkerSettings, Workers};
@@ -107,18 +109,20 @@ fn start_and_serve(
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
     let process = &start.loaded.config.process;
+    let store = state::open(process);
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(serve(start, observe));
-    // Not `drop`: that would wait for a name server that does not answer.
+    let ended = runtime.block_on(serve(start, store, observe));
+    // Not `drop`: that would wait for a name server, or a disk, that does not answer.
     runtime.shutdown_background();
     ended
 }
 
 async fn serve(
     start: Start,
+    store: Option<Arc<Store>>,
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
     let Start {
@@ -149,7 +153,10 @@ async fn serve(
         former,
         state_dir: process.state_dir.clone(),
     };
-    let (make, shared) = (Box::new(make_discovery), Arc::clone(&context));
+    let make = Box::new(move |service: &ServiceConfig, opened: &Opened| {
+        state::remembering(store.as_ref(), service, make_discovery(service, opened))
+    });
+    let shared = Arc::clone(&context);
     let fleet = Fleet::start(loaded, &opening.former, registries, make, shared);
     let opened = open(fleet, opening, taking, &mut front);
     let opened = unless_stopped(opened, &mut signals).await;

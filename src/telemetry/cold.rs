@@ -107,10 +107,13 @@ pub fn inherit(inherited: &ColdCount) {
 const MAX_INHERITED_LABELS: usize = 2;
 
 /// Families that are counted here; the others are written by the admin server from cells and views.
-pub const COLD: [Metric; 5] = [
+pub const COLD: [Metric; 8] = [
     names::ADMIN_REQUESTS,
     names::CONFIG_RELOADS,
     names::CONFIG_REJECTED,
+    names::LAST_KNOWN_SAVES,
+    names::LAST_KNOWN_SAVE_ERRORS,
+    names::LAST_KNOWN_REFUSED,
     names::TASK_RESTARTS,
     names::TASKS_LOST,
 ];
@@ -128,6 +131,22 @@ pub fn config_reloaded() {
 /// Counts a changed configuration that was refused.
 pub fn config_rejected() {
     metrics::counter!(names::CONFIG_REJECTED.name).increment(1);
+}
+
+/// Counts a file of last known backends that was written.
+pub fn last_known_saved() {
+    metrics::counter!(names::LAST_KNOWN_SAVES.name).increment(1);
+}
+
+/// Counts a file of last known backends that could not be written.
+pub fn last_known_save_failed() {
+    metrics::counter!(names::LAST_KNOWN_SAVE_ERRORS.name).increment(1);
+}
+
+/// Counts a file of last known backends that was not used. `reason`: `corrupt`, `foreign`, `version`, `unreadable`, or
+/// `state_file` for the original's.
+pub fn last_known_refused(reason: &'static str) {
+    metrics::counter!(names::LAST_KNOWN_REFUSED.name, names::REASON => reason).increment(1);
 }
 
 /// The counter of restarted tasks of a `kind` (`discovery`, `pool`, …).
@@ -152,6 +171,9 @@ mod tests {
         config_reloaded();
         config_rejected();
         task_lost();
+        last_known_saved();
+        last_known_save_failed();
+        last_known_refused("corrupt");
         task_restarts("pool").increment(1);
         let text = cold.render();
         for metric in COLD {

@@ -18,6 +18,7 @@ mod support;
 
 mod admin;
 mod balancing;
+mod bench;
 mod budget;
 mod cli;
 mod config;
@@ -28,6 +29,7 @@ mod handover;
 mod harness;
 mod health;
 mod http;
+mod last_known;
 mod layers;
 mod reload;
 mod robust;

@@ -1,0 +1,288 @@
+//! Origins and clients in one thread on one epoll: cheap enough that the proxy between them is what saturates.
+//!
+//! Every socket is a [`Peer`] in a slot. Events carry the slot and its generation, so that an event of a socket that
+//! was closed in the same batch finds nobody. Level triggered: nothing is lost by reading once per event.
+
+pub(crate) mod client;
+pub(crate) mod http;
+pub(crate) mod origin;
+pub(crate) mod pace;
+pub(crate) mod tally;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+
+use client::Client;
+use origin::{Connection, Listener};
+use pace::Pace;
+use tally::{Seen, Tally};
+
+/// One read of a bulk transfer at most; also what an origin writes at once.
+const BUFFER: usize = 256 * 1024;
+
+/// Events taken from the kernel at once.
+const BATCH: usize = 256;
+
+/// A socket and what it does when it is ready.
+#[derive(Debug)]
+pub(crate) enum Peer {
+    /// An origin's listener.
+    Listener(Listener),
+    /// A connection of an origin.
+    Origin(Connection),
+    /// A client's connection.
+    Client(Client),
+}
+
+/// What becomes of a peer after it was ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It stays as it is.
+    Keep,
+    /// It waits for something else now.
+    Interest(epoll::EventFlags),
+    /// Its socket is a new one, to be registered.
+    Reopened,
+    /// It stays and may be used for another request of a paced load.
+    Idle,
+    /// It is over.
+    End,
+}
+
+/// What all peers use while they are ready.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Scratch space; nobody finds anything of his in it later.
+    pub(crate) buffer: Box<[u8]>,
+    /// What the clients count.
+    pub(crate) tally: Tally,
+    /// What the origins count, by their number.
+    pub(crate) seen: Arc<Seen>,
+    /// Accepted connections, to be registered after the batch.
+    born: Vec<Peer>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    peer: Option<Peer>,
+}
+
+/// All sockets of one thread.
+pub(crate) struct World {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    idle: Vec<u64>,
+    /// Counters and scratch space.
+    pub(crate) shared: Shared,
+}
+
+impl World {
+    /// A world without sockets.
+    pub(crate) fn new(seen: Arc<Seen>) -> io::Result<Self> {
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(BATCH),
+            slots: Vec::new(),
+            free: Vec::new(),
+            idle: Vec::new(),
+            shared: Shared {
+                buffer: vec![b'x'; BUFFER].into_boxed_slice(),
+                tally: Tally::default(),
+                seen,
+                born: Vec::new(),
+            },
+        })
+    }
+
+    /// Adds a peer.
+    pub(crate) fn add(&mut self, peer: Peer) -> io::Result<u64> {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Err(io::Error::other("no such slot"));
+        };
+        let token = token(index, slot.generation);
+        let data = epoll::EventData::new_u64(token);
+        epoll::add(&self.epoll, peer.fd(), data, peer.interest())?;
+        slot.peer = Some(peer);
+        Ok(token)
+    }
+
+    /// Ends all clients; origins stay, and lose their connections when the proxy notices.
+    pub(crate) fn end_clients(&mut self) {
+        self.idle.clear();
+        for index in 0..self.slots.len() {
+            let is_client = self
+                .slots
+                .get(index)
+                .is_some_and(|s| matches!(s.peer, Some(Peer::Client(_))));
+            if is_client {
+                self.remove(index);
+            }
+        }
+    }
+
+    /// Clients that are connected, idle ones included.
+    pub(crate) fn clients(&self) -> usize {
+        let peers = self.slots.iter().filter_map(|s| s.peer.as_ref());
+        peers.filter(|p| matches!(p, Peer::Client(_))).count()
+    }
+
+    /// Clients that wait for an answer.
+    pub(crate) fn busy(&self) -> usize {
+        self.clients() - self.idle.iter().filter(|t| self.is_alive(**t)).count()
+    }
+
+    /// Handles events until `end`; with a pace, requests start when they are due.
+    pub(crate) fn run(&mut self, end: Instant, mut pace: Option<&mut Pace>) -> io::Result<()> {
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return Ok(());
+            }
+            let mut wake = end;
+            if let Some(pace) = &mut pace {
+                while let Some(due) = pace.due(now) {
+                    self.fire(pace, due);
+                }
+                wake = wake.min(pace.next());
+            }
+            self.turn(wake.saturating_duration_since(now))?;
+        }
+    }
+
+    fn turn(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &events {
+            let (data, flags) = (event.data.u64(), event.flags);
+            self.ready(data, flags)?;
+        }
+        self.events = events;
+        while let Some(peer) = self.shared.born.pop() {
+            self.add(peer)?;
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, token: u64, flags: epoll::EventFlags) -> io::Result<()> {
+        let (index, generation) = parts(token);
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Ok(());
+        };
+        if slot.generation != generation {
+            return Ok(());
+        }
+        let Some(peer) = &mut slot.peer else {
+            return Ok(());
+        };
+        let data = epoll::EventData::new_u64(token);
+        match peer.ready(&mut self.shared, flags) {
+            After::Keep => {}
+            After::Interest(flags) => epoll::modify(&self.epoll, peer.fd(), data, flags)?,
+            After::Reopened => epoll::add(&self.epoll, peer.fd(), data, peer.interest())?,
+            After::Idle => self.idle.push(token),
+            After::End => self.remove(index),
+        }
+        Ok(())
+    }
+
+    /// Starts the paced request that was due then: on a kept connection or a new one, in turns.
+    fn fire(&mut self, pace: &mut Pace, due: Instant) {
+        let kept = pace.is_kept();
+        if kept {
+            while let Some(token) = self.idle.pop() {
+                let (index, generation) = parts(token);
+                if let Some(slot) = self.slots.get_mut(index)
+                    && slot.generation == generation
+                    && let Some(Peer::Client(client)) = &mut slot.peer
+                {
+                    if let Err(error) = client.again(due) {
+                        self.shared.tally.fail(&format!("kept connection: {error}"));
+                        self.remove(index);
+                    }
+                    return;
+                }
+            }
+        }
+        let added = pace
+            .client(kept, due)
+            .and_then(|client| self.add(Peer::Client(client)));
+        if let Err(error) = added {
+            self.shared.tally.fail(&format!("new connection: {error}"));
+        }
+    }
+
+    fn is_alive(&self, token: u64) -> bool {
+        let (index, generation) = parts(token);
+        let slot = self.slots.get(index);
+        slot.is_some_and(|s| s.generation == generation && s.peer.is_some())
+    }
+
+    /// Closing its socket also takes it from the epoll.
+    fn remove(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.peer = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(index);
+        }
+    }
+}
+
+impl Shared {
+    /// Registers an accepted connection after the batch.
+    pub(crate) fn give_birth(&mut self, connection: Connection) {
+        self.born.push(Peer::Origin(connection));
+    }
+}
+
+impl Peer {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Listener(peer) => peer.as_fd(),
+            Self::Origin(peer) => peer.as_fd(),
+            Self::Client(peer) => peer.as_fd(),
+        }
+    }
+
+    fn interest(&self) -> epoll::EventFlags {
+        match self {
+            Self::Listener(_) => epoll::EventFlags::IN,
+            Self::Origin(peer) => peer.interest(),
+            Self::Client(peer) => peer.interest(),
+        }
+    }
+
+    fn ready(&mut self, shared: &mut Shared, flags: epoll::EventFlags) -> After {
+        match self {
+            Self::Listener(peer) => peer.ready(shared),
+            Self::Origin(peer) => peer.ready(shared, flags),
+            Self::Client(peer) => peer.ready(shared, flags),
+        }
+    }
+}
+
+fn token(index: usize, generation: u32) -> u64 {
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    (u64::from(generation) << 32) | u64::from(index)
+}
+
+fn parts(token: u64) -> (usize, u32) {
+    let index = usize::try_from(token & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+    (index, u32::try_from(token >> 32).unwrap_or(u32::MAX))
+}
