@@ -517,11 +517,7 @@ async fn the_word_of_a_former_source_is_not_saved_as_the_new_ones() {
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     let stop = CancellationToken::new();
-<<<<<<< ours
     let source = LastKnown::load(dir.store(), settings.unwrap()).around(script.source());
-=======
-    let source = LastKnown::load(dir.store(), settings.unwrap()).await.around(script.source());
->>>>>>> theirs
     let running = tokio::spawn(source.run(out, stop.clone()));
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(hosts(&seen.borrow()), ["former"], "it stays in use");
