@@ -76,6 +76,7 @@ fn rebuild(c: &mut Criterion) {
                 names: NameCache::new(NameSettings::default()),
                 commands,
                 checks: CheckRunner::default(),
+                initial: None,
             };
             let (handle, pool) = Pool::new(ServiceName::new("bench"), settings, 2, inputs);
             let stop = CancellationToken::new();

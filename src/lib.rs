@@ -43,7 +43,7 @@
 //! | 5 | [`config`], [`admin`] | the settings types and handles of rows 0–4 |
 //! | 4 | [`proxy`] | [`lb`], rows 0–1 |
 //! | 3 | [`lb`] | [`discovery`], rows 0–1 |
-//! | 2 | [`discovery`] | [`registry`], row 0 |
+//! | 2 | [`discovery`] | [`registry`], [`telemetry`], row 0 |
 //! | 1 | [`health`], [`registry`], [`telemetry`] | row 0 |
 //! | 0 | [`endpoint`], [`backoff`], [`shutdown`], [`readiness`] | std, tokio |
 //!
@@ -56,7 +56,9 @@
 //! | discovery | 1 per service | its source | `watch<Discovered>` | the service's token |
 //! | pool | 1 per service | membership, check reports, outcomes, commands | snapshot, view | its token |
 //! | check scheduler | 1 per service | its timer; a shared semaphore bounds probes in flight | reports | its pool ends |
-//! | generator | 1 per service | `watch<Discovered>` | the service's settings | its token |
+//! | generator | 1 per service | `watch<Discovered>` | word to the fleet | its token |
+//! | fleet | 1 | SIGHUP, generator configs | settings, listeners, sessions, the admin page | before the drain |
+//! | signs of life | 1 per thread | its timer | its heartbeat | last |
 //! | acceptor | 1 per listener and worker | accept | connections | its listener is removed |
 //! | connection | 1 per client | sockets, idle timers | cells, leases | closed, or the drain's deadline |
 //! | admin | 1, on the control thread | requests | — | after the drain, so that it can report it |

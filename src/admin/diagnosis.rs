@@ -3,11 +3,14 @@
 //! Words for states are haproxy's. The reason of a backend comes from its pool; the reason of a service is worked out
 //! here from the view.
 
-use crate::discovery::{Membership, SourceSettings};
+use std::time::SystemTime;
+
+use crate::discovery::{Membership, Memory, SourceSettings};
 use crate::health::Health;
 use crate::lb::handle::{BackendView, PoolView, SetOrigin};
 
 use super::ServiceEntry;
+use super::when::short;
 
 /// haproxy's word for the state of a server.
 pub(super) fn backend_state(backend: &BackendView) -> &'static str {
@@ -77,12 +80,43 @@ pub(super) fn service_reason(entry: &ServiceEntry, view: &PoolView, counts: Coun
         SetOrigin::DefaultServers if !is_fixed(entry) => "; default_servers are in use",
         SetOrigin::Nothing | SetOrigin::Discovered | SetOrigin::DefaultServers => "",
     };
+    let kept = match stale(view) {
+        Some(age) => format!("{kept}; {age}"),
+        None => kept.to_owned(),
+    };
     let trouble = match &view.discovered.trouble {
         Some(trouble) if counts.known == 0 => format!(": {trouble}"),
         Some(trouble) => format!("; discovery: {trouble}"),
         None => String::new(),
     };
     format!("{state}{kept}{trouble}")
+}
+
+/// For a set from before the start: "last known backends, confirmed 3m07s ago".
+pub(super) fn stale(view: &PoolView) -> Option<String> {
+    let stale = view.discovered.stale.as_ref()?;
+    let age = short(stale.age(SystemTime::now()));
+    let whose = match stale.memory {
+        Memory::Own => "",
+        Memory::SynapseStateFile => " (Synapse's state file)",
+    };
+    Some(format!(
+        "stale: last known backends{whose}, confirmed {age} ago"
+    ))
+}
+
+/// The word for whose memory a stale set comes from.
+pub(super) fn memory(memory: Memory) -> &'static str {
+    match memory {
+        Memory::Own => "state_dir",
+        Memory::SynapseStateFile => "state_file_path",
+    }
+}
+
+/// What a service that is ready still waits for, one line.
+pub(super) fn not_confirmed(entry: &ServiceEntry) -> Option<String> {
+    let stale = stale(&entry.service.pool.view())?;
+    Some(format!("service {}: {stale}", entry.service.name))
 }
 
 fn nobody_known(entry: &ServiceEntry, view: &PoolView) -> String {
@@ -170,7 +204,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use std::time::Duration;
+
     use crate::admin::fixture;
+    use crate::discovery::Stale;
     use crate::endpoint::Weight;
     use crate::lb::made_up;
 
@@ -225,5 +262,24 @@ mod tests {
             service_reason(&entry, &view, counts(&view)),
             "zookeeper zk1:2181/services/search does not exist"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_remembered_set_is_ready_and_named_with_its_age() {
+        let mut view = PoolView::clone(&fixture::search().service.pool.view());
+        assert!(stale(&view).is_none());
+        for (memory, whose) in [
+            (Memory::Own, ""),
+            (Memory::SynapseStateFile, " (Synapse's state file)"),
+        ] {
+            view.discovered.stale = Some(Stale {
+                confirmed_at: SystemTime::now() - Duration::from_secs(7_505),
+                memory,
+            });
+            let text = format!("stale: last known backends{whose}, confirmed 2h05m ago");
+            assert_eq!(stale(&view).unwrap(), text);
+            let reason = service_reason(&fixture::search(), &view, counts(&view));
+            assert_eq!(reason, format!("1 of 2 backends eligible; {text}"));
+        }
     }
 }

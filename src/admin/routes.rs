@@ -159,10 +159,17 @@ pub(super) fn missing(state: &AdminState) -> Vec<String> {
 struct Ready {
     ready: bool,
     missing: Vec<String>,
+    /// Served from before the start, not confirmed yet: ready, but somebody may want to know.
+    stale: Vec<String>,
 }
 
 fn ready(state: &AdminState, form: Form) -> Answer {
     let missing = missing(state);
+    let services = state.services.load();
+    let stale: Vec<_> = services
+        .iter()
+        .filter_map(diagnosis::not_confirmed)
+        .collect();
     let status = if missing.is_empty() {
         StatusCode::OK
     } else {
@@ -174,12 +181,21 @@ fn ready(state: &AdminState, form: Form) -> Answer {
             &Ready {
                 ready: missing.is_empty(),
                 missing,
+                stale,
             },
         ),
-        Form::Text | Form::Html if missing.is_empty() => plain(status, "ready\n"),
         Form::Text | Form::Html => {
-            let lines: Vec<_> = missing.iter().map(|line| table::printable(line)).collect();
-            plain(status, format!("not ready\n{}\n", lines.join("\n")))
+            let headline = if missing.is_empty() {
+                "ready"
+            } else {
+                "not ready"
+            };
+            let mut text = format!("{headline}\n");
+            for line in missing.iter().chain(&stale) {
+                text.push_str(&table::printable(line));
+                text.push('\n');
+            }
+            plain(status, text)
         }
     }
 }

@@ -43,6 +43,9 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(120);
 /// What a connection gets to finish once it is asked to end.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What a connection gets to ask its first question once it is asked to end.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// Largest request body that is tolerated (and thrown away): no path takes one.
 const MAX_BODY_BYTES: u64 = 64 * 1024;
 
@@ -133,7 +136,12 @@ async fn connection<S>(
     S: Service<Asked, Response = Answer, Error = BoxError> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let service = service_fn(move |request| respond(request, answers.clone()));
+    let spoken = CancellationToken::new();
+    let first = spoken.clone();
+    let service = service_fn(move |request| {
+        first.cancel();
+        respond(request, answers.clone())
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -145,6 +153,15 @@ async fn connection<S>(
         ended = connection.as_mut() => Some(ended),
         () = stop.cancelled() => None,
         () = tokio::time::sleep_until(end) => None,
+    };
+    let ended = match ended {
+        Some(ended) => Some(ended),
+        // Accepted, so somebody is about to ask: closing now would be an answer to nobody.
+        None => tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = spoken.cancelled() => None,
+            () = tokio::time::sleep(FIRST_REQUEST) => None,
+        },
     };
     let ended = match ended {
         Some(ended) => ended,

@@ -1,5 +1,7 @@
 //! `/services` and `/services/NAME` as JSON. The shapes here are an interface: fields are added, never renamed.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 
 use crate::discovery::SourceSettings;
@@ -8,7 +10,7 @@ use crate::lb::handle::{BackendView, CheckView, PoolView};
 use crate::proxy::Mode;
 
 use super::traffic::{BackendTraffic, Traffic, backend_traffic, traffic};
-use super::when::{Now, millis};
+use super::when::{Now, millis, rfc3339};
 use super::{ServiceEntry, diagnosis};
 
 /// One service in the list.
@@ -28,6 +30,8 @@ pub struct Summary {
     pub listen: Vec<String>,
     /// Numbers of backends.
     pub backends: BackendCounts,
+    /// The set was remembered from before the start and discovery has not confirmed it yet; `null` otherwise.
+    pub stale: Option<StaleDetail>,
     /// Client side.
     pub traffic: Traffic,
 }
@@ -41,6 +45,17 @@ pub struct BackendCounts {
     pub up: usize,
     /// New traffic may go there.
     pub eligible: usize,
+}
+
+/// A set that was remembered from before the start.
+#[derive(Debug, Serialize)]
+pub struct StaleDetail {
+    /// Seconds since discovery last confirmed it.
+    pub age_s: f64,
+    /// When that was, RFC 3339.
+    pub confirmed_at: String,
+    /// Whose memory: `state_dir`, or `state_file_path` for the original's.
+    pub from: &'static str,
 }
 
 /// One service in full.
@@ -84,6 +99,8 @@ pub struct DiscoveryDetail {
     pub verified_age_s: Option<f64>,
     /// When that was, RFC 3339.
     pub verified_at: Option<String>,
+    /// The newest change among the members (zxid), as far as known.
+    pub zxid: Option<i64>,
     /// Trouble with the source now.
     pub trouble: Option<String>,
     /// Registrations that cannot be used, all of them counted.
@@ -178,8 +195,18 @@ fn summary_of(entry: &ServiceEntry, view: &PoolView) -> Summary {
             up: counts.up,
             eligible: counts.eligible,
         },
+        stale: stale(view),
         traffic: traffic(entry),
     }
+}
+
+fn stale(view: &PoolView) -> Option<StaleDetail> {
+    let stale = view.discovered.stale.as_ref()?;
+    Some(StaleDetail {
+        age_s: millis(stale.age(SystemTime::now())),
+        confirmed_at: rfc3339(stale.confirmed_at),
+        from: diagnosis::memory(stale.memory),
+    })
 }
 
 /// The service in full.
@@ -219,6 +246,7 @@ fn discovery(entry: &ServiceEntry, view: &PoolView, now: Now) -> DiscoveryDetail
         registered: diagnosis::registered(&found.membership),
         verified_age_s: verified.map(|at| now.age_s(at)),
         verified_at: verified.map(|at| now.date(at)),
+        zxid: found.zxid,
         trouble: found.trouble.as_deref().map(str::to_owned),
         malformed_total: found.malformed_total,
         malformed: found

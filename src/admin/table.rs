@@ -153,6 +153,9 @@ pub(super) fn detail_text(entry: &ServiceEntry) -> String {
         view.health_changes,
     );
     out.push_str(&heading);
+    if let Some(stale) = diagnosis::stale(&view) {
+        out.push_str(&format!("{stale}\n"));
+    }
     for complaint in &entry.refused {
         let complaint = printable(complaint);
         out.push_str(&format!("refused generator config: {complaint}\n"));

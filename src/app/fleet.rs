@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::generators::BIND_RETRY;
+use super::handover::state::State;
 use super::registries::{Opened, Registries};
-use super::service::{Context, MakeDiscovery, ServiceRuntime};
+use super::service::{Context, Inherited, MakeDiscovery, ServiceRuntime};
 use super::signal::ReloadSignal;
 use super::supervise::caught;
 use crate::admin::RegistryEntry;
@@ -67,12 +68,13 @@ impl std::fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Starts every service of a configuration; [`Fleet::listen`] comes next.
+    /// Starts every service of a configuration, with what a `former` process knew; [`Fleet::listen`] comes next.
     ///
     /// # Errors
     /// No session for an ensemble.
-    pub fn start(
+    pub(super) fn start(
         loaded: Loaded,
+        former: &State,
         mut registries: Registries,
         make_source: MakeSource,
         context: Arc<Context>,
@@ -97,7 +99,11 @@ impl Fleet {
         };
         fleet.show_registries();
         for service in fleet.config.services.clone() {
-            let runtime = fleet.start_service(service);
+            let inherited = former.inheritance(&service, &*fleet.rules);
+            if let Some(inherited) = &inherited {
+                State::seed_names(inherited, &fleet.context.names);
+            }
+            let runtime = fleet.start_with(service, inherited);
             fleet.services.push(runtime);
         }
         fleet.show_services();
@@ -156,7 +162,11 @@ impl Fleet {
 
     async fn obey(&mut self, order: &Order) {
         match order {
-            Order::Reload => self.reload().await,
+            Order::Reload => {
+                self.context.notifier.reloading();
+                self.reload().await;
+                self.context.notifier.ready();
+            }
             Order::Generator(name) => self.take_generator(name).await,
             Order::Retry => {
                 self.retry_generators(ServiceRuntime::is_to_be_tried_again)
@@ -172,11 +182,20 @@ impl Fleet {
 
     /// Discovery and pool of a service; nobody listens for it yet.
     pub(super) fn start_service(&mut self, config: ServiceConfig) -> ServiceRuntime {
+        self.start_with(config, None)
+    }
+
+    fn start_with(
+        &mut self,
+        config: ServiceConfig,
+        inherited: Option<Inherited>,
+    ) -> ServiceRuntime {
         let id = self.next_id;
         self.next_id += 1;
         let discovery = (self.make_source)(&config, &self.opened);
         let context = Arc::clone(&self.context);
-        ServiceRuntime::start(id, config, discovery, self.generators.clone(), context)
+        let generators = self.generators.clone();
+        ServiceRuntime::start(id, (config, inherited), discovery, generators, context)
     }
 
     /// Shows every service as it is now.

@@ -1,6 +1,6 @@
 //! What the process asks of the kernel before it serves: descriptors and an unprivileged identity.
 
-use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, getuid, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid, getgid, getrlimit, getuid, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// Descriptors kept for everything that is not a client connection: listeners, checks, sessions, admin, logs.
@@ -84,6 +84,29 @@ pub fn drop_privileges(user: Option<&str>, group: Option<&str>) -> std::io::Resu
     }
     tracing::info!(?user, ?group, "privileges dropped");
     Ok(())
+}
+
+/// The identity that [`drop_privileges`] will leave, if it leaves another one.
+pub(super) fn identity(user: Option<&str>, group: Option<&str>) -> Option<(u32, u32)> {
+    if !getuid().is_root() {
+        return None;
+    }
+    let account = user.map(|name| lookup("/etc/passwd", name));
+    // An unknown user keeps everything as it is.
+    let account = match account {
+        Some(None) => return None,
+        Some(Some(ids)) => Some(ids),
+        None => None,
+    };
+    let gid = match group {
+        Some(name) => lookup("/etc/group", name).map(|ids| ids.0),
+        None => account.and_then(|ids| ids.1),
+    };
+    if account.is_none() && gid.is_none() {
+        return None;
+    }
+    let uid = account.map_or_else(|| getuid().as_raw(), |ids| ids.0);
+    Some((uid, gid.unwrap_or_else(|| getgid().as_raw())))
 }
 
 trait FromRawChecked: Sized {

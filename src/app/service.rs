@@ -3,18 +3,20 @@
 //! Invariant: only the [`Fleet`](super::fleet::Fleet) holds a [`ServiceRuntime`]; nobody else writes a service's settings
 //! or its listener.
 
+mod judgement;
+mod source;
+
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::supervise::supervise;
+use self::source::{Source, start_source, tell_generators};
+use super::systemd::Notifier;
 use crate::admin::{AdminState, ServiceEntry};
 use crate::config::ServiceConfig;
 use crate::config::diff::change;
@@ -23,17 +25,14 @@ use crate::discovery::{Discovered, Discovery};
 use crate::endpoint::ServiceName;
 use crate::health::runner::CheckRunner;
 use crate::lb::handle::PoolHandle;
+use crate::lb::pool::state::PoolState;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
 use crate::proxy::Service;
 use crate::proxy::worker::{ListenerId, Workers};
 use crate::telemetry::cells::PerWorker;
-use crate::telemetry::cold;
 
 /// Commands that may wait for a pool; the fleet sends one at a time.
 const COMMAND_QUEUE: usize = 4;
-
-/// A source ends at its next wait; one that does not is ended by force before its successor starts.
-const SOURCE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What all services of the process share.
 #[derive(Debug)]
@@ -50,6 +49,21 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// Ends discovery and pools.
     pub stop: CancellationToken,
+    /// Who is told about reloads.
+    pub(super) notifier: Notifier,
+}
+
+/// What a former process knew about a service.
+#[derive(Debug)]
+pub struct Inherited {
+    /// What was in force: the file, or the generator config in use there.
+    pub config: ServiceConfig,
+    /// That generator config.
+    pub generator: Option<Arc<str>>,
+    /// Discovery's last word there.
+    pub word: Discovered,
+    /// Verdicts and the rest.
+    pub pool: PoolState,
 }
 
 /// Makes a fresh instance of a service's discovery, at start and after a panic.
@@ -85,29 +99,33 @@ pub struct ServiceRuntime {
     context: Arc<Context>,
 }
 
-#[derive(Debug)]
-struct Source {
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
 impl ServiceRuntime {
     /// Starts discovery and pool; [`ServiceRuntime::listen`] comes next. `generators` is told the service's name when its
     /// source finds another generator config.
     pub fn start(
         id: u64,
-        config: ServiceConfig,
+        (file, inherited): (ServiceConfig, Option<Inherited>),
         discovery: MakeDiscovery,
         generators: mpsc::Sender<ServiceName>,
         context: Arc<Context>,
     ) -> Self {
-        let (found, discovered) = watch::channel(Discovered::default());
+        let (config, generator, word, known) = match inherited {
+            Some(former) => (
+                former.config,
+                former.generator,
+                former.word,
+                Some(former.pool),
+            ),
+            None => (file.clone(), None, discovery().first_word(), None),
+        };
+        let (found, discovered) = watch::channel(word);
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
             discovered: discovered.clone(),
             names: context.names.clone(),
             commands,
             checks: context.checks.clone(),
+            initial: known,
         };
         let workers = context.workers.count();
         let (handle, task) = Pool::new(config.name.clone(), config.pool.clone(), workers, inputs);
@@ -126,10 +144,10 @@ impl ServiceRuntime {
         let source = start_source(&config.name, &found, discovery, &stop, &context.tasks);
         Self {
             id: ListenerId(id),
-            file: config.clone(),
+            file,
             current: config,
-            generator: None,
-            judged: None,
+            judged: generator.clone(),
+            generator,
             refused: Vec::new(),
             try_again: false,
             service,
@@ -174,53 +192,6 @@ impl ServiceRuntime {
     /// Its pool.
     pub fn pool(&self) -> &PoolHandle {
         &self.service.pool
-    }
-
-    /// The last generator config that was judged.
-    pub fn judged(&self) -> Option<&Arc<str>> {
-        self.judged.as_ref()
-    }
-
-    /// True when that is not in force.
-    pub fn is_refused(&self) -> bool {
-        !self.refused.is_empty()
-    }
-
-    /// True when that could be in force later.
-    pub fn is_to_be_tried_again(&self) -> bool {
-        self.try_again
-    }
-
-    /// The last generator config is in force now.
-    pub fn accept(&mut self) {
-        self.try_again = false;
-        self.refused.clear();
-    }
-
-    /// The last generator config is not in force; a repeated refusal is logged once.
-    pub fn refuse(&mut self, complaints: Vec<String>, try_again: bool) {
-        self.try_again = try_again;
-        if self.refused == complaints {
-            return;
-        }
-        cold::config_rejected();
-        for complaint in &complaints {
-            tracing::error!(service = %self.file.name, complaint, "generator config refused; the former stays");
-        }
-        self.refused = complaints;
-    }
-
-    /// The generator config that is in force.
-    pub fn generator(&self) -> Option<&Arc<str>> {
-        self.generator.as_ref()
-    }
-
-    /// A generator config that was found and not judged yet; from now on it counts as judged.
-    pub fn take_generator(&mut self) -> Option<Arc<str>> {
-        let found = self.found.borrow().generator.clone();
-        let new = found.filter(|json| self.judged.as_ref() != Some(json))?;
-        self.judged = Some(Arc::clone(&new));
-        Some(new)
     }
 
     /// The file says something else now, which is not yet in force.
@@ -294,77 +265,17 @@ impl ServiceRuntime {
                 .map(TcpListener::try_clone)
                 .collect::<std::io::Result<_>>()?;
             let service = Arc::clone(&self.service);
+            // A client that is accepted finds what is known from before the start.
+            service.pool.until(|view| view.revision > 0).await;
             workers.add_listener(self.id, shared, service).await?;
         }
         self.sockets = sockets;
         Ok(())
     }
 
-    /// Another source takes over; the pool keeps its set until that one speaks. The former source's generator config goes
-    /// with it.
-    pub async fn replace_source(&mut self, discovery: MakeDiscovery) {
-        self.source.stop.cancel();
-        let ended = tokio::time::timeout(SOURCE_DEADLINE, &mut self.source.task).await;
-        if ended.is_err() {
-            tracing::error!(service = %self.file.name, "the former source does not end; it is aborted");
-            self.source.task.abort();
-        }
-        self.generator = None;
-        self.judged = None;
-        self.refused.clear();
-        self.try_again = false;
-        self.found.send_modify(|found| {
-            found.generator = None;
-            found.trouble = None;
-            found.verified = None;
-        });
-        let tasks = &self.context.tasks;
-        self.source = start_source(&self.file.name, &self.found, discovery, &self.stop, tasks);
-    }
-
     /// Stops accepting, discovery and pool. Connections under way finish by themselves.
     pub async fn end(self) {
         self.context.workers.remove_listener(self.id).await;
         self.stop.cancel();
-    }
-}
-
-fn start_source(
-    name: &ServiceName,
-    found: &watch::Sender<Discovered>,
-    discovery: MakeDiscovery,
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
-) -> Source {
-    let stop = stop.child_token();
-    let (found, token) = (found.clone(), stop.clone());
-    let watched = ("discovery", name.to_string());
-    let task = supervise(tasks, watched, stop.clone(), move || {
-        discovery().run(found.clone(), token.clone())
-    });
-    Source { stop, task }
-}
-
-/// Passes on that there is another generator config. One that is gone changes nothing, as in the original: the last word
-/// stays until the next, or until a restart goes back to the file.
-async fn tell_generators(
-    mut discovered: watch::Receiver<Discovered>,
-    name: ServiceName,
-    generators: mpsc::Sender<ServiceName>,
-    stop: CancellationToken,
-) {
-    let mut seen = None;
-    loop {
-        let generator = discovered.borrow_and_update().generator.clone();
-        if generator != seen {
-            seen = generator;
-            if seen.is_some() && generators.send(name.clone()).await.is_err() {
-                return;
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = discovered.changed() => if changed.is_err() { return },
-        }
     }
 }

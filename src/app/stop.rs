@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::fleet::Fleet;
+use super::handover::REST;
 use super::service::Context;
-use super::signal::StopSignals;
+use super::signal::{ReloadSignal, StopSignals};
 use crate::telemetry::cold;
 
 /// Control tasks end at their next wait; one that does not is a defect, and must not hold up the exit.
@@ -18,11 +20,31 @@ const TASK_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Changer {
     /// Ends it: a drain needs the workers for itself.
-    pub(super) settled: CancellationToken,
-    pub(super) task: JoinHandle<Fleet>,
+    settled: CancellationToken,
+    task: JoinHandle<Fleet>,
+}
+
+/// How softly.
+#[derive(Debug)]
+pub(super) struct Softness {
+    /// How long connections may last, unless the file in force says otherwise.
+    pub(super) deadline: Duration,
+    /// How long HTTP connections at rest stay open, because somebody else serves their address already.
+    pub(super) rest: Duration,
+    /// A process before us that still tells what it counts.
+    pub(super) following: Option<JoinHandle<()>>,
 }
 
 impl Changer {
+    /// Starts the task.
+    pub(super) fn start(fleet: Fleet, hangup: ReloadSignal) -> Self {
+        let settled = CancellationToken::new();
+        Self {
+            task: tokio::spawn(fleet.run(hangup, settled.clone())),
+            settled,
+        }
+    }
+
     /// Ends the task and gives what it owned; a change that hangs is given up.
     async fn settle(mut self) -> Option<Fleet> {
         self.settled.cancel();
@@ -45,24 +67,38 @@ impl Changer {
     }
 }
 
-/// Stops softly, for `fallback` at most unless the file in force says otherwise; a signal ends that at once, whatever it
-/// is waiting for.
+/// Stops softly; a further signal ends that at once, whatever it is waiting for.
 pub(super) async fn stop(
     context: Arc<Context>,
     changer: Changer,
     signals: &mut StopSignals,
-    fallback: Duration,
+    softness: Softness,
 ) {
     tokio::select! {
-        () = stop_softly(context, changer, fallback) => {}
+        () = stop_softly(context, changer, softness) => {}
         signal = signals.next() => {
             tracing::warn!(signal, "stopping at once; open connections are cut");
         }
     }
 }
 
+/// Ends a start that came to nothing. Others may serve the same sockets: what was accepted here is finished here.
+pub(super) async fn abandon(context: Arc<Context>, deadline: Duration) {
+    context.stop.cancel();
+    match Arc::into_inner(context).and_then(|last| Arc::into_inner(last.workers)) {
+        Some(workers) => drop(workers.drain_resting(deadline, REST).await),
+        None => tracing::error!("somebody still holds the workers: connections are cut"),
+    }
+}
+
 /// Not ready, no more changes, then the data plane, the control tasks and the sessions, in this order.
-async fn stop_softly(context: Arc<Context>, changer: Changer, fallback: Duration) {
+async fn stop_softly(context: Arc<Context>, changer: Changer, softness: Softness) {
+    let Softness {
+        deadline: fallback,
+        rest,
+        following,
+    } = softness;
+    let begun = Instant::now();
     context.admin.readiness.stop();
     let fleet = changer.settle().await;
     // The file may have changed it since the start.
@@ -79,10 +115,17 @@ async fn stop_softly(context: Arc<Context>, changer: Changer, fallback: Duration
                 open = workers.open_connections(),
                 "draining connections"
             );
-            let report = workers.drain(deadline).await;
+            let report = workers.drain_resting(deadline, rest).await;
             tracing::info!(open = report.open, cut = report.cut, took = ?report.took, "connections drained");
         }
         None => tracing::error!("somebody still holds the workers: connections are cut"),
+    }
+    if let Some(following) = following
+        && timeout_at(begun + deadline, following).await.is_err()
+    {
+        tracing::warn!(
+            "the process before us drains longer than we do: its last counters are lost"
+        );
     }
     stop.cancel();
     tasks.close();

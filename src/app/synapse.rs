@@ -5,6 +5,8 @@
 //! discovery → sessions → admin, last, so that it can be watched.
 
 use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,43 +16,42 @@ use tokio_util::task::TaskTracker;
 use super::bound::Bound;
 use super::cli::{say, start_log};
 use super::fleet::Fleet;
+use super::front::Front;
+use super::handover::state::State;
+use super::handover::successor::{Post, arrive, take_post};
+use super::handover::take::{Predecessor, Taking};
 use super::process::{connection_limit, drop_privileges};
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery};
+use super::serving::Serving;
 use super::signal::{ReloadSignal, StopSignals};
-use super::stop::{Changer, stop};
+use super::state;
+use super::stop::{Changer, abandon};
 use super::supervise::supervise;
-use crate::admin::{About, AdminState, server};
+use super::systemd::Notifier;
+use crate::admin::{About, AdminState};
 use crate::config::synapse::{LoadOptions, Loaded};
 use crate::config::{ProcessSettings, ServiceConfig};
 use crate::discovery::build;
 use crate::discovery::names::{NameCache, NameSettings};
+use crate::discovery::saved::Store;
 use crate::health::runner::CheckRunner;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::worker::{TICK, WorkerSettings, Workers};
 use crate::readiness::Readiness;
 use crate::telemetry::cold::ColdMetrics;
 
-/// Runs until a signal asks for the end.
+/// Runs until a signal asks for the end, or another process has taken over.
 ///
 /// `options` say how the configuration was loaded: SIGHUP does it again.
 pub fn run(loaded: Loaded, options: LoadOptions) -> ExitCode {
-    let registries = Registries::zookeeper(loaded.config.process.session_timeout);
     // A filter that cannot be read would leave the process without a word for the rest of its life.
     if let Err(error) = start_log(loaded.config.process.log_format) {
         say(&format!("synapse: {error}; nothing was started"));
         return ExitCode::FAILURE;
     }
-    match Bound::bind(&loaded) {
-        Ok(bound) => {
-            let start = Start {
-                loaded,
-                bound,
-                registries,
-                options: Some(options),
-            };
-            run_bound(start, |_state, _stop| {})
-        }
+    match Start::prepare(loaded, options) {
+        Ok(start) => run_bound(start, |_state, _stop| {}),
         Err(complaints) => {
             complaints.iter().for_each(|complaint| say(complaint));
             say("synapse: nothing was started");
@@ -67,6 +68,23 @@ pub(super) struct Start {
     pub(super) registries: Registries,
     /// How SIGHUP loads the configuration again; `None`: SIGHUP ends the process.
     pub(super) options: Option<LoadOptions>,
+    /// The process that it takes over from.
+    pub(super) former: Option<Predecessor>,
+}
+
+impl Start {
+    /// Takes sockets from the process that runs and from systemd, and binds the others.
+    fn prepare(loaded: Loaded, options: LoadOptions) -> Result<Self, Vec<String>> {
+        let registries = Registries::zookeeper(loaded.config.process.session_timeout);
+        let (bound, former) = arrive(&loaded)?;
+        Ok(Self {
+            loaded,
+            bound,
+            registries,
+            options: Some(options),
+            former,
+        })
+    }
 }
 
 /// Runs on sockets that are bound. `observe` is called once everything is started (demo).
@@ -91,18 +109,20 @@ fn start_and_serve(
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
     let process = &start.loaded.config.process;
+    let store = state::open(process);
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(serve(start, observe));
-    // Not `drop`: that would wait for a name server that does not answer.
+    let ended = runtime.block_on(serve(start, store, observe));
+    // Not `drop`: that would wait for a name server, or a disk, that does not answer.
     runtime.shutdown_background();
     ended
 }
 
 async fn serve(
     start: Start,
+    store: Option<Arc<Store>>,
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
     let Start {
@@ -110,41 +130,94 @@ async fn serve(
         bound,
         registries,
         options,
+        former,
     } = start;
     let mut signals = StopSignals::install()?;
     let hangup = match options {
         Some(_) => ReloadSignal::install()?,
         None => ReloadSignal::never(),
     };
+    let (taking, former) = Predecessor::join(former)?;
     let process = loaded.config.process.clone();
+    let deadline = process.hard_stop_after;
     let workers = start_workers(&process, bound.descriptors, bound.services.len())?;
     let admin = admin_state(workers.count())?;
     let started = admin.readiness.latch("services started");
-    let admin_stop = CancellationToken::new();
-    let socket = tokio::net::TcpListener::from_std(bound.admin)?;
-    let admin_task = tokio::spawn(server::serve(
-        socket,
-        Arc::clone(&admin),
-        admin_stop.clone(),
-    ));
+    let mut front = Front::new(bound.admin, Arc::clone(&admin));
+    if taking.is_none() {
+        front.start();
+    }
     let context = context(workers, Arc::clone(&admin));
-    let make = Box::new(make_discovery);
-    let fleet = Fleet::start(loaded, registries, make, Arc::clone(&context));
-    let mut fleet = fleet?.reloadable(options);
-    fleet.listen(bound.services).await?;
+    let opening = Opening {
+        sockets: bound.services,
+        former,
+        state_dir: process.state_dir.clone(),
+    };
+    let make = Box::new(move |service: &ServiceConfig, opened: &Opened| {
+        state::remembering(store.as_ref(), service, make_discovery(service, opened))
+    });
+    let shared = Arc::clone(&context);
+    let fleet = Fleet::start(loaded, &opening.former, registries, make, shared);
+    let opened = open(fleet, opening, taking, &mut front);
+    let opened = unless_stopped(opened, &mut signals).await;
+    let (fleet, post) = match opened {
+        Ok(Some(opened)) => opened,
+        other => {
+            abandon(context, deadline).await;
+            return other.map(drop);
+        }
+    };
+    let fleet = fleet.reloadable(options);
     started.release();
     tracing::info!(admin = %process.admin_listen, workers = context.workers.count(), "serving");
     observe(&admin, &context.stop);
-    let settled = CancellationToken::new();
-    let changer = Changer {
-        task: tokio::spawn(fleet.run(hangup, settled.clone())),
-        settled,
+    let serving = Serving {
+        context,
+        changer: Changer::start(fleet, hangup),
+        front,
+        post,
+        deadline,
     };
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping softly; a second signal stops at once");
-    stop(context, changer, &mut signals, process.hard_stop_after).await;
-    admin_stop.cancel();
-    admin_task.await.map_err(io::Error::other)
+    serving.until_end(&mut signals).await;
+    Ok(())
+}
+
+/// What the services begin with.
+struct Opening {
+    /// In the order of the services.
+    sockets: Vec<Vec<TcpListener>>,
+    /// What a former process knew.
+    former: State,
+    state_dir: Option<PathBuf>,
+}
+
+/// Accepts connections, then takes over from the former process if there is one.
+async fn open(
+    fleet: io::Result<Fleet>,
+    opening: Opening,
+    taking: Option<Taking>,
+    front: &mut Front,
+) -> io::Result<(Fleet, Post)> {
+    let mut fleet = fleet?;
+    // Nobody may be accepted before those whom the former process served can be served here.
+    opening.former.until_ready(&fleet.services).await?;
+    fleet.listen(opening.sockets).await?;
+    let post = take_post(taking, front, opening.state_dir.as_deref()).await?;
+    Ok((fleet, post))
+}
+
+/// `None`: a signal came first, and what was opened so far is closed.
+async fn unless_stopped<T>(
+    opened: impl Future<Output = io::Result<T>>,
+    signals: &mut StopSignals,
+) -> io::Result<Option<T>> {
+    tokio::select! {
+        opened = opened => opened.map(Some),
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it served");
+            Ok(None)
+        }
+    }
 }
 
 fn admin_state(workers: usize) -> io::Result<Arc<AdminState>> {
@@ -173,6 +246,7 @@ fn context(workers: Workers, admin: Arc<AdminState>) -> Arc<Context> {
         admin,
         tasks,
         stop,
+        notifier: Notifier::from_env(),
     })
 }
 

@@ -10,6 +10,9 @@ pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 /// `state_dir` of a system service: the Filesystem Hierarchy Standard's place for state.
 pub const STATE_DIR: &str = "/var/lib/synapse";
 
+/// `haproxy.state_file_ttl`: a day, as the original.
+pub const STATE_FILE_TTL: Duration = Duration::from_secs(86_400);
+
 /// `zk_session_timeout`. The original asks for 18 s (smaller: more expiries on a busy host; larger: registrations of a
 /// dead host live longer, which readers do not have any). Servers clamp it to 2..20 ticks.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(30);

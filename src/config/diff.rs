@@ -137,6 +137,8 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
     let ProcessSettings {
         admin_listen,
         state_dir,
+        // Only a start reads it.
+        seed: _,
         workers,
         session_timeout,
         max_connections,

@@ -43,6 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::discovery::SourceSettings;
+use crate::discovery::saved::SeedFile;
 use crate::endpoint::ServiceName;
 use crate::lb::PoolSettings;
 use crate::proxy::{ListenerSettings, ProxySettings};
@@ -67,6 +68,9 @@ pub struct ProcessSettings {
     pub admin_listen: SocketAddr,
     /// `state_dir`; see decision 4 in `docs/configuration.md`.
     pub state_dir: Option<PathBuf>,
+    /// `haproxy.state_file_path` and `state_file_ttl`: what the original left behind. Read at start for services that
+    /// have nothing in `state_dir` yet, never written. Unset by default.
+    pub seed: Option<SeedFile>,
     /// `workers`: data-plane threads. Default: the cores.
     pub workers: NonZeroUsize,
     /// `zk_session_timeout`. Default 30 s.

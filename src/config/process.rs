@@ -13,6 +13,7 @@ use super::report::Report;
 use super::template::Env;
 use super::text::BareNumber;
 use super::{Complaint, EffectiveValue, LogFormat, ProcessSettings};
+use crate::discovery::saved::SeedFile;
 
 /// Keys of the top level.
 pub const KEYS: [&str; 13] = [
@@ -93,6 +94,7 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let mut notes = Vec::new();
     let (state_dir, origin) = state_dir(top, env, &mut notes, report);
     origins.push(origin);
+    let seed = seed_file(top, &mut origins, report);
     let (hard_stop_after, origin) = hard_stop_after(top, global, report);
     origins.push(origin);
     origins.extend(from_global(top, global));
@@ -100,6 +102,7 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let settings = ProcessSettings {
         admin_listen,
         state_dir,
+        seed,
         workers,
         session_timeout,
         max_connections: global.max_connections,
@@ -273,4 +276,30 @@ fn default_state_dir(top: &Section<'_>, env: &Env, notes: &mut Vec<Complaint>) -
     );
     notes.push(top.place().key("state_dir").complaint(text));
     None
+}
+
+/// What the original left behind.
+fn seed_file(
+    top: &Section<'_>,
+    origins: &mut Vec<EffectiveValue>,
+    report: &mut Report,
+) -> Option<SeedFile> {
+    let haproxy = top.get("haproxy")?;
+    let ttl_key = haproxy.peek("state_file_ttl");
+    let ttl = ttl_key
+        .as_ref()
+        .and_then(|c| c.duration(BareNumber::Seconds, report))
+        .unwrap_or(defaults::STATE_FILE_TTL);
+    let path_key = haproxy.peek("state_file_path")?;
+    let path = path_key.word(report)?;
+    origins.push(effective("state_file_path", &path, Some(path_key.place())));
+    origins.push(effective(
+        "state_file_ttl",
+        format!("{ttl:?}"),
+        ttl_key.as_ref().map(Cursor::place),
+    ));
+    Some(SeedFile {
+        path: PathBuf::from(path),
+        ttl,
+    })
 }

@@ -13,6 +13,8 @@ pub const TOP_KEYS: [&str; 21] = [
     "bind_address",
     "use_nerve_weights",
     "server_order_seed",
+    "state_file_path",
+    "state_file_ttl",
     // without effect, from here
     "do_writes",
     "do_socket",
@@ -25,13 +27,11 @@ pub const TOP_KEYS: [&str; 21] = [
     "socket_file_path",
     "restart_interval",
     "restart_jitter",
-    "state_file_path",
-    "state_file_ttl",
     "max_server_id",
 ];
 
 /// Keys that steer the haproxy process of the original. There is no such process here: accepted, without effect.
-pub const PROCESS_KEYS: [&str; 14] = [
+pub const PROCESS_KEYS: [&str; 12] = [
     "do_writes",
     "do_socket",
     "do_checks",
@@ -43,8 +43,6 @@ pub const PROCESS_KEYS: [&str; 14] = [
     "socket_file_path",
     "restart_interval",
     "restart_jitter",
-    "state_file_path",
-    "state_file_ttl",
     "max_server_id",
 ];
 

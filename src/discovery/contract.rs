@@ -8,11 +8,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::file::FileDiscovery;
+use super::saved::{LastKnown, SavedSettings, Store};
 use super::zookeeper::ZooKeeperDiscovery;
 use super::{
     Decode, Discovered, Discovery, FileSourceSettings, GeneratorSource, Membership,
-    ZooKeeperSourceSettings,
+    MembershipPolicy, SourceSettings, ZooKeeperSourceSettings,
 };
+use crate::endpoint::ServiceName;
 use crate::registry::memory::MemoryRegistry;
 
 /// A source and the power over what it reads.
@@ -153,6 +155,52 @@ async fn zookeeper_keeps_the_contract() {
     check(InMemory(MemoryRegistry::default())).await;
 }
 
+/// A source with a memory of its own is a source like any other.
+struct Remembered {
+    inner: InMemory,
+    known: LastKnown,
+}
+
+impl Rig for Remembered {
+    fn source(&self) -> Box<dyn Discovery> {
+        self.known.around(self.inner.source())
+    }
+
+    fn register(&self, hosts: &[&str]) {
+        self.inner.register(hosts);
+    }
+
+    fn remove_path(&self) {
+        self.inner.remove_path();
+    }
+
+    fn lose(&self) {
+        self.inner.lose();
+    }
+
+    fn recover(&self) {
+        self.inner.recover();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_with_a_memory_keeps_the_contract() {
+    let directory = fresh_directory();
+    let file = InFile(directory.clone());
+    let settings = SourceSettings::File(FileSourceSettings {
+        path: file.path(),
+        poll_interval: Duration::ZERO,
+    });
+    let policy = MembershipPolicy::default();
+    let settings = SavedSettings::new(&ServiceName::new("s"), &settings, &policy).unwrap();
+    let store = Store::open(directory, None).unwrap();
+    check(Remembered {
+        inner: InMemory(MemoryRegistry::default()),
+        known: LastKnown::load(store, settings),
+    })
+    .await;
+}
+
 struct InFile(std::path::PathBuf);
 
 impl InFile {
@@ -205,6 +253,10 @@ impl Drop for InFile {
 
 #[tokio::test]
 async fn file_keeps_the_contract() {
+    check(InFile(fresh_directory())).await;
+}
+
+fn fresh_directory() -> std::path::PathBuf {
     let name = format!(
         "smartstack-contract-{}-{}",
         std::process::id(),
@@ -212,5 +264,5 @@ async fn file_keeps_the_contract() {
     );
     let directory = std::env::temp_dir().join(name);
     std::fs::create_dir(&directory).unwrap();
-    check(InFile(directory)).await;
+    directory
 }

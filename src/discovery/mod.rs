@@ -11,11 +11,12 @@ pub mod fixed;
 pub mod names;
 pub mod policy;
 mod publish;
+pub mod saved;
 pub mod zookeeper;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -52,6 +53,35 @@ pub struct Discovered {
     pub malformed_total: usize,
     /// Trouble with the source right now, one line ("connecting to zk1:2181", "not authorised"); `None` = healthy.
     pub trouble: Option<Arc<str>>,
+    /// The newest change among the members (zxid), as far as the source knows; tells which of two words is newer.
+    pub zxid: Option<i64>,
+    /// The membership was remembered, and the source has not spoken since the start; `None` = it is the source's own.
+    pub stale: Option<Stale>,
+}
+
+/// Marks a word that does not come from the source but from a memory of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// When the source last confirmed it, by the wall clock.
+    pub confirmed_at: SystemTime,
+    /// Whose memory it is.
+    pub memory: Memory,
+}
+
+/// Who remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Memory {
+    /// This program, in `state_dir`.
+    Own,
+    /// The original, in its `haproxy.state_file_path`.
+    SynapseStateFile,
+}
+
+impl Stale {
+    /// Time since the source last confirmed it; zero if the clock was set back since.
+    pub fn age(&self, now: SystemTime) -> Duration {
+        now.duration_since(self.confirmed_at).unwrap_or_default()
+    }
 }
 
 /// How many unusable members are kept by name for `/services/NAME`.
@@ -66,6 +96,8 @@ impl Default for Discovered {
             malformed: Arc::from([]),
             malformed_total: 0,
             trouble: None,
+            zxid: None,
+            stale: None,
         }
     }
 }
@@ -75,6 +107,11 @@ impl Default for Discovered {
 /// To add a source: one file implementing this, a variant in [`SourceSettings`], one arm in `discovery::build`, and the
 /// shared contract test.
 pub trait Discovery: Send + 'static {
+    /// What is known before the source is asked; a decorator with a memory has something to say. Waits for nothing.
+    fn first_word(&self) -> Discovered {
+        Discovered::default()
+    }
+
     /// Runs until `stop`. Must not return earlier, must not publish on failure (except `trouble`).
     fn run(
         self: Box<Self>,
@@ -156,6 +193,13 @@ pub struct MembershipPolicy {
     pub label_filters: Vec<LabelFilter>,
     /// `leader_election`: only the smallest id; nobody when an id is missing. Default false.
     pub leader_election: bool,
+}
+
+impl MembershipPolicy {
+    /// True when an empty or missing path leaves the previous backends in use.
+    pub fn keeps_previous(&self) -> bool {
+        self.use_previous_backends && self.default_servers.is_empty()
+    }
 }
 
 /// One of `label_filters`.

@@ -153,6 +153,27 @@ impl NameCache {
         }
     }
 
+    /// Begins with an earlier answer for `host`, unless it is known already; it is looked up again soon. Of no effect
+    /// when nobody tracks the name by then.
+    pub fn seed(&self, host: &Arc<str>, addr: IpAddr) {
+        let mut table = self.lock();
+        if literal(host).is_some()
+            || table.names.contains_key(host)
+            || table.names.len() >= MAX_NAMES
+        {
+            return;
+        }
+        let entry = Entry {
+            resolved: Resolved::Known(addr),
+            users: 0,
+            failures: 0,
+        };
+        table.names.insert(Arc::clone(host), entry);
+        let at = Instant::now() + self.shared.settings.timeout;
+        table.due.insert((at, Arc::clone(host)));
+        self.shared.work.notify_one();
+    }
+
     /// What is known about `host` now, without keeping it fresh: `Pending` for a name that nobody tracks.
     pub fn addr(&self, host: &str) -> Resolved {
         if let Some(addr) = literal(host) {

@@ -26,6 +26,8 @@ pub(super) struct Reading {
     /// The first [`MAX_SHOWN_MALFORMED`] of them.
     pub(super) malformed: Vec<(String, String)>,
     pub(super) malformed_total: usize,
+    /// The newest change among the members.
+    pub(super) zxid: Option<i64>,
 }
 
 impl Reading {
@@ -34,6 +36,7 @@ impl Reading {
             membership,
             malformed: Vec::new(),
             malformed_total: 0,
+            zxid: None,
         }
     }
 
@@ -61,13 +64,17 @@ impl Publisher {
         }
     }
 
-    /// Publishes a reading. It ends the trouble with the members; true when there was some.
+    /// Publishes a reading. It ends the trouble with the members (true when there was some) and takes the place of a
+    /// remembered word.
     pub(super) fn members(&self, reading: Reading) -> bool {
         let was_in_trouble = self.lock().of(Part::Members).is_some();
         let trouble = self.note(Part::Members, None);
         self.out.send_if_modified(|last| {
             last.verified = Some(Instant::now());
-            let same = same_word(&last.membership, &reading.membership)
+            last.zxid = reading.zxid;
+            let was_stale = last.stale.take().is_some();
+            let same = !was_stale
+                && same_word(&last.membership, &reading.membership)
                 && last.malformed_total == reading.malformed_total
                 && *last.malformed == *reading.malformed
                 && last.trouble == trouble;

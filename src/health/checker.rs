@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::rise_fall::RiseFall;
+use super::rise_fall::{RiseFall, Verdict};
 use super::runner::{Attempt, CheckRunner};
 use super::{CheckSettings, Health, Probe, ProbeError, ProbePass, SOCKET_ERROR};
 
@@ -117,6 +117,13 @@ impl Checker {
                 forced: None,
             },
         );
+    }
+
+    /// Puts an earlier verdict on a known target in the place of the one it began with. Its schedule stays.
+    pub fn restore(&mut self, id: CheckId, verdict: &Verdict) {
+        if let Some(check) = self.checks.get_mut(&id) {
+            check.verdict = RiseFall::restored(&check.settings, verdict);
+        }
     }
 
     /// Stops checking; a probe under way is cancelled.

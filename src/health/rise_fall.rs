@@ -22,7 +22,48 @@ pub struct RiseFall {
     since: Instant,
 }
 
+/// A verdict as another process may hand it over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Up or down.
+    pub is_up: bool,
+    /// haproxy's counter, 0 to `rise + fall - 1`.
+    pub counter: u32,
+    /// Results in a row that went the same way, with that way (`true` = passed).
+    pub streak: (bool, u32),
+    /// When it last changed.
+    pub since: Instant,
+}
+
 impl RiseFall {
+    /// What there is to hand over.
+    pub fn verdict(&self) -> Verdict {
+        Verdict {
+            is_up: self.is_up(),
+            counter: self.counter,
+            streak: self.streak,
+            since: self.since,
+        }
+    }
+
+    /// Goes on from `verdict`. Other thresholds keep up what is up and down what is down.
+    pub fn restored(settings: &CheckSettings, verdict: &Verdict) -> Self {
+        let (rise, fall) = (settings.rise.get(), settings.fall.get());
+        let mut restored = Self {
+            rise,
+            fall,
+            counter: 0,
+            streak: verdict.streak,
+            since: verdict.since,
+        };
+        restored.counter = if verdict.is_up {
+            verdict.counter.clamp(rise, restored.top())
+        } else {
+            verdict.counter.min(rise - 1)
+        };
+        restored
+    }
+
     /// A target nobody has checked yet: up, one failure from down.
     pub fn new(settings: &CheckSettings, now: Instant) -> Self {
         Self {

@@ -14,13 +14,21 @@ use super::{PickContext, Strategy};
 pub trait Balancer: Debug + Send + Sync {
     /// A table for exactly these members, in this order.
     fn build(&self, members: &[Member]) -> Box<dyn Picker>;
+
+    /// Where its turn stands; [`build_at`] goes on from there.
+    fn position(&self) -> usize;
 }
 
 /// The balancer of a strategy, with its cursor at the start.
 pub fn build(strategy: Strategy) -> Box<dyn Balancer> {
+    build_at(strategy, 0)
+}
+
+/// The balancer of a strategy, going on from the [`Balancer::position`] of another one.
+pub fn build_at(strategy: Strategy, position: usize) -> Box<dyn Balancer> {
     match strategy {
-        Strategy::RoundRobin => Box::new(RoundRobin::default()),
-        Strategy::LeastConn => Box::new(LeastConn::default()),
+        Strategy::RoundRobin => Box::new(RoundRobin::at(position)),
+        Strategy::LeastConn => Box::new(LeastConn::at(position)),
     }
 }
 

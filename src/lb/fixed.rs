@@ -85,6 +85,8 @@ pub fn fixed_with(
         })),
         view: Arc::new(ArcSwap::from_pointee(empty_view())),
         outcomes: sender,
+        // Nobody answers: there is no pool.
+        exports: mpsc::channel(1).0,
         outcomes_dropped: Arc::new(AtomicU64::new(0)),
         views: tokio::sync::watch::channel(1).1,
     };

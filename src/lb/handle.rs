@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::lease::Lease;
+use super::pool::state::PoolState;
 use super::snapshot::Snapshot;
 use super::{Outcome, PickContext, PickError, ServerSettings};
 pub use crate::discovery::policy::SetOrigin;
@@ -28,6 +29,7 @@ pub struct PoolHandle {
     /// The current view for people. Written by the pool task only.
     pub(super) view: Arc<ArcSwap<PoolView>>,
     pub(super) outcomes: mpsc::Sender<Outcome>,
+    pub(super) exports: mpsc::Sender<oneshot::Sender<PoolState>>,
     /// Outcomes that found the channel full: evidence lost, not requests.
     pub(super) outcomes_dropped: Arc<AtomicU64>,
     /// Counts the views published.
@@ -83,6 +85,13 @@ impl PoolHandle {
     /// pool has ended before.
     pub async fn wait_ready(&self) -> bool {
         self.until(PoolView::is_ready).await
+    }
+
+    /// What the pool knows, for another process to go on from; `None` when the pool has ended.
+    pub async fn export(&self) -> Option<PoolState> {
+        let (ask, answer) = oneshot::channel();
+        self.exports.send(ask).await.ok()?;
+        answer.await.ok()
     }
 
     /// Outcomes dropped because the pool was busy.

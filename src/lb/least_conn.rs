@@ -27,7 +27,20 @@ pub struct LeastConn {
     turn: Arc<AtomicUsize>,
 }
 
+impl LeastConn {
+    /// With its turn at `position`.
+    pub(super) fn at(position: usize) -> Self {
+        Self {
+            turn: Arc::new(AtomicUsize::new(position)),
+        }
+    }
+}
+
 impl Balancer for LeastConn {
+    fn position(&self) -> usize {
+        self.turn.load(Ordering::Relaxed)
+    }
+
     fn build(&self, members: &[Member]) -> Box<dyn Picker> {
         let rows = rows(members);
         Box::new(Scan {

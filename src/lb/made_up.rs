@@ -59,6 +59,7 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
         view: Arc::new(ArcSwap::from_pointee(view)),
         views: watch::channel(0).1,
         outcomes: mpsc::channel(1).0,
+        exports: mpsc::channel(1).0,
         outcomes_dropped: Arc::new(AtomicU64::new(0)),
     }
 }

@@ -11,6 +11,7 @@ mod book;
 mod inputs;
 mod publish;
 mod restart;
+pub mod state;
 mod view;
 
 use std::pin::pin;
@@ -19,11 +20,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::book::Book;
+use self::state::PoolState;
 use super::balancer::{self, Balancer};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
 use super::snapshot::Snapshot;
@@ -56,6 +58,8 @@ pub struct PoolInputs {
     pub commands: mpsc::Receiver<PoolCommand>,
     /// How probes are made, and the bound of all pools together on those under way.
     pub checks: CheckRunner,
+    /// What another process knew about the same service, to go on from.
+    pub initial: Option<PoolState>,
 }
 
 /// What a running pool can be told.
@@ -79,6 +83,7 @@ pub struct Pool {
     inputs: PoolInputs,
     names_changed: watch::Receiver<u64>,
     outcomes: mpsc::Receiver<Outcome>,
+    exports: mpsc::Receiver<oneshot::Sender<PoolState>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     view: Arc<ArcSwap<PoolView>>,
     views: watch::Sender<u64>,
@@ -110,6 +115,7 @@ struct Open {
     names: bool,
     commands: bool,
     outcomes: bool,
+    exports: bool,
 }
 
 impl Pool {
@@ -122,6 +128,7 @@ impl Pool {
     ) -> (PoolHandle, Self) {
         let balancer = balancer::build(settings.strategy);
         let (report, outcomes) = mpsc::channel(OUTCOME_QUEUE);
+        let (export, exports) = mpsc::channel(1);
         let (views, seen) = watch::channel(0);
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot {
             revision: 0,
@@ -144,6 +151,7 @@ impl Pool {
             snapshot: Arc::clone(&snapshot),
             view: Arc::clone(&view),
             outcomes: report,
+            exports: export,
             outcomes_dropped: Arc::new(AtomicU64::new(0)),
             views: seen,
         };
@@ -158,6 +166,7 @@ impl Pool {
             names_changed: inputs.names.changed(),
             inputs,
             outcomes,
+            exports,
             snapshot,
             view,
             views,
@@ -178,11 +187,15 @@ impl Pool {
             names: true,
             commands: true,
             outcomes: true,
+            exports: true,
         };
         let mut batch = Vec::new();
         let mut stopped = pin!(stop.cancelled());
         self.inputs.discovered.mark_unchanged();
-        self.rebuild(true);
+        match self.inputs.initial.take() {
+            Some(state) => self.restore(state),
+            None => self.rebuild(true),
+        }
         self.recall_down();
         loop {
             self.publish();
@@ -204,6 +217,11 @@ impl Pool {
                     open.outcomes = taken > 0;
                     self.take_outcomes(&mut batch);
                 }
+                export = self.exports.recv(), if open.exports => match export {
+                    // Whoever asked may have given up.
+                    Some(asked) => drop(asked.send(self.export())),
+                    None => open.exports = false,
+                },
                 report = self.checker.next() => self.take_report(report),
                 () = details_due(self.dirty) => {}
             }

@@ -37,7 +37,20 @@ pub struct RoundRobin {
     cursor: Arc<AtomicUsize>,
 }
 
+impl RoundRobin {
+    /// With its cursor at `position`.
+    pub(super) fn at(position: usize) -> Self {
+        Self {
+            cursor: Arc::new(AtomicUsize::new(position)),
+        }
+    }
+}
+
 impl Balancer for RoundRobin {
+    fn position(&self) -> usize {
+        self.cursor.load(Ordering::Relaxed)
+    }
+
     fn build(&self, members: &[Member]) -> Box<dyn Picker> {
         let weights: Vec<u64> = members.iter().map(|m| u64::from(m.weight.get())).collect();
         Box::new(Table {

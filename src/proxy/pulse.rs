@@ -161,6 +161,23 @@ mod tests {
         assert_eq!(life.find(TICK), Finding::Quiet);
     }
 
+    #[tokio::test]
+    async fn workers_notice_a_silent_control_thread_by_themselves() {
+        let settings = super::super::worker::WorkerSettings::default();
+        let workers = super::super::worker::Workers::start(2, settings).unwrap();
+        let pulse = workers.pulse();
+        // The state to wait for is a time: nobody beats, so it is only a matter of when.
+        while pulse.control_stalls() == 0 {
+            assert!(pulse.control_silent_for() < 3 * CONTROL_SILENCE);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(pulse.control_silent_for() > CONTROL_SILENCE);
+        assert!(pulse.workers_silent_for().iter().all(|s| *s < 3 * TICK));
+        pulse.control_beat();
+        assert!(pulse.control_silent_for() < CONTROL_SILENCE);
+        assert_eq!(pulse.control_stalls(), 1, "one for all workers");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_was_away_itself_does_not_judge() {
         let life = ControlLife::new(Instant::now());

@@ -1,7 +1,8 @@
 //! What workers, acceptors and the control thread see of each other: limits, loads, proofs of life.
 
-use std::sync::Arc;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -53,10 +54,14 @@ pub(crate) struct Listener {
     pub(crate) drain: CancellationToken,
     draining: AtomicBool,
     pub(crate) acceptors: TaskTracker,
+    /// The sockets, for a successor; empty once closed.
+    sockets: Mutex<Vec<TcpListener>>,
+    /// Milliseconds that connections at rest stay open in a drain.
+    rest: AtomicU64,
 }
 
 impl Listener {
-    pub(crate) fn new(service: Arc<Service>) -> Self {
+    pub(crate) fn new(service: Arc<Service>, sockets: Vec<TcpListener>) -> Self {
         Self {
             service,
             gate: Gate::default(),
@@ -64,12 +69,35 @@ impl Listener {
             drain: CancellationToken::new(),
             draining: AtomicBool::new(false),
             acceptors: TaskTracker::new(),
+            sockets: Mutex::new(sockets),
+            rest: AtomicU64::new(0),
         }
+    }
+
+    /// Duplicates of the sockets.
+    pub(crate) fn sockets(&self) -> std::io::Result<Vec<TcpListener>> {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.iter().map(TcpListener::try_clone).collect()
+    }
+
+    /// Connections at rest are closed this long after the drain began, not at once. Call before [`Listener::close`].
+    pub(crate) fn let_rest(&self, rest: Duration) {
+        let rest = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
+        self.rest.store(rest, Ordering::Release);
+    }
+
+    /// See [`Listener::let_rest`].
+    pub(crate) fn rest(&self) -> Duration {
+        Duration::from_millis(self.rest.load(Ordering::Acquire))
     }
 
     /// Closes the sockets, then asks connections to end.
     pub(crate) async fn close(&self) {
         self.stop_accepting.cancel();
+        self.sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.acceptors.close();
         self.acceptors.wait().await;
         self.draining.store(true, Ordering::Release);

@@ -90,7 +90,8 @@ impl Workers {
         sockets: Vec<TcpListener>,
         service: Arc<Service>,
     ) -> io::Result<()> {
-        let listener = Arc::new(Listener::new(service));
+        let kept = duplicate(&sockets)?;
+        let listener = Arc::new(Listener::new(service, kept));
         match self.spread(&listener, &sockets).await {
             Ok(()) => {
                 let old = self.lock().insert(id, listener);
@@ -108,10 +109,7 @@ impl Workers {
 
     async fn spread(&self, listener: &Arc<Listener>, sockets: &[TcpListener]) -> io::Result<()> {
         for thread in &self.threads {
-            let sockets = sockets
-                .iter()
-                .map(TcpListener::try_clone)
-                .collect::<io::Result<_>>()?;
+            let sockets = duplicate(sockets)?;
             let (done, added) = oneshot::channel();
             let listener = Arc::clone(listener);
             thread
@@ -143,10 +141,18 @@ impl Workers {
     /// Soft stop: accepts no more, lets requests finish (`Connection: close` on the last answer, idle connections
     /// closed at once) and TCP connections run until `deadline`, then closes what is left and ends the threads.
     pub async fn drain(self, deadline: Duration) -> DrainReport {
+        self.drain_resting(deadline, Duration::ZERO).await
+    }
+
+    /// As [`Workers::drain`], but HTTP connections at rest have `rest` for one more request (answered with
+    /// `Connection: close`) before they are closed. For a hand-over: a client may be writing its next request at the
+    /// very moment of the close, and would be reset although somebody serves its address.
+    pub async fn drain_resting(self, deadline: Duration, rest: Duration) -> DrainReport {
         let start = Instant::now();
         let open = self.open_connections();
         let listeners: Vec<_> = self.lock().drain().map(|(_, listener)| listener).collect();
         for listener in &listeners {
+            listener.let_rest(rest);
             listener.close().await;
         }
         let all_done = async {
@@ -179,6 +185,18 @@ impl Workers {
             cut,
             took: start.elapsed(),
         }
+    }
+
+    /// Duplicates of every listening socket.
+    ///
+    /// # Errors
+    /// When there is no descriptor for one.
+    pub fn listening(&self) -> io::Result<Vec<TcpListener>> {
+        let mut all = Vec::new();
+        for listener in self.lock().values() {
+            all.append(&mut listener.sockets()?);
+        }
+        Ok(all)
     }
 
     /// Number of threads.
@@ -222,4 +240,8 @@ impl Workers {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn duplicate(sockets: &[TcpListener]) -> io::Result<Vec<TcpListener>> {
+    sockets.iter().map(TcpListener::try_clone).collect()
 }

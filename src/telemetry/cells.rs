@@ -31,14 +31,22 @@ impl Cell {
     }
 }
 
-/// One lazily created `T` per worker.
+/// One lazily created `T` per worker, and one for what was counted before this process.
+///
+/// The last is written by the control thread alone: a former process hands its counts over (`app::handover`).
 #[derive(Debug)]
-pub struct PerWorker<T>(Box<[OnceLock<Box<T>>]>);
+pub struct PerWorker<T> {
+    workers: Box<[OnceLock<Box<T>>]>,
+    inherited: OnceLock<Box<T>>,
+}
 
 impl<T: Default> PerWorker<T> {
     /// Room for `workers` threads; nothing is allocated for their cells yet.
     pub fn new(workers: usize) -> Self {
-        Self((0..workers.max(1)).map(|_| OnceLock::new()).collect())
+        Self {
+            workers: (0..workers.max(1)).map(|_| OnceLock::new()).collect(),
+            inherited: OnceLock::new(),
+        }
     }
 
     /// The cell of `worker`. A worker beyond the configured number (impossible by construction) shares the first.
@@ -47,27 +55,78 @@ impl<T: Default> PerWorker<T> {
             clippy::indexing_slicing,
             reason = "index is taken modulo the length, which is never 0"
         )]
-        let slot = &self.0[worker.0 % self.0.len()];
+        let slot = &self.workers[worker.0 % self.workers.len()];
         slot.get_or_init(Box::default)
     }
 
     /// The cells of `worker` if it has written yet; for readers, which must not create any.
     pub fn peek(&self, worker: WorkerId) -> Option<&T> {
-        self.0
+        self.workers
             .get(worker.0)
             .and_then(|slot| slot.get().map(|cells| &**cells))
     }
 
-    /// Sum of `read` over all workers that have written.
+    /// What a former process counted. Only the control thread may add to it.
+    pub fn inherited(&self) -> &T {
+        self.inherited.get_or_init(Box::default)
+    }
+
+    /// Sum of `read` over all workers that have written, and what was inherited.
     pub fn sum(&self, read: impl Fn(&T) -> u64) -> u64 {
         self.iter().map(read).sum()
     }
 
     /// The cells that exist.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0
+        self.workers
             .iter()
+            .chain(std::iter::once(&self.inherited))
             .filter_map(|slot| slot.get().map(|cells| &**cells))
+    }
+}
+
+/// A set of counters that can be read and added to by name, so that another version of the program understands it.
+pub trait Named {
+    /// Every counter: its name and its cells, whose order never changes (new ones are appended).
+    fn named(&self) -> Vec<(&'static str, &[Cell])>;
+}
+
+impl Named for BackendCells {
+    fn named(&self) -> Vec<(&'static str, &[Cell])> {
+        use std::slice::from_ref;
+        vec![
+            ("requests", from_ref(&self.requests)),
+            ("responses", &self.responses),
+            ("connects", from_ref(&self.connects)),
+            ("reuses", from_ref(&self.reuses)),
+            ("connect_errors", from_ref(&self.connect_errors)),
+            ("response_errors", from_ref(&self.response_errors)),
+            ("retries", from_ref(&self.retries)),
+            ("redispatches", from_ref(&self.redispatches)),
+            ("bytes_in", from_ref(&self.bytes_in)),
+            ("bytes_out", from_ref(&self.bytes_out)),
+        ]
+    }
+}
+
+impl Named for ServiceCells {
+    fn named(&self) -> Vec<(&'static str, &[Cell])> {
+        use std::slice::from_ref;
+        vec![
+            ("connections", from_ref(&self.connections)),
+            ("connections_closed", from_ref(&self.connections_closed)),
+            ("connections_refused", from_ref(&self.connections_refused)),
+            ("requests", from_ref(&self.requests)),
+            ("responses", &self.responses),
+            ("bytes_in", from_ref(&self.bytes_in)),
+            ("bytes_out", from_ref(&self.bytes_out)),
+            ("retries", from_ref(&self.retries)),
+            ("redispatches", from_ref(&self.redispatches)),
+            ("replays", from_ref(&self.replays)),
+            ("errors", &self.errors),
+            ("latency", &self.latency.buckets),
+            ("latency_sum_us", from_ref(&self.latency.sum_us)),
+        ]
     }
 }
 

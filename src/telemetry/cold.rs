@@ -10,6 +10,8 @@
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
+use serde::{Deserialize, Serialize};
+
 use super::names::{self, Metric};
 
 /// The installed recorder, for rendering. Cheap to clone.
@@ -55,11 +57,63 @@ impl ColdMetrics {
     }
 }
 
+/// One series of a cold family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColdCount {
+    /// The family.
+    pub name: String,
+    /// Label names and values.
+    pub labels: Vec<(String, String)>,
+    /// How often.
+    pub count: u64,
+}
+
+impl ColdMetrics {
+    /// Every series now.
+    pub fn counts(&self) -> Vec<ColdCount> {
+        self.render().lines().filter_map(parse_sample).collect()
+    }
+}
+
+/// `name{label="value",…} 12`, as the exporter writes it. Our label values need no escapes.
+fn parse_sample(line: &str) -> Option<ColdCount> {
+    let (series, count) = line.rsplit_once(' ')?;
+    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+    let labels = labels.strip_suffix('}')?.split(',');
+    let labels = labels.filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let value = value.strip_prefix('"')?.strip_suffix('"')?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    Some(ColdCount {
+        name: name.to_owned(),
+        labels: labels.collect::<Option<_>>()?,
+        count: count.parse().ok()?,
+    })
+}
+
+/// Adds what a former process counted. Families that are not known here are dropped, and series beyond
+/// [`MAX_INHERITED_LABELS`] labels.
+pub fn inherit(inherited: &ColdCount) {
+    let Some(metric) = COLD.iter().find(|metric| metric.name == inherited.name) else {
+        return;
+    };
+    if inherited.labels.len() <= MAX_INHERITED_LABELS {
+        metrics::counter!(metric.name, &inherited.labels).increment(inherited.count);
+    }
+}
+
+/// Our families have one label at most.
+const MAX_INHERITED_LABELS: usize = 2;
+
 /// Families that are counted here; the others are written by the admin server from cells and views.
-pub const COLD: [Metric; 5] = [
+pub const COLD: [Metric; 8] = [
     names::ADMIN_REQUESTS,
     names::CONFIG_RELOADS,
     names::CONFIG_REJECTED,
+    names::LAST_KNOWN_SAVES,
+    names::LAST_KNOWN_SAVE_ERRORS,
+    names::LAST_KNOWN_REFUSED,
     names::TASK_RESTARTS,
     names::TASKS_LOST,
 ];
@@ -77,6 +131,22 @@ pub fn config_reloaded() {
 /// Counts a changed configuration that was refused.
 pub fn config_rejected() {
     metrics::counter!(names::CONFIG_REJECTED.name).increment(1);
+}
+
+/// Counts a file of last known backends that was written.
+pub fn last_known_saved() {
+    metrics::counter!(names::LAST_KNOWN_SAVES.name).increment(1);
+}
+
+/// Counts a file of last known backends that could not be written.
+pub fn last_known_save_failed() {
+    metrics::counter!(names::LAST_KNOWN_SAVE_ERRORS.name).increment(1);
+}
+
+/// Counts a file of last known backends that was not used. `reason`: `corrupt`, `foreign`, `version`, `unreadable`, or
+/// `state_file` for the original's.
+pub fn last_known_refused(reason: &'static str) {
+    metrics::counter!(names::LAST_KNOWN_REFUSED.name, names::REASON => reason).increment(1);
 }
 
 /// The counter of restarted tasks of a `kind` (`discovery`, `pool`, …).
@@ -101,6 +171,9 @@ mod tests {
         config_reloaded();
         config_rejected();
         task_lost();
+        last_known_saved();
+        last_known_save_failed();
+        last_known_refused("corrupt");
         task_restarts("pool").increment(1);
         let text = cold.render();
         for metric in COLD {

@@ -22,6 +22,8 @@ pub const VERSION: &str = "version";
 pub const TASK: &str = "task";
 /// Which path of the admin server, from a fixed list.
 pub const ROUTE: &str = "route";
+/// Why something was refused, from a fixed list.
+pub const REASON: &str = "reason";
 
 /// Values of [`CODE`], in the order of the cells' classes.
 pub const CODES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -170,6 +172,8 @@ metrics! {
     DISCOVERY_AGE = gauge("synapse_discovery_last_verified_age_seconds", "Time since discovery last confirmed the set; since the start of the service while it never has.").seconds();
     DISCOVERY_TROUBLE = gauge("synapse_discovery_trouble", "1 while the source of the service is in trouble; its last word stays in use.");
     DISCOVERY_PENDING = gauge("synapse_discovery_pending", "1 while discovery has not been heard at all.");
+    DISCOVERY_STALE = gauge("synapse_discovery_stale", "1 while the set in use is the last known one from before the start, not confirmed since.");
+    DISCOVERY_STALE_AGE = gauge("synapse_discovery_stale_age_seconds", "Time since discovery last confirmed the last known set in use; 0 when it is not stale.").seconds();
 
     BACKEND_UP = gauge("synapse_backend_up", "1 when the backend is up or not checked, 0 when it is down, disabled or without an address.");
     BACKEND_ELIGIBLE = gauge("synapse_backend_eligible", "1 when new traffic may go to the backend.");
@@ -188,6 +192,9 @@ metrics! {
     ADMIN_REQUESTS = counter("synapse_admin_requests_total", "Requests to the admin server by route.");
     CONFIG_RELOADS = counter("synapse_config_reloads_total", "Configurations taken into use after the first.");
     CONFIG_REJECTED = counter("synapse_config_rejected_total", "Changed configurations that were refused; the former stayed in use.");
+    LAST_KNOWN_SAVES = counter("synapse_last_known_saves_total", "Files of last known backends written.");
+    LAST_KNOWN_SAVE_ERRORS = counter("synapse_last_known_save_errors_total", "Files of last known backends that could not be written.");
+    LAST_KNOWN_REFUSED = counter("synapse_last_known_refused_total", "Files of last known backends that were not used, by reason.");
     TASK_RESTARTS = counter("synapse_task_restarts_total", "Tasks that ended when they should not have and were started again, by kind.");
     TASKS_LOST = counter("synapse_tasks_lost_total", "Tasks that ended when they should not have and cannot be started again.");
 }

@@ -344,6 +344,47 @@ async fn a_reload_leaves_sessions_and_generator_configs_alone() {
 }
 
 #[tokio::test]
+async fn a_refused_generator_config_survives_a_reload_and_the_file_wins_an_address() {
+    let lab = Lab::new().await;
+    let zk = Zk::standalone();
+    let registrations = Registrations::connect(&zk.connect_string()).await;
+    let (a, b) = (lab.origin("A").await, lab.origin("B").await);
+    let (front, moved, other) = (lab.free_addr(), lab.free_addr(), lab.free_addr());
+    registrations.path("/a").await;
+    registrations.nerve("/a", &a).await;
+    let web = json!({
+        "discovery": {"method": "zookeeper", "hosts": [zk.connect_string()], "path": "/a"},
+        "haproxy": listener(front, "http", &[])
+    });
+    let synapse = lab.synapse(config(json!({"web": web}))).await;
+    let serves = |addr: SocketAddr, want: &'static str| async move {
+        let text = get(addr, "/").await?.text();
+        if text == want { Ok(()) } else { Err(text) }
+    };
+    let good = json!({"haproxy": listener(moved, "http", &[])}).to_string();
+    registrations.set("/a", good.as_bytes()).await;
+    eventually("the generator's address", PATIENCE, || serves(moved, "A")).await;
+    registrations.set("/a", b"not json").await;
+    logged(&synapse, "generator config refused").await;
+
+    // Somebody else is added: the last good one stays in force, the refusal stays shown.
+    let file = json!({"web": web, "other": http(other, &b)});
+    synapse.rewrite(&lab, config(file));
+    assert!(synapse.reload().await);
+    serves(other, "B").await.expect("added");
+    serves(moved, "A").await.expect("still in force");
+    let refused = synapse.service("web").await["refused_config"].to_string();
+    assert!(refused.contains("is not JSON"), "{refused}");
+
+    // The file gives the generator's address to another service: connections there meet the other one.
+    let file = json!({"web": web, "other": http(moved, &b)});
+    synapse.rewrite(&lab, config(file));
+    assert!(synapse.reload().await);
+    eventually("the file's owner serves", PATIENCE, || serves(moved, "B")).await;
+    serves(front, "A").await.expect("back to the file");
+}
+
+#[tokio::test]
 async fn what_needs_a_restart_is_named_and_the_rest_applies() {
     let lab = Lab::new().await;
     let (a, b) = (lab.origin("A").await, lab.origin("B").await);

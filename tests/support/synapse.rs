@@ -156,6 +156,23 @@ impl Synapse {
         }
     }
 
+    /// Starts the binary once more with the same file, or with another one; it has to take over from this process.
+    pub(crate) fn successor(&self, file: Option<&Path>) -> Self {
+        Self::spawn(self.admin, file.unwrap_or(&self.config), &[])
+    }
+
+    /// Waits until its log contains `text`.
+    pub(crate) async fn until_logged(&self, text: &str) {
+        eventually(text, START, || async {
+            if self.log().contains(text) {
+                Ok(())
+            } else {
+                Err(self.log())
+            }
+        })
+        .await;
+    }
+
     async fn until_listening(mut self) -> Self {
         let end = tokio::time::Instant::now() + START;
         loop {
@@ -244,16 +261,15 @@ impl Synapse {
 
     /// SIGHUP; waits until the reload has been taken or refused, and says which.
     pub(crate) async fn reload(&self) -> bool {
-        let (taken, refused) = (
-            "synapse_config_reloads_total",
-            "synapse_config_rejected_total",
-        );
-        let before = (self.metric(taken).await, self.metric(refused).await);
+        let taken = "synapse_config_reloads_total";
+        // Its counter counts refused generator configs, too.
+        let refusals = || self.log().matches("reload refused").count();
+        let before = (self.metric(taken).await, refusals());
         self.signal(Signal::HUP);
         eventually("the reload is over", START, || async {
             if self.metric(taken).await > before.0 {
                 Ok(true)
-            } else if self.metric(refused).await > before.1 {
+            } else if refusals() > before.1 {
                 Ok(false)
             } else {
                 Err("neither taken nor refused")

@@ -19,7 +19,7 @@ use crate::telemetry::render::{Exposition, Labels};
 
 use self::row::{Row, rows};
 use super::process::Usage;
-use super::when::Now;
+use super::when::{Now, millis};
 use super::{AdminState, RegistryEntry, ServiceEntry, diagnosis, routes};
 
 /// The whole answer.
@@ -260,7 +260,20 @@ fn discovery_families(out: &mut Exposition, rows: &[Row<'_>], now: Now) {
     }
     let mut family = out.family(&names::DISCOVERY_PENDING);
     for row in found() {
-        let pending = matches!(row.view.discovered.membership, Membership::Pending);
+        let discovered = &row.view.discovered;
+        let pending =
+            matches!(discovered.membership, Membership::Pending) || discovered.stale.is_some();
         family.sample(&row.labels, u8::from(pending));
+    }
+    let mut family = out.family(&names::DISCOVERY_STALE);
+    for row in found() {
+        let stale = row.view.discovered.stale.is_some();
+        family.sample(&row.labels, u8::from(stale));
+    }
+    let mut family = out.family(&names::DISCOVERY_STALE_AGE);
+    for row in found() {
+        let stale = row.view.discovered.stale.as_ref();
+        let age = stale.map_or(0.0, |stale| millis(stale.age(now.system)));
+        family.sample(&row.labels, age);
     }
 }

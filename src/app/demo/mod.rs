@@ -68,7 +68,7 @@ pub fn run(arguments: &DemoArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let bound = match Bound::bind(&loaded) {
+    let bound = match Bound::alone(&loaded) {
         Ok(bound) => bound,
         Err(complaints) => {
             complaints.iter().for_each(|complaint| say(complaint));
@@ -87,6 +87,7 @@ pub fn run(arguments: &DemoArguments) -> ExitCode {
         bound,
         registries,
         options: None,
+        former: None,
     };
     run_bound(start, |admin, stop| {
         tokio::spawn(stage::play(
@@ -119,8 +120,13 @@ fn load(ports: Ports) -> Result<Loaded, Vec<String>> {
     };
     let options = LoadOptions::new("demo");
     let document = Document::new("demo", Map::from_iter(map));
-    resolve(document, &options, Report::default())
-        .map_err(|report| report.complaints.iter().map(ToString::to_string).collect())
+    let mut loaded = resolve(document, &options, Report::default()).map_err(|report| {
+        let complaints = report.complaints.iter();
+        complaints.map(ToString::to_string).collect::<Vec<_>>()
+    })?;
+    // Made-up backends are nothing to remember.
+    loaded.config.process.state_dir = None;
+    Ok(loaded)
 }
 
 fn configuration(ports: Ports) -> Value {

@@ -255,6 +255,12 @@ impl Children {
         }
         let set: EndpointSet = newest.into_iter().map(|(e, _)| e.clone()).collect();
         let mut reading = Reading::new(Membership::Known(set));
+        reading.zxid = self
+            .known
+            .values()
+            .filter_map(|child| child.read)
+            .map(|read| read.created.max(read.modified))
+            .max();
         for (name, child) in &self.known {
             if let Some(fault) = &child.fault {
                 let kept = if child.endpoint.is_some() {

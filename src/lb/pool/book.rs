@@ -106,9 +106,10 @@ impl Line {
     }
 }
 
-type Identity = (Arc<str>, u16, Arc<str>);
+/// Host, port and name: what makes a backend the same one.
+pub(super) type Identity = (Arc<str>, u16, Arc<str>);
 
-fn identity(endpoint: &Endpoint) -> Identity {
+pub(super) fn identity(endpoint: &Endpoint) -> Identity {
     (
         Arc::clone(&endpoint.host),
         endpoint.port,

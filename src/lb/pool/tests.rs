@@ -105,6 +105,7 @@ fn start(settings: PoolSettings) -> Bench {
         names,
         commands: inbox,
         checks: script.runner(16),
+        initial: None,
     };
     let (handle, pool) = Pool::new(ServiceName::new("search"), settings, 2, inputs);
     tokio::spawn(pool.run(stop.clone()));

@@ -83,6 +83,8 @@ pub(crate) struct Client {
     pub(crate) phase: Cell<Phase>,
     /// No request after the current one.
     pub(crate) closing: Cell<bool>,
+    /// When a connection at rest ends in a drain that lets it rest.
+    pub(crate) rest_until: Cell<Option<Instant>>,
     /// `timeout server` has passed before the answer's head.
     pub(crate) server_expired: Cell<bool>,
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
@@ -118,6 +120,7 @@ impl Client {
                 since: Instant::now(),
             }),
             closing: Cell::new(false),
+            rest_until: Cell::new(None),
             server_expired: Cell::new(false),
             tunnel: RefCell::new(None),
             blame: Cell::new(ErrorCause::ClientAbort),
@@ -204,7 +207,9 @@ impl Client {
             match self.phase.get() {
                 Phase::Idle { since } if self.socket.received() == self.mark.get() => {
                     let limit = t.http_keep_alive.or(t.http_request).or(t.client);
-                    (Expiry::KeepAlive, since, limit)
+                    let usual = limit.map(|limit| since + limit);
+                    let ends = [usual, self.rest_until.get()];
+                    return Some((Expiry::KeepAlive, ends.into_iter().flatten().min()?));
                 }
                 Phase::Idle { .. } => {
                     // The first byte of the next head has come.

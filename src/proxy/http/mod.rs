@@ -131,7 +131,11 @@ where
                 if client.is_busy() {
                     Pin::new(&mut *connection).graceful_shutdown();
                 } else if client.is_at_rest() {
-                    return Poll::Ready(Ending::Silent);
+                    let rest = listener.rest();
+                    if rest.is_zero() {
+                        return Poll::Ready(Ending::Silent);
+                    }
+                    client.rest_until.set(Some(Instant::now() + rest));
                 }
             }
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {

@@ -1,0 +1,69 @@
+//! A new process in the place of a running one, without a refused connection.
+//!
+//! A synapse that starts with the `state_dir` of a running one asks it, over a unix socket there, for its listening
+//! sockets and for what it knows. The kernel's queue of a socket belongs to both then, so there is no moment without
+//! somebody who accepts. The running one serves until the new one says that it has everything; whatever goes wrong
+//! before that (a bad configuration, an address that is taken, a crash) ends the new one and changes nothing.
+//!
+//! | file | what |
+//! |---|---|
+//! | `protocol` | messages and descriptors |
+//! | `state`, `totals` | what travels: sets, verdicts, cursors; counters |
+//! | `door` | the socket in `state_dir` |
+//! | `offer` | the side that runs |
+//! | `take` | the side that starts |
+//!
+//! Counters stay monotonic for whoever scrapes: the old one closes its admin server before it reads its totals, the new
+//! one opens it after it has added them; what the old one counts while it drains follows each second.
+
+pub(crate) mod door;
+pub(crate) mod offer;
+pub(crate) mod protocol;
+pub(crate) mod state;
+pub(crate) mod successor;
+pub(crate) mod take;
+pub(crate) mod totals;
+
+use std::time::Duration;
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Uid, geteuid};
+
+/// Name of the socket in `state_dir`.
+pub(crate) const SOCKET: &str = "handover.sock";
+
+/// How long either side waits for a message that the other can send at once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the old process waits for the new one to be ready: it loads snapshots and connects to ensembles meanwhile.
+pub(crate) const READY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a service that the old process served may take to be ready in the new one; then the hand-over is given up.
+pub(crate) const SERVICE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often a draining process reports what it has counted.
+pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// How long HTTP connections at rest may stay in a draining process: their next request is answered with `Connection:
+/// close`. Long enough for a client in use to come by, so that no request meets a close on its way.
+pub(crate) const REST: Duration = Duration::from_secs(5);
+
+/// True when the other end belongs to root, to us, or to `owner`.
+pub(crate) fn is_trusted(
+    stream: impl std::os::fd::AsFd,
+    owner: Option<Uid>,
+) -> std::io::Result<bool> {
+    let peer = socket_peercred(stream)?.uid;
+    Ok(peer.is_root() || peer == geteuid() || Some(peer) == owner)
+}
+
+/// An error and what is behind it, one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

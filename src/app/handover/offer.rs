@@ -1,0 +1,189 @@
+//! The side that runs: offers what it has to whoever starts in its place, and lets go only when that one has it all.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use tokio::net::UnixStream;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::door::Door;
+use super::protocol::{Greeting, Message, ProtocolError, VERSION, receive, send, send_descriptors};
+use super::state::{State, Totals};
+use super::{PATIENCE, READY_PATIENCE, REPORT_EVERY, with_causes};
+use crate::admin::AdminState;
+use crate::app::front::Front;
+use crate::proxy::worker::Workers;
+
+/// What a successor gets.
+#[derive(Debug)]
+pub(crate) struct House<'a> {
+    /// The data plane: its sockets.
+    pub(crate) workers: &'a Workers,
+    /// Services, their state and counters.
+    pub(crate) admin: &'a Arc<AdminState>,
+    /// The admin server.
+    pub(crate) front: &'a mut Front,
+}
+
+/// The process that has everything now.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    stream: UnixStream,
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// What it has been told.
+    reported: Totals,
+}
+
+/// Waits until another process has taken over. Dropping it before changes nothing but the admin server, which may be
+/// stopped: [`Front::start`] it.
+pub(crate) async fn wait(door: &mut Option<Door>, mut house: House<'_>) -> Successor {
+    let Some(door) = door else {
+        // Nobody can come.
+        return std::future::pending().await;
+    };
+    loop {
+        let caller = door.accept().await;
+        let ended = {
+            let mut talk = std::pin::pin!(negotiate(caller, &mut house));
+            loop {
+                tokio::select! {
+                    ended = &mut talk => break ended,
+                    other = door.accept() => turn_away(other),
+                }
+            }
+        };
+        match ended {
+            Ok(successor) => return successor,
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::warn!(error, "hand-over came to nothing; this process goes on");
+            }
+        }
+        house.front.start();
+        if let Err(error) = door.reclaim() {
+            tracing::error!(%error, "no further hand-over is possible");
+        }
+    }
+}
+
+async fn negotiate(
+    mut stream: UnixStream,
+    house: &mut House<'_>,
+) -> Result<Successor, ProtocolError> {
+    let said = receive(&mut stream, PATIENCE).await?;
+    let Message::Hello(greeting) = said else {
+        return Err(said.unexpected());
+    };
+    let pid = greeting.pid;
+    if greeting.protocol != VERSION {
+        let reason = format!(
+            "it speaks version {VERSION} of the hand-over, not {}; stop it first",
+            greeting.protocol
+        );
+        let refused = Message::Refused { reason };
+        send(&mut stream, &refused, PATIENCE).await?;
+        return Err(ProtocolError::Unexpected("another version"));
+    }
+    tracing::info!(pid, version = greeting.program, "hand-over asked for");
+    offer(&mut stream, house).await?;
+    receive(&mut stream, READY_PATIENCE)
+        .await?
+        .must_be(&Message::Ready)?;
+    house.front.stop().await;
+    let reported = house.totals();
+    let counters = Message::Counters(Box::new(reported.clone()));
+    send(&mut stream, &counters, PATIENCE).await?;
+    let taken = receive(&mut stream, PATIENCE).await;
+    if let Err(error) = taken.and_then(|said| said.must_be(&Message::Taken)) {
+        let reason = "nothing was heard in time; the running one goes on".to_owned();
+        // Best effort: it may be gone.
+        drop(send(&mut stream, &Message::Refused { reason }, PATIENCE).await);
+        return Err(error);
+    }
+    send(&mut stream, &Message::Draining, PATIENCE).await?;
+    Ok(Successor {
+        stream,
+        pid,
+        reported,
+    })
+}
+
+async fn offer(stream: &mut UnixStream, house: &House<'_>) -> Result<(), ProtocolError> {
+    let mut sockets = house.workers.listening()?;
+    sockets.push(house.front.socket()?);
+    let listeners: Vec<SocketAddr> = sockets
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<std::io::Result<_>>()?;
+    let entries = house.admin.services.load_full();
+    let message = Message::Offer {
+        from: Greeting::own(),
+        listeners,
+        state: Box::new(State::read(&entries).await),
+    };
+    send(stream, &message, PATIENCE).await?;
+    let descriptors: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
+    send_descriptors(stream, &descriptors, PATIENCE).await
+}
+
+/// One at a time: two successors of one process would both believe to be the one.
+fn turn_away(mut caller: UnixStream) {
+    tokio::spawn(async move {
+        let reason = "a hand-over to another process is under way".to_owned();
+        // Heard first: a close with unread bytes would be a reset, which may take the answer away.
+        let answered = async {
+            receive(&mut caller, PATIENCE).await?;
+            send(&mut caller, &Message::Refused { reason }, PATIENCE).await
+        };
+        if let Err(error) = answered.await {
+            tracing::debug!(%error, "second successor");
+        }
+    });
+}
+
+impl House<'_> {
+    fn totals(&self) -> Totals {
+        Totals::read(&self.admin.services.load_full(), &self.admin.cold)
+    }
+}
+
+impl Successor {
+    /// Reports what is counted here each second until `drained` completes, then the rest. Gives what `drained` gave.
+    pub(crate) async fn report_until<T>(
+        mut self,
+        admin: &AdminState,
+        drained: impl Future<Output = T>,
+    ) -> T {
+        let mut ticks = interval(REPORT_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drained = std::pin::pin!(drained);
+        let mut listening = true;
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut drained => break outcome,
+                _ = ticks.tick(), if listening => listening = self.report(admin).await,
+            }
+        };
+        if listening && self.report(admin).await {
+            let finished = send(&mut self.stream, &Message::Finished, PATIENCE).await;
+            if let Err(error) = finished {
+                tracing::debug!(%error, "successor");
+            }
+        }
+        outcome
+    }
+
+    /// False when nobody listens any more.
+    async fn report(&mut self, admin: &AdminState) -> bool {
+        let now = Totals::read(&admin.services.load_full(), &admin.cold);
+        let more = Message::Counters(Box::new(now.since(&self.reported)));
+        self.reported = now;
+        let sent = send(&mut self.stream, &more, PATIENCE).await;
+        if let Err(error) = &sent {
+            tracing::warn!(%error, "the successor does not take the last counters");
+        }
+        sent.is_ok()
+    }
+}

@@ -1,0 +1,424 @@
+//! What two processes say to each other: JSON messages behind a length, and descriptors in chunks.
+//!
+//! ```text
+//! new                                  old
+//!  │ Hello ────────────────────────────▶│ who may ask? busy? then Refused
+//!  │◀──────────── Offer, descriptors ───│ goes on serving
+//!  │ (binds the rest, starts, is ready) │
+//!  │ Ready ────────────────────────────▶│ closes its admin server
+//!  │◀───────────────────────── Counters │
+//!  │ (serves admin)                     │
+//!  │ Taken ────────────────────────────▶│
+//!  │◀───────────────────────── Draining │ accepts no more; exits when its connections have ended
+//!  │◀────────────── Counters … Finished │
+//! ```
+//!
+//! Unknown fields are ignored, so that versions may differ; what cannot be understood ends the conversation, and the old
+//! process goes on.
+
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::time::Duration;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::state::{State, Totals};
+
+/// Version of this protocol. Raised when a message changes its meaning.
+pub(crate) const VERSION: u32 = 1;
+
+/// Longest message. The state of ten thousand backends takes some 5 MB.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Descriptors in one system message; the kernel's bound is 253.
+const CHUNK: usize = 200;
+
+/// A message, either way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Message {
+    /// The new process asks.
+    Hello(Greeting),
+    /// The old one offers; the descriptors of `listeners` follow in this order.
+    Offer {
+        /// Who offers.
+        from: Greeting,
+        /// Addresses of the sockets.
+        listeners: Vec<SocketAddr>,
+        /// What it knows.
+        state: Box<State>,
+    },
+    /// The old one does not hand over, and goes on serving.
+    Refused {
+        /// Why, one line.
+        reason: String,
+    },
+    /// The new one accepts connections.
+    Ready,
+    /// What the old one has counted and not yet reported.
+    Counters(Box<Totals>),
+    /// The new one has everything and serves the admin address.
+    Taken,
+    /// The old one accepts no more.
+    Draining,
+    /// The old one has reported everything and exits.
+    Finished,
+}
+
+/// Who speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Greeting {
+    /// [`VERSION`].
+    pub(crate) protocol: u32,
+    /// Version of the program.
+    pub(crate) program: String,
+    /// Its process id.
+    pub(crate) pid: u32,
+}
+
+impl Greeting {
+    /// This process.
+    pub(crate) fn own() -> Self {
+        Self {
+            protocol: VERSION,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+        }
+    }
+}
+
+/// Why a conversation ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProtocolError {
+    /// The other side has gone, or the system refuses.
+    #[error("the connection broke")]
+    Io(#[from] io::Error),
+    /// The other side has gone between two messages.
+    #[error("the other process has gone")]
+    Gone,
+    /// Nothing came.
+    #[error("nothing heard for {0:?}")]
+    Silent(Duration),
+    /// Longer than [`MAX_MESSAGE_BYTES`].
+    #[error("a message of {0} bytes is too long")]
+    TooLong(usize),
+    /// Not one of ours.
+    #[error("not understood")]
+    Malformed(#[from] serde_json::Error),
+    /// Not what is due now.
+    #[error("unexpected message: {0}")]
+    Unexpected(&'static str),
+    /// The other side said no.
+    #[error("{0}")]
+    Refused(String),
+    /// Fewer descriptors than announced.
+    #[error("{got} of {wanted} descriptors came")]
+    Descriptors {
+        /// Announced.
+        wanted: usize,
+        /// Received.
+        got: usize,
+    },
+}
+
+impl Message {
+    /// Its kind, for errors.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Offer { .. } => "offer",
+            Self::Refused { .. } => "refused",
+            Self::Ready => "ready",
+            Self::Counters(_) => "counters",
+            Self::Taken => "taken",
+            Self::Draining => "draining",
+            Self::Finished => "finished",
+        }
+    }
+
+    /// Nothing else is due now.
+    pub(crate) fn must_be(self, due: &Self) -> Result<(), ProtocolError> {
+        if self == *due {
+            return Ok(());
+        }
+        Err(self.unexpected())
+    }
+
+    /// What it means that this came instead of what was due.
+    pub(crate) fn unexpected(self) -> ProtocolError {
+        match self {
+            Self::Refused { reason } => ProtocolError::Refused(reason),
+            other @ (Self::Hello(_)
+            | Self::Offer { .. }
+            | Self::Ready
+            | Self::Counters(_)
+            | Self::Taken
+            | Self::Draining
+            | Self::Finished) => ProtocolError::Unexpected(other.kind()),
+        }
+    }
+}
+
+/// The bytes of a message: four of length, big-endian, then JSON.
+pub(crate) fn frame(message: &Message) -> Result<Vec<u8>, ProtocolError> {
+    let mut bytes = vec![0; 4];
+    serde_json::to_writer(&mut bytes, message)?;
+    let length = bytes.len() - 4;
+    let header = u32::try_from(length)
+        .ok()
+        .filter(|_| length <= MAX_MESSAGE_BYTES)
+        .ok_or(ProtocolError::TooLong(length))?;
+    for (place, byte) in bytes.iter_mut().zip(header.to_be_bytes()) {
+        *place = byte;
+    }
+    Ok(bytes)
+}
+
+/// The length in a header.
+pub(crate) fn body_length(header: [u8; 4]) -> Result<usize, ProtocolError> {
+    let length = usize::try_from(u32::from_be_bytes(header)).unwrap_or(usize::MAX);
+    if length > MAX_MESSAGE_BYTES {
+        return Err(ProtocolError::TooLong(length));
+    }
+    Ok(length)
+}
+
+/// A message without its header.
+pub(crate) fn parse(body: &[u8]) -> Result<Message, ProtocolError> {
+    Ok(serde_json::from_slice(body)?)
+}
+
+/// Sends a message.
+pub(crate) async fn send(
+    stream: &mut UnixStream,
+    message: &Message,
+    patience: Duration,
+) -> Result<(), ProtocolError> {
+    let bytes = frame(message)?;
+    timeout(patience, stream.write_all(&bytes))
+        .await
+        .map_err(|_elapsed| ProtocolError::Silent(patience))??;
+    Ok(())
+}
+
+/// Receives a message.
+pub(crate) async fn receive(
+    stream: &mut UnixStream,
+    patience: Duration,
+) -> Result<Message, ProtocolError> {
+    let read = async {
+        let mut header = [0; 4];
+        stream.read_exact(&mut header).await.map_err(gone)?;
+        let mut body = vec![0; body_length(header)?];
+        stream.read_exact(&mut body).await?;
+        parse(&body)
+    };
+    timeout(patience, read)
+        .await
+        .map_err(|_elapsed| ProtocolError::Silent(patience))?
+}
+
+/// Receives a message before there is a runtime; the stream's own read timeout bounds it.
+pub(crate) fn receive_blocking(stream: &mut BlockingStream) -> Result<Message, ProtocolError> {
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).map_err(gone)?;
+    let mut body = vec![0; body_length(header)?];
+    stream.read_exact(&mut body)?;
+    parse(&body)
+}
+
+fn gone(error: io::Error) -> ProtocolError {
+    if matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    ) {
+        ProtocolError::Gone
+    } else {
+        ProtocolError::Io(error)
+    }
+}
+
+/// Sends descriptors, a byte with each chunk.
+pub(crate) async fn send_descriptors(
+    stream: &UnixStream,
+    descriptors: &[BorrowedFd<'_>],
+    patience: Duration,
+) -> Result<(), ProtocolError> {
+    for chunk in descriptors.chunks(CHUNK) {
+        let sent = stream.async_io(Interest::WRITABLE, || send_chunk(stream, chunk));
+        timeout(patience, sent)
+            .await
+            .map_err(|_elapsed| ProtocolError::Silent(patience))??;
+    }
+    Ok(())
+}
+
+fn send_chunk(stream: &UnixStream, chunk: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CHUNK))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(chunk)) {
+        return Err(io::Error::other("no room for a chunk of descriptors"));
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    sendmsg(stream, &[IoSlice::new(&[0])], &mut ancillary, flags)?;
+    Ok(())
+}
+
+/// Receives `wanted` descriptors, close-on-exec.
+pub(crate) fn receive_descriptors(
+    stream: &BlockingStream,
+    wanted: usize,
+) -> Result<Vec<OwnedFd>, ProtocolError> {
+    let mut descriptors = Vec::with_capacity(wanted.min(MAX_MESSAGE_BYTES / CHUNK));
+    while descriptors.len() < wanted {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CHUNK))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let before = descriptors.len();
+        let received = rustix::io::retry_on_intr(|| {
+            recvmsg(
+                stream,
+                &mut [IoSliceMut::new(&mut byte)],
+                &mut ancillary,
+                flags,
+            )
+        });
+        let received = received.map_err(io::Error::from)?;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                descriptors.extend(fds);
+            }
+        }
+        // Nothing with a byte: the kernel had no room in our table of descriptors (or the other side is not one of us).
+        if received.bytes == 0 || descriptors.len() == before {
+            let got = descriptors.len();
+            return Err(ProtocolError::Descriptors { wanted, got });
+        }
+    }
+    Ok(descriptors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::TcpListener;
+    use std::os::fd::AsFd as _;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn pair() -> (UnixStream, BlockingStream) {
+        let (ours, theirs) = BlockingStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (UnixStream::from_std(ours).unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_as_they_were_sent() {
+        let (mut ours, mut theirs) = pair();
+        let offer = Message::Offer {
+            from: Greeting::own(),
+            listeners: vec!["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
+            state: Box::default(),
+        };
+        let totals = Message::Counters(Box::default());
+        for message in [Message::Ready, offer, totals, Message::Finished] {
+            send(&mut ours, &message, PATIENCE).await.unwrap();
+            assert_eq!(receive_blocking(&mut theirs).unwrap(), message);
+        }
+        drop(ours);
+        let gone = receive_blocking(&mut theirs).unwrap_err();
+        assert!(matches!(gone, ProtocolError::Gone), "{gone}");
+    }
+
+    #[tokio::test]
+    async fn descriptors_arrive_in_order_over_several_chunks() {
+        let (ours, theirs) = pair();
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let many: Vec<_> = (0..CHUNK * 2 + 7)
+            .map(|n| {
+                if n % 3 == 0 {
+                    other.as_fd()
+                } else {
+                    socket.as_fd()
+                }
+            })
+            .collect();
+        let wanted = many.len();
+        let received = tokio::task::spawn_blocking(move || receive_descriptors(&theirs, wanted));
+        send_descriptors(&ours, &many, PATIENCE).await.unwrap();
+        let received = received.await.unwrap().unwrap();
+        assert_eq!(received.len(), wanted);
+        for (n, fd) in received.into_iter().enumerate() {
+            let addr = TcpListener::from(fd).local_addr().unwrap();
+            let sent = if n % 3 == 0 { &other } else { &socket };
+            assert_eq!(addr, sent.local_addr().unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_byte_without_descriptors_is_an_error() {
+        let (mut ours, theirs) = pair();
+        ours.write_all(&[0]).await.unwrap();
+        let error = receive_descriptors(&theirs, 3).unwrap_err();
+        assert_eq!(error.to_string(), "0 of 3 descriptors came");
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_read() {
+        let error = body_length(u32::MAX.to_be_bytes()).unwrap_err();
+        assert!(matches!(error, ProtocolError::TooLong(_)), "{error}");
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_ignored() {
+        let text = r#"{"Hello": {"protocol": 1, "program": "9", "pid": 7, "mood": "fine"}}"#;
+        assert_eq!(parse(text.as_bytes()).unwrap().kind(), "hello");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            drop(parse(&bytes));
+            let (mut ours, mut theirs) = BlockingStream::pair().unwrap();
+            io::Write::write_all(&mut ours, &bytes).unwrap();
+            drop(ours);
+            drop(receive_blocking(&mut theirs));
+        }
+
+        #[test]
+        fn damaged_messages_never_panic(at in 0_usize..4000, byte: u8) {
+            let offer = Message::Offer {
+                from: Greeting::own(),
+                listeners: vec!["127.0.0.1:1".parse().unwrap()],
+                state: Box::new(super::super::state::tests::example()),
+            };
+            let mut bytes = frame(&offer).unwrap();
+            let at = 4 + at % (bytes.len() - 4);
+            bytes[at] = byte;
+            if let Ok(Message::Offer { state, .. }) = parse(&bytes[4..]) {
+                super::super::state::tests::use_all(&state);
+            }
+        }
+
+        #[test]
+        fn frames_hold_what_was_put_in(reason in ".{0,200}") {
+            let message = Message::Refused { reason };
+            let bytes = frame(&message).unwrap();
+            let header = [bytes[0], bytes[1], bytes[2], bytes[3]];
+            prop_assert_eq!(body_length(header).unwrap(), bytes.len() - 4);
+            prop_assert_eq!(parse(&bytes[4..]).unwrap(), message);
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! What is handed over beside the sockets, as it travels.
+//!
+//! Mirrors of the live types: these shapes are an interface between versions. Fields are added, never renamed; times
+//! travel as ages, because two processes share no clock.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::admin::ServiceEntry;
+use crate::discovery::policy::SetOrigin;
+use crate::discovery::{Discovered, Membership, SourceSettings};
+use crate::endpoint::{Endpoint, EndpointSet, Labels};
+use crate::health::rise_fall::Verdict;
+use crate::lb::handle::CheckView;
+use crate::lb::pool::state::{BackendState, PoolState};
+
+pub(crate) use super::totals::Totals;
+
+/// Everything the old process knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Its services.
+    pub(crate) services: Vec<ServiceState>,
+}
+
+/// One service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServiceState {
+    /// Key under `services`.
+    pub(crate) name: String,
+    /// [`source_key`] of its source: a set found elsewhere says nothing here.
+    pub(crate) source: String,
+    /// Discovery's last word; `None` before the first.
+    pub(crate) word: Option<Word>,
+    /// The generator config in use.
+    pub(crate) generator: Option<String>,
+    /// The set before filters and election.
+    in_force: Vec<WireEndpoint>,
+    /// Where it comes from: `discovered`, `default_servers`, `previous`, `nothing`.
+    origin: String,
+    /// The balancer's turn.
+    position: usize,
+    membership_changes: u64,
+    health_changes: u64,
+    backends: Vec<WireBackend>,
+}
+
+/// Discovery's last word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Word {
+    /// The path did not exist.
+    Missing,
+    /// The members.
+    Known(Vec<WireEndpoint>),
+}
+
+/// A registration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WireEndpoint {
+    host: String,
+    port: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server_options: Option<String>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    labels: Labels,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server_id: Option<u32>,
+}
+
+/// What is known about a backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct WireBackend {
+    endpoint: WireEndpoint,
+    addr: Option<SocketAddr>,
+    verdict: Option<WireVerdict>,
+    last_check: Option<WireCheck>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct WireVerdict {
+    is_up: bool,
+    counter: u32,
+    streak: (bool, u32),
+    age_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct WireCheck {
+    code: String,
+    status: Option<u16>,
+    detail: String,
+    took_us: u64,
+    age_ms: u64,
+    streak: u32,
+}
+
+/// Codes of checks that are known here; another version's others are not shown.
+const CODES: [&str; 9] = [
+    "L4OK", "L4CON", "L4TOUT", "L7OK", "L7RSP", "L7STS", "L7TOUT", "PROCERR", "SOCKERR",
+];
+
+/// Where a service's members come from, as text.
+pub(crate) fn source_key(source: &SourceSettings) -> String {
+    match source {
+        SourceSettings::Fixed => "fixed".to_owned(),
+        SourceSettings::File(file) => format!("file {}", file.path.display()),
+        SourceSettings::ZooKeeper(zk) => format!("zookeeper {} {}", zk.ensemble, zk.path),
+    }
+}
+
+impl State {
+    /// The state of all services now.
+    pub(crate) async fn read(entries: &[ServiceEntry]) -> Self {
+        let mut services = Vec::with_capacity(entries.len());
+        for entry in entries {
+            // A pool that has died has nothing to say; its service starts anew.
+            let pool = entry.service.pool.export().await.unwrap_or_default();
+            let discovered = entry.discovered.borrow().clone();
+            services.push(ServiceState::new(entry, &discovered, pool));
+        }
+        Self { services }
+    }
+
+    /// What it says about a service whose members come from `source`.
+    pub(crate) fn of(&self, name: &str, source: &SourceSettings) -> Option<&ServiceState> {
+        let known = self.services.iter().find(|service| service.name == name)?;
+        (known.source == source_key(source)).then_some(known)
+    }
+}
+
+impl ServiceState {
+    fn new(entry: &ServiceEntry, discovered: &Discovered, pool: PoolState) -> Self {
+        Self {
+            name: entry.service.name.to_string(),
+            source: source_key(&entry.source),
+            word: match &discovered.membership {
+                Membership::Pending => None,
+                Membership::Missing => Some(Word::Missing),
+                Membership::Known(set) => Some(Word::Known(wire_set(set))),
+            },
+            generator: discovered.generator.as_deref().map(str::to_owned),
+            in_force: wire_set(&pool.in_force),
+            origin: origin_word(pool.origin).to_owned(),
+            position: pool.position,
+            membership_changes: pool.membership_changes,
+            health_changes: pool.health_changes,
+            backends: pool.backends.into_iter().map(WireBackend::from).collect(),
+        }
+    }
+
+    /// The first word for the new process, until its own source has spoken.
+    pub(crate) fn discovered(&self) -> Discovered {
+        Discovered {
+            membership: match &self.word {
+                None => Membership::Pending,
+                Some(Word::Missing) => Membership::Missing,
+                Some(Word::Known(set)) => Membership::Known(live_set(set)),
+            },
+            generator: self.generator.as_deref().map(Arc::from),
+            trouble: Some(Arc::from(
+                "handed over by the former process, not confirmed yet",
+            )),
+            ..Discovered::default()
+        }
+    }
+
+    /// What the new pool goes on from.
+    pub(crate) fn pool(&self) -> PoolState {
+        PoolState {
+            position: self.position,
+            in_force: live_set(&self.in_force),
+            origin: origin(&self.origin),
+            membership_changes: self.membership_changes,
+            health_changes: self.health_changes,
+            backends: self.backends.iter().map(WireBackend::live).collect(),
+        }
+    }
+}
+
+fn wire_set(set: &EndpointSet) -> Vec<WireEndpoint> {
+    set.as_slice().iter().map(WireEndpoint::from).collect()
+}
+
+fn live_set(set: &[WireEndpoint]) -> EndpointSet {
+    set.iter().map(WireEndpoint::live).collect()
+}
+
+fn origin_word(origin: SetOrigin) -> &'static str {
+    match origin {
+        SetOrigin::Nothing => "nothing",
+        SetOrigin::Discovered => "discovered",
+        SetOrigin::DefaultServers => "default_servers",
+        SetOrigin::Previous => "previous",
+    }
+}
+
+fn origin(word: &str) -> SetOrigin {
+    let all = [
+        SetOrigin::Discovered,
+        SetOrigin::DefaultServers,
+        SetOrigin::Previous,
+    ];
+    all.into_iter()
+        .find(|origin| origin_word(*origin) == word)
+        .unwrap_or_default()
+}
+
+impl From<&Endpoint> for WireEndpoint {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self {
+            host: endpoint.host.to_string(),
+            port: endpoint.port,
+            name: endpoint.name.as_deref().map(str::to_owned),
+            id: endpoint.id,
+            weight: endpoint.weight,
+            server_options: endpoint.server_options.as_deref().map(str::to_owned),
+            labels: endpoint.labels.clone(),
+            server_id: endpoint.server_id,
+        }
+    }
+}
+
+impl WireEndpoint {
+    fn live(&self) -> Endpoint {
+        Endpoint {
+            host: Arc::from(self.host.as_str()),
+            port: self.port,
+            name: self.name.as_deref().map(Arc::from),
+            id: self.id,
+            weight: self.weight,
+            server_options: self.server_options.as_deref().map(Arc::from),
+            labels: self.labels.clone(),
+            server_id: self.server_id,
+        }
+    }
+}
+
+impl From<BackendState> for WireBackend {
+    fn from(backend: BackendState) -> Self {
+        Self {
+            endpoint: WireEndpoint::from(&backend.endpoint),
+            addr: backend.addr,
+            verdict: backend.verdict.map(|verdict| WireVerdict {
+                is_up: verdict.is_up,
+                counter: verdict.counter,
+                streak: verdict.streak,
+                age_ms: age_ms(verdict.since),
+            }),
+            last_check: backend.last_check.map(|check| WireCheck {
+                code: check.code.to_owned(),
+                status: check.status,
+                detail: check.detail,
+                took_us: u64::try_from(check.took.as_micros()).unwrap_or(u64::MAX),
+                age_ms: age_ms(check.at),
+                streak: check.streak,
+            }),
+        }
+    }
+}
+
+impl WireBackend {
+    fn live(&self) -> BackendState {
+        let check = self.last_check.as_ref().and_then(|check| {
+            Some(CheckView {
+                code: CODES.into_iter().find(|code| *code == check.code)?,
+                status: check.status,
+                detail: check.detail.clone(),
+                took: Duration::from_micros(check.took_us),
+                at: ago(check.age_ms),
+                streak: check.streak,
+            })
+        });
+        BackendState {
+            endpoint: self.endpoint.live(),
+            addr: self.addr,
+            verdict: self.verdict.as_ref().map(|verdict| Verdict {
+                is_up: verdict.is_up,
+                counter: verdict.counter,
+                streak: verdict.streak,
+                since: ago(verdict.age_ms),
+            }),
+            last_check: check,
+        }
+    }
+}
+
+fn age_ms(at: Instant) -> u64 {
+    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A time in the past; now, when the clock does not reach that far.
+fn ago(age_ms: u64) -> Instant {
+    let now = Instant::now();
+    let age = Duration::from_millis(age_ms).min(MAX_AGE);
+    now.checked_sub(age).unwrap_or(now)
+}
+
+/// Older than any process: a damaged message must not make a time that arithmetic elsewhere cannot bear.
+const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint {
+            name: Some("i-1".into()),
+            id: Some(7),
+            weight: Some(3),
+            server_options: Some("check".into()),
+            labels: Labels::from([("az".to_owned(), serde_json::json!(["a", 1]))]),
+            server_id: Some(9),
+            ..Endpoint::new("host", 80)
+        }
+    }
+
+    pub(crate) fn example() -> State {
+        let check = CheckView {
+            code: "L7STS",
+            status: Some(503),
+            detail: "status 503".to_owned(),
+            took: Duration::from_millis(3),
+            at: Instant::now(),
+            streak: 4,
+        };
+        let backend = BackendState {
+            endpoint: endpoint(),
+            addr: Some(([127, 0, 0, 1], 80).into()),
+            verdict: Some(Verdict {
+                is_up: false,
+                counter: 1,
+                streak: (false, 4),
+                since: Instant::now(),
+            }),
+            last_check: Some(check),
+        };
+        State {
+            services: vec![ServiceState {
+                name: "web".to_owned(),
+                source: "fixed".to_owned(),
+                word: Some(Word::Known(vec![WireEndpoint::from(&endpoint())])),
+                generator: Some("{}".to_owned()),
+                in_force: vec![WireEndpoint::from(&endpoint())],
+                origin: origin_word(SetOrigin::Previous).to_owned(),
+                position: 12,
+                membership_changes: 3,
+                health_changes: 5,
+                backends: vec![WireBackend::from(backend)],
+            }],
+        }
+    }
+
+    pub(crate) fn use_all(state: &State) {
+        for service in &state.services {
+            drop((service.discovered(), service.pool()));
+        }
+    }
+
+    #[test]
+    fn a_state_survives_the_journey() {
+        let sent = serde_json::to_string(&example()).unwrap();
+        let state: State = serde_json::from_str(&sent).unwrap();
+        let known = state.of("web", &SourceSettings::Fixed).unwrap();
+        let pool = known.pool();
+        assert_eq!(pool.in_force.as_slice(), [endpoint()]);
+        assert_eq!((pool.origin, pool.position), (SetOrigin::Previous, 12));
+        assert_eq!((pool.membership_changes, pool.health_changes), (3, 5));
+        let backend = &pool.backends[0];
+        assert_eq!(backend.endpoint, endpoint());
+        let verdict = backend.verdict.unwrap();
+        assert_eq!(
+            (verdict.is_up, verdict.counter, verdict.streak),
+            (false, 1, (false, 4))
+        );
+        assert_eq!(backend.last_check.as_ref().unwrap().code, "L7STS");
+        let word = known.discovered();
+        assert!(matches!(word.membership, Membership::Known(set) if set.len() == 1));
+        assert_eq!(word.generator.as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn a_set_found_elsewhere_is_nobodys() {
+        let file = SourceSettings::File(crate::discovery::FileSourceSettings {
+            path: "/x".into(),
+            poll_interval: Duration::from_secs(1),
+        });
+        assert!(example().of("web", &file).is_none());
+        assert!(example().of("other", &SourceSettings::Fixed).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ages_are_bounded() {
+        assert!(ago(u64::MAX).elapsed() <= MAX_AGE);
+        assert_eq!(ago(5).elapsed(), Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,192 @@
+//! The side that starts: asks for the sockets before it binds, takes over once it is ready.
+
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketType};
+use rustix::process::Uid;
+use tokio::net::UnixStream;
+
+use super::protocol::{
+    Greeting, Message, ProtocolError, frame, receive, receive_blocking, receive_descriptors, send,
+};
+use super::state::{State, Totals};
+use super::{PATIENCE, REPORT_EVERY, door, is_trusted};
+use crate::admin::AdminState;
+
+/// The running process, and what it has offered.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    stream: BlockingStream,
+    /// Who it is.
+    pub(crate) from: Greeting,
+    /// Its listening sockets.
+    pub(crate) sockets: Vec<TcpListener>,
+    /// What it knows.
+    pub(crate) state: State,
+}
+
+/// The process that runs cannot be replaced: this one must not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeError {
+    /// It said no.
+    #[error("the running synapse does not hand over: {0}")]
+    Refused(String),
+    /// It says nothing.
+    #[error(
+        "the running synapse did not answer the hand-over in {PATIENCE:?}; it goes on as it is"
+    )]
+    Silent,
+    /// Somebody else holds the socket.
+    #[error("the hand-over socket in state_dir belongs to another user")]
+    Stranger,
+    /// It says something else.
+    #[error("hand-over from the running synapse")]
+    Protocol(#[source] ProtocolError),
+}
+
+/// Asks the process that runs with the same `state_dir`; `None` when there is none.
+pub(crate) fn approach(state_dir: &Path) -> Result<Option<Predecessor>, TakeError> {
+    let stream = match door::knock(state_dir) {
+        Ok(Some(stream)) => stream,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            tracing::warn!(%error, "nobody can be asked for a hand-over");
+            return Ok(None);
+        }
+    };
+    let owner = std::fs::metadata(state_dir).ok();
+    let owner = owner.map(|meta| Uid::from_raw(meta.uid()));
+    if !is_trusted(&stream, owner).unwrap_or(false) {
+        return Err(TakeError::Stranger);
+    }
+    match ask(stream) {
+        Ok(predecessor) => Ok(Some(predecessor)),
+        Err(ProtocolError::Refused(reason)) => Err(TakeError::Refused(reason)),
+        Err(ProtocolError::Gone) => {
+            tracing::warn!("the running synapse has gone while it was asked: starting alone");
+            Ok(None)
+        }
+        Err(ProtocolError::Io(error))
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+            ) =>
+        {
+            Err(TakeError::Silent)
+        }
+        Err(error) => Err(TakeError::Protocol(error)),
+    }
+}
+
+fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&frame(&Message::Hello(Greeting::own()))?)?;
+    let said = receive_blocking(&mut stream)?;
+    let Message::Offer {
+        from,
+        listeners,
+        state,
+    } = said
+    else {
+        return Err(said.unexpected());
+    };
+    let sockets = receive_descriptors(&stream, listeners.len())?
+        .into_iter()
+        .filter_map(|socket| match adopt(socket) {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                tracing::warn!(%error, "a descriptor that was handed over cannot be used");
+                None
+            }
+        })
+        .collect();
+    Ok(Predecessor {
+        stream,
+        from,
+        sockets,
+        state: *state,
+    })
+}
+
+/// Makes sure that a descriptor from elsewhere is what we take it for.
+pub(crate) fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let is_tcp = matches!(
+        socket_domain(&socket)?,
+        AddressFamily::INET | AddressFamily::INET6
+    ) && socket_type(&socket)? == SocketType::STREAM;
+    if !is_tcp || !socket_acceptconn(&socket)? {
+        return Err(io::Error::other("not a listening TCP socket"));
+    }
+    let socket = TcpListener::from(socket);
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+impl Predecessor {
+    /// Goes on within the runtime. Without a former process there is nothing to take and nothing known.
+    pub(crate) fn join(former: Option<Self>) -> io::Result<(Option<Taking>, State)> {
+        let Some(former) = former else {
+            return Ok((None, State::default()));
+        };
+        former.stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(former.stream)?;
+        Ok((Some(Taking { stream }), former.state))
+    }
+}
+
+/// A hand-over that has begun.
+#[derive(Debug)]
+pub(crate) struct Taking {
+    stream: UnixStream,
+}
+
+impl Taking {
+    /// Says that we accept; the old process answers with its counters and has closed its admin server.
+    pub(crate) async fn ready(&mut self) -> Result<Totals, ProtocolError> {
+        send(&mut self.stream, &Message::Ready, PATIENCE).await?;
+        let said = receive(&mut self.stream, PATIENCE).await?;
+        let Message::Counters(totals) = said else {
+            return Err(said.unexpected());
+        };
+        Ok(*totals)
+    }
+
+    /// Says that we have everything; the old process drains from now on.
+    pub(crate) async fn taken(&mut self) -> Result<(), ProtocolError> {
+        send(&mut self.stream, &Message::Taken, PATIENCE).await?;
+        receive(&mut self.stream, PATIENCE)
+            .await?
+            .must_be(&Message::Draining)
+    }
+
+    /// Adds what the old process still counts, until it has gone.
+    pub(crate) async fn follow(mut self, admin: Arc<AdminState>) {
+        // It reports each second; one that is silent for long is stuck.
+        let patience = REPORT_EVERY + PATIENCE;
+        loop {
+            match receive(&mut self.stream, patience).await {
+                Ok(Message::Counters(totals)) => totals.add_to(&admin.services.load_full()),
+                Ok(Message::Finished) => {
+                    tracing::info!("the former process has drained");
+                    return;
+                }
+                Ok(other) => {
+                    tracing::warn!(message = other.kind(), "unexpected from the former process");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the former process has ended without its last counters");
+                    return;
+                }
+            }
+        }
+    }
+}

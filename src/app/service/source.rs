@@ -1,0 +1,88 @@
+//! The source of a running service: started, watched, replaced by another.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{MakeDiscovery, ServiceRuntime};
+use crate::app::supervise::supervise;
+use crate::discovery::Discovered;
+use crate::endpoint::ServiceName;
+
+/// A source ends at its next wait; one that does not is ended by force before its successor starts.
+const SOURCE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The running discovery of a service.
+#[derive(Debug)]
+pub(super) struct Source {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl ServiceRuntime {
+    /// Another source takes over; the pool keeps its set until that one speaks. The former source's generator config goes
+    /// with it.
+    pub async fn replace_source(&mut self, discovery: MakeDiscovery) {
+        self.source.stop.cancel();
+        let ended = tokio::time::timeout(SOURCE_DEADLINE, &mut self.source.task).await;
+        if ended.is_err() {
+            tracing::error!(service = %self.file.name, "the former source does not end; it is aborted");
+            self.source.task.abort();
+        }
+        self.generator = None;
+        self.judged = None;
+        self.refused.clear();
+        self.try_again = false;
+        self.found.send_modify(|found| {
+            found.generator = None;
+            found.trouble = None;
+            found.verified = None;
+        });
+        let tasks = &self.context.tasks;
+        self.source = start_source(&self.file.name, &self.found, discovery, &self.stop, tasks);
+    }
+}
+
+/// Starts a source; it publishes through `found`.
+pub(super) fn start_source(
+    name: &ServiceName,
+    found: &watch::Sender<Discovered>,
+    discovery: MakeDiscovery,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Source {
+    let stop = stop.child_token();
+    let (found, token) = (found.clone(), stop.clone());
+    let watched = ("discovery", name.to_string());
+    let task = supervise(tasks, watched, stop.clone(), move || {
+        discovery().run(found.clone(), token.clone())
+    });
+    Source { stop, task }
+}
+
+/// Passes on that there is another generator config. One that is gone changes nothing, as in the original: the last word
+/// stays until the next, or until a restart goes back to the file.
+pub(super) async fn tell_generators(
+    mut discovered: watch::Receiver<Discovered>,
+    name: ServiceName,
+    generators: mpsc::Sender<ServiceName>,
+    stop: CancellationToken,
+) {
+    let mut seen = None;
+    loop {
+        let generator = discovered.borrow_and_update().generator.clone();
+        if generator != seen {
+            seen = generator;
+            if seen.is_some() && generators.send(name.clone()).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = discovered.changed() => if changed.is_err() { return },
+        }
+    }
+}
