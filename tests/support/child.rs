@@ -1,5 +1,11 @@
 //! Tests that need a process or a network of their own: the test runs itself again, as a child.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "test support: clippy knows tests only by their attribute"
+)]
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
