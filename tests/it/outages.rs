@@ -121,7 +121,7 @@ impl Fault {
             }
             Self::LeaderLost => zk.leader().kill9(),
             Self::QuorumLost => zk.members().iter().take(2).for_each(|m| m.kill9()),
-            Self::InterfaceDown => ip("link set zk0 down"),
+            Self::InterfaceDown => interface_down(),
         }
         sleep_until(end).await;
     }
@@ -131,7 +131,7 @@ impl Fault {
         match self {
             Self::Killed | Self::QuorumLost => block_in_place(|| zk.restart()),
             Self::Hung => zk.cont(),
-            Self::InterfaceDown => ip("link set zk0 up"),
+            Self::InterfaceDown => interface_up(),
             // Two of three are enough, an empty one is a healthy one.
             Self::Restarted | Self::Wiped | Self::Emptied | Self::LeaderLost => {}
         }
@@ -141,10 +141,22 @@ impl Fault {
 /// A server that synapse reaches over an interface which is not `lo`. Only in a network namespace of our own.
 fn interface_of_its_own() -> Zk {
     ip("link set lo up");
-    ip("link add zk0 type dummy");
-    ip(&format!("addr add {OWN}/24 dev zk0"));
-    ip("link set zk0 up");
+    // One end of a cable; its other end only keeps the line alive.
+    ip("link add zk0 type veth peer name zk1");
+    ip("link set zk1 up");
+    interface_up();
     Zk::standalone_with("clientPortAddress=0.0.0.0")
+}
+
+fn interface_up() {
+    ip("link set zk0 up");
+    ip(&format!("addr add {OWN}/24 dev zk0"));
+}
+
+/// With its address, as DHCP does it: our server is on this host, and its address would be reachable without a link.
+fn interface_down() {
+    ip(&format!("addr del {OWN}/24 dev zk0"));
+    ip("link set zk0 down");
 }
 
 /// Where synapse is told to look.
@@ -367,14 +379,14 @@ async fn three_sessions() {
     let (front, config) = web(&hosts(Fault::InterfaceDown, &zk), &lab, 2);
     let synapse = lab.synapse(config).await;
     assert_eq!(get(front, "/").await.expect("served").text(), "A");
-    ip("link set zk0 down");
+    interface_down();
     let (down, before) = (Instant::now(), cpu_seconds(synapse.pid()));
     sleep(Duration::from_secs(6)).await;
     let busy = (cpu_seconds(synapse.pid()) - before) / down.elapsed().as_secs_f64();
     assert!(!is_connected(&synapse).await, "that is shown");
     // Made while synapse could not see it: being told of it proves that the session and its watches are back.
     register(&registrations, &b).await;
-    ip("link set zk0 up");
+    interface_up();
     let up = Instant::now();
     eventually("the new one is used", PATIENCE, || async {
         get(front, "/").await?;
