@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "test support: clippy knows tests only by their attribute"
 )]
 #![allow(dead_code, reason = "each test binary uses its part")]
@@ -47,6 +48,8 @@ pub(crate) fn is_child(test: &str, own_network: bool) -> bool {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
+    // The numbers in it.
+    println!("{text}");
     false
 }
 
