@@ -98,7 +98,7 @@ async fn serves_as_before(fault: Fault, origins: &[Origin], synapse: &Synapse) {
     origins.iter().for_each(Origin::mark);
     let (last, others) = origins.split_last().expect("three");
     until_asked(last).await;
-    if fault == Fault::Emptied {
+    if fault.deletes() {
         // Deletions are obeyed, except that of the last one.
         let used = others.iter().filter(|o| o.times().first.is_some());
         assert_eq!(used.count(), 0, "the deleted ones are used");
@@ -151,6 +151,11 @@ outage!(
     Emptied,
     all_registrations_deleted_cost_no_request,
     slow_all_registrations_deleted_cost_no_request
+);
+outage!(
+    ParentDeleted,
+    the_parent_deleted_costs_no_request,
+    slow_the_parent_deleted_costs_no_request
 );
 outage!(
     LeaderLost,

@@ -33,6 +33,8 @@ pub(super) enum Fault {
     Wiped,
     /// Every child deleted, one after the other.
     Emptied,
+    /// Every child deleted, and then the parent.
+    ParentDeleted,
     /// The leader of three killed.
     LeaderLost,
     /// Two of three killed.
@@ -68,10 +70,18 @@ impl Fault {
         match self {
             Self::LeaderLost | Self::QuorumLost => Zk::ensemble(3),
             Self::InterfaceDown => interface_of_its_own(),
-            Self::Killed | Self::Hung | Self::Restarted | Self::Wiped | Self::Emptied => {
-                Zk::standalone()
-            }
+            Self::Killed
+            | Self::Hung
+            | Self::Restarted
+            | Self::Wiped
+            | Self::Emptied
+            | Self::ParentDeleted => Zk::standalone(),
         }
+    }
+
+    /// True when the registrations themselves are taken away.
+    pub(super) fn deletes(self) -> bool {
+        matches!(self, Self::Emptied | Self::ParentDeleted)
     }
 
     /// True while synapse has to say that it hears nobody.
@@ -102,11 +112,14 @@ impl Fault {
                 zk.wipe();
                 zk.restart();
             }),
-            Self::Emptied => {
+            Self::Emptied | Self::ParentDeleted => {
                 let registrations = Registrations::connect(&zk.connect_string()).await;
                 for node in nodes {
                     registrations.delete(node).await;
                     sleep(outage / 8).await;
+                }
+                if self == Self::ParentDeleted {
+                    registrations.delete(PATH).await;
                 }
             }
             Self::LeaderLost => zk.leader().kill9(),
@@ -123,7 +136,11 @@ impl Fault {
             Self::Hung => zk.cont(),
             Self::InterfaceDown => interface_up(),
             // Two of three are enough, an empty one is a healthy one.
-            Self::Restarted | Self::Wiped | Self::Emptied | Self::LeaderLost => {}
+            Self::Restarted
+            | Self::Wiped
+            | Self::Emptied
+            | Self::ParentDeleted
+            | Self::LeaderLost => {}
         }
     }
 }
