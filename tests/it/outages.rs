@@ -168,6 +168,31 @@ outage!(
     slow_the_quorum_lost_costs_no_request
 );
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zookeeper_absent_at_start_is_said_and_waited_for() {
+    let lab = Lab::new().await;
+    let zk = block_in_place(Zk::standalone);
+    let registrations = Registrations::connect(&zk.connect_string()).await;
+    registrations.path(PATH).await;
+    let origin = lab.origin("A").await;
+    register(&registrations, &origin).await;
+    zk.kill9();
+    let (front, config) = web(&[zk.connect_string()], &lab, BRIEF.session);
+    let synapse = lab.synapse_unready(config).await;
+    let ready = get(synapse.admin(), "/ready").await.expect("admin");
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    assert!(ready.text().contains("web"), "{}", ready.text());
+    synapse.until_logged("no session").await;
+    assert!(!is_connected(&synapse).await);
+
+    block_in_place(|| zk.restart());
+    let healed = Instant::now();
+    until_used(front, &origin).await;
+    println!("absent at start: used {:?} after it came", healed.elapsed());
+    assert!(healed.elapsed() <= CONVERGENCE, "{:?}", healed.elapsed());
+    synapse.until_ready().await;
+}
+
 /// True in a process with a network of its own; the caller then does the test there.
 fn in_own_network(test: &str) -> bool {
     need("unshare", "util-linux");
