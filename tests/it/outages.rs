@@ -109,7 +109,24 @@ async fn serves_as_before(fault: Fault, origins: &[Origin], synapse: &Synapse) {
     }
     let ready = get(synapse.admin(), "/ready").await.expect("admin");
     assert_eq!(ready.status, 200, "{}", ready.text());
+    is_shown(fault, synapse).await;
+}
+
+/// Where the operator's table says.
+async fn is_shown(fault: Fault, synapse: &Synapse) {
+    let metrics = synapse.metrics().await;
+    let reason = synapse.service("web").await["reason"].to_string();
     assert_eq!(is_connected(synapse).await, !fault.silences());
+    if fault.silences() {
+        assert!(metrics.contains("synapse_discovery_trouble{service=\"web\"} 1\n"));
+        assert!(reason.contains("discovery: "), "{reason}");
+        synapse.until_logged("disconnected").await;
+        synapse.until_logged("session expired").await;
+    }
+    if fault.deletes() || fault == Fault::Wiped {
+        let kept = "discovery says nobody, the previous set is kept";
+        assert!(reason.contains(kept), "{reason}");
+    }
 }
 
 /// One brief and one long test per fault.
