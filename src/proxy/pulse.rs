@@ -125,6 +125,16 @@ impl Pulse {
         self.0.control.silent_for()
     }
 
+    /// Connection tasks that panicked; each ended its own connection only.
+    pub fn panics(&self) -> u64 {
+        self.0.panics()
+    }
+
+    /// How often accepting paused because the process or the host had no descriptor left.
+    pub fn accept_pauses(&self) -> u64 {
+        self.0.accept_pauses()
+    }
+
     /// How often the workers found the control thread silent for more than [`CONTROL_SILENCE`].
     pub fn control_stalls(&self) -> u64 {
         self.0.control.stalls.load(Ordering::Relaxed)

@@ -137,6 +137,8 @@ metrics! {
     WORKER_SILENT = gauge("synapse_worker_silent_seconds", "Time since a data-plane thread last showed life; it does so every second.").seconds();
     CONTROL_SILENT = gauge("synapse_control_silent_seconds", "Time since the control thread last showed life; it does so every second.").seconds();
     CONTROL_STALLS = counter("synapse_control_stalls_total", "Times that the data plane found the control thread silent for more than 5 s.");
+    CONNECTION_PANICS = counter("synapse_connection_panics_total", "Connection tasks that panicked; each ended its own connection only.");
+    ACCEPT_PAUSES = counter("synapse_accept_pauses_total", "Times that accepting paused because the process or the host had no descriptor left.");
 
     REGISTRY_CONNECTED = gauge("synapse_registry_connected", "1 while the session with the ensemble is usable.");
     REGISTRY_SESSIONS = counter("synapse_registry_sessions_total", "Sessions opened with the ensemble.");

@@ -48,6 +48,14 @@ async fn running_out_of_descriptors_is_survived() {
         "{busy} s of CPU in a second without descriptors"
     );
     drop(conns);
+    eventually("it says so", PATIENCE, || async {
+        if synapse.metric("synapse_accept_pauses_total").await > 0.0 {
+            Ok(())
+        } else {
+            Err("no pause")
+        }
+    })
+    .await;
     eventually("it serves again", PATIENCE, || get(front, "/")).await;
     assert_eq!(sequence(front, 3).await, "AAA");
 }

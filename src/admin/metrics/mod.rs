@@ -79,6 +79,10 @@ fn pulse_families(out: &mut Exposition, pulse: &Pulse) {
         .sample(&Labels::none(), silent);
     out.family(&names::CONTROL_STALLS)
         .sample(&Labels::none(), pulse.control_stalls());
+    out.family(&names::CONNECTION_PANICS)
+        .sample(&Labels::none(), pulse.panics());
+    out.family(&names::ACCEPT_PAUSES)
+        .sample(&Labels::none(), pulse.accept_pauses());
 }
 
 /// Client connections per data-plane thread: shows an uneven spread.
