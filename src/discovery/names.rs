@@ -10,6 +10,7 @@
 
 mod lookup;
 mod tracked;
+mod turn;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -27,6 +28,7 @@ use self::lookup::system_lookup;
 pub use self::lookup::{Lookup, literal};
 use self::tracked::Tracked;
 pub use self::tracked::TrackedName;
+use self::turn::Turn;
 
 /// Settings of the resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,27 +317,6 @@ impl NameCache {
             .table
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Gives the name its next turn however the look-up ends, a panic in the resolver included.
-struct Turn {
-    cache: NameCache,
-    name: Arc<str>,
-    answer: Option<Result<Vec<IpAddr>, String>>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        match self.answer.take() {
-            Some(answer) => self.cache.settle(&self.name, answer),
-            None if std::thread::panicking() => {
-                self.cache
-                    .settle(&self.name, Err("the resolver panicked".to_owned()));
-            }
-            // Dropped with the task that drives the table.
-            None => {}
-        }
     }
 }
 
