@@ -16,11 +16,7 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) async fn open_to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut gate = Self {
-            addr: listener.local_addr().unwrap(),
-            server,
-            tasks: JoinSet::new(),
-        };
+        let mut gate = Self { addr: listener.local_addr().unwrap(), server, tasks: JoinSet::new() };
         gate.tasks.spawn(forward(listener, server));
         gate
     }
@@ -50,9 +46,7 @@ async fn forward(listener: TcpListener, server: SocketAddr) {
                 return;
             };
             // Either side may reset at any time; that is the point of these tests.
-            tokio::io::copy_bidirectional(&mut client, &mut server)
-                .await
-                .ok();
+            tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
         });
     }
 }

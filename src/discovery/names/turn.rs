@@ -17,8 +17,7 @@ impl Drop for Turn {
         match self.answer.take() {
             Some(answer) => self.cache.settle(&self.name, answer),
             None if std::thread::panicking() => {
-                self.cache
-                    .settle(&self.name, Err("the resolver panicked".to_owned()));
+                self.cache.settle(&self.name, Err("the resolver panicked".to_owned()));
             }
             // Dropped with the task that drives the table.
             None => {}
