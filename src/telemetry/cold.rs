@@ -86,7 +86,7 @@ fn parse_sample(line: &str) -> Option<ColdCount> {
 }
 
 /// Adds what a former process counted. Families that are not known here are dropped, and series beyond
-/// [`MAX_INHERITED_LABELS`] labels.
+/// `MAX_INHERITED_LABELS` labels.
 pub fn inherit(inherited: &ColdCount) {
     let Some(metric) = COLD.iter().find(|metric| metric.name == inherited.name) else {
         return;
