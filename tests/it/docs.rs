@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use crate::budget::rust_files;
 use crate::support::lab::Lab;
 use crate::support::synapse::{binary, run};
 
@@ -107,4 +108,44 @@ fn the_readme_names_its_test_command() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
     assert!(readme.contains("scripts/test"), "the one test command");
     assert!(readme.contains("cargo run --release -- demo"), "the first command");
+}
+
+/// Every row of the table "What happens when" names tests, and they exist.
+#[test]
+fn what_happens_when_is_enforced_by_tests() {
+    let text = std::fs::read_to_string(root().join("docs/operations.md")).expect("operations.md");
+    let source: String = ["src", "tests"]
+        .iter()
+        .flat_map(|dir| rust_files(&root().join(dir)))
+        .map(|file| std::fs::read_to_string(file).expect("readable"))
+        .collect();
+    let rows: Vec<&str> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("## What happens when"))
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert!(rows.len() >= 25, "only {} rows", rows.len());
+    let mut wrong = Vec::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 5, "{row}");
+        // Between two ticks, every second piece.
+        let names: Vec<&str> = cells[4].split('`').skip(1).step_by(2).collect();
+        if names.is_empty() {
+            wrong.push(format!("no test: {}", cells[0]));
+        }
+        for name in names {
+            // `outage!` makes tests of the names it is given.
+            let made = [format!("fn {name}("), format!("    {name},\n"), format!("    {name}\n")];
+            if !made.iter().any(|made| source.contains(made)) {
+                wrong.push(format!("{}: there is no test {name}", cells[0]));
+            }
+        }
+        for empty in cells.iter().filter(|cell| cell.is_empty()) {
+            wrong.push(format!("an empty cell{empty}: {row}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

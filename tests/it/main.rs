@@ -31,6 +31,7 @@ mod health;
 mod http;
 mod last_known;
 mod layers;
+mod outages;
 mod reload;
 mod robust;
 mod scale;

@@ -74,7 +74,8 @@ async fn listeners() -> Vec<u16> {
     ports
 }
 
-fn rss_bytes(pid: u32) -> u64 {
+/// Resident memory.
+pub(crate) fn rss_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("still running");
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("a line VmRSS");
     let kilobytes: u64 =

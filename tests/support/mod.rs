@@ -4,7 +4,9 @@
 //! directory, scripted [`origin`]s, and the real [`synapse`] binary. Tests wait on *states* with [`wait::eventually`],
 //! never on time. Nothing here knows the program's insides: config in, sockets and exit codes out.
 
+pub(crate) mod child;
 pub(crate) mod client;
+pub(crate) mod gate;
 pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod oracle;

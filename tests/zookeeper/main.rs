@@ -9,14 +9,16 @@
     reason = "tests: clippy knows tests only by their attribute"
 )]
 
+#[path = "../support/child.rs"]
+mod child;
+#[path = "../support/gate.rs"]
+mod gate;
 #[path = "../support/zookeeper.rs"]
 mod zk;
 
-mod child;
 mod common;
 mod contract;
 mod defects;
 mod faults;
-mod gate;
 mod hostile;
 mod slow;

@@ -1,5 +1,8 @@
 //! A network between registry and server that can be taken away: refused, or cut while it swallows everything.
 
+#![expect(clippy::unwrap_used, reason = "test support: clippy knows tests only by their attribute")]
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream};

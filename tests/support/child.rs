@@ -1,5 +1,12 @@
 //! Tests that need a process or a network of their own: the test runs itself again, as a child.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "test support: clippy knows tests only by their attribute"
+)]
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -37,6 +44,8 @@ pub(crate) fn is_child(test: &str, own_network: bool) -> bool {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
+    // The numbers in it.
+    println!("{text}");
     false
 }
 
