@@ -138,7 +138,12 @@ fn what_happens_when_is_enforced_by_tests() {
         }
         for name in names {
             // `outage!` makes tests of the names it is given.
-            let made = [format!("fn {name}("), format!("    {name},\n"), format!("    {name}\n")];
+            let made = [
+                format!("fn {name}("),
+                format!(" {name},"),
+                format!(" {name});"),
+                format!(" {name}\n"),
+            ];
             if !made.iter().any(|made| source.contains(made)) {
                 wrong.push(format!("{}: there is no test {name}", cells[0]));
             }
