@@ -47,11 +47,7 @@ fn busy(strategy: Strategy, size: u16) -> (Arc<Snapshot>, Vec<Lease>) {
         members: members.into(),
     };
     let leases = (0..usize::from(size) * 5)
-        .map(|_| {
-            snapshot
-                .acquire(PickContext::default())
-                .expect("nobody is full")
-        })
+        .map(|_| snapshot.acquire(PickContext::default()).expect("nobody is full"))
         .collect();
     (Arc::new(snapshot), leases)
 }
@@ -71,10 +67,7 @@ impl Rival {
                 drop(black_box(snapshot.acquire(PickContext::default())));
             }
         });
-        Self {
-            stop,
-            thread: Some(thread),
-        }
+        Self { stop, thread: Some(thread) }
     }
 }
 
@@ -90,16 +83,12 @@ impl Drop for Rival {
 fn pick(c: &mut Criterion) {
     for strategy in [Strategy::RoundRobin, Strategy::LeastConn] {
         let mut group = c.benchmark_group(format!("pick/{strategy:?}"));
-        group
-            .warm_up_time(Duration::from_millis(300))
-            .measurement_time(Duration::from_secs(1));
+        group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
         for size in [2, 10, 100, 1000] {
             let (snapshot, _held) = busy(strategy, size);
             group.bench_function(BenchmarkId::new("pick, 1 thread", size), |b| {
                 b.iter(|| {
-                    snapshot
-                        .picker
-                        .pick(black_box(&snapshot.members), PickContext::default())
+                    snapshot.picker.pick(black_box(&snapshot.members), PickContext::default())
                 });
             });
             group.bench_function(BenchmarkId::new("lease, 1 thread", size), |b| {

@@ -36,29 +36,18 @@ impl ServerRules for Plain {
 
 fn endpoint(n: usize) -> Endpoint {
     let host = format!("10.{}.{}.{}", n / 65_536, n / 256 % 256, n % 256);
-    Endpoint {
-        name: Some(format!("i-{n:08}").into()),
-        ..Endpoint::new(host, 8080)
-    }
+    Endpoint { name: Some(format!("i-{n:08}").into()), ..Endpoint::new(host, 8080) }
 }
 
 fn known(size: usize) -> Discovered {
     let set: EndpointSet = (0..size).map(endpoint).collect();
-    Discovered {
-        membership: Membership::Known(set),
-        ..Discovered::default()
-    }
+    Discovered { membership: Membership::Known(set), ..Discovered::default() }
 }
 
 fn rebuild(c: &mut Criterion) {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut group = c.benchmark_group("snapshot/one of N joins or leaves");
-    group
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(300));
+    group.sample_size(20).warm_up_time(Duration::from_millis(300));
     for strategy in [Strategy::RoundRobin, Strategy::LeastConn] {
         for size in [10, 100, 1000, 10_000] {
             let (all, but_one) = (known(size), known(size - 1));
@@ -85,11 +74,7 @@ fn rebuild(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new(format!("{strategy:?}"), size), |b| {
                 b.iter(|| {
                     complete = !complete;
-                    let (set, wanted) = if complete {
-                        (&all, size)
-                    } else {
-                        (&but_one, size - 1)
-                    };
+                    let (set, wanted) = if complete { (&all, size) } else { (&but_one, size - 1) };
                     word.send_replace(set.clone());
                     runtime.block_on(handle.until(|view| view.backends.len() == wanted))
                 });

@@ -14,19 +14,12 @@ impl Backoff {
     /// First wait about `base`, doubling up to `cap`. A zero `base` becomes 1 ms (no busy loop by accident).
     pub fn new(base: Duration, cap: Duration) -> Self {
         let base = base.max(Duration::from_millis(1));
-        Self {
-            base,
-            cap: cap.max(base),
-            attempt: 0,
-        }
+        Self { base, cap: cap.max(base), attempt: 0 }
     }
 
     /// The next wait: between half and all of `min(cap, base * 2^n)`.
     pub fn next_delay(&mut self) -> Duration {
-        let full = self
-            .base
-            .saturating_mul(2_u32.saturating_pow(self.attempt))
-            .min(self.cap);
+        let full = self.base.saturating_mul(2_u32.saturating_pow(self.attempt)).min(self.cap);
         self.attempt = self.attempt.saturating_add(1);
         full.mul_f64(0.5 + fastrand::f64() / 2.0)
     }

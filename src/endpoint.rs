@@ -140,11 +140,7 @@ impl EndpointSet {
         let unique = endpoints
             .into_iter()
             .filter(|e| {
-                seen.insert((
-                    Arc::clone(&e.host),
-                    e.port,
-                    e.name.clone().unwrap_or_default(),
-                ))
+                seen.insert((Arc::clone(&e.host), e.port, e.name.clone().unwrap_or_default()))
             })
             .collect();
         Self(unique)

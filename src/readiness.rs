@@ -66,17 +66,10 @@ impl Readiness {
         self.0.send_modify(|latches| {
             id = latches.next;
             latches.next += 1;
-            let held = Held {
-                name: name.into(),
-                failed: false,
-            };
+            let held = Held { name: name.into(), failed: false };
             latches.held.insert(id, held);
         });
-        Latch {
-            all: self.clone(),
-            id,
-            released: false,
-        }
+        Latch { all: self.clone(), id, released: false }
     }
 
     /// Not ready from now on, for good: load balancers should look elsewhere while connections drain.
@@ -90,11 +83,7 @@ impl Readiness {
         let stopping = latches.stopping.then_some(Missing::Stopping);
         let held = latches.held.values().map(|held| {
             let name = Arc::clone(&held.name);
-            if held.failed {
-                Missing::Failed(name)
-            } else {
-                Missing::Waiting(name)
-            }
+            if held.failed { Missing::Failed(name) } else { Missing::Waiting(name) }
         });
         stopping.into_iter().chain(held).collect()
     }

@@ -17,18 +17,13 @@ pub struct Shutdown {
 impl Shutdown {
     /// A group that stops when `self` does, or earlier by itself.
     pub fn child(&self) -> Self {
-        Self {
-            token: self.token.child_token(),
-            tasks: TaskTracker::new(),
-        }
+        Self { token: self.token.child_token(), tasks: TaskTracker::new() }
     }
 
     /// Asks all to stop and waits for them up to `deadline`; true when the stop was complete.
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.token.cancel();
         self.tasks.close();
-        tokio::time::timeout(deadline, self.tasks.wait())
-            .await
-            .is_ok()
+        tokio::time::timeout(deadline, self.tasks.wait()).await.is_ok()
     }
 }

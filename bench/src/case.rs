@@ -98,9 +98,7 @@ impl Case {
 
     /// Addresses of the origins.
     pub(crate) fn origins() -> Vec<SocketAddr> {
-        (0..ORIGINS)
-            .map(|n| SocketAddr::new(IP, ORIGIN_PORT + n))
-            .collect()
+        (0..ORIGINS).map(|n| SocketAddr::new(IP, ORIGIN_PORT + n)).collect()
     }
 
     /// A world with the origins.
@@ -165,11 +163,7 @@ pub(crate) fn measure(
     let cpu = (machine::cpu(proxy.pid())? - cpu).as_secs_f64();
     let own = (machine::own_cpu()? - own).as_secs_f64();
     let tally = &mut world.shared.tally;
-    let work = if case.is_bulk() {
-        float(tally.bytes) / 1e9
-    } else {
-        float(tally.done)
-    };
+    let work = if case.is_bulk() { float(tally.bytes) / 1e9 } else { float(tally.done) };
     let measure = Measure {
         cost: cpu / work * if case.is_bulk() { 1e3 } else { 1e6 },
         rate: work / took * if case.is_bulk() { 8.0 } else { 1.0 },

@@ -27,38 +27,22 @@ pub(crate) struct Plan {
 impl Plan {
     /// What the promises are checked with.
     pub(crate) fn full(synapse: PathBuf) -> Self {
-        Self {
-            pairs: 5,
-            spans: spans(500, 3_000),
-            only: None,
-            synapse,
-        }
+        Self { pairs: 5, spans: spans(500, 3_000), only: None, synapse }
     }
 
     /// A first look, in half a minute.
     pub(crate) fn quick(synapse: PathBuf) -> Self {
-        Self {
-            pairs: 3,
-            spans: spans(200, 700),
-            ..Self::full(synapse)
-        }
+        Self { pairs: 3, spans: spans(200, 700), ..Self::full(synapse) }
     }
 
     /// Whether the tool works at all.
     pub(crate) fn smoke(synapse: PathBuf) -> Self {
-        Self {
-            pairs: 1,
-            spans: spans(50, 150),
-            ..Self::full(synapse)
-        }
+        Self { pairs: 1, spans: spans(50, 150), ..Self::full(synapse) }
     }
 }
 
 fn spans(warm_up: u64, window: u64) -> Spans {
-    Spans {
-        warm_up: Duration::from_millis(warm_up),
-        window: Duration::from_millis(window),
-    }
+    Spans { warm_up: Duration::from_millis(warm_up), window: Duration::from_millis(window) }
 }
 
 /// Runs all cases, prints the table, writes the results.
@@ -76,11 +60,7 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
     machine::precise_timers()?;
     let mut cases = Vec::new();
     for case in CASES {
-        if plan
-            .only
-            .as_ref()
-            .is_none_or(|only| case.name.contains(only))
-        {
+        if plan.only.as_ref().is_none_or(|only| case.name.contains(only)) {
             eprintln!("{}: {} pairs", case.name, plan.pairs);
             cases.push(Series::measure(case, plan, dir, cores)?);
         }
@@ -124,22 +104,14 @@ impl Series {
             };
             pairs.push(pair);
         }
-        Ok(Self {
-            case,
-            pairs,
-            first_error: world.shared.tally.first_error.take(),
-        })
+        Ok(Self { case, pairs, first_error: world.shared.tally.first_error.take() })
     }
 
     /// Median over the pairs of haproxy's value, synapse's, and their ratio (of pairs, not of medians).
     fn medians(&self, value: impl Fn(&Measure) -> f64) -> [f64; 3] {
         let of =
             |f: &dyn Fn(&(Measure, Measure)) -> f64| median(self.pairs.iter().map(f).collect());
-        [
-            of(&|(h, _)| value(h)),
-            of(&|(_, s)| value(s)),
-            of(&|(h, s)| value(s) / value(h)),
-        ]
+        [of(&|(h, _)| value(h)), of(&|(_, s)| value(s)), of(&|(h, s)| value(s) / value(h))]
     }
 
     fn errors(&self) -> u64 {
@@ -156,10 +128,7 @@ impl Series {
         let name = self.case.name;
         if self.errors() > 0 {
             let first = self.first_error.as_deref().unwrap_or("unknown");
-            verdict.broken.push(format!(
-                "{name}: {} errors, the first: {first}",
-                self.errors()
-            ));
+            verdict.broken.push(format!("{name}: {} errors, the first: {first}", self.errors()));
         }
         let [_, _, ratio] = self.medians(|m| m.cost);
         if let Some(goal) = self.case.goal {
@@ -238,26 +207,13 @@ fn table(cases: &[Series]) -> String {
             case.name.to_owned(),
             format!("{h:.1} {}", case.cost_unit()),
             format!("{s:.1}"),
-            format!(
-                "{ratio:.2} ({:.2}-{:.2})",
-                edge(ratios.first()),
-                edge(ratios.last())
-            ),
-            case.goal
-                .map_or_else(|| "-".to_owned(), |g| format!("{g:.1}")),
+            format!("{ratio:.2} ({:.2}-{:.2})", edge(ratios.first()), edge(ratios.last())),
+            case.goal.map_or_else(|| "-".to_owned(), |g| format!("{g:.1}")),
             format!("{rate_h:.digits$} {}", case.rate_unit()),
             format!("{rate_s:.digits$}"),
             format!("{rate:.2}"),
-            if case.is_bulk() {
-                "-".to_owned()
-            } else {
-                both(|m| m.p50, 0)
-            },
-            if case.is_bulk() {
-                "-".to_owned()
-            } else {
-                both(|m| m.p99, 0)
-            },
+            if case.is_bulk() { "-".to_owned() } else { both(|m| m.p50, 0) },
+            if case.is_bulk() { "-".to_owned() } else { both(|m| m.p99, 0) },
             both(|m| m.rss, 1),
             both(|m| m.share * 100.0, 0),
             series.errors().to_string(),
@@ -271,11 +227,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
     let half = values.len() / 2;
-    if values.len() % 2 == 1 {
-        at(half)
-    } else {
-        f64::midpoint(at(half.wrapping_sub(1)), at(half))
-    }
+    if values.len() % 2 == 1 { at(half) } else { f64::midpoint(at(half.wrapping_sub(1)), at(half)) }
 }
 
 #[cfg(test)]

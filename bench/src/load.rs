@@ -73,18 +73,12 @@ impl Load {
             let mut world = World::new(counted)?;
             for (number, addr) in origins.into_iter().enumerate() {
                 let listener = Listener::bind(addr, Work::Http, Some(number));
-                world.add(Peer::Listener(
-                    listener.map_err(|e| format!("{addr}: {e}"))?,
-                ))?;
+                world.add(Peer::Listener(listener.map_err(|e| format!("{addr}: {e}"))?))?;
             }
             ready.send(())?;
             serve(&mut world, &inbox)
         });
-        let load = Self {
-            commands: Some(commands),
-            thread: Some(thread),
-            seen,
-        };
+        let load = Self { commands: Some(commands), thread: Some(thread), seen };
         match bound.recv() {
             Ok(()) => Ok(load),
             Err(_) => Err(load.failure()),

@@ -38,12 +38,7 @@ struct Arguments {
     )]
     synapse: PathBuf,
     /// Where the JSON goes
-    #[arg(
-        long,
-        env = "SMARTSTACK_BENCH_RESULTS",
-        global = true,
-        default_value = "bench/results"
-    )]
+    #[arg(long, env = "SMARTSTACK_BENCH_RESULTS", global = true, default_value = "bench/results")]
     results: PathBuf,
     /// Exit code 1 when a promise is missed (errors always give 1)
     #[arg(long, global = true)]
@@ -140,11 +135,7 @@ fn main() -> ExitCode {
             verdict.print();
             let is_bad =
                 !verdict.broken.is_empty() || arguments.check && !verdict.missed.is_empty();
-            if is_bad {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            }
+            if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Err(error) => {
             eprintln!("bench: {error}");
@@ -169,16 +160,9 @@ fn run(arguments: &Arguments) -> Outcome<Verdict> {
 }
 
 fn measure(arguments: &Arguments, dir: &Path) -> Outcome<Verdict> {
-    let Arguments {
-        synapse, results, ..
-    } = arguments;
+    let Arguments { synapse, results, .. } = arguments;
     match &arguments.command {
-        Command::Run {
-            pairs,
-            quick,
-            smoke,
-            only,
-        } => {
+        Command::Run { pairs, quick, smoke, only } => {
             let synapse = synapse.clone();
             let mut plan = match (quick, smoke) {
                 (true, _) => Plan::quick(synapse),

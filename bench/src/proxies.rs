@@ -60,11 +60,7 @@ impl Kind {
             Self::Haproxy => Command::new(haproxy()),
             Self::Synapse => Command::new(synapse),
         };
-        let flag = if self == Self::Haproxy {
-            "-v"
-        } else {
-            "--version"
-        };
+        let flag = if self == Self::Haproxy { "-v" } else { "--version" };
         let output = command.arg(flag).stdin(Stdio::null()).output();
         let output = output.map_err(|e| format!("{}: {e}", self.name()))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -103,12 +99,7 @@ impl Proxy {
         }
         let file = dir.join("haproxy.cfg");
         fs::write(&file, text)?;
-        let args = [
-            "-db".as_ref(),
-            "-q".as_ref(),
-            "-f".as_ref(),
-            file.as_os_str(),
-        ];
+        let args = ["-db".as_ref(), "-q".as_ref(), "-f".as_ref(), file.as_os_str()];
         let proxy = Self::spawn(&haproxy(), &args, &dir.join("haproxy.log"), core)?;
         proxy.until(|| TcpStream::connect(front).is_ok())
     }
@@ -231,9 +222,5 @@ pub(crate) fn ask_admin(path: &str) -> Outcome<String> {
 /// Debian keeps it out of users' PATH.
 fn haproxy() -> PathBuf {
     let debian = PathBuf::from("/usr/sbin/haproxy");
-    if debian.exists() {
-        debian
-    } else {
-        "haproxy".into()
-    }
+    if debian.exists() { debian } else { "haproxy".into() }
 }

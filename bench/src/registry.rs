@@ -56,10 +56,8 @@ impl Writer {
         let record = json!({"host": addr.ip().to_string(), "port": addr.port(), "name": name});
         let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
         let node = format!("{path}/{name}_");
-        let (_, sequence) = self
-            .client
-            .create(&node, record.to_string().as_bytes(), &options)
-            .await?;
+        let (_, sequence) =
+            self.client.create(&node, record.to_string().as_bytes(), &options).await?;
         Ok(format!("{node}{sequence}"))
     }
 

@@ -18,9 +18,7 @@ pub(crate) struct Table {
 impl Table {
     /// With these columns.
     pub(crate) fn new(head: &[&str]) -> Self {
-        Self {
-            rows: vec![head.iter().map(|s| (*s).to_owned()).collect()],
-        }
+        Self { rows: vec![head.iter().map(|s| (*s).to_owned()).collect()] }
     }
 
     /// Adds a row.
@@ -34,13 +32,7 @@ impl fmt::Display for Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cell = |row: &'_ Vec<String>, i: usize| row.get(i).cloned().unwrap_or_default();
         let widths: Vec<usize> = (0..columns)
-            .map(|i| {
-                self.rows
-                    .iter()
-                    .map(|r| cell(r, i).len())
-                    .max()
-                    .unwrap_or(0)
-            })
+            .map(|i| self.rows.iter().map(|r| cell(r, i).len()).max().unwrap_or(0))
             .collect();
         for (number, row) in self.rows.iter().enumerate() {
             for (i, width) in widths.iter().enumerate() {
@@ -84,9 +76,6 @@ mod tests {
     fn columns_are_aligned() {
         let mut table = Table::new(&["a", "long"]);
         table.row(vec!["wider".into(), "x".into()]);
-        assert_eq!(
-            table.to_string(),
-            "| a     | long |\n|-------|------|\n| wider | x    |\n"
-        );
+        assert_eq!(table.to_string(), "| a     | long |\n|-------|------|\n| wider | x    |\n");
     }
 }

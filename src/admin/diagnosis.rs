@@ -68,10 +68,7 @@ pub(super) fn service_reason(entry: &ServiceEntry, view: &PoolView, counts: Coun
     } else if counts.known == 0 {
         nobody_known(entry, view)
     } else if counts.eligible == 0 {
-        format!(
-            "no backend is eligible: {} known, {} up",
-            counts.known, counts.up
-        )
+        format!("no backend is eligible: {} known, {} up", counts.known, counts.up)
     } else {
         format!("{} of {} backends eligible", counts.eligible, counts.known)
     };
@@ -100,9 +97,7 @@ pub(super) fn stale(view: &PoolView) -> Option<String> {
         Memory::Own => "",
         Memory::SynapseStateFile => " (Synapse's state file)",
     };
-    Some(format!(
-        "stale: last known backends{whose}, confirmed {age} ago"
-    ))
+    Some(format!("stale: last known backends{whose}, confirmed {age} ago"))
 }
 
 /// The word for whose memory a stale set comes from.
@@ -193,10 +188,7 @@ pub(super) fn not_ready(entry: &ServiceEntry) -> Option<String> {
         Some(trouble) => format!(": {trouble}"),
         None => String::new(),
     };
-    Some(format!(
-        "service {}: discovery not heard yet ({place}){trouble}",
-        entry.service.name
-    ))
+    Some(format!("service {}: discovery not heard yet ({place}){trouble}", entry.service.name))
 }
 
 #[cfg(test)]
@@ -268,10 +260,9 @@ mod tests {
     async fn a_remembered_set_is_ready_and_named_with_its_age() {
         let mut view = PoolView::clone(&fixture::search().service.pool.view());
         assert!(stale(&view).is_none());
-        for (memory, whose) in [
-            (Memory::Own, ""),
-            (Memory::SynapseStateFile, " (Synapse's state file)"),
-        ] {
+        for (memory, whose) in
+            [(Memory::Own, ""), (Memory::SynapseStateFile, " (Synapse's state file)")]
+        {
             view.discovered.stale = Some(Stale {
                 confirmed_at: SystemTime::now() - Duration::from_secs(7_505),
                 memory,

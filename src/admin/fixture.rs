@@ -80,19 +80,14 @@ fn view(discovered: Discovered) -> PoolView {
 
 /// A service whose source has said `membership` and which has no backend.
 pub(super) fn with_membership(name: &str, membership: Membership) -> ServiceEntry {
-    let discovered = Discovered {
-        membership,
-        ..Discovered::default()
-    };
+    let discovered = Discovered { membership, ..Discovered::default() };
     entry(name, Mode::Http, view(discovered))
 }
 
 /// A TCP service that was never heard.
 pub(super) fn pending(name: &str) -> ServiceEntry {
-    let discovered = Discovered {
-        trouble: Some("connecting to zk1:2181".into()),
-        ..Discovered::default()
-    };
+    let discovered =
+        Discovered { trouble: Some("connecting to zk1:2181".into()), ..Discovered::default() };
     entry(name, Mode::Tcp, view(discovered))
 }
 
@@ -159,10 +154,7 @@ pub(super) fn registry(state: SessionState) -> RegistryEntry {
         negotiated_timeout: Some(Duration::from_secs(30)),
         last_error: None,
     };
-    RegistryEntry {
-        ensemble: "zk1:2181".into(),
-        session: watch::Sender::new(session).subscribe(),
-    }
+    RegistryEntry { ensemble: "zk1:2181".into(), session: watch::Sender::new(session).subscribe() }
 }
 
 /// `search`, one that was not heard and one with every special character in its name.
@@ -175,12 +167,8 @@ pub(super) fn state() -> Arc<AdminState> {
     };
     let state = AdminState::new(about, Readiness::new(), ColdMetrics::disconnected());
     let odd = with_membership(ODD_NAME, Membership::Known(EndpointSet::default()));
-    state
-        .services
-        .store(Arc::new(vec![search(), pending("ads"), odd]));
-    state
-        .registries
-        .store(Arc::new(vec![registry(SessionState::Connected)]));
+    state.services.store(Arc::new(vec![search(), pending("ads"), odd]));
+    state.registries.store(Arc::new(vec![registry(SessionState::Connected)]));
     Arc::new(state)
 }
 

@@ -11,10 +11,7 @@ use crate::registry::SessionState;
 
 /// Paths with a word about each.
 const LINKS: [(&str, &str); 5] = [
-    (
-        "/ready",
-        "200 when traffic can be served, else what is missing",
-    ),
+    ("/ready", "200 when traffic can be served, else what is missing"),
     ("/live", "200 while the control thread runs"),
     ("/metrics", "for Prometheus"),
     ("/services", "every service as JSON"),
@@ -78,11 +75,7 @@ fn head(state: &AdminState) -> String {
         out.push_str(&format!("not ready: {}\n", printable(&line)));
     }
     for entry in state.registries.load().iter() {
-        out.push_str(&registry_line(
-            &entry.ensemble,
-            &entry.session.borrow(),
-            now,
-        ));
+        out.push_str(&registry_line(&entry.ensemble, &entry.session.borrow(), now));
     }
     let warnings = state.config_warnings.load();
     for warning in warnings.iter() {
@@ -108,8 +101,5 @@ fn registry_line(ensemble: &str, session: &crate::registry::Session, now: Now) -
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

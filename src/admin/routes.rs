@@ -105,10 +105,7 @@ impl Asked {
 
     /// `?format=…` wins; then `Accept`; the path's own form otherwise.
     fn form(&self, default: Form) -> Form {
-        let asked = self
-            .query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("format="));
+        let asked = self.query.split('&').find_map(|pair| pair.strip_prefix("format="));
         match asked {
             Some("text") => Form::Text,
             Some("json") => Form::Json,
@@ -126,9 +123,7 @@ pub(super) fn answer(state: &AdminState, asked: &Asked) -> Answer {
     if asked.method != Method::GET && asked.method != Method::HEAD {
         let text = format!("{} is not answered here, only GET and HEAD\n", asked.method);
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, text);
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
     match asked.route() {
@@ -138,10 +133,9 @@ pub(super) fn answer(state: &AdminState, asked: &Asked) -> Answer {
         Route::Metrics => body(StatusCode::OK, render::CONTENT_TYPE, metrics::render(state)),
         Route::Services => list(state, asked.form(Form::Json)),
         Route::Service(name) => one(state, name, asked.form(Form::Json)),
-        Route::Unknown => plain(
-            StatusCode::NOT_FOUND,
-            format!("no such path; there are {PATHS}\n"),
-        ),
+        Route::Unknown => {
+            plain(StatusCode::NOT_FOUND, format!("no such path; there are {PATHS}\n"))
+        }
     }
 }
 
@@ -150,9 +144,7 @@ pub(super) fn missing(state: &AdminState) -> Vec<String> {
     let latches = state.readiness.missing();
     let latches = latches.iter().map(ToString::to_string);
     let services = state.services.load();
-    latches
-        .chain(services.iter().filter_map(diagnosis::not_ready))
-        .collect()
+    latches.chain(services.iter().filter_map(diagnosis::not_ready)).collect()
 }
 
 #[derive(Serialize)]
@@ -166,30 +158,12 @@ struct Ready {
 fn ready(state: &AdminState, form: Form) -> Answer {
     let missing = missing(state);
     let services = state.services.load();
-    let stale: Vec<_> = services
-        .iter()
-        .filter_map(diagnosis::not_confirmed)
-        .collect();
-    let status = if missing.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let stale: Vec<_> = services.iter().filter_map(diagnosis::not_confirmed).collect();
+    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     match form {
-        Form::Json => json(
-            status,
-            &Ready {
-                ready: missing.is_empty(),
-                missing,
-                stale,
-            },
-        ),
+        Form::Json => json(status, &Ready { ready: missing.is_empty(), missing, stale }),
         Form::Text | Form::Html => {
-            let headline = if missing.is_empty() {
-                "ready"
-            } else {
-                "not ready"
-            };
+            let headline = if missing.is_empty() { "ready" } else { "not ready" };
             let mut text = format!("{headline}\n");
             for line in missing.iter().chain(&stale) {
                 text.push_str(&table::printable(line));
@@ -202,11 +176,7 @@ fn ready(state: &AdminState, form: Form) -> Answer {
 
 fn index_page(state: &AdminState, form: Form) -> Answer {
     match form {
-        Form::Html => body(
-            StatusCode::OK,
-            "text/html; charset=utf-8",
-            index::html(state),
-        ),
+        Form::Html => body(StatusCode::OK, "text/html; charset=utf-8", index::html(state)),
         Form::Text | Form::Json => plain(StatusCode::OK, index::text(state)),
     }
 }
@@ -249,21 +219,15 @@ fn unknown_service(entries: &Arc<Vec<ServiceEntry>>, name: &str) -> Answer {
         .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
         .collect();
     nearest.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let nearest: Vec<_> = nearest
-        .iter()
-        .take(SHOWN_NEAREST)
-        .map(|(_, known)| table::printable(known))
-        .collect();
+    let nearest: Vec<_> =
+        nearest.iter().take(SHOWN_NEAREST).map(|(_, known)| table::printable(known)).collect();
     let hint = if nearest.is_empty() {
         format!("; /services lists all {}", entries.len())
     } else {
         format!("; nearest: {}", nearest.join(", "))
     };
     let name = table::printable(name);
-    plain(
-        StatusCode::NOT_FOUND,
-        format!("no service {name:?}{hint}\n"),
-    )
+    plain(StatusCode::NOT_FOUND, format!("no service {name:?}{hint}\n"))
 }
 
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {

@@ -90,10 +90,7 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, _peer) = listener.accept().await?;
     Ok((stream, place))
 }
@@ -108,18 +105,16 @@ fn answers(
     let limited = ServiceBuilder::new()
         .concurrency_limit(MAX_CONCURRENT)
         .service_fn(move |asked: Asked| render(Arc::clone(&rendering), asked));
-    ServiceBuilder::new()
-        .timeout(ANSWER_TIMEOUT)
-        .service_fn(move |asked: Asked| {
-            let (state, limited) = (Arc::clone(&state), limited.clone());
-            async move {
-                cold::admin_request(asked.route().label());
-                if *asked.route() == Route::Live {
-                    return Ok(answer(&state, &asked));
-                }
-                limited.oneshot(asked).await
+    ServiceBuilder::new().timeout(ANSWER_TIMEOUT).service_fn(move |asked: Asked| {
+        let (state, limited) = (Arc::clone(&state), limited.clone());
+        async move {
+            cold::admin_request(asked.route().label());
+            if *asked.route() == Route::Live {
+                return Ok(answer(&state, &asked));
             }
-        })
+            limited.oneshot(asked).await
+        }
+    })
 }
 
 /// Made on a blocking thread: the control thread has pools and checks to run.
@@ -167,9 +162,7 @@ async fn connection<S>(
         Some(ended) => ended,
         None => {
             connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GRACE, connection)
-                .await
-                .unwrap_or(Ok(()))
+            tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
@@ -192,10 +185,7 @@ where
     let asked = Asked::new(request.method(), request.uri(), request.headers());
     let answer = answers.oneshot(asked).await.unwrap_or_else(|error| {
         warn!(error = &*error, "admin: no answer");
-        plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("no answer: {error}\n"),
-        )
+        plain(StatusCode::SERVICE_UNAVAILABLE, format!("no answer: {error}\n"))
     });
     Ok(answer)
 }

@@ -190,11 +190,7 @@ fn summary_of(entry: &ServiceEntry, view: &PoolView) -> Summary {
             Strategy::LeastConn => "leastconn",
         },
         listen: entry.listen.iter().map(ToString::to_string).collect(),
-        backends: BackendCounts {
-            known: counts.known,
-            up: counts.up,
-            eligible: counts.eligible,
-        },
+        backends: BackendCounts { known: counts.known, up: counts.up, eligible: counts.eligible },
         stale: stale(view),
         traffic: traffic(entry),
     }
@@ -228,11 +224,9 @@ fn discovery(entry: &ServiceEntry, view: &PoolView, now: Now) -> DiscoveryDetail
     let (method, path, ensemble) = match &entry.source {
         SourceSettings::Fixed => ("fixed", None, None),
         SourceSettings::File(file) => ("file", Some(file.path.display().to_string()), None),
-        SourceSettings::ZooKeeper(zk) => (
-            "zookeeper",
-            Some(zk.path.to_string()),
-            Some(zk.ensemble.to_string()),
-        ),
+        SourceSettings::ZooKeeper(zk) => {
+            ("zookeeper", Some(zk.path.to_string()), Some(zk.ensemble.to_string()))
+        }
     };
     let found = &view.discovered;
     let verified = entry.verified();
@@ -252,10 +246,7 @@ fn discovery(entry: &ServiceEntry, view: &PoolView, now: Now) -> DiscoveryDetail
         malformed: found
             .malformed
             .iter()
-            .map(|(name, reason)| Malformed {
-                name: name.clone(),
-                reason: reason.clone(),
-            })
+            .map(|(name, reason)| Malformed { name: name.clone(), reason: reason.clone() })
             .collect(),
     }
 }

@@ -10,9 +10,8 @@ use crate::telemetry::cells::ErrorCause;
 use super::when::{Now, short};
 use super::{ServiceEntry, diagnosis, metrics};
 
-const HEADINGS: [&str; 8] = [
-    "SERVICE", "STATE", "SINCE", "OPEN", "REQUESTS", "ERRORS", "ADDRESS", "WHY",
-];
+const HEADINGS: [&str; 8] =
+    ["SERVICE", "STATE", "SINCE", "OPEN", "REQUESTS", "ERRORS", "ADDRESS", "WHY"];
 
 /// Columns that hold numbers are aligned to the right.
 const RIGHT: [bool; 8] = [false, false, true, true, true, true, false, false];
@@ -49,28 +48,17 @@ fn service_line(entry: &ServiceEntry, now: Now) -> Line {
         Mode::Http => cells.sum(|c| c.requests.get()),
         Mode::Tcp => cells.sum(|c| c.connections.get()),
     };
-    let errors: u64 = ErrorCause::ALL
-        .iter()
-        .map(|cause| cells.sum(|c| metrics::errors(c, *cause)))
-        .sum();
+    let errors: u64 =
+        ErrorCause::ALL.iter().map(|cause| cells.sum(|c| metrics::errors(c, *cause))).sum();
     let listen: Vec<_> = entry.listen.iter().map(ToString::to_string).collect();
     [
         printable(entry.service.name.as_str()),
-        format!(
-            "{} {}/{}",
-            diagnosis::service_state(entry, counts),
-            counts.eligible,
-            counts.known
-        ),
+        format!("{} {}/{}", diagnosis::service_state(entry, counts), counts.eligible, counts.known),
         short(now.age(entry.since)),
         cells.sum(metrics::open_connections).to_string(),
         requests.to_string(),
         errors.to_string(),
-        if listen.is_empty() {
-            String::from("-")
-        } else {
-            listen.join(",")
-        },
+        if listen.is_empty() { String::from("-") } else { listen.join(",") },
         printable(&diagnosis::service_reason(entry, &view, counts)),
     ]
 }
@@ -78,9 +66,7 @@ fn service_line(entry: &ServiceEntry, now: Now) -> Line {
 fn backend_line(backend: &BackendView, now: Now) -> Line {
     let cells = &backend.backend.cells;
     let errors = cells.sum(|c| c.connect_errors.get() + c.response_errors.get());
-    let address = backend
-        .addr
-        .map_or_else(|| String::from("-"), |addr| addr.to_string());
+    let address = backend.addr.map_or_else(|| String::from("-"), |addr| addr.to_string());
     [
         format!("  {}", printable(&backend.backend.server_name)),
         String::from(diagnosis::backend_state(backend)),
@@ -118,11 +104,7 @@ fn align(lines: &[Line]) -> String {
     for line in lines {
         let start = out.len();
         for ((cell, width), right) in line.iter().zip(widths).zip(RIGHT) {
-            let cell = if right {
-                format!("{cell:>width$}")
-            } else {
-                format!("{cell:<width$}")
-            };
+            let cell = if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
             if out.len() > start {
                 out.push_str("  ");
             }
@@ -190,10 +172,7 @@ fn push_check(out: &mut String, backend: &BackendView, now: Now) {
         ));
     }
     for complaint in &backend.settings.complaints {
-        out.push_str(&format!(
-            "skipped words of {name}: {}\n",
-            printable(complaint)
-        ));
+        out.push_str(&format!("skipped words of {name}: {}\n", printable(complaint)));
     }
 }
 
@@ -219,10 +198,7 @@ ads                  DOWN 0/0     0s     0         0       0  127.0.0.1:3213  di
 
     #[test]
     fn control_characters_cannot_paint_on_the_terminal() {
-        assert_eq!(
-            printable("a\u{1b}[31mb\r\u{202e}"),
-            "a\\u{1b}[31mb\\u{d}\\u{202e}"
-        );
+        assert_eq!(printable("a\u{1b}[31mb\r\u{202e}"), "a\\u{1b}[31mb\\u{d}\\u{202e}");
         assert_eq!(printable("größe/β:1"), "größe/β:1");
     }
 }

@@ -69,17 +69,13 @@ async fn live_answers_and_head_has_no_body() {
 #[tokio::test]
 async fn other_methods_are_refused_and_other_paths_listed() {
     let server = start(fixture::state()).await;
-    let (status, head, _) = server
-        .ask("POST", "/services", "content-length: 0\r\n")
-        .await;
+    let (status, head, _) = server.ask("POST", "/services", "content-length: 0\r\n").await;
     assert_eq!(status, 405);
     assert!(head.contains("allow: GET, HEAD"), "{head}");
     let (status, body) = server.get("/metric").await;
     assert_eq!(status, 404);
     assert!(body.contains("/metrics"), "{body}");
-    let (status, _, _) = server
-        .ask("GET", "/live", "content-length: 1000000\r\n")
-        .await;
+    let (status, _, _) = server.ask("GET", "/live", "content-length: 1000000\r\n").await;
     assert_eq!(status, 413);
 }
 
@@ -95,24 +91,17 @@ async fn ready_lists_what_is_missing_until_nothing_is() {
         "not ready\nwaiting for listeners\nservice ads: discovery not heard yet \
          (zookeeper zk1:2181/services/ads): connecting to zk1:2181\n"
     );
-    let (_, _, body) = server
-        .ask("GET", "/ready", "accept: application/json\r\n")
-        .await;
+    let (_, _, body) = server.ask("GET", "/ready", "accept: application/json\r\n").await;
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body["missing"].as_array().unwrap().len(), 2);
 
     latch.release();
     let heard = fixture::with_membership("ads", Membership::Missing);
-    state
-        .services
-        .store(Arc::new(vec![fixture::search(), heard]));
+    state.services.store(Arc::new(vec![fixture::search(), heard]));
     assert_eq!(server.get("/ready").await, (200, "ready\n".into()));
 
     state.readiness.stop();
-    assert_eq!(
-        server.get("/ready").await,
-        (503, "not ready\nstopping\n".into())
-    );
+    assert_eq!(server.get("/ready").await, (503, "not ready\nstopping\n".into()));
 }
 
 #[tokio::test]
@@ -124,21 +113,12 @@ async fn a_service_shows_every_backend_with_state_reason_and_evidence() {
     assert_eq!(search["traffic"]["errors_by_cause"]["no_backend"], 1);
     assert_eq!(search["discovery"]["membership"], "known");
     assert_eq!(search["discovery"]["path"], "/services/search");
-    assert_eq!(
-        search["discovery"]["notes"][0],
-        "label_filters removed 1 of 3"
-    );
+    assert_eq!(search["discovery"]["notes"][0], "label_filters removed 1 of 3");
     let (_, text) = server.get("/services/search?format=text").await;
-    assert!(
-        text.contains("\nnote: label_filters removed 1 of 3\n"),
-        "{text}"
-    );
+    assert!(text.contains("\nnote: label_filters removed 1 of 3\n"), "{text}");
     let complaint = "haproxy.port: 0 is not a port";
     assert_eq!(search["refused_config"][0], complaint);
-    assert!(
-        text.contains(&format!("\nrefused generator config: {complaint}\n")),
-        "{text}"
-    );
+    assert!(text.contains(&format!("\nrefused generator config: {complaint}\n")), "{text}");
     assert_eq!(search["discovery"]["malformed_total"], 3);
     assert_eq!(search["discovery"]["malformed"][0]["reason"], "no port");
     assert!(search["discovery"]["verified_age_s"].is_number());
@@ -158,18 +138,12 @@ async fn a_service_shows_every_backend_with_state_reason_and_evidence() {
 async fn the_list_is_json_or_a_table() {
     let server = start(fixture::state()).await;
     let list = server.json("/services").await;
-    let names: Vec<_> = list
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| s["name"].as_str().unwrap())
-        .collect();
+    let names: Vec<_> =
+        list.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["search", "ads", fixture::ODD_NAME]);
     let (_, table) = server.get("/services?format=text").await;
     assert!(table.starts_with("SERVICE"), "{table}");
-    let (_, _, same) = server
-        .ask("GET", "/services", "accept: text/plain\r\n")
-        .await;
+    let (_, _, same) = server.ask("GET", "/services", "accept: text/plain\r\n").await;
     assert_eq!(same.lines().count(), table.lines().count());
 }
 
@@ -181,10 +155,7 @@ async fn odd_names_are_found_and_unknown_ones_get_neighbours() {
     assert_eq!(odd["name"], fixture::ODD_NAME);
     assert_eq!(
         odd["reason"],
-        format!(
-            "nobody is registered at zookeeper zk1:2181/services/{}",
-            fixture::ODD_NAME
-        )
+        format!("nobody is registered at zookeeper zk1:2181/services/{}", fixture::ODD_NAME)
     );
     let (status, body) = server.get("/services/serach").await;
     assert_eq!(status, 404);
@@ -221,19 +192,14 @@ async fn connections_beyond_the_bound_wait_for_a_place() {
     let mut idle = Vec::new();
     for _ in 0..server::MAX_CONNECTIONS {
         let mut stream = TcpStream::connect(server.addr).await.unwrap();
-        stream
-            .write_all(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         stream.read_exact(&mut [0; 1]).await.unwrap();
         idle.push(stream);
     }
     let waiting = server.get("/live");
     tokio::pin!(waiting);
     assert!(
-        tokio::time::timeout(Duration::from_millis(50), waiting.as_mut())
-            .await
-            .is_err(),
+        tokio::time::timeout(Duration::from_millis(50), waiting.as_mut()).await.is_err(),
         "all places are taken"
     );
     drop(idle.pop());
@@ -251,10 +217,7 @@ async fn default_servers_make_a_service_ready_before_discovery_is_heard() {
     let server = start(Arc::clone(&state)).await;
     assert_eq!(server.get("/ready").await, (200, "ready\n".into()));
     let search = server.json("/services/search").await;
-    assert_eq!(
-        search["reason"],
-        "1 of 2 backends eligible; default_servers are in use"
-    );
+    assert_eq!(search["reason"], "1 of 2 backends eligible; default_servers are in use");
     assert_eq!(search["discovery"]["membership"], "pending");
 }
 
@@ -262,16 +225,11 @@ async fn default_servers_make_a_service_ready_before_discovery_is_heard() {
 async fn stop_ends_the_server_although_clients_stay() {
     let server = start(fixture::state()).await;
     let mut idle = TcpStream::connect(server.addr).await.unwrap();
-    idle.write_all(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
+    idle.write_all(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let mut first = [0; 1];
     idle.read_exact(&mut first).await.unwrap();
     server.stop.cancel();
-    tokio::time::timeout(Duration::from_secs(10), server.task)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -292,12 +250,7 @@ fn promtool(text: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool is missing: apt-get install prometheus");
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();
     let said = [out.stdout, out.stderr].concat();
     let said = String::from_utf8_lossy(&said);
@@ -348,10 +301,7 @@ async fn two_backends_with_one_server_name_give_two_series() {
     view.backends.push(Arc::new(twin));
     let text = families(&[fixture::entry("search", Mode::Http, view)], &[]);
     assert!(text.contains("backend=\"i-1_10.0.0.1:9000\"} 1"), "{text}");
-    assert!(
-        text.contains("backend=\"i-1_10.0.0.1:9000#3\"} 1"),
-        "{text}"
-    );
+    assert!(text.contains("backend=\"i-1_10.0.0.1:9000#3\"} 1"), "{text}");
     promtool(&text);
 }
 
@@ -397,9 +347,7 @@ async fn in_flight_follows_the_leases() {
 async fn a_big_host_is_rendered_in_a_moment() {
     let services: Vec<_> = (0..500)
         .map(|n| {
-            let backends = (1..=20)
-                .map(crate::lb::made_up::backend)
-                .collect::<Vec<_>>();
+            let backends = (1..=20).map(crate::lb::made_up::backend).collect::<Vec<_>>();
             for b in &backends {
                 b.backend.cells.of(crate::telemetry::cells::WorkerId(0));
             }
@@ -411,11 +359,7 @@ async fn a_big_host_is_rendered_in_a_moment() {
     let start = tokio::time::Instant::now();
     let text = families(&services, &[]);
     let took = start.elapsed();
-    println!(
-        "{} bytes, {} lines in {took:?}",
-        text.len(),
-        text.lines().count()
-    );
+    println!("{} bytes, {} lines in {took:?}", text.len(), text.lines().count());
     // Unoptimised and on a busy machine; optimised it is tens of milliseconds.
     assert!(took < Duration::from_secs(5), "{took:?}");
     let start = tokio::time::Instant::now();

@@ -15,10 +15,7 @@ pub(super) struct Now {
 
 impl Now {
     pub(super) fn read() -> Self {
-        Self {
-            instant: Instant::now(),
-            system: SystemTime::now(),
-        }
+        Self { instant: Instant::now(), system: SystemTime::now() }
     }
 
     /// Time since `then`; zero for the future.
@@ -33,11 +30,7 @@ impl Now {
 
     /// The date of `then`, as the wall clock is set now.
     pub(super) fn date(&self, then: Instant) -> String {
-        rfc3339(
-            self.system
-                .checked_sub(self.age(then))
-                .unwrap_or(UNIX_EPOCH),
-        )
+        rfc3339(self.system.checked_sub(self.age(then)).unwrap_or(UNIX_EPOCH))
     }
 }
 
@@ -72,11 +65,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
 }
@@ -124,13 +113,9 @@ mod tests {
 
     #[test]
     fn ages_are_short() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (59, "59s"),
-            (187, "3m07s"),
-            (7_500, "2h05m"),
-            (1_047_600, "12d03h"),
-        ] {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (187, "3m07s"), (7_500, "2h05m"), (1_047_600, "12d03h")]
+        {
             assert_eq!(short(Duration::from_secs(seconds)), text);
         }
     }

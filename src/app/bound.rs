@@ -88,10 +88,7 @@ impl Bound {
         let descriptors = raise_descriptor_limit();
         let mut complaints = Vec::new();
         let mut take = |settings: &ListenerSettings, who: &dyn Fn(&str) -> String| {
-            adopted
-                .take(settings)
-                .map_err(|error| complaints.push(who(&error)))
-                .unwrap_or_default()
+            adopted.take(settings).map_err(|error| complaints.push(who(&error))).unwrap_or_default()
         };
         let admin = take(&only(admin), &|error| {
             format!("admin.listen: {error}; choose another with `admin: {{listen: ADDRESS:PORT}}`")
@@ -99,18 +96,14 @@ impl Bound {
         let mut services = Vec::with_capacity(configs.len());
         for service in configs {
             services.push(match &service.listener {
-                Some(settings) => take(settings, &|error| {
-                    format!("services.{}: {error}", service.name)
-                }),
+                Some(settings) => {
+                    take(settings, &|error| format!("services.{}: {error}", service.name))
+                }
                 None => Vec::new(),
             });
         }
         match admin.into_iter().next() {
-            Some(admin) if complaints.is_empty() => Ok(Self {
-                admin,
-                services,
-                descriptors,
-            }),
+            Some(admin) if complaints.is_empty() => Ok(Self { admin, services, descriptors }),
             _ => Err(complaints),
         }
     }
@@ -120,11 +113,5 @@ impl Bound {
 const ADMIN_BACKLOG: u32 = 128;
 
 fn only(addr: SocketAddr) -> ListenerSettings {
-    ListenerSettings {
-        addrs: vec![BindAddr {
-            addr,
-            required: true,
-        }],
-        backlog: ADMIN_BACKLOG,
-    }
+    ListenerSettings { addrs: vec![BindAddr { addr, required: true }], backlog: ADMIN_BACKLOG }
 }

@@ -126,16 +126,11 @@ fn refuse(report: Report) -> ExitCode {
     }
     let count = report.complaints.len();
     let plural = if count == 1 { "" } else { "s" };
-    say(&format!(
-        "synapse: configuration refused: {count} complaint{plural}; nothing was started"
-    ));
+    say(&format!("synapse: configuration refused: {count} complaint{plural}; nothing was started"));
     ExitCode::from(EXIT_REFUSED)
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "there is no subscriber before the configuration is known"
-)]
+#[expect(clippy::print_stderr, reason = "there is no subscriber before the configuration is known")]
 pub(super) fn say(text: &str) {
     eprintln!("{text}");
 }

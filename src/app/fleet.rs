@@ -61,9 +61,7 @@ pub struct Fleet {
 
 impl std::fmt::Debug for Fleet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fleet")
-            .field("services", &self.services.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Fleet").field("services", &self.services.len()).finish_non_exhaustive()
     }
 }
 
@@ -80,9 +78,7 @@ impl Fleet {
         context: Arc<Context>,
     ) -> std::io::Result<Self> {
         let config = loaded.config;
-        let opened = registries
-            .open(&config.services)
-            .map_err(std::io::Error::other)?;
+        let opened = registries.open(&config.services).map_err(std::io::Error::other)?;
         let (generators, found_generators) = mpsc::channel(GENERATOR_QUEUE);
         let mut fleet = Self {
             context,
@@ -138,10 +134,7 @@ impl Fleet {
     /// Obeys until `settled`, then gives itself back.
     pub async fn run(mut self, mut hangup: ReloadSignal, settled: CancellationToken) -> Self {
         loop {
-            let is_due = self
-                .services
-                .iter()
-                .any(ServiceRuntime::is_to_be_tried_again);
+            let is_due = self.services.iter().any(ServiceRuntime::is_to_be_tried_again);
             let order = tokio::select! {
                 () = settled.cancelled() => return self,
                 () = hangup.next() => Order::Reload,
@@ -169,8 +162,7 @@ impl Fleet {
             }
             Order::Generator(name) => self.take_generator(name).await,
             Order::Retry => {
-                self.retry_generators(ServiceRuntime::is_to_be_tried_again)
-                    .await;
+                self.retry_generators(ServiceRuntime::is_to_be_tried_again).await;
             }
         }
     }

@@ -20,11 +20,7 @@ pub(crate) struct Front {
 impl Front {
     /// On a bound socket, not yet answering.
     pub(crate) fn new(socket: TcpListener, state: Arc<AdminState>) -> Self {
-        Self {
-            socket,
-            state,
-            running: None,
-        }
+        Self { socket, state, running: None }
     }
 
     /// What it shows.
@@ -37,10 +33,7 @@ impl Front {
         if self.running.is_some() {
             return;
         }
-        let socket = self
-            .socket
-            .try_clone()
-            .and_then(tokio::net::TcpListener::from_std);
+        let socket = self.socket.try_clone().and_then(tokio::net::TcpListener::from_std);
         match socket {
             Ok(socket) => {
                 let stop = CancellationToken::new();

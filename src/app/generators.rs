@@ -88,10 +88,7 @@ async fn sockets(
     match own.take_for(service, config) {
         Ok(sockets) => Ok(sockets),
         Err(refused) if own.overlaps(&refused) => rebind(service, config).await.map(Some),
-        Err(refused) => Err(CannotListen {
-            error: refused.to_string(),
-            try_again: true,
-        }),
+        Err(refused) => Err(CannotListen { error: refused.to_string(), try_again: true }),
     }
 }
 
@@ -101,10 +98,7 @@ async fn rebind(
     service: &mut ServiceRuntime,
     config: &ServiceConfig,
 ) -> Result<Vec<TcpListener>, CannotListen> {
-    let lost = |error: io::Error| CannotListen {
-        error: error.to_string(),
-        try_again: true,
-    };
+    let lost = |error: io::Error| CannotListen { error: error.to_string(), try_again: true };
     service.listen(Vec::new()).await.map_err(lost)?;
     let error = match config.listener.as_ref().map(listener::bind) {
         None => return Ok(Vec::new()),
@@ -115,8 +109,5 @@ async fn rebind(
         let sockets = listener::bind(former).map_err(|e| lost(io::Error::other(e)))?;
         service.listen(sockets).await.map_err(lost)?;
     }
-    Err(CannotListen {
-        error: error.to_string(),
-        try_again: false,
-    })
+    Err(CannotListen { error: error.to_string(), try_again: false })
 }

@@ -60,9 +60,7 @@ impl Inventory {
         settings: &ListenerSettings,
     ) -> Result<Vec<TcpListener>, BindError> {
         let mut fresh = settings.clone();
-        fresh
-            .addrs
-            .retain(|wanted| !self.free.contains_key(&wanted.addr));
+        fresh.addrs.retain(|wanted| !self.free.contains_key(&wanted.addr));
         let mut sockets = listener::bind(&fresh)?;
         for wanted in &settings.addrs {
             if let Some(socket) = self.free.remove(&wanted.addr) {
@@ -100,14 +98,8 @@ mod tests {
     use crate::proxy::BindAddr;
 
     fn settings(addrs: &[SocketAddr]) -> ListenerSettings {
-        let addrs = addrs.iter().map(|addr| BindAddr {
-            addr: *addr,
-            required: true,
-        });
-        ListenerSettings {
-            addrs: addrs.collect(),
-            backlog: 16,
-        }
+        let addrs = addrs.iter().map(|addr| BindAddr { addr: *addr, required: true });
+        ListenerSettings { addrs: addrs.collect(), backlog: 16 }
     }
 
     fn bound() -> (TcpListener, SocketAddr) {

@@ -11,10 +11,7 @@ const RESERVED_DESCRIPTORS: u64 = 256;
 /// A proxy needs two descriptors per connection; the usual soft limit of 1,024 would stop it at 500.
 pub fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if limit.current != limit.maximum
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
@@ -28,9 +25,7 @@ pub fn raise_descriptor_limit() -> u64 {
 ///
 /// A configured `global maxconn` that needs more is lowered, as haproxy refuses it.
 pub fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u64) -> u32 {
-    let free = descriptors
-        .saturating_sub(RESERVED_DESCRIPTORS)
-        .saturating_sub(listeners);
+    let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS).saturating_sub(listeners);
     let possible = u32::try_from(free / 2).unwrap_or(u32::MAX).max(1);
     match configured {
         Some(wanted) if wanted > possible => {
@@ -74,10 +69,7 @@ pub fn drop_privileges(user: Option<&str>, group: Option<&str>) -> std::io::Resu
         set_thread_groups(&[gid])?;
         set_thread_res_gid(gid, gid, gid)?;
     } else if let Some(name) = group {
-        tracing::warn!(
-            group = name,
-            "no such group on this host: the group is kept"
-        );
+        tracing::warn!(group = name, "no such group on this host: the group is kept");
     }
     if let Some(uid) = account.map(|ids| ids.0).and_then(Uid::from_raw_checked) {
         set_thread_res_uid(uid, uid, uid)?;
@@ -132,9 +124,7 @@ fn lookup(file: &str, name: &str) -> Option<(u32, Option<u32>)> {
 }
 
 fn find_account(table: &str, name: &str) -> Option<(u32, Option<u32>)> {
-    let line = table
-        .lines()
-        .find(|line| line.split(':').next() == Some(name))?;
+    let line = table.lines().find(|line| line.split(':').next() == Some(name))?;
     let mut fields = line.split(':').skip(2);
     let id = fields.next()?.parse().ok()?;
     Some((id, fields.next().and_then(|gid| gid.parse().ok())))
@@ -149,10 +139,7 @@ mod tests {
         let table = "root:x:0:0:root:/root:/bin/sh\nhaproxy2:x:7:8::/:/bin/false\nhaproxy:x:107:113::/:/bin/false\n";
         assert_eq!(find_account(table, "haproxy"), Some((107, Some(113))));
         assert_eq!(find_account(table, "hap"), None);
-        assert_eq!(
-            find_account("smartstack:x:1001:a,b\n", "smartstack"),
-            Some((1001, None))
-        );
+        assert_eq!(find_account("smartstack:x:1001:a,b\n", "smartstack"), Some((1001, None)));
     }
 
     #[test]

@@ -47,11 +47,7 @@ impl Opened {
         reason = "every ensemble of the configuration is opened before its services start"
     )]
     pub fn of(&self, ensemble: &str) -> Arc<dyn Registry> {
-        Arc::clone(
-            self.0
-                .get(ensemble)
-                .expect("the ensemble was opened at start"),
-        )
+        Arc::clone(self.0.get(ensemble).expect("the ensemble was opened at start"))
     }
 
     /// Nothing but what `source` needs: whoever keeps this keeps no other session alive.
@@ -79,9 +75,7 @@ impl Registries {
     /// Real sessions.
     pub fn zookeeper(session_timeout: Duration) -> Self {
         Self {
-            settings: SessionSettings {
-                timeout: session_timeout,
-            },
+            settings: SessionSettings { timeout: session_timeout },
             running: HashMap::new(),
             closing: TaskTracker::new(),
             memory: None,
@@ -90,10 +84,7 @@ impl Registries {
 
     /// One in-memory registry for every ensemble.
     pub fn memory(registry: Arc<MemoryRegistry>) -> Self {
-        Self {
-            memory: Some(registry),
-            ..Self::zookeeper(Duration::from_secs(30))
-        }
+        Self { memory: Some(registry), ..Self::zookeeper(Duration::from_secs(30)) }
     }
 
     /// The session of each ensemble that `services` name, opened if it was not. An unreachable ensemble is no error.
@@ -119,10 +110,7 @@ impl Registries {
         }
         let stop = CancellationToken::new();
         let registry = ZooKeeperRegistry::start(ensemble, self.settings, stop.clone())?;
-        let running = Running {
-            registry: Arc::clone(&registry),
-            stop,
-        };
+        let running = Running { registry: Arc::clone(&registry), stop };
         self.running.insert(Arc::clone(ensemble), running);
         Ok(registry)
     }

@@ -124,14 +124,11 @@ impl Fleet {
         self.services.extend(added);
         let places = loaded.config.services.iter().enumerate();
         let places: HashMap<_, _> = places.map(|(place, s)| (s.name.clone(), place)).collect();
-        self.services
-            .sort_by_key(|service| places.get(service.name()).copied());
+        self.services.sort_by_key(|service| places.get(service.name()).copied());
         let running = std::mem::replace(&mut self.config, loaded.config).process;
         // The rest is what the process was started with, whatever the file says by now.
-        self.config.process = ProcessSettings {
-            hard_stop_after: self.config.process.hard_stop_after,
-            ..running
-        };
+        self.config.process =
+            ProcessSettings { hard_stop_after: self.config.process.hard_stop_after, ..running };
         self.rules = loaded.generator;
         self.registries.retain(&self.config.services);
         // What was refused may be right under the new file.
@@ -164,10 +161,7 @@ impl Fleet {
             if failed.is_none()
                 && let Err(error) = service.listen(sockets).await
             {
-                failed = Some(format!(
-                    "services.{}: cannot listen: {error}",
-                    service.name()
-                ));
+                failed = Some(format!("services.{}: cannot listen: {error}", service.name()));
             }
             services.push(service);
         }
@@ -190,9 +184,7 @@ async fn obey(
     let mut undone = None;
     service.set_file(order.file);
     if change(service.current(), &order.effective).any()
-        && let Err(error) = service
-            .apply(order.effective, order.generator, order.sockets)
-            .await
+        && let Err(error) = service.apply(order.effective, order.generator, order.sockets).await
     {
         tracing::error!(service = %service.name(), %error, "the new listener is not served; the former one is");
         undone = Some(format!(

@@ -110,12 +110,7 @@ impl ServiceRuntime {
         context: Arc<Context>,
     ) -> Self {
         let (config, generator, word, known) = match inherited {
-            Some(former) => (
-                former.config,
-                former.generator,
-                former.word,
-                Some(former.pool),
-            ),
+            Some(former) => (former.config, former.generator, former.word, Some(former.pool)),
             None => (file.clone(), None, discovery().first_word(), None),
         };
         let (found, discovered) = watch::channel(word);
@@ -138,9 +133,7 @@ impl ServiceRuntime {
         let stop = context.stop.child_token();
         context.tasks.spawn(task.run(stop.clone()));
         let name = config.name.clone();
-        context
-            .tasks
-            .spawn(tell_generators(discovered, name, generators, stop.clone()));
+        context.tasks.spawn(tell_generators(discovered, name, generators, stop.clone()));
         let source = start_source(&config.name, &found, discovery, &stop, &context.tasks);
         Self {
             id: ListenerId(id),
@@ -260,10 +253,8 @@ impl ServiceRuntime {
         if sockets.is_empty() {
             workers.remove_listener(self.id).await;
         } else {
-            let shared = sockets
-                .iter()
-                .map(TcpListener::try_clone)
-                .collect::<std::io::Result<_>>()?;
+            let shared =
+                sockets.iter().map(TcpListener::try_clone).collect::<std::io::Result<_>>()?;
             let service = Arc::clone(&self.service);
             // A client that is accepted finds what is known from before the start.
             service.pool.until(|view| view.revision > 0).await;

@@ -50,11 +50,7 @@ impl Serving {
         self.context.notifier.stopping();
         drop(self.post.door);
         self.front.start();
-        let softness = Softness {
-            deadline: self.deadline,
-            rest: Duration::ZERO,
-            following: None,
-        };
+        let softness = Softness { deadline: self.deadline, rest: Duration::ZERO, following: None };
         stop(self.context, self.changer, signals, softness).await;
         self.front.stop().await;
     }
@@ -64,11 +60,8 @@ impl Serving {
         let pid = successor.pid;
         tracing::info!(pid, "another process has taken over; draining");
         drop((self.post.door, self.front));
-        let softness = Softness {
-            deadline: self.deadline,
-            rest: REST,
-            following: self.post.following,
-        };
+        let softness =
+            Softness { deadline: self.deadline, rest: REST, following: self.post.following };
         let admin = Arc::clone(&self.context.admin);
         let stopped = stop(self.context, self.changer, signals, softness);
         successor.report_until(&admin, stopped).await;

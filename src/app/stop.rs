@@ -39,10 +39,7 @@ impl Changer {
     /// Starts the task.
     pub(super) fn start(fleet: Fleet, hangup: ReloadSignal) -> Self {
         let settled = CancellationToken::new();
-        Self {
-            task: tokio::spawn(fleet.run(hangup, settled.clone())),
-            settled,
-        }
+        Self { task: tokio::spawn(fleet.run(hangup, settled.clone())), settled }
     }
 
     /// Ends the task and gives what it owned; a change that hangs is given up.
@@ -93,28 +90,18 @@ pub(super) async fn abandon(context: Arc<Context>, deadline: Duration) {
 
 /// Not ready, no more changes, then the data plane, the control tasks and the sessions, in this order.
 async fn stop_softly(context: Arc<Context>, changer: Changer, softness: Softness) {
-    let Softness {
-        deadline: fallback,
-        rest,
-        following,
-    } = softness;
+    let Softness { deadline: fallback, rest, following } = softness;
     let begun = Instant::now();
     context.admin.readiness.stop();
     let fleet = changer.settle().await;
     // The file may have changed it since the start.
-    let deadline = fleet
-        .as_ref()
-        .map_or(fallback, |fleet| fleet.process().hard_stop_after);
+    let deadline = fleet.as_ref().map_or(fallback, |fleet| fleet.process().hard_stop_after);
     let registries = fleet.map(Fleet::into_registries);
     let (stop, tasks) = (context.stop.clone(), context.tasks.clone());
     let workers = Arc::into_inner(context).and_then(|last| Arc::into_inner(last.workers));
     match workers {
         Some(workers) => {
-            tracing::info!(
-                ?deadline,
-                open = workers.open_connections(),
-                "draining connections"
-            );
+            tracing::info!(?deadline, open = workers.open_connections(), "draining connections");
             let report = workers.drain_resting(deadline, rest).await;
             tracing::info!(open = report.open, cut = report.cut, took = ?report.took, "connections drained");
         }
@@ -129,10 +116,7 @@ async fn stop_softly(context: Arc<Context>, changer: Changer, softness: Softness
     }
     stop.cancel();
     tasks.close();
-    if tokio::time::timeout(TASK_DEADLINE, tasks.wait())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(TASK_DEADLINE, tasks.wait()).await.is_err() {
         tracing::error!(tasks = tasks.len(), "control tasks did not end in time");
     }
     if let Some(registries) = registries {

@@ -47,15 +47,9 @@ where
                 return;
             }
             cold::task_restarts(kind).increment(1);
-            let cause = end
-                .err()
-                .map_or_else(|| "it returned".to_owned(), |error| error.to_string());
-            tracing::error!(
-                task = kind,
-                name,
-                cause,
-                "task ended unexpectedly; restarting it"
-            );
+            let cause =
+                end.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+            tracing::error!(task = kind, name, cause, "task ended unexpectedly; restarting it");
             if begun.elapsed() >= HEALTHY_RUN {
                 backoff.reset();
             }
@@ -73,22 +67,18 @@ where
 /// The text of the panic.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
     let mut work = pin!(work);
-    std::future::poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(panic) => Poll::Ready(Err(text(&*panic))),
-        },
-    )
+    std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+        Err(panic) => Poll::Ready(Err(text(&*panic))),
+    })
     .await
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {
     let owned = panic.downcast_ref::<String>().cloned();
     let fixed = || panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    owned
-        .or_else(fixed)
-        .unwrap_or_else(|| "a panic without words".to_owned())
+    owned.or_else(fixed).unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 #[cfg(test)]

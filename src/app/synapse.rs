@@ -77,13 +77,7 @@ impl Start {
     fn prepare(loaded: Loaded, options: LoadOptions) -> Result<Self, Vec<String>> {
         let registries = Registries::zookeeper(loaded.config.process.session_timeout);
         let (bound, former) = arrive(&loaded)?;
-        Ok(Self {
-            loaded,
-            bound,
-            registries,
-            options: Some(options),
-            former,
-        })
+        Ok(Self { loaded, bound, registries, options: Some(options), former })
     }
 }
 
@@ -111,9 +105,7 @@ fn start_and_serve(
     let process = &start.loaded.config.process;
     let store = state::open(process);
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(start, store, observe));
     // Not `drop`: that would wait for a name server, or a disk, that does not answer.
     runtime.shutdown_background();
@@ -125,13 +117,7 @@ async fn serve(
     store: Option<Arc<Store>>,
     observe: impl FnOnce(&Arc<AdminState>, &CancellationToken),
 ) -> io::Result<()> {
-    let Start {
-        loaded,
-        bound,
-        registries,
-        options,
-        former,
-    } = start;
+    let Start { loaded, bound, registries, options, former } = start;
     let mut signals = StopSignals::install()?;
     let hangup = match options {
         Some(_) => ReloadSignal::install()?,
@@ -148,11 +134,7 @@ async fn serve(
         front.start();
     }
     let context = context(workers, Arc::clone(&admin));
-    let opening = Opening {
-        sockets: bound.services,
-        former,
-        state_dir: process.state_dir.clone(),
-    };
+    let opening = Opening { sockets: bound.services, former, state_dir: process.state_dir.clone() };
     let make = Box::new(move |service: &ServiceConfig, opened: &Opened| {
         state::remembering(store.as_ref(), service, make_discovery(service, opened))
     });
@@ -171,13 +153,8 @@ async fn serve(
     started.release();
     tracing::info!(admin = %process.admin_listen, workers = context.workers.count(), "serving");
     observe(&admin, &context.stop);
-    let serving = Serving {
-        context,
-        changer: Changer::start(fleet, hangup),
-        front,
-        post,
-        deadline,
-    };
+    let serving =
+        Serving { context, changer: Changer::start(fleet, hangup), front, post, deadline };
     serving.until_end(&mut signals).await;
     Ok(())
 }
@@ -231,12 +208,9 @@ fn context(workers: Workers, admin: Arc<AdminState>) -> Arc<Context> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let names = NameCache::new(NameSettings::default());
     let (resolver, token) = (names.clone(), stop.clone());
-    supervise(
-        &tasks,
-        ("names", "all".to_owned()),
-        stop.clone(),
-        move || resolver.clone().run(token.clone()),
-    );
+    supervise(&tasks, ("names", "all".to_owned()), stop.clone(), move || {
+        resolver.clone().run(token.clone())
+    });
     let pulse = admin.pulse.get_or_init(|| workers.pulse()).clone();
     tasks.spawn(stop.clone().run_until_cancelled_owned(beat(pulse)));
     Arc::new(Context {
@@ -265,16 +239,9 @@ fn start_workers(
 ) -> io::Result<Workers> {
     let count = process.workers.get();
     // Each worker accepts from its own descriptor of every listener; two addresses (v4, v6) are the usual case.
-    let listeners = services
-        .saturating_mul(2)
-        .saturating_mul(count.saturating_add(1));
+    let listeners = services.saturating_mul(2).saturating_mul(count.saturating_add(1));
     let limit = connection_limit(process.max_connections, descriptors, listeners as u64);
-    Workers::start(
-        count,
-        WorkerSettings {
-            max_connections: Some(limit),
-        },
-    )
+    Workers::start(count, WorkerSettings { max_connections: Some(limit) })
 }
 
 fn make_discovery(service: &ServiceConfig, registries: &Opened) -> MakeDiscovery {

@@ -37,10 +37,7 @@ impl Notifier {
         let pid = env::var("WATCHDOG_PID").ok();
         let is_meant = pid.is_none_or(|pid| pid == std::process::id().to_string());
         let watchdog = env::var("WATCHDOG_USEC").ok().filter(|_| is_meant);
-        Self::new(
-            env::var_os("NOTIFY_SOCKET"),
-            watchdog.and_then(|usec| usec.parse().ok()),
-        )
+        Self::new(env::var_os("NOTIFY_SOCKET"), watchdog.and_then(|usec| usec.parse().ok()))
     }
 
     fn new(path: Option<OsString>, watchdog_usec: Option<u64>) -> Self {
@@ -54,9 +51,7 @@ impl Notifier {
         match addr.and_then(|addr| Ok((UnixDatagram::unbound()?, addr))) {
             Ok(socket) => Self {
                 socket: Some(socket),
-                watchdog: watchdog_usec
-                    .filter(|usec| *usec > 0)
-                    .map(Duration::from_micros),
+                watchdog: watchdog_usec.filter(|usec| *usec > 0).map(Duration::from_micros),
             },
             Err(error) => {
                 tracing::warn!(%error, ?path, "NOTIFY_SOCKET cannot be used");
@@ -107,9 +102,7 @@ impl Notifier {
 pub(crate) fn sockets() -> Vec<TcpListener> {
     let is_meant = env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
     let count = env::var("LISTEN_FDS").ok().filter(|_| is_meant);
-    let count = count
-        .and_then(|count| count.parse::<i32>().ok())
-        .unwrap_or(0);
+    let count = count.and_then(|count| count.parse::<i32>().ok()).unwrap_or(0);
     (FIRST_DESCRIPTOR..FIRST_DESCRIPTOR + count.clamp(0, MAX_DESCRIPTORS))
         .filter_map(|number| match own(number).and_then(adopt) {
             Ok(socket) => Some(socket),
@@ -133,9 +126,7 @@ mod tests {
     use std::process::Command;
 
     fn receive(socket: &UnixDatagram) -> String {
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let mut text = [0; 256];
         let length = socket.recv(&mut text).unwrap();
         String::from_utf8_lossy(&text[..length]).into_owned()
@@ -149,10 +140,7 @@ mod tests {
         let addr = SocketAddr::from_abstract_name(&abstract_name).unwrap();
         let hidden = UnixDatagram::bind_addr(&addr).unwrap();
         let hidden_path = OsString::from(format!("@{abstract_name}"));
-        for (socket, path) in [
-            (named, path.clone().into_os_string()),
-            (hidden, hidden_path),
-        ] {
+        for (socket, path) in [(named, path.clone().into_os_string()), (hidden, hidden_path)] {
             let notifier = Notifier::new(Some(path), Some(20_000));
             notifier.ready();
             let pid = std::process::id();
@@ -187,10 +175,7 @@ mod tests {
         assert_eq!(copy.local_addr().unwrap(), addr);
         assert!(own(i32::MAX).is_err());
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(
-            own(file.as_raw_fd()).and_then(adopt).is_err(),
-            "not a socket"
-        );
+        assert!(own(file.as_raw_fd()).and_then(adopt).is_err(), "not a socket");
     }
 
     /// What the child of the next test runs.
@@ -218,9 +203,6 @@ mod tests {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && said.contains("1 passed"),
-            "{said}"
-        );
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 }

@@ -16,10 +16,8 @@ struct Arguments {
 #[expect(clippy::print_stderr, reason = "the whole program is this one message")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = arguments
-        .config
-        .as_deref()
-        .map(|file| format!(" ({} was not read)", file.display()));
+    let config =
+        arguments.config.as_deref().map(|file| format!(" ({} was not read)", file.display()));
     eprintln!(
         "nerve: not yet implemented in this version{}; keep Airbnb's nerve running: synapse reads what it registers",
         config.unwrap_or_default()

@@ -52,11 +52,8 @@ impl Taken {
             place: top.place().key("admin").key("listen"),
         });
         for (addr, title, place) in &shared.top.extra_binds {
-            let bound = Bound {
-                addr: *addr,
-                owner: Owner::Section(title.clone()),
-                place: place.clone(),
-            };
+            let bound =
+                Bound { addr: *addr, owner: Owner::Section(title.clone()), place: place.clone() };
             report.complaints.extend(taken.clash(&bound));
             taken.bind(bound);
         }
@@ -65,9 +62,7 @@ impl Taken {
 
     /// Adds a service; complains when an address is taken.
     pub fn add(&mut self, service: &Resolved, report: &mut Report) {
-        report
-            .complaints
-            .extend(self.conflict(&service.config.name, service));
+        report.complaints.extend(self.conflict(&service.config.name, service));
         for bound in bounds(service) {
             self.bind(bound);
         }
@@ -77,18 +72,14 @@ impl Taken {
     pub fn conflict(&self, name: &ServiceName, service: &Resolved) -> Option<Complaint> {
         bounds(service)
             .into_iter()
-            .map(|bound| Bound {
-                owner: Owner::Service(name.clone()),
-                ..bound
-            })
+            .map(|bound| Bound { owner: Owner::Service(name.clone()), ..bound })
             .find_map(|bound| self.clash(&bound))
     }
 
     fn clash(&self, wanted: &Bound) -> Option<Complaint> {
         let same_port = self.by_port.get(&wanted.addr.port())?;
-        let other = same_port
-            .iter()
-            .find(|b| b.owner != wanted.owner && overlaps(b.addr, wanted.addr))?;
+        let other =
+            same_port.iter().find(|b| b.owner != wanted.owner && overlaps(b.addr, wanted.addr))?;
         let text = format!(
             "{} of {} is taken by {} ({})",
             wanted.addr, wanted.owner, other.owner, other.place
@@ -99,10 +90,7 @@ impl Taken {
     fn bind(&mut self, bound: Bound) {
         // Port 0: the kernel chooses a free one.
         if bound.addr.port() != 0 {
-            self.by_port
-                .entry(bound.addr.port())
-                .or_default()
-                .push(bound);
+            self.by_port.entry(bound.addr.port()).or_default().push(bound);
         }
     }
 }

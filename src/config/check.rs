@@ -24,11 +24,7 @@ pub fn report(config: &SynapseConfig) -> String {
         values(&mut out, &service.origins);
     }
     out.push('\n');
-    let listening = config
-        .services
-        .iter()
-        .filter(|s| s.listener.is_some())
-        .count();
+    let listening = config.services.iter().filter(|s| s.listener.is_some()).count();
     let (services, warnings) = (config.services.len(), config.warnings.len());
     line(
         &mut out,
@@ -62,10 +58,7 @@ fn values(out: &mut String, values: &[EffectiveValue]) {
     let texts = width(|v| &v.value, 40);
     for value in values {
         let (setting, text, origin) = (&value.setting, &value.value, &value.origin);
-        line(
-            out,
-            format_args!("  {setting:settings$} = {text:texts$}  ({origin})"),
-        );
+        line(out, format_args!("  {setting:settings$} = {text:texts$}  ({origin})"));
     }
 }
 

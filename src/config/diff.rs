@@ -94,15 +94,7 @@ pub fn diff(old: &SynapseConfig, new: &SynapseConfig) -> ConfigDiff {
 
 /// What is different between two settings of one service. Where values come from (`origins`) is no difference.
 pub fn change(old: &ServiceConfig, new: &ServiceConfig) -> Change {
-    let ServiceConfig {
-        name: _,
-        source,
-        pool,
-        listener,
-        proxy,
-        disabled,
-        origins: _,
-    } = old;
+    let ServiceConfig { name: _, source, pool, listener, proxy, disabled, origins: _ } = old;
     Change {
         listener: *listener != new.listener,
         source: *source != new.source,
@@ -113,13 +105,7 @@ pub fn change(old: &ServiceConfig, new: &ServiceConfig) -> Change {
 }
 
 fn same_pool(old: &PoolSettings, new: &PoolSettings) -> bool {
-    let PoolSettings {
-        strategy,
-        order,
-        membership,
-        servers,
-        all_backups,
-    } = old;
+    let PoolSettings { strategy, order, membership, servers, all_backups } = old;
     *strategy == new.strategy
         && *order == new.order
         && *membership == new.membership
@@ -152,14 +138,8 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
         ("admin.listen", *admin_listen != new.admin_listen),
         ("state_dir", *state_dir != new.state_dir),
         ("workers", *workers != new.workers),
-        (
-            "zk_session_timeout",
-            *session_timeout != new.session_timeout,
-        ),
-        (
-            "haproxy.global maxconn",
-            *max_connections != new.max_connections,
-        ),
+        ("zk_session_timeout", *session_timeout != new.session_timeout),
+        ("haproxy.global maxconn", *max_connections != new.max_connections),
         ("log.format", *log_format != new.log_format),
         ("haproxy.global user", *user != new.user),
         ("haproxy.global group", *group != new.group),
@@ -202,16 +182,10 @@ mod tests {
             ("listen: [mode http, option httpchk GET /x]", "pool"),
             ("listen: [mode http], server_options: check", "pool"),
             ("listen: [mode http], server_options: weight 3", "pool"),
-            (
-                "listen: [mode http], server_options: 'cookie %{name}'",
-                "pool",
-            ),
+            ("listen: [mode http], server_options: 'cookie %{name}'", "pool"),
             ("listen: [mode http], backend_order: asc", "pool"),
             ("listen: [mode http], bind_address: 127.0.0.2", "listener"),
-            (
-                "listen: [mode http], disabled: true",
-                "listener, pool, disabled",
-            ),
+            ("listen: [mode http], disabled: true", "listener, pool, disabled"),
         ] {
             assert_eq!(only_change(&base, &service(text)), what, "{text}");
         }
@@ -268,11 +242,7 @@ mod tests {
 
     fn write(file: &[Option<usize>]) -> SynapseConfig {
         let services = file.iter().enumerate().filter_map(|(index, shape)| {
-            Some(format!(
-                "  s{index}: {{{}{}}}}}\n",
-                SHAPES[(*shape)?],
-                4000 + index
-            ))
+            Some(format!("  s{index}: {{{}{}}}}}\n", SHAPES[(*shape)?], 4000 + index))
         });
         let services: String = services.collect();
         if services.is_empty() {

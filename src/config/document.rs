@@ -37,10 +37,7 @@ impl Origins {
 
     /// The whole subtree under `key` comes from `place`.
     fn replace(&mut self, key: &str, place: Place) {
-        let origins = Self {
-            here: Some(place),
-            below: BTreeMap::new(),
-        };
+        let origins = Self { here: Some(place), below: BTreeMap::new() };
         self.below.insert(key.to_owned(), origins);
     }
 }
@@ -70,10 +67,7 @@ impl Document {
             .and_then(|(path, map)| Some((*path, map.as_ref()?.get("service_conf_dir")?)));
         let conf_dir = match from_overlay {
             Some((path, dir)) => Some((dir.clone(), path)),
-            None => document
-                .root
-                .get("service_conf_dir")
-                .map(|dir| (dir.clone(), file)),
+            None => document.root.get("service_conf_dir").map(|dir| (dir.clone(), file)),
         };
         if let Some((dir, named_in)) = conf_dir.filter(|(dir, _)| !dir.is_null()) {
             document.add_service_files(&dir, named_in, env, report);
@@ -87,11 +81,7 @@ impl Document {
 
     /// A document that stands in one file.
     pub fn new(file: impl Into<Arc<str>>, map: Map<String, Value>) -> Self {
-        Self {
-            root: Value::Object(map),
-            origins: Origins::default(),
-            file: file.into(),
-        }
+        Self { root: Value::Object(map), origins: Origins::default(), file: file.into() }
     }
 
     /// The whole document.
@@ -173,12 +163,8 @@ fn read_value(path: &Path, env: &Env) -> Result<Value, String> {
 
 /// Templates, then JSON or YAML.
 pub(super) fn parse_bytes(bytes: &[u8], is_json: bool, env: &Env) -> Result<Value, String> {
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        format!(
-            "is not UTF-8 (first bad byte at offset {})",
-            e.valid_up_to()
-        )
-    })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| format!("is not UTF-8 (first bad byte at offset {})", e.valid_up_to()))?;
     let text = template::expand(text, env).map_err(|e| e.to_string())?;
     // A file that starts as JSON was meant as JSON, whatever it is called.
     let is_json = is_json || text.trim_start().starts_with('{');
@@ -193,10 +179,7 @@ fn file_name(path: &Path) -> Arc<str> {
 }
 
 fn document_place(file: Arc<str>) -> Place {
-    Place {
-        file,
-        path: String::new(),
-    }
+    Place { file, path: String::new() }
 }
 
 /// As Ruby's `File.expand_path`: relative to the working directory; if nothing is there, beside the file that names it.
@@ -216,10 +199,7 @@ fn find_dir(
     if from_cwd.is_dir() {
         return Some(from_cwd);
     }
-    let beside = named_in
-        .parent()
-        .unwrap_or_else(|| Path::new("."))
-        .join(&given);
+    let beside = named_in.parent().unwrap_or_else(|| Path::new(".")).join(&given);
     if given.is_relative() && beside.is_dir() {
         report.warn(
             place,
@@ -250,10 +230,7 @@ fn service_files(dir: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
         }
     }
     files.sort();
-    Ok(files
-        .into_iter()
-        .map(|(_, name, path)| (name, path))
-        .collect())
+    Ok(files.into_iter().map(|(_, name, path)| (name, path)).collect())
 }
 
 /// Maps are merged, anything else is replaced. `place` is where `overlay` stands.
@@ -318,10 +295,7 @@ pub(super) mod tests {
     #[test]
     fn service_files_replace_and_append_json_first() {
         let dir = TestDir::new(&[
-            (
-                "main.yaml",
-                "service_conf_dir: s.d\nservices: {z: {x: 1}, cart: {x: 1}}\n",
-            ),
+            ("main.yaml", "service_conf_dir: s.d\nservices: {z: {x: 1}, cart: {x: 1}}\n"),
             ("s.d/b.yaml", "x: 2"),
             ("s.d/a.yaml", "x: 2"),
             ("s.d/ledger.json", "{\"x\": 2}"),
@@ -332,10 +306,7 @@ pub(super) mod tests {
         let (document, report) = load(&dir, None);
         let document = document.unwrap();
         assert_eq!(service_names(&document), ["z", "cart", "ledger", "a", "b"]);
-        assert_eq!(
-            document.root["services"]["cart"],
-            serde_json::json!({"y": "three"})
-        );
+        assert_eq!(document.root["services"]["cart"], serde_json::json!({"y": "three"}));
         assert!(report.complaints.is_empty());
         // Found beside the file, not in the working directory: said so.
         assert!(report.warnings[0].text.contains("beside"));
@@ -349,10 +320,7 @@ pub(super) mod tests {
                 "service_conf_dir: s.d\nservices: {a: {haproxy: {port: 1, listen: [x]}}}\n",
             ),
             ("s.d/b.yaml", "haproxy: {port: 2, listen: [y]}"),
-            (
-                "o.yaml",
-                "services: {a: {haproxy: {port: 3}}, b: {haproxy: {listen: [z]}}, c: {}}",
-            ),
+            ("o.yaml", "services: {a: {haproxy: {port: 3}}, b: {haproxy: {listen: [z]}}, c: {}}"),
         ]);
         let (document, report) = load(&dir, Some("o.yaml"));
         assert!(report.complaints.is_empty(), "{report:?}");
@@ -369,36 +337,21 @@ pub(super) mod tests {
                     .1;
             }
             let place = cursor.place().clone();
-            format!(
-                "{}:{}",
-                Path::new(&*place.file).file_name().unwrap().display(),
-                place.path
-            )
+            format!("{}:{}", Path::new(&*place.file).file_name().unwrap().display(), place.path)
         };
-        assert_eq!(
-            place(&["services", "a", "haproxy", "port"]),
-            "o.yaml:services.a.haproxy.port"
-        );
+        assert_eq!(place(&["services", "a", "haproxy", "port"]), "o.yaml:services.a.haproxy.port");
         assert_eq!(
             place(&["services", "a", "haproxy", "listen"]),
             "main.yaml:services.a.haproxy.listen"
         );
-        assert_eq!(
-            place(&["services", "b", "haproxy", "port"]),
-            "b.yaml:haproxy.port"
-        );
+        assert_eq!(place(&["services", "b", "haproxy", "port"]), "b.yaml:haproxy.port");
         assert_eq!(
             place(&["services", "b", "haproxy", "listen"]),
             "o.yaml:services.b.haproxy.listen"
         );
         assert_eq!(place(&["services", "c"]), "o.yaml:services.c");
         assert_eq!(service_names(&document), ["a", "b", "c"]);
-        assert!(
-            document
-                .root()
-                .section(&["services", "service_conf_dir"], &mut report)
-                .is_some()
-        );
+        assert!(document.root().section(&["services", "service_conf_dir"], &mut report).is_some());
     }
 
     #[test]

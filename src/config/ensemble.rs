@@ -52,9 +52,7 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Option<Arc<str>> {
     }
     let joined = hosts.into_iter().collect::<Vec<_>>().join(",");
     let chroot = chroots.into_iter().next();
-    Some(Arc::from(
-        chroot.map_or_else(|| joined.clone(), |c| format!("{joined}/{c}")),
-    ))
+    Some(Arc::from(chroot.map_or_else(|| joined.clone(), |c| format!("{joined}/{c}"))))
 }
 
 /// `host:port` with the port filled in; `[v6]:port` for literals.
@@ -89,10 +87,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn read_value(value: &Value) -> (Option<String>, usize) {
-        let place = Place {
-            file: "f".into(),
-            path: "hosts".to_owned(),
-        };
+        let place = Place { file: "f".into(), path: "hosts".to_owned() };
         let mut report = Report::default();
         let ensemble = read(&Cursor::new(value, place, None), &mut report);
         (ensemble.map(|e| e.to_string()), report.complaints.len())
@@ -101,11 +96,9 @@ mod tests {
     #[test]
     fn every_spelling_is_the_same_ensemble() {
         let expected = (Some("a:2181,b:2182".to_owned()), 0);
-        for hosts in [
-            json!(["b:2182", "a:2181"]),
-            json!("a:2181, b:2182"),
-            json!(["a", "b:2182", "a:2181"]),
-        ] {
+        for hosts in
+            [json!(["b:2182", "a:2181"]), json!("a:2181, b:2182"), json!(["a", "b:2182", "a:2181"])]
+        {
             assert_eq!(read_value(&hosts), expected, "{hosts}");
         }
     }
@@ -121,10 +114,7 @@ mod tests {
     #[test]
     fn nonsense_is_complained_about_item_by_item() {
         assert_eq!(read_value(&json!([])), (None, 1));
-        assert_eq!(
-            read_value(&json!(["a:0", "b c:1", {}, "ok:1", "[::1]x"])),
-            (None, 4)
-        );
+        assert_eq!(read_value(&json!(["a:0", "b c:1", {}, "ok:1", "[::1]x"])), (None, 4));
         assert_eq!(read_value(&json!("[::1]:2181")).0.unwrap(), "[::1]:2181");
     }
 }

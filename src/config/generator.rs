@@ -36,19 +36,15 @@ impl GeneratorRules for Generator {
         service: &ServiceName,
         text: &str,
     ) -> Result<Option<ServiceConfig>, Vec<Complaint>> {
-        let place = Place {
-            file: format!("generator config of {service}").into(),
-            path: String::new(),
-        };
+        let place =
+            Place { file: format!("generator config of {service}").into(), path: String::new() };
         if text.trim().is_empty() {
             return Ok(None);
         }
         let value = json::parse_json(text)
             .map_err(|e| vec![place.complaint(format!("is not JSON: {e}"))])?;
         let Value::Object(generators) = value else {
-            return Err(vec![
-                place.complaint(format!("{} is not a map", show(&value))),
-            ]);
+            return Err(vec![place.complaint(format!("{} is not a map", show(&value)))]);
         };
         self.warn_about_others(service, &generators);
         match generators.get("haproxy") {
@@ -68,32 +64,20 @@ impl Generator {
         name: &ServiceName,
         haproxy: &Cursor<'_>,
     ) -> Result<ServiceConfig, Vec<Complaint>> {
-        let service = self
-            .keys
-            .get(name)
-            .and_then(|key| self.document.root().peek("services")?.peek(key));
+        let service =
+            self.keys.get(name).and_then(|key| self.document.root().peek("services")?.peek(key));
         let Some(service) = service else {
-            return Err(vec![
-                haproxy
-                    .place()
-                    .complaint("no such service in the configuration"),
-            ]);
+            return Err(vec![haproxy.place().complaint("no such service in the configuration")]);
         };
         let mut report = Report::default();
-        let resolved = self
-            .shared
-            .resolve(name, &service, Some(haproxy), &mut report);
+        let resolved = self.shared.resolve(name, &service, Some(haproxy), &mut report);
         if let Some(resolved) = &resolved
             && let Some(conflict) = self.taken.conflict(name, resolved)
         {
             report.complaints.push(conflict);
         }
         // What the file says was remarked upon when it was loaded.
-        for remark in report
-            .warnings
-            .iter()
-            .filter(|w| w.file == haproxy.place().file)
-        {
+        for remark in report.warnings.iter().filter(|w| w.file == haproxy.place().file) {
             warn!(service = %name, %remark, "generator config accepted with a remark");
         }
         match resolved {
@@ -146,9 +130,8 @@ services:
 
     #[test]
     fn the_section_is_replaced_whole_and_missing_keys_get_defaults() {
-        let config = resolve(r#"{"haproxy": {"port": 3402}, "nginx": {"port": 1}}"#)
-            .unwrap()
-            .unwrap();
+        let config =
+            resolve(r#"{"haproxy": {"port": 3402}, "nginx": {"port": 1}}"#).unwrap().unwrap();
         assert!(ports(&config).iter().all(|p| *p == 3402));
         assert_eq!(config.proxy.mode, crate::proxy::Mode::Tcp);
         assert_eq!(config.pool.membership.default_servers.len(), 1);
@@ -158,14 +141,9 @@ services:
 
     #[test]
     fn nothing_about_haproxy_keeps_the_local_section() {
-        for json in [
-            "",
-            "  ",
-            "{}",
-            r#"{"haproxy": {}}"#,
-            r#"{"haproxy": null}"#,
-            r#"{"file_output": {}}"#,
-        ] {
+        for json in
+            ["", "  ", "{}", r#"{"haproxy": {}}"#, r#"{"haproxy": null}"#, r#"{"file_output": {}}"#]
+        {
             assert!(resolve(json).unwrap().is_none(), "{json:?}");
         }
     }
@@ -176,15 +154,9 @@ services:
             ("{", "is not JSON"),
             ("[1]", "is not a map"),
             (r#"{"haproxy": 5}"#, "haproxy: 5 is not a map"),
-            (
-                r#"{"haproxy": {"port": "x"}}"#,
-                "haproxy.port: \"x\" is not a port",
-            ),
+            (r#"{"haproxy": {"port": "x"}}"#, "haproxy.port: \"x\" is not a port"),
             (r#"{"haproxy": {"port": 3401}}"#, "taken by service \"b\""),
-            (
-                r#"{"haproxy": {"port": 3210}}"#,
-                "taken by the admin server",
-            ),
+            (r#"{"haproxy": {"port": 3210}}"#, "taken by the admin server"),
         ] {
             let texts = resolve(json).unwrap_err();
             assert!(texts[0].starts_with("generator config of a: "), "{texts:?}");
@@ -192,11 +164,7 @@ services:
         }
         // Its own port is not somebody else's.
         assert!(resolve(r#"{"haproxy": {"port": 3400}}"#).unwrap().is_some());
-        assert!(
-            rules()
-                .resolve(&ServiceName::new("zzz"), r#"{"haproxy": {"port": 1}}"#)
-                .is_err()
-        );
+        assert!(rules().resolve(&ServiceName::new("zzz"), r#"{"haproxy": {"port": 1}}"#).is_err());
     }
 
     proptest! {

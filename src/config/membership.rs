@@ -17,10 +17,8 @@ pub fn read(
     origins: &mut Vec<EffectiveValue>,
     report: &mut Report,
 ) -> MembershipPolicy {
-    let default_servers = service
-        .get("default_servers")
-        .map(|c| servers::read(&c, report))
-        .unwrap_or_default();
+    let default_servers =
+        service.get("default_servers").map(|c| servers::read(&c, report)).unwrap_or_default();
     // An explicit null is false: the original asks Ruby's `fetch`, which finds the nil.
     let use_previous_backends = match service.raw("use_previous_backends") {
         None => defaults::USE_PREVIOUS_BACKENDS,
@@ -47,9 +45,7 @@ pub fn read(
         show("backend_port_override", &port);
     }
     if !policy.label_filters.is_empty() {
-        let place = service
-            .get("discovery")
-            .map(|c| c.place().key("label_filters"));
+        let place = service.get("discovery").map(|c| c.place().key("label_filters"));
         let text = policy.label_filters.iter().map(show_filter);
         let text = text.collect::<Vec<_>>().join(" and ");
         origins.push(effective("discovery.label_filters", text, place.as_ref()));
@@ -67,10 +63,7 @@ fn port_override(service: &Section<'_>, report: &mut Report) -> Option<u16> {
         return cursor.port(report);
     }
     let old = service.get("haproxy")?.peek("server_port_override")?;
-    report.warn(
-        old.place(),
-        "is deprecated; use backend_port_override of the service",
-    );
+    report.warn(old.place(), "is deprecated; use backend_port_override of the service");
     old.port(report)
 }
 
@@ -94,18 +87,9 @@ fn label_filter(cursor: &Cursor<'_>, report: &mut Report) -> Option<LabelFilter>
     let negate = section
         .required("condition", report)
         .and_then(|c| c.choice(&[("equals", false), ("not-equals", true)], report));
-    let label = section
-        .required("label", report)
-        .and_then(|c| c.word(report));
-    let value = section
-        .raw("value")
-        .map(|c| c.value().clone())
-        .unwrap_or_default();
-    Some(LabelFilter {
-        label: label?,
-        value,
-        negate: negate?,
-    })
+    let label = section.required("label", report).and_then(|c| c.word(report));
+    let value = section.raw("value").map(|c| c.value().clone()).unwrap_or_default();
+    Some(LabelFilter { label: label?, value, negate: negate? })
 }
 
 #[cfg(test)]
@@ -118,18 +102,10 @@ mod tests {
 
     #[test]
     fn the_port_override_has_an_old_place() {
-        let port = |keys: &str| {
-            good(&text(keys)).config.services[0]
-                .pool
-                .membership
-                .port_override
-        };
+        let port = |keys: &str| good(&text(keys)).config.services[0].pool.membership.port_override;
         assert_eq!(port("backend_port_override: '5432'"), Some(5432));
         assert_eq!(port("haproxy: {server_port_override: 1234}"), Some(1234));
-        assert_eq!(
-            port("backend_port_override: 1, haproxy: {server_port_override: 2}"),
-            Some(1)
-        );
+        assert_eq!(port("backend_port_override: 1, haproxy: {server_port_override: 2}"), Some(1));
         assert!(complaints(&text("backend_port_override: x"))[0].contains("is not a port"));
     }
 
@@ -141,14 +117,9 @@ mod tests {
         let config = good(&text(keys)).config;
         let server = &config.services[0].pool.membership.default_servers[0];
         assert_eq!(server.server_name(), "1_h:80");
-        assert_eq!(
-            (server.weight, server.id, server.server_id),
-            (Some(5), Some(9), Some(7))
-        );
+        assert_eq!((server.weight, server.id, server.server_id), (Some(5), Some(9), Some(7)));
         assert_eq!(server.labels["n"], serde_json::json!(1));
-        let texts = complaints(&text(
-            "default_servers: [{host: 'a b', port: 0, weight: -1}, x]",
-        ));
+        let texts = complaints(&text("default_servers: [{host: 'a b', port: 0, weight: -1}, x]"));
         assert_eq!(texts.len(), 4, "{texts:#?}");
     }
 }

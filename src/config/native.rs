@@ -35,23 +35,15 @@ pub const KEYS: [&str; 12] = [
 ];
 
 /// Keys of `proxy.timeouts`.
-pub const TIMEOUT_KEYS: [&str; 6] = [
-    "connect",
-    "client",
-    "server",
-    "http_request",
-    "http_keep_alive",
-    "tunnel",
-];
+pub const TIMEOUT_KEYS: [&str; 6] =
+    ["connect", "client", "server", "http_request", "http_keep_alive", "tunnel"];
 
 /// Keys of `proxy.forward_for`.
 pub const FORWARD_FOR_KEYS: [&str; 3] = ["header", "except", "if_none"];
 
 const MODES: [(&str, Mode); 2] = [("tcp", Mode::Tcp), ("http", Mode::Http)];
-const STRATEGIES: [(&str, Strategy); 2] = [
-    ("roundrobin", Strategy::RoundRobin),
-    ("leastconn", Strategy::LeastConn),
-];
+const STRATEGIES: [(&str, Strategy); 2] =
+    [("roundrobin", Strategy::RoundRobin), ("leastconn", Strategy::LeastConn)];
 const CLOSE_MODES: [(&str, CloseMode); 3] = [
     ("keep_alive", CloseMode::KeepAlive),
     ("server_close", CloseMode::ServerClose),
@@ -102,15 +94,11 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Overrides {
             settings.push((setting, value.place().clone()));
         }
     }
-    let timeouts = section
-        .get("timeouts")
-        .and_then(|c| c.section(&TIMEOUT_KEYS, report));
+    let timeouts = section.get("timeouts").and_then(|c| c.section(&TIMEOUT_KEYS, report));
     if let Some(timeouts) = timeouts {
         read_timeouts(&timeouts, &mut settings, report);
     }
-    let check = section
-        .get("check")
-        .and_then(|c| native_check::read(&c, report));
+    let check = section.get("check").and_then(|c| native_check::read(&c, report));
     Overrides { settings, check }
 }
 
@@ -127,11 +115,7 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
         "retries" => count("a number of retries", 0, report).map(Setting::Retries),
         "redispatch" => value.flag(report).map(|on| {
             // haproxy's default for N: the last retry.
-            Setting::Redispatch(if on {
-                Redispatch::On { every: -1 }
-            } else {
-                Redispatch::Off
-            })
+            Setting::Redispatch(if on { Redispatch::On { every: -1 } } else { Redispatch::Off })
         }),
         "max_connections" => {
             count("a number of connections", 1, report).map(Setting::MaxConnections)
@@ -212,10 +196,7 @@ fn network(cursor: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
         (prefix <= bits).then_some(IpNet { addr, prefix })
     });
     if parsed.is_none() {
-        report.complain(
-            cursor.place(),
-            format!("{text:?} is not a network such as 10.0.0.0/8"),
-        );
+        report.complain(cursor.place(), format!("{text:?} is not a network such as 10.0.0.0/8"));
     }
     parsed
 }
@@ -385,11 +366,7 @@ services:
     }
 
     fn origin(service: &ServiceConfig, setting: &str) -> (String, String) {
-        let value = service
-            .origins
-            .iter()
-            .find(|o| o.setting == setting)
-            .unwrap();
+        let value = service.origins.iter().find(|o| o.setting == setting).unwrap();
         (value.value.clone(), value.origin.clone())
     }
 
@@ -427,22 +404,12 @@ services:
         assert_eq!(forward_for.except.unwrap().prefix, 8);
         assert_eq!(proxy.http.close_mode, CloseMode::Close);
         assert_eq!(proxy.timeouts.client, None);
-        assert_eq!(
-            proxy.timeouts.http_request,
-            Some(Duration::from_millis(1500))
-        );
+        assert_eq!(proxy.timeouts.http_request, Some(Duration::from_millis(1500)));
         assert_eq!(proxy.timeouts.tunnel, Some(Duration::from_secs(3600)));
         assert_eq!(service.listener.as_ref().unwrap().backlog, 9);
         let (value, from) = origin(&service, "mode");
-        assert_eq!(
-            (value.as_str(), from.as_str()),
-            ("http", "services.a.proxy.mode")
-        );
-        let modes = service
-            .origins
-            .iter()
-            .filter(|o| o.setting == "mode")
-            .count();
+        assert_eq!((value.as_str(), from.as_str()), ("http", "services.a.proxy.mode"));
+        let modes = service.origins.iter().filter(|o| o.setting == "mode").count();
         assert_eq!(modes, 1);
     }
 
@@ -450,11 +417,7 @@ services:
     fn checks_are_edited_switched_on_and_off() {
         let check = |top: &str, options: &str, own: &str| {
             let service = service(top, &format!("server_options: {options}"), own);
-            service
-                .pool
-                .servers
-                .server(&Endpoint::new("10.0.0.1", 80))
-                .check
+            service.pool.servers.server(&Endpoint::new("10.0.0.1", 80)).check
         };
         let plain = "check inter 5s rise 4";
         let edited = check("", plain, "check: {interval: 1s, uri: /health}").unwrap();
@@ -463,19 +426,14 @@ services:
         assert!(matches!(&edited.probe, ProbeSettings::Http(http) if &*http.uri == "/health"));
         assert!(check("", plain, "check: false").is_none());
         let added = check("", "weight 5", "check: true").unwrap();
-        assert_eq!(
-            (added.interval, added.fall.get()),
-            (Duration::from_secs(2), 3)
-        );
+        assert_eq!((added.interval, added.fall.get()), (Duration::from_secs(2), 3));
         // The top level adds checks where there are none, and leaves the others.
         assert_eq!(
             check("check: {interval: 1s}", plain, "").unwrap().interval,
             Duration::from_secs(5)
         );
         assert_eq!(
-            check("check: {interval: 1s}", "weight 5", "")
-                .unwrap()
-                .interval,
+            check("check: {interval: 1s}", "weight 5", "").unwrap().interval,
             Duration::from_secs(1)
         );
     }
@@ -493,9 +451,7 @@ services:
 services: {}",
         );
         let at = |path: &str| {
-            texts
-                .iter()
-                .any(|t| t.starts_with(&format!("synapse.yaml: proxy.{path}: ")))
+            texts.iter().any(|t| t.starts_with(&format!("synapse.yaml: proxy.{path}: ")))
         };
         for path in [
             "mode",

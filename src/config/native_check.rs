@@ -63,10 +63,7 @@ fn read_edit(section: &Section<'_>, report: &mut Report) -> Edit {
         let text = section.get(key)?.word(report)?;
         // Spaces and line ends would end the request line.
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            report.complain(
-                &section.place().key(key),
-                format!("{text:?} must be one word"),
-            );
+            report.complain(&section.place().key(key), format!("{text:?} must be one word"));
             return None;
         }
         Some(Arc::from(text))
@@ -75,15 +72,11 @@ fn read_edit(section: &Section<'_>, report: &mut Report) -> Edit {
         section.get(key)?.duration(BareNumber::Milliseconds, report)
     };
     let count = |key: &str, report: &mut Report| {
-        let number = section
-            .get(key)?
-            .integer(1..=u64::from(u32::MAX), "a count", report)?;
+        let number = section.get(key)?.integer(1..=u64::from(u32::MAX), "a count", report)?;
         u32::try_from(number).ok().and_then(NonZeroU32::new)
     };
     let edit = Edit {
-        http: section
-            .get("type")
-            .and_then(|c| c.choice(&[("tcp", false), ("http", true)], report)),
+        http: section.get("type").and_then(|c| c.choice(&[("tcp", false), ("http", true)], report)),
         method: word("method", report),
         uri: word("uri", report),
         interval: duration("interval", report),
@@ -130,8 +123,7 @@ impl CheckOverride {
             ("server.port", edit.port.map(|port| port.to_string())),
         ];
         let said = fields.into_iter();
-        said.filter_map(|(name, value)| Some((name, value?)))
-            .collect()
+        said.filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
@@ -209,11 +201,7 @@ pub struct CheckRules {
 impl CheckRules {
     /// `only_missing`: servers that have a check already keep it as it is.
     pub fn new(inner: Arc<dyn ServerRules>, change: CheckOverride, only_missing: bool) -> Self {
-        Self {
-            inner,
-            change,
-            only_missing,
-        }
+        Self { inner, change, only_missing }
     }
 }
 
@@ -236,9 +224,8 @@ impl ServerRules for CheckRules {
         }
         settings.check = self.change.edit.as_ref().map(|edit| {
             let described = settings.check.take();
-            let mut check = described
-                .or_else(|| self.asked_for(endpoint))
-                .unwrap_or_else(default_check);
+            let mut check =
+                described.or_else(|| self.asked_for(endpoint)).unwrap_or_else(default_check);
             edit.apply(&mut check);
             check
         });

@@ -23,10 +23,7 @@ pub fn is_inherited(name: &str, origins: &[EffectiveValue]) -> bool {
             .iter()
             .any(|level| origin.starts_with(level) || origin.contains(&format!(": {level}")))
     };
-    origins
-        .iter()
-        .filter(|value| value.setting == name)
-        .all(|value| inherited(&value.origin))
+    origins.iter().filter(|value| value.setting == name).all(|value| inherited(&value.origin))
 }
 
 /// Replaces the line of `setting`, or adds one.

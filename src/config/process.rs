@@ -56,21 +56,14 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let mut show = |setting: &str, value: String, cursor: Option<&Cursor<'_>>| {
         origins.push(effective(setting, value, cursor.map(Cursor::place)));
     };
-    let admin = top
-        .get("admin")
-        .and_then(|c| c.section(&ADMIN_KEYS, report));
+    let admin = top.get("admin").and_then(|c| c.section(&ADMIN_KEYS, report));
     let listen = admin.as_ref().and_then(|section| section.get("listen"));
-    let admin_listen = listen
-        .as_ref()
-        .and_then(|c| socket_addr(c, report))
-        .unwrap_or(defaults::ADMIN_LISTEN);
+    let admin_listen =
+        listen.as_ref().and_then(|c| socket_addr(c, report)).unwrap_or(defaults::ADMIN_LISTEN);
     show("admin.listen", admin_listen.to_string(), listen.as_ref());
 
     let workers_key = top.get("workers");
-    let workers = workers_key
-        .as_ref()
-        .and_then(|c| workers(c, report))
-        .unwrap_or_else(cores);
+    let workers = workers_key.as_ref().and_then(|c| workers(c, report)).unwrap_or_else(cores);
     show("workers", workers.to_string(), workers_key.as_ref());
 
     let timeout_key = top.get("zk_session_timeout");
@@ -78,18 +71,10 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
         .as_ref()
         .and_then(|c| session_timeout(c, report))
         .unwrap_or(defaults::SESSION_TIMEOUT);
-    show(
-        "zk_session_timeout",
-        format!("{session_timeout:?}"),
-        timeout_key.as_ref(),
-    );
+    show("zk_session_timeout", format!("{session_timeout:?}"), timeout_key.as_ref());
 
     let log_format = log_format(top, report);
-    show(
-        "log.format",
-        format!("{log_format:?}").to_lowercase(),
-        top.get("log").as_ref(),
-    );
+    show("log.format", format!("{log_format:?}").to_lowercase(), top.get("log").as_ref());
 
     let mut notes = Vec::new();
     let (state_dir, origin) = state_dir(top, env, &mut notes, report);
@@ -111,44 +96,27 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
         group: global.group.clone(),
         hard_stop_after,
     };
-    Process {
-        settings,
-        origins,
-        notes,
-    }
+    Process { settings, origins, notes }
 }
 
 /// What `haproxy.global` says about the process; unset values have nothing to show.
 fn from_global(top: &Section<'_>, global: &GlobalSettings) -> Vec<EffectiveValue> {
     let place = top.place().key("haproxy").key("global");
     let values = [
-        (
-            "max_connections",
-            global.max_connections.map(|max| max.to_string()),
-        ),
+        ("max_connections", global.max_connections.map(|max| max.to_string())),
         ("user", global.user.clone()),
         ("group", global.group.clone()),
     ];
     let set = values.into_iter();
-    set.filter_map(|(name, value)| Some(effective(name, value?, Some(&place))))
-        .collect()
+    set.filter_map(|(name, value)| Some(effective(name, value?, Some(&place)))).collect()
 }
 
 /// Generators of the original that do not exist here: someone reads their output, so it is said.
 fn generators(top: &Section<'_>, report: &mut Report) {
     let remarks = [
-        (
-            "statsd",
-            "not yet: no statsd packets are sent; metrics are at /metrics of admin.listen",
-        ),
-        (
-            "file_output",
-            "not yet: no service files are written; see /services of admin.listen",
-        ),
-        (
-            "nginx",
-            "no effect: synapse is the proxy itself, no nginx is configured",
-        ),
+        ("statsd", "not yet: no statsd packets are sent; metrics are at /metrics of admin.listen"),
+        ("file_output", "not yet: no service files are written; see /services of admin.listen"),
+        ("nginx", "no effect: synapse is the proxy itself, no nginx is configured"),
     ];
     for (key, remark) in remarks {
         let Some(cursor) = top.get(key) else { continue };
@@ -174,11 +142,7 @@ fn session_timeout(cursor: &Cursor<'_>, report: &mut Report) -> Option<Duration>
     let timeout = cursor.duration(BareNumber::Seconds, report)?;
     let range = defaults::SESSION_TIMEOUT_MIN..=defaults::SESSION_TIMEOUT_MAX;
     if !range.contains(&timeout) {
-        let text = format!(
-            "{timeout:?} is not between {:?} and {:?}",
-            range.start(),
-            range.end()
-        );
+        let text = format!("{timeout:?} is not between {:?} and {:?}", range.start(), range.end());
         report.complain(cursor.place(), text);
         return None;
     }
@@ -192,17 +156,13 @@ fn hard_stop_after(
     report: &mut Report,
 ) -> (Duration, EffectiveValue) {
     let key = top.get("hard_stop_after");
-    let own = key
-        .as_ref()
-        .and_then(|c| c.duration(BareNumber::Seconds, report));
+    let own = key.as_ref().and_then(|c| c.duration(BareNumber::Seconds, report));
     let place = match (&key, global.hard_stop_after) {
         (Some(cursor), _) => Some(cursor.place().clone()),
         (None, Some(_)) => Some(top.place().key("haproxy").key("global")),
         (None, None) => None,
     };
-    let time = own
-        .or(global.hard_stop_after)
-        .unwrap_or(defaults::HARD_STOP_AFTER);
+    let time = own.or(global.hard_stop_after).unwrap_or(defaults::HARD_STOP_AFTER);
     let origin = effective("hard_stop_after", format!("{time:?}"), place.as_ref());
     (time, origin)
 }
@@ -211,12 +171,7 @@ fn log_format(top: &Section<'_>, report: &mut Report) -> LogFormat {
     top.get("log")
         .and_then(|c| c.section(&LOG_KEYS, report))
         .and_then(|section| section.get("format"))
-        .and_then(|c| {
-            c.choice(
-                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-                report,
-            )
-        })
+        .and_then(|c| c.choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)], report))
         .unwrap_or_default()
 }
 
@@ -247,9 +202,7 @@ fn state_dir(
         Some(cursor) => cursor.word(report).map(PathBuf::from),
         None => default_state_dir(top, env, notes),
     };
-    let shown = dir
-        .as_ref()
-        .map_or_else(|| "none".to_owned(), |d| d.display().to_string());
+    let shown = dir.as_ref().map_or_else(|| "none".to_owned(), |d| d.display().to_string());
     let origin = effective("state_dir", shown, key.as_ref().map(Cursor::place));
     (dir, origin)
 }
@@ -258,9 +211,7 @@ fn state_dir(
 fn default_state_dir(top: &Section<'_>, env: &Env, notes: &mut Vec<Complaint>) -> Option<PathBuf> {
     let from_systemd = env.var("STATE_DIRECTORY");
     // systemd joins several directories with `:`.
-    let first = from_systemd
-        .as_deref()
-        .and_then(|dirs| dirs.split(':').next());
+    let first = from_systemd.as_deref().and_then(|dirs| dirs.split(':').next());
     if let Some(dir) = first.filter(|dir| !dir.is_empty()) {
         return Some(PathBuf::from(dir));
     }
@@ -298,8 +249,5 @@ fn seed_file(
         format!("{ttl:?}"),
         ttl_key.as_ref().map(Cursor::place),
     ));
-    Some(SeedFile {
-        path: PathBuf::from(path),
-        ttl,
-    })
+    Some(SeedFile { path: PathBuf::from(path), ttl })
 }

@@ -33,11 +33,7 @@ pub struct Section<'a> {
 impl<'a> Cursor<'a> {
     /// A cursor at `value`, which stands at `place` unless `origins` says otherwise.
     pub fn new(value: &'a Value, place: Place, origins: Option<&'a Origins>) -> Self {
-        Self {
-            value,
-            place,
-            origins,
-        }
+        Self { value, place, origins }
     }
 
     /// The raw value.
@@ -57,9 +53,7 @@ impl<'a> Cursor<'a> {
 
     fn child(&self, key: &str, value: &'a Value) -> Self {
         let origins = self.origins.and_then(|o| o.below(key));
-        let place = origins
-            .and_then(|o| o.place().cloned())
-            .unwrap_or_else(|| self.place.key(key));
+        let place = origins.and_then(|o| o.place().cloned()).unwrap_or_else(|| self.place.key(key));
         Self::new(value, place, origins)
     }
 
@@ -90,12 +84,7 @@ impl<'a> Cursor<'a> {
                 report.warn(&place, unknown_key(key, known));
             }
         }
-        Some(Section {
-            map,
-            place: self.place.clone(),
-            origins: self.origins,
-            known,
-        })
+        Some(Section { map, place: self.place.clone(), origins: self.origins, known })
     }
 
     /// The entries of a map with free keys, in file order.
@@ -104,9 +93,7 @@ impl<'a> Cursor<'a> {
             self.wrong("a map", report);
             return Vec::new();
         };
-        map.iter()
-            .map(|(key, value)| (key.as_str(), self.child(key, value)))
-            .collect()
+        map.iter().map(|(key, value)| (key.as_str(), self.child(key, value))).collect()
     }
 
     /// The items of a list; a single value counts as a list of one.
@@ -235,10 +222,9 @@ impl<'a> Cursor<'a> {
                 continue;
             };
             let place = &item.place;
-            lines.extend(text.lines().map(|line| Line {
-                text: line.to_owned(),
-                place: place.clone(),
-            }));
+            lines.extend(
+                text.lines().map(|line| Line { text: line.to_owned(), place: place.clone() }),
+            );
         }
         lines
     }
@@ -250,10 +236,7 @@ impl<'a> Cursor<'a> {
             self.wrong("a single line", report);
             return None;
         }
-        Some(Line {
-            text,
-            place: self.place.clone(),
-        })
+        Some(Line { text, place: self.place.clone() })
     }
 
     /// Text and its place.
@@ -272,11 +255,7 @@ impl<'a> Section<'a> {
     pub fn raw(&self, key: &str) -> Option<Cursor<'a>> {
         debug_assert!(self.known.contains(&key), "{key} is not a known key");
         let value = self.map.get(key)?;
-        let parent = Cursor {
-            value,
-            place: self.place.clone(),
-            origins: self.origins,
-        };
+        let parent = Cursor { value, place: self.place.clone(), origins: self.origins };
         Some(parent.child(key, value))
     }
 
@@ -301,9 +280,7 @@ impl<'a> Section<'a> {
 
     /// A flag under `key`, `default` when missing or wrong.
     pub fn flag(&self, key: &str, default: bool, report: &mut Report) -> bool {
-        self.get(key)
-            .and_then(|c| c.flag(report))
-            .unwrap_or(default)
+        self.get(key).and_then(|c| c.flag(report)).unwrap_or(default)
     }
 
     /// haproxy lines under `key`.
@@ -323,10 +300,7 @@ mod tests {
     use serde_json::json;
 
     fn place() -> Place {
-        Place {
-            file: "f.json".into(),
-            path: String::new(),
-        }
+        Place { file: "f.json".into(), path: String::new() }
     }
 
     fn with<T>(value: &Value, read: impl FnOnce(Cursor<'_>, &mut Report) -> T) -> (T, Report) {
@@ -353,10 +327,7 @@ mod tests {
     #[test]
     fn wrong_types_show_the_value() {
         let (_, report) = with(&json!([1]), |c, r| c.flag(r));
-        assert_eq!(
-            report.complaints[0].to_string(),
-            "f.json: k: [1] is not true or false"
-        );
+        assert_eq!(report.complaints[0].to_string(), "f.json: k: [1] is not true or false");
         let (_, report) = with(&json!("x".repeat(500)), |c, r| c.port(r));
         assert!(report.complaints[0].text.len() < 120);
     }
@@ -365,14 +336,7 @@ mod tests {
     fn ports_are_numbers_or_digits() {
         assert_eq!(with(&json!(80), |c, r| c.port(r)).0, Some(80));
         assert_eq!(with(&json!("20030"), |c, r| c.port(r)).0, Some(20030));
-        for bad in [
-            json!(0),
-            json!(65536),
-            json!("80a"),
-            json!(1.5),
-            json!(-1),
-            json!(""),
-        ] {
+        for bad in [json!(0), json!(65536), json!("80a"), json!(1.5), json!(-1), json!("")] {
             assert_eq!(with(&bad, |c, r| c.port(r)).1.complaints.len(), 1, "{bad}");
         }
     }
@@ -382,21 +346,12 @@ mod tests {
         let lines = |v: &Value| {
             let (lines, report) = with(v, |c, r| c.lines(r));
             assert!(report.complaints.is_empty());
-            lines
-                .into_iter()
-                .map(|l| (l.text, l.place.path))
-                .collect::<Vec<_>>()
+            lines.into_iter().map(|l| (l.text, l.place.path)).collect::<Vec<_>>()
         };
-        assert_eq!(
-            lines(&json!("mode tcp")),
-            [("mode tcp".to_owned(), "k".to_owned())]
-        );
+        assert_eq!(lines(&json!("mode tcp")), [("mode tcp".to_owned(), "k".to_owned())]);
         assert_eq!(lines(&json!("a\nb\n")).len(), 2);
         assert_eq!(lines(&json!(["a", "b"]))[1].1, "k[1]");
-        assert_eq!(
-            with(&json!(["a", {}]), |c, r| c.lines(r)).1.complaints[0].path,
-            "k[1]"
-        );
+        assert_eq!(with(&json!(["a", {}]), |c, r| c.lines(r)).1.complaints[0].path, "k[1]");
     }
 
     #[test]

@@ -19,40 +19,20 @@ impl Place {
     /// The place of `key` below this one. Keys that are not plain words are quoted.
     pub fn key(&self, key: &str) -> Self {
         let plain = !key.is_empty()
-            && key
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-        let key = if plain {
-            key.to_owned()
-        } else {
-            format!("{key:?}")
-        };
-        let path = if self.path.is_empty() {
-            key
-        } else {
-            format!("{}.{key}", self.path)
-        };
-        Self {
-            file: Arc::clone(&self.file),
-            path,
-        }
+            && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        let key = if plain { key.to_owned() } else { format!("{key:?}") };
+        let path = if self.path.is_empty() { key } else { format!("{}.{key}", self.path) };
+        Self { file: Arc::clone(&self.file), path }
     }
 
     /// The place of item `index` of the list that stands here.
     pub fn index(&self, index: usize) -> Self {
-        Self {
-            file: Arc::clone(&self.file),
-            path: format!("{}[{index}]", self.path),
-        }
+        Self { file: Arc::clone(&self.file), path: format!("{}[{index}]", self.path) }
     }
 
     /// A complaint about this place.
     pub fn complaint(&self, text: impl Into<String>) -> Complaint {
-        Complaint {
-            file: Arc::clone(&self.file),
-            path: self.path.clone(),
-            text: text.into(),
-        }
+        Complaint { file: Arc::clone(&self.file), path: self.path.clone(), text: text.into() }
     }
 }
 
@@ -76,27 +56,18 @@ pub fn grouped(all: Vec<Complaint>) -> Vec<Complaint> {
     let mut groups: Vec<(Complaint, usize, Option<Place>)> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
     for complaint in all {
-        let seen = known
-            .get(&complaint.text)
-            .and_then(|at| groups.get_mut(*at));
+        let seen = known.get(&complaint.text).and_then(|at| groups.get_mut(*at));
         let Some((_, more, last)) = seen else {
             known.insert(complaint.text.clone(), groups.len());
             groups.push((complaint, 0, None));
             continue;
         };
         *more += 1;
-        *last = Some(Place {
-            file: complaint.file,
-            path: complaint.path,
-        });
+        *last = Some(Place { file: complaint.file, path: complaint.path });
     }
     let text = |(mut first, more, last): (Complaint, usize, Option<Place>)| {
         if let Some(last) = last {
-            let shown = if last.file == first.file {
-                last.path
-            } else {
-                last.to_string()
-            };
+            let shown = if last.file == first.file { last.path } else { last.to_string() };
             let rest = match more {
                 1 => format!(" (also at {shown})"),
                 more => format!(" ({more} more, the last at {shown})"),

@@ -11,16 +11,10 @@ pub fn resolve(text: &str) -> Value {
     if text.is_empty() || text == "~" || text.eq_ignore_ascii_case("null") {
         return Value::Null;
     }
-    if ["yes", "true", "on"]
-        .iter()
-        .any(|w| text.eq_ignore_ascii_case(w))
-    {
+    if ["yes", "true", "on"].iter().any(|w| text.eq_ignore_ascii_case(w)) {
         return Value::Bool(true);
     }
-    if ["no", "false", "off"]
-        .iter()
-        .any(|w| text.eq_ignore_ascii_case(w))
-    {
+    if ["no", "false", "off"].iter().any(|w| text.eq_ignore_ascii_case(w)) {
         return Value::Bool(false);
     }
     sexagesimal(text)
@@ -58,9 +52,7 @@ fn sexagesimal(text: &str) -> Option<Value> {
     };
     let hours = if negative { -hours } else { hours };
     let seconds = seconds.map_or(Some(0), small)?;
-    let total = hours
-        .checked_mul(3600)?
-        .checked_add(small(minutes)? * 60 + seconds)?;
+    let total = hours.checked_mul(3600)?.checked_add(small(minutes)? * 60 + seconds)?;
     match fraction {
         None => Some(Value::from(total)),
         // Too odd to be meant as a number anywhere in a config: keep the text.
@@ -79,8 +71,7 @@ fn float(text: &str) -> Option<Value> {
     let whole_fits = whole.is_empty()
         || whole.starts_with(|c: char| c.is_ascii_digit()) && is_digits(whole, "_,");
     let exponent_fits = exponent.is_none_or(|e| {
-        e.strip_prefix(['+', '-'])
-            .is_some_and(|digits| !digits.is_empty() && is_digits(digits, ""))
+        e.strip_prefix(['+', '-']).is_some_and(|digits| !digits.is_empty() && is_digits(digits, ""))
     });
     if !whole_fits
         || !exponent_fits
@@ -109,9 +100,7 @@ fn integer(text: &str) -> Option<Value> {
     let separator_ends = digits.ends_with(['_', ',']) || digits.starts_with(['_', ',']);
     let clean = without(digits, separators);
     let all_digits = !clean.is_empty() && clean.chars().all(|c| c.is_digit(radix));
-    let doubled = ["__", ",,", "_,", ",_"]
-        .iter()
-        .any(|pair| digits.contains(pair));
+    let doubled = ["__", ",,", "_,", ",_"].iter().any(|pair| digits.contains(pair));
     if !all_digits || (radix == 10 && (separator_ends || doubled)) {
         return None;
     }
@@ -119,15 +108,13 @@ fn integer(text: &str) -> Option<Value> {
     let Ok(number) = i128::from_str_radix(&format!("{sign}{clean}"), radix) else {
         return (radix == 10).then(|| Value::from(format!("{sign}{clean}")));
     };
-    let small = i64::try_from(number)
-        .map(Value::from)
-        .or_else(|_| u64::try_from(number).map(Value::from));
+    let small =
+        i64::try_from(number).map(Value::from).or_else(|_| u64::try_from(number).map(Value::from));
     Some(small.unwrap_or_else(|_| Value::from(number.to_string())))
 }
 
 fn is_digits(text: &str, separators: &str) -> bool {
-    text.chars()
-        .all(|c| c.is_ascii_digit() || separators.contains(c))
+    text.chars().all(|c| c.is_ascii_digit() || separators.contains(c))
 }
 
 fn without(text: &str, separators: &str) -> String {

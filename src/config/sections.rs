@@ -74,13 +74,9 @@ pub fn read_top(cursor: &Cursor<'_>, report: &mut Report) -> TopSection {
         defaults: section.lines("defaults", report),
         extra_sections: extra_sections(&section, report),
         shared_frontend: section.lines("shared_frontend", report),
-        bind_address: section
-            .get("bind_address")
-            .and_then(|c| c.placed_text(report)),
+        bind_address: section.get("bind_address").and_then(|c| c.placed_text(report)),
         use_nerve_weights: section.flag("use_nerve_weights", false, report),
-        server_order_seed: section
-            .get("server_order_seed")
-            .and_then(|c| seed(&c, report)),
+        server_order_seed: section.get("server_order_seed").and_then(|c| seed(&c, report)),
     }
 }
 
@@ -90,10 +86,7 @@ fn extra_sections(section: &Section<'_>, report: &mut Report) -> Vec<(Line, Vec<
     };
     let entries = cursor.entries(report);
     let read = |(title, lines): (&str, Cursor<'_>)| {
-        let title = Line {
-            text: title.to_owned(),
-            place: lines.place().clone(),
-        };
+        let title = Line { text: title.to_owned(), place: lines.place().clone() };
         (title, lines.lines(report))
     };
     entries.into_iter().map(read).collect()
@@ -129,18 +122,14 @@ pub fn read_service(
     ServiceSection {
         disabled: section.flag("disabled", false, report),
         port: port(&section, report),
-        bind_address: section
-            .get("bind_address")
-            .and_then(|c| c.placed_text(report)),
+        bind_address: section.get("bind_address").and_then(|c| c.placed_text(report)),
         bind_options: section.get("bind_options").and_then(|c| c.line(report)),
         server_options: section.get("server_options").and_then(|c| c.line(report)),
         frontend: section.lines("frontend", report),
         backend: section.lines("backend", report),
         listen: section.lines("listen", report),
         backend_name: section.text("backend_name", report),
-        backend_order: section
-            .get("backend_order")
-            .and_then(|c| c.placed_text(report)),
+        backend_order: section.get("backend_order").and_then(|c| c.placed_text(report)),
         cookie_value_method: section.text("cookie_value_method", report),
         shared_frontend: section.lines("shared_frontend", report),
         place,
@@ -169,8 +158,6 @@ fn port(section: &Section<'_>, report: &mut Report) -> PortKey {
     match section.raw("port") {
         None => PortKey::Omitted,
         Some(cursor) if cursor.is_null() => PortKey::Null,
-        Some(cursor) => cursor
-            .port(report)
-            .map_or(PortKey::Invalid, PortKey::Number),
+        Some(cursor) => cursor.port(report).map_or(PortKey::Invalid, PortKey::Number),
     }
 }

@@ -25,40 +25,24 @@ const MAX_SERVER_ID: u64 = 0x7fff_ffff;
 /// Reads the list; records that cannot be used are complained about and left out.
 pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Vec<Endpoint> {
     let items = cursor.items();
-    items
-        .iter()
-        .filter_map(|item| record(item, report))
-        .collect()
+    items.iter().filter_map(|item| record(item, report)).collect()
 }
 
 fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
     let section = cursor.section(&KEYS, report)?;
-    let host = section
-        .required("host", report)
-        .and_then(|c| host(&c, report));
-    let port = section
-        .required("port", report)
-        .and_then(|c| c.port(report));
-    let options = section
-        .get("haproxy_server_options")
-        .and_then(|c| c.line(report));
+    let host = section.required("host", report).and_then(|c| host(&c, report));
+    let port = section.required("port", report).and_then(|c| c.port(report));
+    let options = section.get("haproxy_server_options").and_then(|c| c.line(report));
     if let Some(options) = &options {
         judge_server_options(options, report);
     }
     let any = 0..=u64::MAX;
     let endpoint = Endpoint {
         name: section.text("name", report).map(Arc::from),
-        id: section
-            .get("id")
-            .and_then(|c| c.integer(any.clone(), "an id", report)),
-        weight: section
-            .get("weight")
-            .and_then(|c| c.integer(any, "a weight", report)),
+        id: section.get("id").and_then(|c| c.integer(any.clone(), "an id", report)),
+        weight: section.get("weight").and_then(|c| c.integer(any, "a weight", report)),
         server_options: options.map(|line| Arc::from(line.text)),
-        labels: section
-            .get("labels")
-            .map(|c| labels(&c, report))
-            .unwrap_or_default(),
+        labels: section.get("labels").map(|c| labels(&c, report)).unwrap_or_default(),
         server_id: section
             .get("haproxy_server_id")
             .and_then(|c| c.integer(1..=MAX_SERVER_ID, "a server id", report))
@@ -71,10 +55,7 @@ fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
 fn host(cursor: &Cursor<'_>, report: &mut Report) -> Option<String> {
     let host = cursor.word(report)?;
     if host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
-        report.complain(
-            cursor.place(),
-            format!("{host:?} is not a host name or address"),
-        );
+        report.complain(cursor.place(), format!("{host:?} is not a host name or address"));
         return None;
     }
     Some(host)
@@ -82,7 +63,5 @@ fn host(cursor: &Cursor<'_>, report: &mut Report) -> Option<String> {
 
 fn labels(cursor: &Cursor<'_>, report: &mut Report) -> Labels {
     let entries = cursor.entries(report).into_iter();
-    entries
-        .map(|(name, value)| (name.to_owned(), value.value().clone()))
-        .collect()
+    entries.map(|(name, value)| (name.to_owned(), value.value().clone())).collect()
 }

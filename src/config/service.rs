@@ -123,10 +123,7 @@ fn listen_origin(
     origins: &[EffectiveValue],
 ) -> Option<EffectiveValue> {
     let listener = listener.as_ref()?;
-    if origins
-        .iter()
-        .any(|o| o.setting == "listen" || o.setting == "bind")
-    {
+    if origins.iter().any(|o| o.setting == "listen" || o.setting == "bind") {
         return None;
     }
     let addrs: Vec<_> = listener.addrs.iter().map(|a| a.addr.to_string()).collect();

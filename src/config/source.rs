@@ -16,13 +16,8 @@ use crate::discovery::{FileSourceSettings, MembershipPolicy, SourceSettings};
 pub const BASE_KEYS: [&str; 3] = ["method", "label_filters", "label_filter"];
 
 /// Keys of `discovery` for `method: file`.
-pub const FILE_KEYS: [&str; 5] = [
-    "method",
-    "path",
-    "poll_interval",
-    "label_filters",
-    "label_filter",
-];
+pub const FILE_KEYS: [&str; 5] =
+    ["method", "path", "poll_interval", "label_filters", "label_filter"];
 
 const METHODS: [&str; 4] = ["base", "zookeeper", "zookeeper_poll", "file"];
 
@@ -30,10 +25,7 @@ const METHODS: [&str; 4] = ["base", "zookeeper", "zookeeper_poll", "file"];
 const NOT_YET: [(&str, &str); 8] = [
     ("zookeeper_dns", "register addresses and use zookeeper"),
     ("zookeeper_dns_poll", "register addresses and use zookeeper"),
-    (
-        "dns",
-        "use base with DNS names in default_servers, they are resolved and refreshed",
-    ),
+    ("dns", "use base with DNS names in default_servers, they are resolved and refreshed"),
     ("docker", "use file, and let a script write the list"),
     ("ec2tag", "use file, and let a script write the list"),
     ("awstag", "use file, and let a script write the list"),
@@ -82,11 +74,7 @@ pub fn read(service: &Section<'_>, report: &mut Report) -> Option<SourceParts> {
         let text = "method base without default_servers: the service has no backends";
         report.warn(discovery.place(), text);
     }
-    Some(SourceParts {
-        source,
-        policy,
-        origins,
-    })
+    Some(SourceParts { source, policy, origins })
 }
 
 fn read_source(
@@ -104,24 +92,16 @@ fn read_source(
     let name = method.text(report)?;
     origins.push(effective("discovery.method", &name, Some(method.place())));
     match name.as_str() {
-        "base" => discovery
-            .section(&BASE_KEYS, report)
-            .map(|_| SourceSettings::Fixed),
+        "base" => discovery.section(&BASE_KEYS, report).map(|_| SourceSettings::Fixed),
         "file" => file_source(&discovery.section(&FILE_KEYS, report)?, origins, report),
-        "zookeeper" => zookeeper::read(
-            &discovery.section(&zookeeper::KEYS, report)?,
-            origins,
-            report,
-        ),
+        "zookeeper" => {
+            zookeeper::read(&discovery.section(&zookeeper::KEYS, report)?, origins, report)
+        }
         "zookeeper_poll" => {
             let text = "zookeeper_poll is served by watches: changes arrive at once, \
                         polling_interval_sec has no effect";
             report.warn(method.place(), text);
-            zookeeper::read(
-                &discovery.section(&zookeeper::KEYS, report)?,
-                origins,
-                report,
-            )
+            zookeeper::read(&discovery.section(&zookeeper::KEYS, report)?, origins, report)
         }
         other => {
             report.complain(method.place(), unknown_method(other));
@@ -152,16 +132,9 @@ fn file_source(
         .and_then(|c| c.duration(BareNumber::Seconds, report))
         .unwrap_or(defaults::FILE_POLL_INTERVAL);
     let place = interval.as_ref().map(Cursor::place);
-    origins.push(effective(
-        "discovery.poll_interval",
-        format!("{poll_interval:?}"),
-        place,
-    ));
+    origins.push(effective("discovery.poll_interval", format!("{poll_interval:?}"), place));
     let path = discovery.required("path", report)?;
     let text = path.word(report)?;
     origins.push(effective("discovery.path", &text, Some(path.place())));
-    Some(SourceSettings::File(FileSourceSettings {
-        path: PathBuf::from(text),
-        poll_interval,
-    }))
+    Some(SourceSettings::File(FileSourceSettings { path: PathBuf::from(text), poll_interval }))
 }

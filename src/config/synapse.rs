@@ -36,12 +36,7 @@ pub struct LoadOptions {
 impl LoadOptions {
     /// One file, this process's environment, not strict.
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        Self {
-            file: file.into(),
-            overlay: None,
-            strict: false,
-            env: Env::process(),
-        }
+        Self { file: file.into(), overlay: None, strict: false, env: Env::process() }
     }
 }
 
@@ -86,10 +81,7 @@ pub fn resolve(
     shorten(&mut process.origins, document.file());
     let mut taken = Taken::new(process.settings.admin_listen, &top, &shared, &mut report);
     let services = read_services(&top, &shared, &mut report);
-    let keys = services
-        .iter()
-        .map(|(key, s)| (s.config.name.clone(), key.clone()))
-        .collect();
+    let keys = services.iter().map(|(key, s)| (s.config.name.clone(), key.clone())).collect();
     for (_, service) in &services {
         taken.add(service, &mut report);
     }
@@ -113,22 +105,13 @@ pub fn resolve(
         process_origins: process.origins,
         warnings,
     };
-    let generator = Generator {
-        document: document.clone(),
-        shared,
-        keys,
-        taken,
-    };
-    Ok(Loaded {
-        config,
-        generator: Arc::new(generator),
-    })
+    let generator = Generator { document: document.clone(), shared, keys, taken };
+    Ok(Loaded { config, generator: Arc::new(generator) })
 }
 
 fn read_shared(top: &Section<'_>, document: &Document, report: &mut Report) -> Shared {
-    let section = top
-        .get("haproxy")
-        .map_or_else(TopSection::default, |c| sections::read_top(&c, report));
+    let section =
+        top.get("haproxy").map_or_else(TopSection::default, |c| sections::read_top(&c, report));
     let native = top.get("proxy").map(|c| native::read(&c, report));
     Shared {
         file: Arc::clone(document.file()),
@@ -143,10 +126,7 @@ fn read_services(
     shared: &Shared,
     report: &mut Report,
 ) -> Vec<(String, Resolved)> {
-    let entries = top
-        .get("services")
-        .map(|c| c.entries(report))
-        .unwrap_or_default();
+    let entries = top.get("services").map(|c| c.entries(report)).unwrap_or_default();
     if entries.is_empty() {
         report.warn(&top.place().key("services"), "no services are configured");
     }
@@ -194,9 +174,7 @@ fn without_effect(top: &Section<'_>) -> Option<Complaint> {
         .filter(|key| haproxy.as_ref().is_some_and(|c| c.peek(key).is_some()))
         .map(|key| format!("haproxy.{key}"))
         .collect();
-    let services = top
-        .get("services")
-        .map(|c| c.entries(&mut Report::default()));
+    let services = top.get("services").map(|c| c.entries(&mut Report::default()));
     let retries = |service: &Cursor<'_>| {
         let discovery = service.peek("discovery");
         discovery.is_some_and(|d| d.peek("retry_policy").is_some())
@@ -207,10 +185,7 @@ fn without_effect(top: &Section<'_>) -> Option<Complaint> {
     if keys.is_empty() {
         return None;
     }
-    let text = format!(
-        "accepted without effect (no haproxy process is run): {}",
-        keys.join(", ")
-    );
+    let text = format!("accepted without effect (no haproxy process is run): {}", keys.join(", "));
     Some(top.place().complaint(text))
 }
 
@@ -250,12 +225,7 @@ pub(super) mod tests {
     }
 
     fn warnings(text: &str) -> Vec<String> {
-        good(text)
-            .config
-            .warnings
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        good(text).config.warnings.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -272,10 +242,7 @@ pub(super) mod tests {
             "services.c.haproxy.port: 99999",
             "services.c.haproxy.listen[0]: `balance source` is refused",
         ] {
-            assert!(
-                complaints.iter().any(|c| c.contains(part)),
-                "{part}: {complaints:#?}"
-            );
+            assert!(complaints.iter().any(|c| c.contains(part)), "{part}: {complaints:#?}");
         }
         assert_eq!(complaints.len(), 4, "{complaints:#?}");
     }
@@ -301,17 +268,8 @@ pub(super) mod tests {
         let addrs = &billing.listener.as_ref().unwrap().addrs;
         assert_eq!(addrs[0].addr.port(), 3310);
         // Nothing but the one line about keys of the haproxy process.
-        assert_eq!(
-            loaded.config.warnings.len(),
-            1,
-            "{:#?}",
-            loaded.config.warnings
-        );
-        assert!(
-            loaded.config.warnings[0]
-                .text
-                .contains("haproxy.config_file_path")
-        );
+        assert_eq!(loaded.config.warnings.len(), 1, "{:#?}", loaded.config.warnings);
+        assert!(loaded.config.warnings[0].text.contains("haproxy.config_file_path"));
     }
 
     #[test]
@@ -332,17 +290,9 @@ pub(super) mod tests {
         assert!(db.leader_election && !db.use_previous_backends);
         assert_eq!(db.label_filters.len(), 2);
         assert!(db.label_filters[1].negate);
-        let without_effect = loaded
-            .config
-            .warnings
-            .iter()
-            .find(|w| w.text.contains("without effect"));
-        assert!(
-            without_effect
-                .unwrap()
-                .text
-                .contains("discovery.retry_policy")
-        );
+        let without_effect =
+            loaded.config.warnings.iter().find(|w| w.text.contains("without effect"));
+        assert!(without_effect.unwrap().text.contains("discovery.retry_policy"));
     }
 
     #[test]
@@ -361,18 +311,10 @@ pub(super) mod tests {
     fn other_discovery_methods_are_named_one_by_one() {
         let texts = complaints(G6);
         let about = |method: &str| {
-            texts
-                .iter()
-                .any(|t| t.contains(&format!("{method:?} is not yet supported")))
+            texts.iter().any(|t| t.contains(&format!("{method:?} is not yet supported")))
         };
-        for method in [
-            "dns",
-            "zookeeper_dns",
-            "zookeeper_dns_poll",
-            "ec2tag",
-            "marathon",
-            "docker",
-        ] {
+        for method in ["dns", "zookeeper_dns", "zookeeper_dns_poll", "ec2tag", "marathon", "docker"]
+        {
             assert!(about(method), "{method}: {texts:#?}");
         }
         assert!(complaints(G5).len() >= 3);
@@ -385,10 +327,7 @@ pub(super) mod tests {
             value["haproxy"]["server_order_seed"],
             "106120057668456273355833563333802393184"
         );
-        let place = crate::config::report::Place {
-            file: "f".into(),
-            path: "haproxy".into(),
-        };
+        let place = crate::config::report::Place { file: "f".into(), path: "haproxy".into() };
         let mut report = Report::default();
         let top = sections::read_top(&Cursor::new(&value["haproxy"], place, None), &mut report);
         assert_eq!(
@@ -396,10 +335,7 @@ pub(super) mod tests {
             Some(106_120_057_668_456_273_355_833_563_333_802_393_184)
         );
         assert_eq!(top.extra_sections.len(), 1);
-        assert!(
-            report.complaints.is_empty() && report.warnings.is_empty(),
-            "{report:?}"
-        );
+        assert!(report.complaints.is_empty() && report.warnings.is_empty(), "{report:?}");
     }
 
     #[test]
@@ -441,10 +377,7 @@ services:
         ];
         for text in expected {
             let line = format!("synapse.yaml: {text}");
-            assert!(
-                texts.iter().any(|t| t.starts_with(&line)),
-                "{line}\nin {texts:#?}"
-            );
+            assert!(texts.iter().any(|t| t.starts_with(&line)), "{line}\nin {texts:#?}");
         }
         assert_eq!(texts.len(), expected.len(), "{texts:#?}");
     }
@@ -464,10 +397,7 @@ services:
             "services.a.haproxy.prot: unknown key, ignored; did you mean \"port\"?",
         ] {
             let line = format!("synapse.yaml: {unknown}");
-            assert!(
-                texts.iter().any(|t| t.starts_with(&line)),
-                "{line}\nin {texts:#?}"
-            );
+            assert!(texts.iter().any(|t| t.starts_with(&line)), "{line}\nin {texts:#?}");
         }
         assert!(load_text(text, true).unwrap_err().complaints.len() >= 4);
         // Keys without effect and the host's state directory do not make a file wrong.
@@ -503,10 +433,7 @@ services:
             one.starts_with("synapse.yaml: services.s0.haproxy.listen[0]: `option httplog`"),
             "{one}"
         );
-        assert!(
-            one.ends_with("(499 more, the last at services.s499.haproxy.listen[0])"),
-            "{one}"
-        );
+        assert!(one.ends_with("(499 more, the last at services.s499.haproxy.listen[0])"), "{one}");
     }
 
     #[test]
@@ -515,17 +442,9 @@ services:
             "services: {a: {discovery: {method: file, path: /f}, haproxy: {port: 70000, bind_address: 'not an ip',
               bind_options: bogus, listen: [use_backend x if y]}}}",
         );
-        for place in [
-            "port: 70000",
-            "bind_address: ",
-            "bind_options: ",
-            "listen[0]: ",
-        ] {
+        for place in ["port: 70000", "bind_address: ", "bind_options: ", "listen[0]: "] {
             let line = format!("synapse.yaml: services.a.haproxy.{place}");
-            assert!(
-                texts.iter().any(|t| t.starts_with(&line)),
-                "{line}\nin {texts:#?}"
-            );
+            assert!(texts.iter().any(|t| t.starts_with(&line)), "{line}\nin {texts:#?}");
         }
         assert_eq!(texts.len(), 4, "{texts:#?}");
     }
@@ -574,10 +493,7 @@ services:
             let text = format!(
                 "services: {{a: {{discovery: {{method: file, path: /f}}, haproxy: {{port: 3300}}{key}}}}}"
             );
-            good(&text).config.services[0]
-                .pool
-                .membership
-                .use_previous_backends
+            good(&text).config.services[0].pool.membership.use_previous_backends
         };
         assert!(service(""));
         assert!(!service(", use_previous_backends: ~"));
@@ -609,21 +525,12 @@ services:
             let text = format!(
                 "services: {{a: {{discovery: {{method: file, path: /f, {text}}}, haproxy: {{port: 3300}}}}}}"
             );
-            good(&text)
-                .config
-                .services
-                .remove(0)
-                .pool
-                .membership
-                .label_filters
-                .len()
+            good(&text).config.services.remove(0).pool.membership.label_filters.len()
         };
         let filter = "{label: az, value: b, condition: equals}";
         assert_eq!(filters(&format!("label_filter: {filter}")), 1);
         assert_eq!(
-            filters(&format!(
-                "label_filters: [{filter}, ~, [{filter}]], label_filter: {filter}"
-            )),
+            filters(&format!("label_filters: [{filter}, ~, [{filter}]], label_filter: {filter}")),
             3
         );
     }
@@ -659,12 +566,7 @@ services:
         assert!(text.contains("service search ("), "{text}");
         assert!(text.contains("(services.search.discovery.hosts)"), "{text}");
         assert!(text.contains("use_previous_backends"), "{text}");
-        assert!(
-            text.lines()
-                .last()
-                .unwrap()
-                .starts_with("valid: 2 services, 2 listening")
-        );
+        assert!(text.lines().last().unwrap().starts_with("valid: 2 services, 2 listening"));
     }
 
     const OVERLAID: [(&str, &str); 4] = [
@@ -695,15 +597,9 @@ haproxy: {port: 3300}",
         let dir = TestDir::new(&OVERLAID);
         let complaints = load(&overlaid(&dir)).unwrap_err().complaints;
         let prefix = format!("{}/", dir.0.display());
-        let texts: Vec<_> = complaints
-            .iter()
-            .map(|c| c.to_string().replace(&prefix, ""))
-            .collect();
+        let texts: Vec<_> = complaints.iter().map(|c| c.to_string().replace(&prefix, "")).collect();
         assert_eq!(texts.len(), 2, "{texts:#?}");
-        assert!(
-            texts[0].starts_with("s.d/bad.json: haproxy.port: -1 is not a port"),
-            "{texts:#?}"
-        );
+        assert!(texts[0].starts_with("s.d/bad.json: haproxy.port: -1 is not a port"), "{texts:#?}");
         assert!(
             texts[1].starts_with("o.yaml: services.cart.proxy.mode: \"udp\" is not one of"),
             "{texts:#?}"
@@ -714,31 +610,12 @@ haproxy: {port: 3300}",
     fn file_directory_and_overlay_make_one_configuration() {
         let dir = TestDir::new(&OVERLAID);
         std::fs::remove_file(dir.0.join("s.d/bad.json")).unwrap();
-        std::fs::write(
-            dir.0.join("o.yaml"),
-            "services: {cart: {haproxy: {port: 3310}}}",
-        )
-        .unwrap();
+        std::fs::write(dir.0.join("o.yaml"), "services: {cart: {haproxy: {port: 3310}}}").unwrap();
         let loaded = load(&overlaid(&dir)).unwrap();
         let cart = &loaded.config.services[0];
-        assert!(
-            cart.listener
-                .as_ref()
-                .unwrap()
-                .addrs
-                .iter()
-                .all(|a| a.addr.port() == 3310)
-        );
-        let path = cart
-            .origins
-            .iter()
-            .find(|o| o.setting == "discovery.path")
-            .unwrap();
-        assert!(
-            path.origin.ends_with("s.d/cart.yaml: discovery.path"),
-            "{}",
-            path.origin
-        );
+        assert!(cart.listener.as_ref().unwrap().addrs.iter().all(|a| a.addr.port() == 3310));
+        let path = cart.origins.iter().find(|o| o.setting == "discovery.path").unwrap();
+        assert!(path.origin.ends_with("s.d/cart.yaml: discovery.path"), "{}", path.origin);
     }
 
     #[test]
@@ -748,9 +625,7 @@ haproxy: {port: 3300}",
         let complaints = load(&options).unwrap_err().complaints;
         assert_eq!(complaints.len(), 1);
         assert!(
-            complaints[0]
-                .to_string()
-                .starts_with("/nonexistent/synapse.json: cannot be read: ")
+            complaints[0].to_string().starts_with("/nonexistent/synapse.json: cannot be read: ")
         );
     }
 

@@ -72,10 +72,7 @@ pub fn expand(text: &str, env: &Env) -> Result<String, TemplateError> {
             continue;
         }
         let Some((inside, after)) = tag.split_once("%>") else {
-            return Err(TemplateError {
-                line,
-                text: "`<%` without `%>`".to_owned(),
-            });
+            return Err(TemplateError { line, text: "`<%` without `%>`".to_owned() });
         };
         let value = expand_tag(inside, env).map_err(|text| TemplateError { line, text })?;
         out.push_str(&value);
@@ -108,11 +105,7 @@ fn expand_tag(inside: &str, env: &Env) -> Result<String, String> {
             format!("environment variable {name} is not set and `ENV.fetch` has no default")
         }
     })?;
-    if words.rest.trim().is_empty() {
-        Ok(value.unwrap_or_default())
-    } else {
-        Err(not_understood())
-    }
+    if words.rest.trim().is_empty() { Ok(value.unwrap_or_default()) } else { Err(not_understood()) }
 }
 
 fn shorten(text: &str) -> String {
@@ -188,9 +181,7 @@ impl Words<'_> {
     /// A plain decimal number such as a port; `None` when none stands here. `010` is octal in Ruby, and not plain.
     fn number(&mut self) -> Option<String> {
         let trimmed = self.rest.trim_start();
-        let end = trimmed
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(trimmed.len());
+        let end = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
         let (number, rest) = trimmed.split_at_checked(end)?;
         let is_plain = number == "0" || (!number.is_empty() && !number.starts_with('0'));
         let ends_here = !rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.'));
@@ -216,10 +207,7 @@ impl Words<'_> {
             match c {
                 c if c == quote => {
                     let left = chars.as_str().len();
-                    self.rest = self
-                        .rest
-                        .get(self.rest.len() - left..)
-                        .ok_or(TermError::Syntax)?;
+                    self.rest = self.rest.get(self.rest.len() - left..).ok_or(TermError::Syntax)?;
                     return Ok(value);
                 }
                 '\\' => match (chars.next(), quote) {
@@ -248,11 +236,7 @@ impl Words<'_> {
     }
 
     fn expect(&mut self, token: &str) -> Result<(), TermError> {
-        if self.accept(token) {
-            Ok(())
-        } else {
-            Err(TermError::Syntax)
-        }
+        if self.accept(token) { Ok(()) } else { Err(TermError::Syntax) }
     }
 }
 

@@ -16,9 +16,7 @@ pub enum BareNumber {
 /// A number with a unit (us ms s m h d), or a bare one.
 pub fn parse_duration(text: &str, bare: BareNumber) -> Option<Duration> {
     let text = text.trim();
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(unit_at)?;
     let number: f64 = number.parse().ok()?;
     let seconds = match unit.trim() {
@@ -80,10 +78,7 @@ mod tests {
 
     #[test]
     fn nearest_needs_nearness() {
-        assert_eq!(
-            nearest("Serivces", &["services", "statsd"]),
-            Some("services")
-        );
+        assert_eq!(nearest("Serivces", &["services", "statsd"]), Some("services"));
         assert_eq!(nearest("x", &["y"]), None);
         assert_eq!(nearest(&"a".repeat(100_000), &["services"]), None);
     }

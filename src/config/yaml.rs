@@ -32,11 +32,7 @@ pub fn parse(text: &str, prefer_json: bool) -> Result<Value, SyntaxError> {
         Ok(value) => return Ok(value),
         Err(e) => e,
     };
-    parse_yaml(text).map_err(
-        |yaml_error| {
-            if prefer_json { json_error } else { yaml_error }
-        },
-    )
+    parse_yaml(text).map_err(|yaml_error| if prefer_json { json_error } else { yaml_error })
 }
 
 /// Reads the first document of a YAML stream.
@@ -59,24 +55,13 @@ fn syntax_error(error: &ScanError) -> SyntaxError {
 }
 
 fn at(mark: Marker, text: impl Into<String>) -> SyntaxError {
-    SyntaxError {
-        line: mark.line(),
-        column: mark.col() + 1,
-        text: text.into(),
-    }
+    SyntaxError { line: mark.line(), column: mark.col() + 1, text: text.into() }
 }
 
 /// A list or map that is still open.
 enum Frame {
-    List {
-        anchor: usize,
-        items: Vec<Value>,
-    },
-    Map {
-        anchor: usize,
-        entries: Map<String, Value>,
-        key: Option<Key>,
-    },
+    List { anchor: usize, items: Vec<Value> },
+    Map { anchor: usize, entries: Map<String, Value>, key: Option<Key> },
 }
 
 struct Key {
@@ -121,14 +106,7 @@ impl Builder {
             Event::MappingStart(anchor, tag) => {
                 check_tag(tag.as_deref(), "map", span)?;
                 let (entries, key) = (Map::new(), None);
-                self.open(
-                    Frame::Map {
-                        anchor,
-                        entries,
-                        key,
-                    },
-                    span,
-                )?;
+                self.open(Frame::Map { anchor, entries, key }, span)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span)?,
             Event::DocumentEnd => return Ok(Some(self.done.take().unwrap_or_default())),
@@ -144,10 +122,7 @@ impl Builder {
         anchor: usize,
         span: Span,
     ) -> Result<(), SyntaxError> {
-        if let Some(Frame::Map {
-            key: key @ None, ..
-        }) = self.open.last_mut()
-        {
+        if let Some(Frame::Map { key: key @ None, .. }) = self.open.last_mut() {
             // Keys stay text: a service may be called `no` or `08`.
             *key = Some(Key {
                 text: text.to_owned(),
@@ -174,10 +149,7 @@ impl Builder {
             return Err(at(span.start, "aliases expand to more than 16 MiB"));
         }
         let value = value.clone();
-        if let Some(Frame::Map {
-            key: key @ None, ..
-        }) = self.open.last_mut()
-        {
+        if let Some(Frame::Map { key: key @ None, .. }) = self.open.last_mut() {
             let Value::String(text) = value else {
                 return Err(at(span.start, "a key must be a plain word or a string"));
             };
@@ -196,10 +168,7 @@ impl Builder {
             ));
         }
         if self.open.len() >= MAX_DEPTH {
-            return Err(at(
-                span.start,
-                format!("nested more than {MAX_DEPTH} levels deep"),
-            ));
+            return Err(at(span.start, format!("nested more than {MAX_DEPTH} levels deep")));
         }
         self.open.push(frame);
         Ok(())
@@ -208,9 +177,7 @@ impl Builder {
     fn close(&mut self, span: Span) -> Result<(), SyntaxError> {
         let (anchor, value) = match self.open.pop() {
             Some(Frame::List { anchor, items }) => (anchor, Value::Array(items)),
-            Some(Frame::Map {
-                anchor, entries, ..
-            }) => (anchor, Value::Object(entries)),
+            Some(Frame::Map { anchor, entries, .. }) => (anchor, Value::Object(entries)),
             None => return Err(at(span.start, "end of a list or map that was not begun")),
         };
         self.remember(anchor, &value);
@@ -220,8 +187,7 @@ impl Builder {
     fn remember(&mut self, anchor: usize, value: &Value) {
         // 0: the value has no anchor.
         if anchor > 0 {
-            self.anchors
-                .insert(anchor, (value.clone(), size_bytes(value)));
+            self.anchors.insert(anchor, (value.clone(), size_bytes(value)));
         }
     }
 
@@ -278,10 +244,9 @@ fn size_bytes(value: &Value) -> usize {
 
 fn check_tag(tag: Option<&Tag>, expected: &str, span: Span) -> Result<(), SyntaxError> {
     match tag {
-        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == expected) => Err(at(
-            span.start,
-            format!("tag {tag} is not understood; write plain data"),
-        )),
+        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == expected) => {
+            Err(at(span.start, format!("tag {tag} is not understood; write plain data")))
+        }
         _ => Ok(()),
     }
 }
@@ -301,8 +266,7 @@ fn tagged(text: &str, tag: &Tag) -> Result<Value, String> {
         "null" if core => value.is_null(),
         _ => return Err(format!("tag {tag} is not understood; write plain data")),
     };
-    fits.then_some(value)
-        .ok_or_else(|| format!("{text:?} is not what tag {tag} says"))
+    fits.then_some(value).ok_or_else(|| format!("{text:?} is not what tag {tag} says"))
 }
 
 #[cfg(test)]
@@ -322,10 +286,7 @@ mod tests {
     #[test]
     fn json_is_read_as_json() {
         assert_eq!(yaml(r#"{"a": "\ud83d\ude00"}"#), json!({"a": "😀"}));
-        assert_eq!(
-            yaml(r#"{"a": 1, "a": 2, "t": 1e3}"#),
-            json!({"a": 2, "t": 1e3})
-        );
+        assert_eq!(yaml(r#"{"a": 1, "a": 2, "t": 1e3}"#), json!({"a": 2, "t": 1e3}));
     }
 
     #[test]
@@ -395,10 +356,7 @@ mod tests {
 
     #[test]
     fn core_tags_are_obeyed() {
-        assert_eq!(
-            yaml("[!!str 5, !!int 5, !!float 5.5, ! 7]"),
-            json!(["5", 5, 5.5, "7"])
-        );
+        assert_eq!(yaml("[!!str 5, !!int 5, !!float 5.5, ! 7]"), json!(["5", 5, 5.5, "7"]));
         assert!(error("a: !!int x").text.contains("not what"));
     }
 

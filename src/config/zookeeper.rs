@@ -43,25 +43,15 @@ pub fn read(
         interval.non_negative(report);
     }
     let jitter = jitter(discovery, report);
-    let decode = discovery
-        .get("decode")
-        .map_or(Some(Decode::Nerve), |c| decode(&c, report));
+    let decode = discovery.get("decode").map_or(Some(Decode::Nerve), |c| decode(&c, report));
     let generator = generator_source(discovery, report);
     let hosts = discovery.required("hosts", report);
     let ensemble = hosts.as_ref().and_then(|c| ensemble::read(c, report));
     let path_cursor = discovery.required("path", report);
     let path = path_cursor.as_ref().and_then(|c| node_path(c, report));
     if let (Some(ensemble), Some(path)) = (&ensemble, &path) {
-        origins.push(effective(
-            "discovery.hosts",
-            ensemble,
-            hosts.as_ref().map(Cursor::place),
-        ));
-        origins.push(effective(
-            "discovery.path",
-            path,
-            path_cursor.as_ref().map(Cursor::place),
-        ));
+        origins.push(effective("discovery.hosts", ensemble, hosts.as_ref().map(Cursor::place)));
+        origins.push(effective("discovery.path", path, path_cursor.as_ref().map(Cursor::place)));
     }
     let mut explain = |key: &str, value: String| {
         let place = discovery.get(key).map(|c| c.place().clone());
@@ -126,11 +116,7 @@ fn decode(cursor: &Cursor<'_>, report: &mut Report) -> Option<Decode> {
     let is_nerve = section
         .required("method", report)?
         .choice(&[("nerve", true), ("serverset", false)], report)?;
-    Some(if is_nerve {
-        Decode::Nerve
-    } else {
-        Decode::ServerSet { endpoint_name }
-    })
+    Some(if is_nerve { Decode::Nerve } else { Decode::ServerSet { endpoint_name } })
 }
 
 fn generator_source(discovery: &Section<'_>, report: &mut Report) -> Option<GeneratorSource> {
@@ -147,10 +133,8 @@ fn jitter(discovery: &Section<'_>, report: &mut Report) -> Duration {
     let Some(cursor) = discovery.get("discovery_jitter") else {
         return Duration::ZERO;
     };
-    let in_range = cursor
-        .value()
-        .as_f64()
-        .filter(|s| (0.0..=defaults::DISCOVERY_JITTER_MAX).contains(s));
+    let in_range =
+        cursor.value().as_f64().filter(|s| (0.0..=defaults::DISCOVERY_JITTER_MAX).contains(s));
     match in_range {
         Some(seconds) => Duration::from_secs_f64(seconds),
         None => {
@@ -164,9 +148,7 @@ fn jitter(discovery: &Section<'_>, report: &mut Report) -> Duration {
 
 /// Validated as the original does, then unused: the session supervisor has its own back-off and never gives up.
 fn retry_policy(discovery: &Section<'_>, report: &mut Report) {
-    let section = discovery
-        .get("retry_policy")
-        .and_then(|c| c.section(&RETRY_KEYS, report));
+    let section = discovery.get("retry_policy").and_then(|c| c.section(&RETRY_KEYS, report));
     let Some(section) = section else {
         return;
     };
@@ -207,17 +189,11 @@ services: {{a: {{discovery: {{method: zookeeper, hosts: [zk1], path: /a{discover
 
     #[test]
     fn jitter_out_of_range_is_ignored_with_a_warning() {
-        assert_eq!(
-            settings(", discovery_jitter: 1.5").0.jitter,
-            Duration::from_millis(1500)
-        );
+        assert_eq!(settings(", discovery_jitter: 1.5").0.jitter, Duration::from_millis(1500));
         for jitter in ["121", "-1", "soon"] {
             let (settings, warnings) = settings(&format!(", discovery_jitter: {jitter}"));
             assert_eq!(settings.jitter, Duration::ZERO);
-            assert!(
-                warnings[0].contains("from 0 to 120, ignored"),
-                "{warnings:?}"
-            );
+            assert!(warnings[0].contains("from 0 to 120, ignored"), "{warnings:?}");
         }
     }
 
@@ -225,10 +201,7 @@ services: {{a: {{discovery: {{method: zookeeper, hosts: [zk1], path: /a{discover
     fn polling_is_served_by_watches_and_said_so() {
         let text = text("").replace("zookeeper,", "zookeeper_poll, polling_interval_sec: 15,");
         let config = good(&text).config;
-        assert!(matches!(
-            config.services[0].source,
-            SourceSettings::ZooKeeper(_)
-        ));
+        assert!(matches!(config.services[0].source, SourceSettings::ZooKeeper(_)));
         assert!(config.warnings[0].text.contains("served by watches"));
     }
 
@@ -236,10 +209,7 @@ services: {{a: {{discovery: {{method: zookeeper, hosts: [zk1], path: /a{discover
     fn the_generator_config_stands_in_three_places() {
         let generator = |key: &str| settings(key).0.generator;
         assert_eq!(generator(""), GeneratorSource::Parent);
-        assert_eq!(
-            generator(", generator_config_path: disabled"),
-            GeneratorSource::Disabled
-        );
+        assert_eq!(generator(", generator_config_path: disabled"), GeneratorSource::Disabled);
         let node = GeneratorSource::Node("/x/y".into());
         assert_eq!(generator(", generator_config_path: /x/y"), node);
     }
@@ -248,10 +218,7 @@ services: {{a: {{discovery: {{method: zookeeper, hosts: [zk1], path: /a{discover
     fn retry_policy_is_checked_and_without_effect() {
         let (_, warnings) =
             settings(", retry_policy: {max_attempts: 5, base_interval: 0.5, max_interval: 30}");
-        assert!(
-            warnings[0].contains("without effect") && warnings.len() == 1,
-            "{warnings:?}"
-        );
+        assert!(warnings[0].contains("without effect") && warnings.len() == 1, "{warnings:?}");
         let texts = complaints(&text(
             ", retry_policy: {max_attempts: 0, max_delay: -1, base_interval: 9, max_interval: 3}",
         ));

@@ -57,14 +57,8 @@ async fn check(rig: impl Rig) {
     let stop = CancellationToken::new();
     let running = tokio::spawn(rig.source().run(out, stop.clone()));
 
-    let first = until(&mut seen, "missing", |d| {
-        matches!(d.membership, Membership::Missing)
-    })
-    .await;
-    assert!(
-        first.verified.is_some(),
-        "an absent path is a successful read"
-    );
+    let first = until(&mut seen, "missing", |d| matches!(d.membership, Membership::Missing)).await;
+    assert!(first.verified.is_some(), "an absent path is a successful read");
 
     rig.register(&["a", "b"]);
     let is = |expected: &'static [&str]| {
@@ -80,11 +74,7 @@ async fn check(rig: impl Rig) {
 
     rig.lose();
     let lost = until(&mut seen, "lost", |d| d.trouble.is_some()).await;
-    assert_eq!(
-        hosts(&lost).unwrap(),
-        ["d"],
-        "a lost source keeps its last word"
-    );
+    assert_eq!(hosts(&lost).unwrap(), ["d"], "a lost source keeps its last word");
 
     rig.recover();
     rig.register(&["e"]);
@@ -93,10 +83,7 @@ async fn check(rig: impl Rig) {
     until(&mut seen, "healthy", |d| d.trouble.is_none()).await;
 
     rig.remove_path();
-    until(&mut seen, "gone", |d| {
-        matches!(d.membership, Membership::Missing)
-    })
-    .await;
+    until(&mut seen, "gone", |d| matches!(d.membership, Membership::Missing)).await;
 
     assert!(!running.is_finished(), "only a stop ends a source");
     stop.cancel();
@@ -131,8 +118,7 @@ impl Rig for InMemory {
         for host in hosts {
             if !there.iter().any(|name| name.starts_with(host)) {
                 let record = format!(r#"{{"host":"{host}","port":80}}"#);
-                self.0
-                    .put_sequential(&format!("/services/s/{host}_"), record, 7);
+                self.0.put_sequential(&format!("/services/s/{host}_"), record, 7);
             }
         }
     }
@@ -217,19 +203,15 @@ impl InFile {
 
 impl Rig for InFile {
     fn source(&self) -> Box<dyn Discovery> {
-        let settings = FileSourceSettings {
-            path: self.path(),
-            poll_interval: Duration::from_millis(10),
-        };
+        let settings =
+            FileSourceSettings { path: self.path(), poll_interval: Duration::from_millis(10) };
         let parse = |text: &str| serde_json::from_str(text).map_err(|error| error.to_string());
         Box::new(FileDiscovery::new(settings, parse))
     }
 
     fn register(&self, hosts: &[&str]) {
-        let items: Vec<_> = hosts
-            .iter()
-            .map(|host| serde_json::json!({"host": host, "port": 80}))
-            .collect();
+        let items: Vec<_> =
+            hosts.iter().map(|host| serde_json::json!({"host": host, "port": 80})).collect();
         self.replace(&serde_json::Value::from(items).to_string());
     }
 
@@ -257,11 +239,7 @@ async fn file_keeps_the_contract() {
 }
 
 fn fresh_directory() -> std::path::PathBuf {
-    let name = format!(
-        "smartstack-contract-{}-{}",
-        std::process::id(),
-        fastrand::u64(..)
-    );
+    let name = format!("smartstack-contract-{}-{}", std::process::id(), fastrand::u64(..));
     let directory = std::env::temp_dir().join(name);
     std::fs::create_dir(&directory).unwrap();
     directory

@@ -247,11 +247,7 @@ mod tests {
 
     impl Scratch {
         fn new() -> Self {
-            let name = format!(
-                "smartstack-file-{}-{}",
-                std::process::id(),
-                fastrand::u64(..)
-            );
+            let name = format!("smartstack-file-{}-{}", std::process::id(), fastrand::u64(..));
             let directory = std::env::temp_dir().join(name);
             std::fs::create_dir(&directory).unwrap();
             Self(directory)
@@ -289,10 +285,7 @@ mod tests {
             let stop = CancellationToken::new();
             let source = Box::new(FileDiscovery::new(settings, json));
             tokio::spawn(source.run(out, stop.clone()));
-            Self {
-                seen,
-                _stop: stop.drop_guard(),
-            }
+            Self { seen, _stop: stop.drop_guard() }
         }
 
         async fn until(&mut self, wanted: impl FnMut(&Discovered) -> bool) -> Discovered {

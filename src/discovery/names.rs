@@ -10,6 +10,7 @@
 
 mod lookup;
 mod tracked;
+mod turn;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -27,6 +28,7 @@ use self::lookup::system_lookup;
 pub use self::lookup::{Lookup, literal};
 use self::tracked::Tracked;
 pub use self::tracked::TrackedName;
+use self::turn::Turn;
 
 /// Settings of the resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +43,7 @@ pub struct NameSettings {
 
 impl Default for NameSettings {
     fn default() -> Self {
-        Self {
-            refresh: Duration::from_secs(30),
-            timeout: Duration::from_secs(5),
-        }
+        Self { refresh: Duration::from_secs(30), timeout: Duration::from_secs(5) }
     }
 }
 
@@ -99,9 +98,7 @@ struct Entry {
 
 impl fmt::Debug for NameCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NameCache")
-            .field("settings", &self.shared.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("NameCache").field("settings", &self.shared.settings).finish_non_exhaustive()
     }
 }
 
@@ -127,30 +124,20 @@ impl NameCache {
     /// Keeps `host` resolved as long as the answer lives.
     pub fn track(&self, host: &Arc<str>) -> TrackedName {
         if let Some(addr) = literal(host) {
-            return TrackedName {
-                kind: Tracked::Literal(addr),
-            };
+            return TrackedName { kind: Tracked::Literal(addr) };
         }
         let mut table = self.lock();
         if let Some(entry) = table.names.get_mut(host) {
             entry.users += 1;
         } else if table.names.len() >= MAX_NAMES {
-            return TrackedName {
-                kind: Tracked::Refused,
-            };
+            return TrackedName { kind: Tracked::Refused };
         } else {
-            let entry = Entry {
-                resolved: Resolved::Pending,
-                users: 1,
-                failures: 0,
-            };
+            let entry = Entry { resolved: Resolved::Pending, users: 1, failures: 0 };
             table.names.insert(Arc::clone(host), entry);
             table.due.insert((Instant::now(), Arc::clone(host)));
             self.shared.work.notify_one();
         }
-        TrackedName {
-            kind: Tracked::Name(self.clone(), Arc::clone(host)),
-        }
+        TrackedName { kind: Tracked::Name(self.clone(), Arc::clone(host)) }
     }
 
     /// Begins with an earlier answer for `host`, unless it is known already; it is looked up again soon. Of no effect
@@ -163,11 +150,7 @@ impl NameCache {
         {
             return;
         }
-        let entry = Entry {
-            resolved: Resolved::Known(addr),
-            users: 0,
-            failures: 0,
-        };
+        let entry = Entry { resolved: Resolved::Known(addr), users: 0, failures: 0 };
         table.names.insert(Arc::clone(host), entry);
         let at = Instant::now() + self.shared.settings.timeout;
         table.due.insert((at, Arc::clone(host)));
@@ -179,10 +162,7 @@ impl NameCache {
         if let Some(addr) = literal(host) {
             return Resolved::Known(addr);
         }
-        self.lock()
-            .names
-            .get(host)
-            .map_or(Resolved::Pending, |entry| entry.resolved.clone())
+        self.lock().names.get(host).map_or(Resolved::Pending, |entry| entry.resolved.clone())
     }
 
     /// A version that grows whenever some name's answer changed.
@@ -235,11 +215,7 @@ impl NameCache {
 
     /// One look-up, to its end: a resolver thread that hangs keeps its place among [`MAX_LOOKUPS`].
     async fn resolve(self, name: Arc<str>) {
-        let mut turn = Turn {
-            cache: self,
-            name,
-            answer: None,
-        };
+        let mut turn = Turn { cache: self, name, answer: None };
         let cache = &turn.cache;
         let mut lookup = (cache.shared.lookup)(Arc::clone(&turn.name));
         let timeout = cache.shared.settings.timeout;
@@ -297,10 +273,7 @@ impl NameCache {
 
     fn fail(&self, name: &str, entry: &mut Entry, reason: &str) {
         if entry.failures == 0 {
-            warn!(
-                name,
-                reason, "name does not resolve, its last address stays"
-            );
+            warn!(name, reason, "name does not resolve, its last address stays");
         }
         entry.failures = entry.failures.saturating_add(1);
         let failed = Resolved::Failed(reason.to_owned());
@@ -311,31 +284,7 @@ impl NameCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.shared
-            .table
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Gives the name its next turn however the look-up ends, a panic in the resolver included.
-struct Turn {
-    cache: NameCache,
-    name: Arc<str>,
-    answer: Option<Result<Vec<IpAddr>, String>>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        match self.answer.take() {
-            Some(answer) => self.cache.settle(&self.name, answer),
-            None if std::thread::panicking() => {
-                self.cache
-                    .settle(&self.name, Err("the resolver panicked".to_owned()));
-            }
-            // Dropped with the task that drives the table.
-            None => {}
-        }
+        self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -359,10 +308,7 @@ mod tests {
 
     impl Script {
         fn new(answer: Option<Answer>) -> Self {
-            Self {
-                answer: Arc::new(watch::Sender::new(answer)),
-                asked: Arc::default(),
-            }
+            Self { answer: Arc::new(watch::Sender::new(answer)), asked: Arc::default() }
         }
 
         fn start(&self) -> (NameCache, tokio_util::sync::DropGuard) {
@@ -374,9 +320,7 @@ mod tests {
                     let mut answer = script.answer.subscribe();
                     Box::pin(async move {
                         let answer = answer.wait_for(Option::is_some).await.unwrap().clone();
-                        answer
-                            .unwrap()
-                            .map_err(|()| io::Error::other("no such name"))
+                        answer.unwrap().map_err(|()| io::Error::other("no such name"))
                     })
                 }),
             );
@@ -398,11 +342,9 @@ mod tests {
     async fn literals_never_reach_the_resolver() {
         let script = Script::new(None);
         let (cache, _stop) = script.start();
-        for (text, addr) in [
-            ("10.0.0.1", V4),
-            ("::1", "::1".parse().unwrap()),
-            ("[::1]", "::1".parse().unwrap()),
-        ] {
+        for (text, addr) in
+            [("10.0.0.1", V4), ("::1", "::1".parse().unwrap()), ("[::1]", "::1".parse().unwrap())]
+        {
             assert_eq!(cache.track(&host(text)).addr(), Resolved::Known(addr));
         }
         assert_eq!(literal("[10.0.0.1]"), None);
@@ -463,15 +405,10 @@ mod tests {
     async fn a_hanging_resolver_is_reported_bounded_and_its_late_answer_used() {
         let script = Script::new(None);
         let (cache, _stop) = script.start();
-        let names: Vec<_> = (0..50)
-            .map(|n| cache.track(&host(&format!("n{n}"))))
-            .collect();
+        let names: Vec<_> = (0..50).map(|n| cache.track(&host(&format!("n{n}")))).collect();
         let mut changed = cache.changed();
         changed.changed().await.unwrap();
-        assert_eq!(
-            names[0].addr(),
-            Resolved::Failed("no answer within 5s".into())
-        );
+        assert_eq!(names[0].addr(), Resolved::Failed("no answer within 5s".into()));
         assert_eq!(script.asked(), MAX_LOOKUPS);
         script.answer.send_replace(Some(Ok(vec![V4])));
         changed

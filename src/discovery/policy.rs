@@ -64,17 +64,8 @@ pub fn apply(
         }
     };
     let filtered = filter(&policy.label_filters, &in_force, &mut notes);
-    let set = if policy.leader_election {
-        elect(&filtered, &mut notes)
-    } else {
-        filtered
-    };
-    Published {
-        set,
-        origin,
-        in_force,
-        notes,
-    }
+    let set = if policy.leader_election { elect(&filtered, &mut notes) } else { filtered };
+    Published { set, origin, in_force, notes }
 }
 
 /// The default servers as they stand in the config: the port override is for what was discovered.
@@ -97,10 +88,7 @@ fn on_word(
     previous: &Published,
     notes: &mut Vec<String>,
 ) -> (EndpointSet, SetOrigin) {
-    let kept = policy
-        .default_servers
-        .iter()
-        .filter(|_| policy.keep_default_servers);
+    let kept = policy.default_servers.iter().filter(|_| policy.keep_default_servers);
     let merged: EndpointSet = found
         .as_slice()
         .iter()
@@ -132,10 +120,7 @@ fn default_servers(policy: &MembershipPolicy) -> EndpointSet {
 }
 
 fn with_port(endpoint: &Endpoint, port: Option<u16>) -> Endpoint {
-    Endpoint {
-        port: port.unwrap_or(endpoint.port),
-        ..endpoint.clone()
-    }
+    Endpoint { port: port.unwrap_or(endpoint.port), ..endpoint.clone() }
 }
 
 /// Keeps what satisfies every filter.
@@ -178,12 +163,7 @@ fn elect(set: &EndpointSet, notes: &mut Vec<String>) -> EndpointSet {
         ));
         return EndpointSet::default();
     }
-    set.as_slice()
-        .iter()
-        .min_by_key(|endpoint| endpoint.id)
-        .cloned()
-        .into_iter()
-        .collect()
+    set.as_slice().iter().min_by_key(|endpoint| endpoint.id).cloned().into_iter().collect()
 }
 
 #[cfg(test)]
@@ -205,10 +185,7 @@ mod tests {
     }
 
     fn policy() -> MembershipPolicy {
-        MembershipPolicy {
-            use_previous_backends: true,
-            ..MembershipPolicy::default()
-        }
+        MembershipPolicy { use_previous_backends: true, ..MembershipPolicy::default() }
     }
 
     fn with_defaults(hosts: &[&str]) -> MembershipPolicy {
@@ -220,19 +197,14 @@ mod tests {
 
     /// Publishes after `words` in a row.
     fn after(policy: &MembershipPolicy, words: &[Membership]) -> Published {
-        words.iter().fold(Published::default(), |previous, word| {
-            apply(policy, word, &previous)
-        })
+        words.iter().fold(Published::default(), |previous, word| apply(policy, word, &previous))
     }
 
     #[test]
     fn default_servers_serve_until_the_first_word() {
         let before = after(&policy(), &[Membership::Pending]);
         assert_eq!((before.set.len(), before.origin), (0, SetOrigin::Nothing));
-        let policy = MembershipPolicy {
-            port_override: Some(9),
-            ..with_defaults(&["d"])
-        };
+        let policy = MembershipPolicy { port_override: Some(9), ..with_defaults(&["d"]) };
         let before = after(&policy, &[Membership::Pending]);
         assert_eq!(hosts(&before.set), ["d"]);
         assert_eq!(before.set.as_slice()[0].port, 80, "not overridden");
@@ -249,17 +221,10 @@ mod tests {
             assert_eq!(hosts(&back.set), ["d"]);
             assert_eq!(back.origin, SetOrigin::DefaultServers);
 
-            let kept = after(
-                &policy(),
-                &[known(&["a", "b"]), nothing.clone(), nothing.clone()],
-            );
+            let kept = after(&policy(), &[known(&["a", "b"]), nothing.clone(), nothing.clone()]);
             assert_eq!(hosts(&kept.set), ["a", "b"]);
             assert_eq!(kept.origin, SetOrigin::Previous);
-            assert!(
-                kept.notes
-                    .iter()
-                    .any(|note| note.contains("the last 2 are kept"))
-            );
+            assert!(kept.notes.iter().any(|note| note.contains("the last 2 are kept")));
 
             let obey = MembershipPolicy::default();
             let empty = after(&obey, &[known(&["a"]), nothing]);
@@ -292,18 +257,11 @@ mod tests {
     }
 
     fn labelled(host: &str, az: Value) -> Endpoint {
-        Endpoint {
-            labels: [("az".to_owned(), az)].into(),
-            ..endpoint(host)
-        }
+        Endpoint { labels: [("az".to_owned(), az)].into(), ..endpoint(host) }
     }
 
     fn az(value: Value, negate: bool) -> LabelFilter {
-        LabelFilter {
-            label: "az".into(),
-            value,
-            negate,
-        }
+        LabelFilter { label: "az".into(), value, negate }
     }
 
     #[test]
@@ -317,20 +275,14 @@ mod tests {
         .into_iter()
         .collect();
         let filtered = |filters: &[LabelFilter]| {
-            let policy = MembershipPolicy {
-                label_filters: filters.to_vec(),
-                ..policy()
-            };
+            let policy = MembershipPolicy { label_filters: filters.to_vec(), ..policy() };
             let published = after(&policy, &[Membership::Known(set.clone())]);
             hosts(&published.set).join(" ")
         };
         assert_eq!(filtered(&[az(json!("1"), false)]), "text");
         assert_eq!(filtered(&[az(json!(1), true)]), "text none null");
         assert_eq!(filtered(&[az(json!(null), false)]), "none null");
-        assert_eq!(
-            filtered(&[az(json!("1"), true), az(json!(1), true)]),
-            "none null"
-        );
+        assert_eq!(filtered(&[az(json!("1"), true), az(json!(1), true)]), "none null");
     }
 
     #[test]
@@ -345,18 +297,12 @@ mod tests {
     }
 
     fn with_id(host: &str, id: u64) -> Endpoint {
-        Endpoint {
-            id: Some(id),
-            ..endpoint(host)
-        }
+        Endpoint { id: Some(id), ..endpoint(host) }
     }
 
     #[test]
     fn the_smallest_id_leads_and_without_ids_nobody_does() {
-        let policy = MembershipPolicy {
-            leader_election: true,
-            ..policy()
-        };
+        let policy = MembershipPolicy { leader_election: true, ..policy() };
         let elected = |endpoints: &[Endpoint]| {
             let word = Membership::Known(endpoints.iter().cloned().collect());
             after(&policy, &[word])
@@ -365,10 +311,7 @@ mod tests {
         assert_eq!(hosts(&leader.set), ["b"]);
         let none = elected(&[with_id("a", 9), endpoint("b")]);
         assert!(none.set.is_empty());
-        assert_eq!(
-            none.notes,
-            ["leader_election: 1 of 2 have no id, so nobody is elected"]
-        );
+        assert_eq!(none.notes, ["leader_election: 1 of 2 have no id, so nobody is elected"]);
         assert_eq!(elected(&[]).notes, ["leader_election: nobody to elect"]);
     }
 

@@ -32,12 +32,7 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(membership: Membership) -> Self {
-        Self {
-            membership,
-            malformed: Vec::new(),
-            malformed_total: 0,
-            zxid: None,
-        }
+        Self { membership, malformed: Vec::new(), malformed_total: 0, zxid: None }
     }
 
     /// Counts a member that cannot be used, and shows it while there is room.
@@ -58,10 +53,7 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub(super) fn new(out: watch::Sender<Discovered>) -> Self {
-        Self {
-            out,
-            troubles: Mutex::default(),
-        }
+        Self { out, troubles: Mutex::default() }
     }
 
     /// Publishes a reading. It ends the trouble with the members (true when there was some) and takes the place of a
@@ -101,16 +93,14 @@ impl Publisher {
 
     /// Publishes the generator config.
     pub(super) fn generator(&self, generator: Option<Arc<str>>) {
-        self.out
-            .send_if_modified(|last| replace(&mut last.generator, generator));
+        self.out.send_if_modified(|last| replace(&mut last.generator, generator));
     }
 
     /// Enters or leaves (`None`) trouble. True when this part's text is new.
     pub(super) fn trouble(&self, part: Part, text: Option<Arc<str>>) -> bool {
         let is_new = *self.lock().of(part) != text;
         let trouble = self.note(part, text);
-        self.out
-            .send_if_modified(|last| replace(&mut last.trouble, trouble));
+        self.out.send_if_modified(|last| replace(&mut last.trouble, trouble));
         is_new
     }
 
@@ -118,18 +108,8 @@ impl Publisher {
     fn note(&self, part: Part, text: Option<Arc<str>>) -> Option<Arc<str>> {
         let mut troubles = self.lock();
         *troubles.of(part) = text;
-        let Troubles {
-            session,
-            members,
-            parent,
-            generator,
-        } = &*troubles;
-        session
-            .as_ref()
-            .or(members.as_ref())
-            .or(parent.as_ref())
-            .or(generator.as_ref())
-            .cloned()
+        let Troubles { session, members, parent, generator } = &*troubles;
+        session.as_ref().or(members.as_ref()).or(parent.as_ref()).or(generator.as_ref()).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, Troubles> {

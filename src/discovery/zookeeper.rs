@@ -117,10 +117,7 @@ impl Source {
         let mut retry = Retry::new(self.registry.session());
         let mut pace = Pace::new(self.settings.jitter);
         let mut doubt = Doubt::Usual;
-        if tokio::time::timeout(PARENT_FIRST, self.parent.tried.notified())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(PARENT_FIRST, self.parent.tried.notified()).await.is_err() {
             debug!(path = %self.settings.path, "no answer about the parent yet, listing without");
         }
         loop {
@@ -180,10 +177,8 @@ impl Source {
         if names.is_empty() {
             return Ok(());
         }
-        let paths: Vec<_> = names
-            .iter()
-            .map(|name| path::child(&self.settings.path, name))
-            .collect();
+        let paths: Vec<_> =
+            names.iter().map(|name| path::child(&self.settings.path, name)).collect();
         let nodes = self.registry.read_many(&paths).await?;
         let mut faults = Faults::new(&self.settings.path);
         for (name, node) in names.iter().zip(nodes) {

@@ -11,11 +11,9 @@ use super::{CheckSettings, Probe, ProbeSettings};
 pub fn build(settings: &CheckSettings) -> Arc<dyn Probe> {
     match &settings.probe {
         ProbeSettings::Tcp => Arc::new(TcpProbe::new(connect_bound(settings))),
-        ProbeSettings::Http(http) => Arc::new(HttpProbe::new(
-            http,
-            connect_bound(settings),
-            settings.timeout,
-        )),
+        ProbeSettings::Http(http) => {
+            Arc::new(HttpProbe::new(http, connect_bound(settings), settings.timeout))
+        }
     }
 }
 

@@ -142,12 +142,7 @@ impl Checker {
 
     /// Stops checking all but those that `keep` accepts.
     pub fn retain(&mut self, keep: impl Fn(CheckId) -> bool) {
-        let others: Vec<_> = self
-            .checks
-            .keys()
-            .copied()
-            .filter(|id| !keep(*id))
-            .collect();
+        let others: Vec<_> = self.checks.keys().copied().filter(|id| !keep(*id)).collect();
         for id in others {
             self.remove(id);
         }
@@ -189,9 +184,7 @@ impl Checker {
         let Stage::Waiting(at) = check.stage else {
             return;
         };
-        let earliest = check
-            .forced
-            .map_or(now, |last| now.max(last + MIN_FORCED_GAP));
+        let earliest = check.forced.map_or(now, |last| now.max(last + MIN_FORCED_GAP));
         if earliest >= at {
             return;
         }
@@ -236,8 +229,7 @@ impl Checker {
                 continue;
             };
             let attempt =
-                self.runner
-                    .attempt(&check.probe, check.target, check.settings.deadline());
+                self.runner.attempt(&check.probe, check.target, check.settings.deadline());
             let task = self.running.spawn(attempt);
             self.tasks.insert(task.id(), id);
             check.stage = Stage::Probing(task);
@@ -259,20 +251,11 @@ impl Checker {
             Err(error) if error.code == SOCKET_ERROR => false,
             Err(_) => check.verdict.record(false, at),
         };
-        let wait = spread(
-            check.verdict.interval(&check.settings),
-            check.settings.spread_percent,
-        );
+        let wait = spread(check.verdict.interval(&check.settings), check.settings.spread_percent);
         let next = self.runner.align(at + wait, wait);
         check.stage = Stage::Waiting(next);
         self.due.insert((next, id));
-        Some(CheckReport {
-            id,
-            result,
-            took,
-            at,
-            changed,
-        })
+        Some(CheckReport { id, result, took, at, changed })
     }
 }
 
@@ -295,12 +278,8 @@ fn died(error: &JoinError) -> ProbeError {
     ProbeError {
         code: "PROCERR",
         status: None,
-        detail: if error.is_panic() {
-            "the probe panicked"
-        } else {
-            "the probe was cancelled"
-        }
-        .to_owned(),
+        detail: if error.is_panic() { "the probe panicked" } else { "the probe was cancelled" }
+            .to_owned(),
     }
 }
 
@@ -337,28 +316,15 @@ mod tests {
     async fn probes_on_haproxys_schedule() {
         let (script, start) = (Script::default(), Instant::now());
         let mut checker = checker(&script);
-        checker.set(
-            ONE,
-            target(1),
-            &Arc::new(settings(3, 2)),
-            Duration::from_millis(500),
-        );
+        checker.set(ONE, target(1), &Arc::new(settings(3, 2)), Duration::from_millis(500));
         let mut texts = Vec::new();
         for answer in [true, true, false, false, false, true, true, true] {
-            script.answer(
-                target(1),
-                if answer { Answer::Pass } else { Answer::Refuse },
-            );
+            script.answer(target(1), if answer { Answer::Pass } else { Answer::Refuse });
             let report = checker.next().await;
             assert_eq!(report.result.is_ok(), answer);
             texts.push(checker.verdict(ONE).unwrap().to_string());
         }
-        assert_eq!(
-            texts,
-            [
-                "UP", "UP", "UP 1/2", "DOWN", "DOWN", "DOWN 1/3", "DOWN 2/3", "UP"
-            ]
-        );
+        assert_eq!(texts, ["UP", "UP", "UP 1/2", "DOWN", "DOWN", "DOWN 1/3", "DOWN 2/3", "UP"]);
         // Each probe takes 1 ms; intervals are rounded up to ticks of 1/64.
         let asked = millis(&script.asked(target(1), start));
         let gaps: Vec<_> = asked.windows(2).map(|w| w[1] - w[0]).collect();
@@ -386,10 +352,7 @@ mod tests {
         let mut checker = checker(&script);
         checker.set(ONE, target(1), &Arc::new(settings(1, 1)), Duration::ZERO);
         let report = checker.next().await;
-        assert_eq!(
-            (report.changed, report.result.unwrap_err().code),
-            (true, "PROCERR")
-        );
+        assert_eq!((report.changed, report.result.unwrap_err().code), (true, "PROCERR"));
         script.answer(target(1), Answer::Pass);
         assert!(checker.next().await.changed);
         assert_eq!(checker.verdict(ONE).unwrap().health(), Health::Up);
@@ -466,9 +429,7 @@ mod tests {
         let settings = Arc::new(settings(2, 3));
         checker.set(ONE, target(1), &settings, Duration::ZERO);
         checker.set(CheckId(2), target(2), &settings, Duration::from_millis(100));
-        let _ = timeout(Duration::from_millis(50), checker.next())
-            .await
-            .unwrap_err();
+        let _ = timeout(Duration::from_millis(50), checker.next()).await.unwrap_err();
         checker.remove(ONE);
         assert!(checker.verdict(ONE).is_none());
         for _ in 0..3 {

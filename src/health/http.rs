@@ -34,19 +34,13 @@ impl HttpProbe {
         connect_bound: Duration,
         answer_bound: Option<Duration>,
     ) -> Self {
-        Self {
-            request: request(settings).into(),
-            connect_bound,
-            answer_bound,
-        }
+        Self { request: request(settings).into(), connect_bound, answer_bound }
     }
 
     async fn run(&self, target: SocketAddr) -> Result<ProbePass, ProbeError> {
         let whole = Instant::now() + self.connect_bound;
         let mut stream = connect(target, self.connect_bound).await?;
-        let deadline = self
-            .answer_bound
-            .map_or(whole, |bound| Instant::now() + bound);
+        let deadline = self.answer_bound.map_or(whole, |bound| Instant::now() + bound);
         match timeout_at(deadline, exchange(&mut stream, &self.request)).await {
             Ok(status) => judge(status?),
             Err(_) => Err(failure("L7TOUT", "no answer in time".to_owned())),
@@ -63,22 +57,15 @@ impl Probe for HttpProbe {
 /// `OPTIONS / HTTP/1.0`, no header but those configured; 1.1 adds `connection: close`. haproxy writes names in lower
 /// case.
 fn request(settings: &HttpProbeSettings) -> Vec<u8> {
-    let mut text = format!(
-        "{} {} {}\r\n",
-        settings.method, settings.uri, settings.version
-    );
+    let mut text = format!("{} {} {}\r\n", settings.method, settings.uri, settings.version);
     for (name, value) in &settings.headers {
         text.push_str(&name.to_ascii_lowercase());
         text.push_str(": ");
         text.push_str(value);
         text.push_str("\r\n");
     }
-    let says = |wanted: &str| {
-        settings
-            .headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case(wanted))
-    };
+    let says =
+        |wanted: &str| settings.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
     if settings.version.eq_ignore_ascii_case("HTTP/1.1") && !says("connection") {
         text.push_str("connection: close\r\n");
     }
@@ -96,10 +83,7 @@ async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<u16, ProbeEr
             return status(line.get(..end).unwrap_or_default());
         }
         if line.len() >= MAX_STATUS_LINE {
-            return Err(failure(
-                "L7RSP",
-                format!("no status line in {MAX_STATUS_LINE} bytes"),
-            ));
+            return Err(failure("L7RSP", format!("no status line in {MAX_STATUS_LINE} bytes")));
         }
         match stream.read_buf(&mut line).await {
             Ok(0) => return Err(failure("L7RSP", closed(&line))),
@@ -124,29 +108,12 @@ fn closed(line: &[u8]) -> String {
 fn status(line: &[u8]) -> Result<u16, ProbeError> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let parsed = match line {
-        [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            major,
-            b'.',
-            minor,
-            b' ',
-            a,
-            b,
-            c,
-            rest @ ..,
-        ] if [major, minor, a, b, c].iter().all(|d| d.is_ascii_digit())
-            && *a != b'0'
-            && matches!(rest.first(), None | Some(b' ')) =>
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b' ', a, b, c, rest @ ..]
+            if [major, minor, a, b, c].iter().all(|d| d.is_ascii_digit())
+                && *a != b'0'
+                && matches!(rest.first(), None | Some(b' ')) =>
         {
-            Some(
-                [a, b, c]
-                    .iter()
-                    .fold(0, |n, d| n * 10 + u16::from(**d - b'0')),
-            )
+            Some([a, b, c].iter().fold(0, |n, d| n * 10 + u16::from(**d - b'0')))
         }
         _ => None,
     };
@@ -158,16 +125,9 @@ fn status(line: &[u8]) -> Result<u16, ProbeError> {
 
 fn judge(status: u16) -> Result<ProbePass, ProbeError> {
     if (200..400).contains(&status) {
-        return Ok(ProbePass {
-            code: "L7OK",
-            status: Some(status),
-        });
+        return Ok(ProbePass { code: "L7OK", status: Some(status) });
     }
-    Err(ProbeError {
-        code: "L7STS",
-        status: Some(status),
-        detail: format!("status {status}"),
-    })
+    Err(ProbeError { code: "L7STS", status: Some(status), detail: format!("status {status}") })
 }
 
 #[cfg(test)]
@@ -182,10 +142,7 @@ mod tests {
             method: "OPTIONS".into(),
             uri: "/".into(),
             version: version.into(),
-            headers: headers
-                .iter()
-                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                .collect(),
+            headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
         }
     }
 
@@ -215,25 +172,15 @@ mod tests {
     }
 
     fn probe(bound: Duration) -> HttpProbe {
-        HttpProbe::new(
-            &settings("HTTP/1.0", &[]),
-            Duration::from_secs(5),
-            Some(bound),
-        )
+        HttpProbe::new(&settings("HTTP/1.0", &[]), Duration::from_secs(5), Some(bound))
     }
 
     const LONG: Duration = Duration::from_secs(5);
 
     #[test]
     fn the_request_is_haproxys() {
-        assert_eq!(
-            request(&settings("HTTP/1.0", &[])),
-            b"OPTIONS / HTTP/1.0\r\n\r\n"
-        );
-        let eleven = request(&settings(
-            "HTTP/1.1",
-            &[("Host", "a.example"), ("X-K", "v w")],
-        ));
+        assert_eq!(request(&settings("HTTP/1.0", &[])), b"OPTIONS / HTTP/1.0\r\n\r\n");
+        let eleven = request(&settings("HTTP/1.1", &[("Host", "a.example"), ("X-K", "v w")]));
         assert_eq!(
             String::from_utf8(eleven).unwrap(),
             "OPTIONS / HTTP/1.1\r\nhost: a.example\r\nx-k: v w\r\nconnection: close\r\n\r\n"
@@ -249,13 +196,7 @@ mod tests {
         ] {
             let (addr, task) = origin(answer, true).await;
             let pass = probe(LONG).probe(addr).await.unwrap();
-            assert_eq!(
-                pass,
-                ProbePass {
-                    code: "L7OK",
-                    status: Some(status)
-                }
-            );
+            assert_eq!(pass, ProbePass { code: "L7OK", status: Some(status) });
             let (asked, end) = task.await.unwrap();
             assert_eq!(asked, b"OPTIONS / HTTP/1.0\r\n\r\n");
             assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
@@ -298,20 +239,13 @@ mod tests {
         let (addr, _task) = origin(&LINE, true).await;
         let error = probe(LONG).probe(addr).await.unwrap_err();
         assert_eq!(error.code, "L7RSP");
-        assert!(
-            error.detail.starts_with("no status line in"),
-            "{}",
-            error.detail
-        );
+        assert!(error.detail.starts_with("no status line in"), "{}", error.detail);
     }
 
     #[tokio::test]
     async fn no_answer_in_time_is_a_layer_seven_timeout() {
         let (addr, _task) = origin(b"HTTP/1.1 2", true).await;
-        let error = probe(Duration::from_millis(30))
-            .probe(addr)
-            .await
-            .unwrap_err();
+        let error = probe(Duration::from_millis(30)).probe(addr).await.unwrap_err();
         assert_eq!(error.code, "L7TOUT");
     }
 

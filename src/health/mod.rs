@@ -124,12 +124,7 @@ impl CheckSettings {
     /// `timeout check`; otherwise `inter` bounds the whole attempt.
     pub fn deadline(&self) -> Duration {
         match self.timeout {
-            Some(read) => {
-                self.connect_timeout
-                    .unwrap_or(self.interval)
-                    .min(self.interval)
-                    + read
-            }
+            Some(read) => self.connect_timeout.unwrap_or(self.interval).min(self.interval) + read,
             None => self.interval,
         }
     }

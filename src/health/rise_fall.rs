@@ -49,13 +49,8 @@ impl RiseFall {
     /// Goes on from `verdict`. Other thresholds keep up what is up and down what is down.
     pub fn restored(settings: &CheckSettings, verdict: &Verdict) -> Self {
         let (rise, fall) = (settings.rise.get(), settings.fall.get());
-        let mut restored = Self {
-            rise,
-            fall,
-            counter: 0,
-            streak: verdict.streak,
-            since: verdict.since,
-        };
+        let mut restored =
+            Self { rise, fall, counter: 0, streak: verdict.streak, since: verdict.since };
         restored.counter = if verdict.is_up {
             verdict.counter.clamp(rise, restored.top())
         } else {
@@ -98,11 +93,7 @@ impl RiseFall {
             false if self.counter > self.rise => self.counter - 1,
             false => 0,
         };
-        let length = if self.streak.0 == passed {
-            self.streak.1
-        } else {
-            0
-        };
+        let length = if self.streak.0 == passed { self.streak.1 } else { 0 };
         self.streak = (passed, length.saturating_add(1));
         let changed = was_up != self.is_up();
         if changed {
@@ -113,11 +104,7 @@ impl RiseFall {
 
     /// [`Health::Up`] or [`Health::Down`].
     pub fn health(&self) -> Health {
-        if self.is_up() {
-            Health::Up
-        } else {
-            Health::Down
-        }
+        if self.is_up() { Health::Up } else { Health::Down }
     }
 
     /// When the verdict last changed; the beginning for one that never did.
@@ -189,11 +176,7 @@ mod tests {
         for (passed, text, wait) in steps {
             check.record(passed, now);
             assert_eq!(check.to_string(), text);
-            assert_eq!(
-                check.interval(&settings),
-                Duration::from_millis(wait),
-                "{text}"
-            );
+            assert_eq!(check.interval(&settings), Duration::from_millis(wait), "{text}");
         }
     }
 
@@ -205,10 +188,7 @@ mod tests {
             assert_eq!(check.health(), Health::Up);
             assert!(check.record(false, now));
             assert_eq!(check.health(), Health::Down);
-            assert_eq!(
-                check.interval(&settings(rise, fall)),
-                Duration::from_millis(600)
-            );
+            assert_eq!(check.interval(&settings(rise, fall)), Duration::from_millis(600));
         }
     }
 
@@ -231,17 +211,11 @@ mod tests {
         let mut check = RiseFall::new(&settings(2, 3), now);
         check.record(false, now);
         let down = check.with_thresholds(&settings(4, 4));
-        assert_eq!(
-            (down.health(), down.to_string()),
-            (Health::Down, "DOWN".to_owned())
-        );
+        assert_eq!((down.health(), down.to_string()), (Health::Down, "DOWN".to_owned()));
         check.record(true, now);
         check.record(true, now);
         let up = check.with_thresholds(&settings(4, 4));
-        assert_eq!(
-            (up.health(), up.to_string()),
-            (Health::Up, "UP 1/4".to_owned())
-        );
+        assert_eq!((up.health(), up.to_string()), (Health::Up, "UP 1/4".to_owned()));
     }
 
     proptest! {

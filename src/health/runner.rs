@@ -51,10 +51,7 @@ impl CheckRunner {
     /// of the process; on common ticks they cost four a second. A tick is 1/64 of `interval`, 250 ms at most, so that no
     /// interval is off by more than 2 %.
     pub fn align(&self, at: Instant, interval: Duration) -> Instant {
-        let tick = (interval / 64)
-            .min(MAX_TICK)
-            .max(Duration::from_millis(1))
-            .as_nanos();
+        let tick = (interval / 64).min(MAX_TICK).max(Duration::from_millis(1)).as_nanos();
         let offset = at.saturating_duration_since(self.epoch).as_nanos();
         let missing = (tick - offset % tick) % tick;
         at + Duration::from_nanos(u64::try_from(missing).unwrap_or(0))
@@ -71,12 +68,7 @@ impl CheckRunner {
         target: SocketAddr,
         deadline: Duration,
     ) -> impl Future<Output = Attempt> + Send + 'static {
-        attempt(
-            Arc::clone(probe),
-            target,
-            deadline + GRACE,
-            Arc::clone(&self.limit),
-        )
+        attempt(Arc::clone(probe), target, deadline + GRACE, Arc::clone(&self.limit))
     }
 }
 
@@ -88,9 +80,7 @@ impl Default for CheckRunner {
 
 impl fmt::Debug for CheckRunner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CheckRunner")
-            .field("limit", &self.limit)
-            .finish_non_exhaustive()
+        f.debug_struct("CheckRunner").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 

@@ -30,10 +30,7 @@ impl Probe for TcpProbe {
     fn probe(&self, target: SocketAddr) -> BoxFuture<'_, Result<ProbePass, ProbeError>> {
         Box::pin(async move {
             bounded(self.bound, quiet_connect(target)).await?;
-            Ok(ProbePass {
-                code: "L4OK",
-                status: None,
-            })
+            Ok(ProbePass { code: "L4OK", status: None })
         })
     }
 }
@@ -64,9 +61,7 @@ async fn bounded(
         Err(_) => return Err(failure("L4TOUT", format!("no connection within {bound:?}"))),
     };
     // Without it the check still works and ends with FIN: nothing to report.
-    socket2::SockRef::from(&stream)
-        .set_linger(Some(Duration::ZERO))
-        .ok();
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).ok();
     Ok(stream)
 }
 
@@ -99,11 +94,7 @@ fn is_ours(error: &io::Error) -> bool {
 }
 
 pub(super) fn failure(code: &'static str, detail: String) -> ProbeError {
-    ProbeError {
-        code,
-        status: None,
-        detail,
-    }
+    ProbeError { code, status: None, detail }
 }
 
 #[cfg(test)]
@@ -119,10 +110,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let target = listener.local_addr().unwrap();
-        let pass = ProbePass {
-            code: "L4OK",
-            status: None,
-        };
+        let pass = ProbePass { code: "L4OK", status: None };
         let mut seen = 0;
         for _ in 0..20 {
             assert_eq!(TcpProbe::new(BOUND).probe(target).await.unwrap(), pass);
@@ -148,19 +136,13 @@ mod tests {
         let target = listener.local_addr().unwrap();
         drop(listener);
         let error = TcpProbe::new(BOUND).probe(target).await.unwrap_err();
-        assert_eq!(
-            (error.code, error.detail.as_str()),
-            ("L4CON", "connection refused")
-        );
+        assert_eq!((error.code, error.detail.as_str()), ("L4CON", "connection refused"));
     }
 
     #[test]
     fn a_lack_of_descriptors_is_our_own_fault() {
         let error = connect_error(&io::Error::from(rustix::io::Errno::MFILE));
         assert_eq!(error.code, SOCKET_ERROR);
-        assert_eq!(
-            connect_error(&io::Error::from(rustix::io::Errno::HOSTUNREACH)).code,
-            "L4CON"
-        );
+        assert_eq!(connect_error(&io::Error::from(rustix::io::Errno::HOSTUNREACH)).code, "L4CON");
     }
 }

@@ -63,20 +63,12 @@ impl Script {
             state.answers.get(&target).copied().unwrap_or(Answer::Pass)
         };
         let _over = Over(self);
-        let failure = |code, detail: &str| {
-            Err(ProbeError {
-                code,
-                status: None,
-                detail: detail.to_owned(),
-            })
-        };
+        let failure =
+            |code, detail: &str| Err(ProbeError { code, status: None, detail: detail.to_owned() });
         // A real probe takes a moment, in which others start.
         tokio::time::sleep(Duration::from_millis(1)).await;
         match answer {
-            Answer::Pass => Ok(ProbePass {
-                code: "L4OK",
-                status: None,
-            }),
+            Answer::Pass => Ok(ProbePass { code: "L4OK", status: None }),
             Answer::Refuse => failure("L4CON", "connection refused"),
             Answer::OurFault => failure(SOCKET_ERROR, "too many open files"),
             Answer::Hang => std::future::pending().await,

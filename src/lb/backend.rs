@@ -42,10 +42,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "index < CHUNK_SLOTS by construction"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "index < CHUNK_SLOTS by construction")]
     fn cell(&self) -> &AtomicU32 {
         &self.chunk.0[self.index]
     }
@@ -88,11 +85,7 @@ pub struct SlotArena {
 impl Default for SlotArena {
     fn default() -> Self {
         let (give_back, returned) = std::sync::mpsc::channel();
-        Self {
-            free: Vec::new(),
-            returned,
-            give_back,
-        }
+        Self { free: Vec::new(), returned, give_back }
     }
 }
 
@@ -102,21 +95,10 @@ impl SlotArena {
         self.free.extend(self.returned.try_iter());
         if self.free.is_empty() {
             let chunk = Arc::new(Chunk(std::array::from_fn(|_| AtomicU32::new(0))));
-            self.free.extend(
-                (0..CHUNK_SLOTS)
-                    .rev()
-                    .map(|index| (Arc::clone(&chunk), index)),
-            );
+            self.free.extend((0..CHUNK_SLOTS).rev().map(|index| (Arc::clone(&chunk), index)));
         }
-        #[expect(
-            clippy::expect_used,
-            reason = "a chunk was added above when it was empty"
-        )]
+        #[expect(clippy::expect_used, reason = "a chunk was added above when it was empty")]
         let (chunk, index) = self.free.pop().expect("the free list is not empty");
-        Slot {
-            chunk,
-            index,
-            free: self.give_back.clone(),
-        }
+        Slot { chunk, index, free: self.give_back.clone() }
     }
 }

@@ -74,10 +74,7 @@ pub(crate) mod testing {
 
     pub(crate) fn members(weights: &[u64]) -> Vec<Member> {
         let mut arena = SlotArena::default();
-        weights
-            .iter()
-            .map(|w| member_in(&mut arena, *w, None))
-            .collect()
+        weights.iter().map(|w| member_in(&mut arena, *w, None)).collect()
     }
 }
 
@@ -107,13 +104,8 @@ mod tests {
     #[test]
     fn an_empty_set_gives_nobody() {
         for strategy in STRATEGIES {
-            assert_eq!(
-                build(strategy).build(&[]).pick(&[], PickContext::default()),
-                None
-            );
-            let error = snapshot(strategy, vec![])
-                .acquire(PickContext::default())
-                .unwrap_err();
+            assert_eq!(build(strategy).build(&[]).pick(&[], PickContext::default()), None);
+            let error = snapshot(strategy, vec![]).acquire(PickContext::default()).unwrap_err();
             assert_eq!(error, PickError::NoneEligible { known: 0, up: 0 });
         }
     }
@@ -132,14 +124,10 @@ mod tests {
     fn when_all_are_full_the_error_says_so() {
         for strategy in STRATEGIES {
             let mut arena = SlotArena::default();
-            let set = vec![
-                member_in(&mut arena, 1, Some(1)),
-                member_in(&mut arena, 3, Some(2)),
-            ];
+            let set = vec![member_in(&mut arena, 1, Some(1)), member_in(&mut arena, 3, Some(2))];
             let snapshot = snapshot(strategy, set);
-            let leases: Vec<_> = (0..3)
-                .map(|_| snapshot.acquire(PickContext::default()).unwrap())
-                .collect();
+            let leases: Vec<_> =
+                (0..3).map(|_| snapshot.acquire(PickContext::default()).unwrap()).collect();
             let error = snapshot.acquire(PickContext::default()).unwrap_err();
             assert_eq!(error, PickError::AllFull { eligible: 2 });
             drop(leases);
@@ -151,14 +139,10 @@ mod tests {
     fn held_requests_follow_the_weights() {
         for strategy in STRATEGIES {
             let snapshot = snapshot(strategy, members(&[1, 2, 3]));
-            let _held: Vec<_> = (0..6)
-                .map(|_| snapshot.acquire(PickContext::default()).unwrap())
-                .collect();
-            let counts: Vec<_> = snapshot
-                .members
-                .iter()
-                .map(|m| m.backend.in_flight.get())
-                .collect();
+            let _held: Vec<_> =
+                (0..6).map(|_| snapshot.acquire(PickContext::default()).unwrap()).collect();
+            let counts: Vec<_> =
+                snapshot.members.iter().map(|m| m.backend.in_flight.get()).collect();
             assert_eq!(counts, [1, 2, 3], "{strategy:?}");
         }
     }

@@ -90,11 +90,7 @@ pub fn fixed_with(
         outcomes_dropped: Arc::new(AtomicU64::new(0)),
         views: tokio::sync::watch::channel(1).1,
     };
-    FixedPool {
-        handle,
-        outcomes,
-        backends,
-    }
+    FixedPool { handle, outcomes, backends }
 }
 
 fn empty_view() -> PoolView {
@@ -116,15 +112,13 @@ struct InTurn(AtomicUsize);
 impl Picker for InTurn {
     fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
         let start = self.0.fetch_add(1, Ordering::Relaxed);
-        (0..members.len())
-            .map(|step| start.wrapping_add(step) % members.len())
-            .find(|index| {
-                members.get(*index).is_some_and(|member| {
-                    let full = member
-                        .max_connections
-                        .is_some_and(|max| member.backend.in_flight.get() >= max.get());
-                    !full && !cx.avoid.contains(&member.backend.id)
-                })
+        (0..members.len()).map(|step| start.wrapping_add(step) % members.len()).find(|index| {
+            members.get(*index).is_some_and(|member| {
+                let full = member
+                    .max_connections
+                    .is_some_and(|max| member.backend.in_flight.get() >= max.get());
+                !full && !cx.avoid.contains(&member.backend.id)
             })
+        })
     }
 }

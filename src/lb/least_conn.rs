@@ -30,9 +30,7 @@ pub struct LeastConn {
 impl LeastConn {
     /// With its turn at `position`.
     pub(super) fn at(position: usize) -> Self {
-        Self {
-            turn: Arc::new(AtomicUsize::new(position)),
-        }
+        Self { turn: Arc::new(AtomicUsize::new(position)) }
     }
 }
 
@@ -84,20 +82,13 @@ struct Entry {
 }
 
 impl Entry {
-    const NOBODY: Self = Self {
-        reciprocal: 0,
-        room: 0,
-        member: u32::MAX,
-    };
+    const NOBODY: Self = Self { reciprocal: 0, room: 0, member: u32::MAX };
 
     fn new(member: &Member, index: u32) -> Self {
         let weight = u64::from(member.weight.get().max(1));
         Self {
             reciprocal: (256_u64 << FRACTION).div_ceil(weight),
-            room: member
-                .max_connections
-                .map_or(u32::MAX, std::num::NonZeroU32::get)
-                - 1,
+            room: member.max_connections.map_or(u32::MAX, std::num::NonZeroU32::get) - 1,
             member: index,
         }
     }
@@ -119,24 +110,13 @@ impl Picker for Scan {
         }
         // Counted up at once, so that workers that pick at the same moment look from different places.
         let start = self.turn.fetch_add(1, Ordering::Relaxed) % self.positions;
-        let from = self
-            .rows
-            .partition_point(|row| row.base <= start)
-            .saturating_sub(1);
+        let from = self.rows.partition_point(|row| row.base <= start).saturating_sub(1);
         let (before, after) = self.rows.split_at_checked(from)?;
         let (first, rest) = after.split_first()?;
         let skip = start - first.base;
-        let mut best = Best {
-            bound: u64::MAX,
-            member: usize::MAX,
-            position: start,
-        };
+        let mut best = Best { bound: u64::MAX, member: usize::MAX, position: start };
         let stretches = std::iter::once((first, skip..first.entries.len()))
-            .chain(
-                rest.iter()
-                    .chain(before)
-                    .map(|row| (row, 0..row.entries.len())),
-            )
+            .chain(rest.iter().chain(before).map(|row| (row, 0..row.entries.len())))
             .chain(std::iter::once((first, 0..skip)));
         for (row, range) in stretches {
             row.best_in(range, &mut best, members, cx);
@@ -205,12 +185,10 @@ fn rows(members: &[Member]) -> Box<[Row]> {
     let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
     for (index, member) in (0..).zip(members) {
         let slot = &member.backend.in_flight;
-        let at = *seen
-            .entry(Arc::as_ptr(&slot.chunk).addr())
-            .or_insert_with(|| {
-                chunks.push((Arc::clone(&slot.chunk), BTreeMap::new()));
-                chunks.len() - 1
-            });
+        let at = *seen.entry(Arc::as_ptr(&slot.chunk).addr()).or_insert_with(|| {
+            chunks.push((Arc::clone(&slot.chunk), BTreeMap::new()));
+            chunks.len() - 1
+        });
         if let Some((_, entries)) = chunks.get_mut(at) {
             entries.insert(slot.index, Entry::new(member, index));
         }
@@ -248,11 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn key(load: u32, weight: u64) -> u64 {
-        if load == 0 {
-            0
-        } else {
-            (u64::from(load) + 1) * 4096 / (16 * weight)
-        }
+        if load == 0 { 0 } else { (u64::from(load) + 1) * 4096 / (16 * weight) }
     }
 
     fn load(member: &Member, n: u32) {

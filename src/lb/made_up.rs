@@ -45,11 +45,7 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
     let snapshot = Snapshot {
         revision: view.revision,
         known: view.backends.len(),
-        up: view
-            .backends
-            .iter()
-            .filter(|b| b.health != Health::Down)
-            .count(),
+        up: view.backends.iter().filter(|b| b.health != Health::Down).count(),
         members,
         picker: Box::new(First),
     };

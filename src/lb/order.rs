@@ -43,10 +43,7 @@ struct Twister {
 )]
 impl Twister {
     fn new(seed: u128) -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "cut into 32-bit words on purpose"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "cut into 32-bit words on purpose")]
         let mut words: Vec<u32> = (0..4).map(|i| (seed >> (32 * i)) as u32).collect();
         while words.len() > 1 && words.last() == Some(&0) {
             words.pop();
@@ -66,9 +63,7 @@ impl Twister {
         let mut previous = word;
         state[0] = word;
         for (i, cell) in (0_u32..).zip(state.iter_mut()).skip(1) {
-            previous = 1_812_433_253_u32
-                .wrapping_mul(previous ^ (previous >> 30))
-                .wrapping_add(i);
+            previous = 1_812_433_253_u32.wrapping_mul(previous ^ (previous >> 30)).wrapping_add(i);
             *cell = previous;
         }
         Self { state, next: WORDS }
@@ -125,9 +120,7 @@ impl Twister {
 
     /// 0..=limit, as Ruby's `limited_rand`: draws until one fits under the next power of two.
     fn up_to(&mut self, limit: u32) -> u32 {
-        let mask = limit
-            .checked_ilog2()
-            .map_or(0, |bits| u32::MAX >> (31 - bits));
+        let mask = limit.checked_ilog2().map_or(0, |bits| u32::MAX >> (31 - bits));
         loop {
             let drawn = self.draw() & mask;
             if drawn <= limit {
@@ -174,9 +167,7 @@ mod tests {
             ((1 << 32) + 5, "eabcd"),
             (MD5_SEED, "caebd"),
         ] {
-            let order: String = shuffled(seed, &['a', 'b', 'c', 'd', 'e'])
-                .into_iter()
-                .collect();
+            let order: String = shuffled(seed, &['a', 'b', 'c', 'd', 'e']).into_iter().collect();
             assert_eq!(order, expected, "seed {seed}");
         }
     }

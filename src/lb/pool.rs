@@ -182,13 +182,8 @@ impl Pool {
 
     /// Works until `stop`. Sources that end leave their last word standing.
     async fn work(&mut self, stop: &CancellationToken) {
-        let mut open = Open {
-            discovered: true,
-            names: true,
-            commands: true,
-            outcomes: true,
-            exports: true,
-        };
+        let mut open =
+            Open { discovered: true, names: true, commands: true, outcomes: true, exports: true };
         let mut batch = Vec::new();
         let mut stopped = pin!(stop.cancelled());
         self.inputs.discovered.mark_unchanged();

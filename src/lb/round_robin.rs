@@ -40,9 +40,7 @@ pub struct RoundRobin {
 impl RoundRobin {
     /// With its cursor at `position`.
     pub(super) fn at(position: usize) -> Self {
-        Self {
-            cursor: Arc::new(AtomicUsize::new(position)),
-        }
+        Self { cursor: Arc::new(AtomicUsize::new(position)) }
     }
 }
 
@@ -53,10 +51,7 @@ impl Balancer for RoundRobin {
 
     fn build(&self, members: &[Member]) -> Box<dyn Picker> {
         let weights: Vec<u64> = members.iter().map(|m| u64::from(m.weight.get())).collect();
-        Box::new(Table {
-            slots: smooth_order(&weights),
-            cursor: Arc::clone(&self.cursor),
-        })
+        Box::new(Table { slots: smooth_order(&weights), cursor: Arc::clone(&self.cursor) })
     }
 }
 
@@ -92,11 +87,7 @@ fn smooth_order(weights: &[u64]) -> Box<[u32]> {
     let weights = reduce(weights);
     if weights.iter().all(|w| *w <= 1) {
         // Equal weights: each once, in order.
-        return (0..)
-            .zip(&weights)
-            .filter(|(_, w)| **w > 0)
-            .map(|(index, _)| index)
-            .collect();
+        return (0..).zip(&weights).filter(|(_, w)| **w > 0).map(|(index, _)| index).collect();
     }
     Layout::new(&weights).collect()
 }
@@ -150,15 +141,8 @@ struct Turn {
 
 impl Layout {
     fn new(weights: &[u64]) -> Self {
-        let turns = weights
-            .iter()
-            .map(|&weight| Turn {
-                weight,
-                due: 0,
-                carry: 0,
-                left: weight,
-            })
-            .collect();
+        let turns =
+            weights.iter().map(|&weight| Turn { weight, due: 0, carry: 0, left: weight }).collect();
         Self {
             fresh: (0..)
                 .zip(weights)
@@ -175,9 +159,7 @@ impl Layout {
     /// Whose turn it is; taken out of its queue.
     fn take_next(&mut self) -> Option<usize> {
         let due = self.waiting.first().is_some_and(|(_, _, index)| {
-            self.turns
-                .get(*index)
-                .is_some_and(|t| t.due <= self.position)
+            self.turns.get(*index).is_some_and(|t| t.due <= self.position)
         });
         if !due && let Some((_, index)) = self.fresh.pop_first() {
             if let Some(turn) = self.turns.get_mut(index) {
@@ -205,8 +187,7 @@ impl Layout {
             let fine = (MAX_EFFECTIVE + WEIGHT_SCALE * turn.carry)
                 .saturating_sub(WEIGHT_SCALE * turn.weight)
                 / WEIGHT_SCALE;
-            self.waiting
-                .insert((257 * turn.due + fine, self.position, index));
+            self.waiting.insert((257 * turn.due + fine, self.position, index));
         }
     }
 }
@@ -229,10 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn letters(weights: &[u64]) -> String {
-        smooth_order(weights)
-            .iter()
-            .map(|i| char::from(b'A' + u8::try_from(*i).unwrap()))
-            .collect()
+        smooth_order(weights).iter().map(|i| char::from(b'A' + u8::try_from(*i).unwrap())).collect()
     }
 
     #[test]
@@ -271,12 +249,8 @@ mod tests {
     fn the_cursor_outlives_the_table() {
         let balancer = RoundRobin::default();
         let members = members(&[1, 1, 1]);
-        let first = balancer
-            .build(&members)
-            .pick(&members, PickContext::default());
-        let second = balancer
-            .build(&members)
-            .pick(&members, PickContext::default());
+        let first = balancer.build(&members).pick(&members, PickContext::default());
+        let second = balancer.build(&members).pick(&members, PickContext::default());
         assert_eq!((first, second), (Some(0), Some(1)));
     }
 
@@ -318,10 +292,7 @@ mod tests {
         }
         for (w, c) in weights.iter().zip(counts) {
             let wanted = *w as f64 * order.len() as f64 / total as f64;
-            assert!(
-                (c as f64 - wanted).abs() <= 1.0,
-                "weight {w}: {c} of {wanted}"
-            );
+            assert!((c as f64 - wanted).abs() <= 1.0, "weight {w}: {c} of {wanted}");
         }
     }
 

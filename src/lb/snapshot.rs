@@ -26,8 +26,7 @@ pub struct Member {
 impl Member {
     /// True at `maxconn`.
     pub fn is_full(&self) -> bool {
-        self.max_connections
-            .is_some_and(|max| self.backend.in_flight.get() >= max.get())
+        self.max_connections.is_some_and(|max| self.backend.in_flight.get() >= max.get())
     }
 }
 
@@ -62,17 +61,11 @@ impl Snapshot {
     /// [`PickError`] when nobody is eligible or all are full.
     pub fn acquire(&self, cx: PickContext<'_>) -> Result<Lease, PickError> {
         if self.members.is_empty() {
-            return Err(PickError::NoneEligible {
-                known: self.known,
-                up: self.up,
-            });
+            return Err(PickError::NoneEligible { known: self.known, up: self.up });
         }
         // A member can fill up between the pick and the count: ask again, at most once per member.
         for _ in 0..self.members.len() {
-            let picked = self
-                .picker
-                .pick(&self.members, cx)
-                .or_else(|| self.anybody(cx));
+            let picked = self.picker.pick(&self.members, cx).or_else(|| self.anybody(cx));
             let Some(member) = picked.and_then(|index| self.members.get(index)) else {
                 break;
             };
@@ -80,9 +73,7 @@ impl Snapshot {
                 return Ok(lease);
             }
         }
-        Err(PickError::AllFull {
-            eligible: self.members.len(),
-        })
+        Err(PickError::AllFull { eligible: self.members.len() })
     }
 
     /// Those that failed before are better than nobody.

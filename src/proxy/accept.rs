@@ -54,11 +54,7 @@ impl Slot {
         if let Some(seat) = shared.seat(worker) {
             seat.open.fetch_add(1, Ordering::SeqCst);
         }
-        Self {
-            shared: Arc::clone(shared),
-            listener: Arc::clone(listener),
-            worker,
-        }
+        Self { shared: Arc::clone(shared), listener: Arc::clone(listener), worker }
     }
 }
 
@@ -93,12 +89,7 @@ pub(crate) fn register(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> 
 /// Accepts until told to stop; what waits in the queue at that moment is still taken.
 pub(crate) async fn run(local: Rc<Local>, listener: Arc<Listener>, socket: AsyncFd<TcpListener>) {
     let stop = listener.stop_accepting.clone();
-    let acceptor = Acceptor {
-        local,
-        listener,
-        socket,
-        stopped: Cell::new(false),
-    };
+    let acceptor = Acceptor { local, listener, socket, stopped: Cell::new(false) };
     loop {
         tokio::select! {
             biased;
@@ -206,11 +197,7 @@ impl Acceptor {
     fn place(&self, stream: TcpStream, peer: SocketAddr) {
         let shared = &self.local.shared;
         let worker = self.least_loaded().unwrap_or(self.local.worker);
-        let accepted = Accepted {
-            stream,
-            peer,
-            slot: Slot::take(shared, &self.listener, worker),
-        };
+        let accepted = Accepted { stream, peer, slot: Slot::take(shared, &self.listener, worker) };
         self.cells().connections.add(1);
         self.stopped.set(false);
         if worker == self.local.worker {

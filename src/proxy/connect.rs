@@ -64,11 +64,7 @@ impl Retry {
             return Next::GiveUp;
         }
         let waited = matches!(error, ProxyError::ConnectTimeout { .. });
-        let pause = if waited {
-            Duration::ZERO
-        } else {
-            self.turn_around
-        };
+        let pause = if waited { Duration::ZERO } else { self.turn_around };
         match (self.redispatch, eligible) {
             (true, 2..) => Next::Elsewhere,
             (true, _) => Next::Again(pause),
@@ -98,12 +94,7 @@ pub(crate) struct Dialer<'a> {
 
 impl<'a> Dialer<'a> {
     pub(crate) fn new(service: &'a Service, settings: &'a ProxySettings, worker: WorkerId) -> Self {
-        Self {
-            service,
-            settings,
-            worker,
-            retry: Retry::new(settings),
-        }
+        Self { service, settings, worker, retry: Retry::new(settings) }
     }
 
     pub(crate) fn cells(&self) -> &'a ServiceCells {
@@ -112,9 +103,7 @@ impl<'a> Dialer<'a> {
 
     /// Picks a backend, those that failed last.
     pub(crate) fn acquire(&self) -> Result<Lease, ProxyError> {
-        let cx = PickContext {
-            avoid: &self.retry.tried,
-        };
+        let cx = PickContext { avoid: &self.retry.tried };
         let lease = self.service.pool.acquire(cx)?;
         lease.backend().cells.of(self.worker).requests.add(1);
         Ok(lease)
@@ -200,11 +189,7 @@ impl<'a> Dialer<'a> {
     }
 
     fn report(&self, lease: &Lease, kind: OutcomeKind) {
-        self.service.pool.report(Outcome {
-            backend: lease.backend().id,
-            addr: lease.addr(),
-            kind,
-        });
+        self.service.pool.report(Outcome { backend: lease.backend().id, addr: lease.addr(), kind });
     }
 }
 
@@ -215,11 +200,8 @@ fn evidence(error: &io::Error) -> Option<OutcomeKind> {
     if kind == K::ConnectionRefused {
         return Some(OutcomeKind::Refused);
     }
-    matches!(
-        kind,
-        K::ConnectionReset | K::TimedOut | K::HostUnreachable | K::NetworkUnreachable
-    )
-    .then_some(OutcomeKind::ConnectFailed)
+    matches!(kind, K::ConnectionReset | K::TimedOut | K::HostUnreachable | K::NetworkUnreachable)
+        .then_some(OutcomeKind::ConnectFailed)
 }
 
 #[cfg(test)]
@@ -230,9 +212,7 @@ mod tests {
         Retry {
             left: retries,
             redispatch,
-            turn_around: connect
-                .map_or(TURN_AROUND, Duration::from_millis)
-                .min(TURN_AROUND),
+            turn_around: connect.map_or(TURN_AROUND, Duration::from_millis).min(TURN_AROUND),
             tried: Vec::new(),
         }
     }
@@ -242,52 +222,28 @@ mod tests {
     }
 
     fn refused() -> ProxyError {
-        ProxyError::Connect {
-            addr: nowhere(),
-            source: io::ErrorKind::ConnectionRefused.into(),
-        }
+        ProxyError::Connect { addr: nowhere(), source: io::ErrorKind::ConnectionRefused.into() }
     }
 
     #[test]
     fn redispatch_moves_at_once_while_others_are_eligible() {
         let mut retry = retry(3, true, Some(500));
-        assert_eq!(
-            retry.after_failure(BackendId(1), &refused(), 3),
-            Next::Elsewhere
-        );
-        assert_eq!(
-            retry.after_failure(BackendId(2), &refused(), 3),
-            Next::Elsewhere
-        );
+        assert_eq!(retry.after_failure(BackendId(1), &refused(), 3), Next::Elsewhere);
+        assert_eq!(retry.after_failure(BackendId(2), &refused(), 3), Next::Elsewhere);
         assert_eq!(retry.tried, [BackendId(1), BackendId(2)]);
         let pause = Duration::from_millis(500);
-        assert_eq!(
-            retry.after_failure(BackendId(3), &refused(), 1),
-            Next::Again(pause)
-        );
-        assert_eq!(
-            retry.after_failure(BackendId(3), &refused(), 3),
-            Next::GiveUp
-        );
+        assert_eq!(retry.after_failure(BackendId(3), &refused(), 1), Next::Again(pause));
+        assert_eq!(retry.after_failure(BackendId(3), &refused(), 3), Next::GiveUp);
     }
 
     #[test]
     fn without_redispatch_the_same_backend_is_tried_after_a_pause() {
         let mut short = retry(1, false, Some(200));
         let pause = Duration::from_millis(200);
-        assert_eq!(
-            short.after_failure(BackendId(1), &refused(), 3),
-            Next::Same(pause)
-        );
-        assert_eq!(
-            short.after_failure(BackendId(1), &refused(), 3),
-            Next::GiveUp
-        );
+        assert_eq!(short.after_failure(BackendId(1), &refused(), 3), Next::Same(pause));
+        assert_eq!(short.after_failure(BackendId(1), &refused(), 3), Next::GiveUp);
         let mut unset = retry(1, false, None);
-        assert_eq!(
-            unset.after_failure(BackendId(1), &refused(), 3),
-            Next::Same(TURN_AROUND)
-        );
+        assert_eq!(unset.after_failure(BackendId(1), &refused(), 3), Next::Same(TURN_AROUND));
     }
 
     #[test]
@@ -303,10 +259,7 @@ mod tests {
 
     #[test]
     fn zero_retries_give_up_at_the_first_failure() {
-        assert_eq!(
-            retry(0, true, None).after_failure(BackendId(1), &refused(), 3),
-            Next::GiveUp
-        );
+        assert_eq!(retry(0, true, None).after_failure(BackendId(1), &refused(), 3), Next::GiveUp);
     }
 
     #[test]

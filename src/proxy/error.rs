@@ -81,48 +81,30 @@ impl ProxyError {
     fn row(&self) -> (Side, ErrorCause, Option<StatusCode>) {
         use StatusCode as S;
         match self {
-            Self::Pick(PickError::NoneEligible { .. }) => (
-                Side::Proxy,
-                ErrorCause::NoBackend,
-                Some(S::SERVICE_UNAVAILABLE),
-            ),
-            Self::Pick(PickError::AllFull { .. }) => (
-                Side::Proxy,
-                ErrorCause::AllFull,
-                Some(S::SERVICE_UNAVAILABLE),
-            ),
-            Self::Connect { .. } => (
-                Side::Backend,
-                ErrorCause::Connect,
-                Some(S::SERVICE_UNAVAILABLE),
-            ),
-            Self::ConnectTimeout { .. } => (
-                Side::Backend,
-                ErrorCause::ConnectTimeout,
-                Some(S::SERVICE_UNAVAILABLE),
-            ),
+            Self::Pick(PickError::NoneEligible { .. }) => {
+                (Side::Proxy, ErrorCause::NoBackend, Some(S::SERVICE_UNAVAILABLE))
+            }
+            Self::Pick(PickError::AllFull { .. }) => {
+                (Side::Proxy, ErrorCause::AllFull, Some(S::SERVICE_UNAVAILABLE))
+            }
+            Self::Connect { .. } => {
+                (Side::Backend, ErrorCause::Connect, Some(S::SERVICE_UNAVAILABLE))
+            }
+            Self::ConnectTimeout { .. } => {
+                (Side::Backend, ErrorCause::ConnectTimeout, Some(S::SERVICE_UNAVAILABLE))
+            }
             Self::Backend { .. } => (Side::Backend, ErrorCause::Backend, Some(S::BAD_GATEWAY)),
-            Self::BackendTimeout { .. } => (
-                Side::Backend,
-                ErrorCause::BackendTimeout,
-                Some(S::GATEWAY_TIMEOUT),
-            ),
+            Self::BackendTimeout { .. } => {
+                (Side::Backend, ErrorCause::BackendTimeout, Some(S::GATEWAY_TIMEOUT))
+            }
             Self::ClientAbort => (Side::Client, ErrorCause::ClientAbort, None),
-            Self::ClientProtocol(_) => (
-                Side::Client,
-                ErrorCause::ClientProtocol,
-                Some(S::BAD_REQUEST),
-            ),
-            Self::Method => (
-                Side::Client,
-                ErrorCause::ClientProtocol,
-                Some(S::METHOD_NOT_ALLOWED),
-            ),
-            Self::ClientTimeout => (
-                Side::Client,
-                ErrorCause::ClientTimeout,
-                Some(S::REQUEST_TIMEOUT),
-            ),
+            Self::ClientProtocol(_) => {
+                (Side::Client, ErrorCause::ClientProtocol, Some(S::BAD_REQUEST))
+            }
+            Self::Method => (Side::Client, ErrorCause::ClientProtocol, Some(S::METHOD_NOT_ALLOWED)),
+            Self::ClientTimeout => {
+                (Side::Client, ErrorCause::ClientTimeout, Some(S::REQUEST_TIMEOUT))
+            }
             Self::Unrepeatable { .. } => (Side::Backend, ErrorCause::Backend, None),
         }
     }
@@ -186,10 +168,7 @@ mod tests {
         let none = ProxyError::Pick(PickError::NoneEligible { known: 3, up: 0 });
         assert_eq!(none.status().unwrap(), 503);
         assert_eq!(none.cause(), ErrorCause::NoBackend);
-        let refused = ProxyError::Connect {
-            addr,
-            source: io::ErrorKind::ConnectionRefused.into(),
-        };
+        let refused = ProxyError::Connect { addr, source: io::ErrorKind::ConnectionRefused.into() };
         assert_eq!(refused.status().unwrap(), 503);
         assert!(refused.is_retryable());
         assert_eq!(ProxyError::BackendTimeout { addr }.status().unwrap(), 504);

@@ -20,10 +20,7 @@ pub struct BindError {
 fn reason(source: &io::Error) -> String {
     let known = [
         (io::ErrorKind::AddrInUse, "address already in use"),
-        (
-            io::ErrorKind::AddrNotAvailable,
-            "no such address on this host",
-        ),
+        (io::ErrorKind::AddrNotAvailable, "no such address on this host"),
         (io::ErrorKind::PermissionDenied, "permission denied"),
     ];
     let text = known.iter().find(|(kind, _)| *kind == source.kind());
@@ -44,10 +41,7 @@ pub fn bind(settings: &ListenerSettings) -> Result<Vec<TcpListener>, BindError> 
                 tracing::debug!(%addr, error = %source, "optional address left out");
             }
             Err(source) => {
-                return Err(BindError {
-                    addr: *addr,
-                    source,
-                });
+                return Err(BindError { addr: *addr, source });
             }
         }
     }
@@ -117,9 +111,6 @@ mod tests {
         let bound = bind(&settings(&[("127.0.0.1:0", true), ("192.0.2.1:0", false)])).unwrap();
         assert_eq!(bound.len(), 1);
         let error = bind(&settings(&[("192.0.2.1:0", true)])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "192.0.2.1:0: no such address on this host"
-        );
+        assert_eq!(error.to_string(), "192.0.2.1:0: no such address on this host");
     }
 }

@@ -56,8 +56,6 @@ impl Local {
 
     /// Regular housekeeping.
     pub(crate) fn sweep(&self) {
-        self.upstreams
-            .borrow_mut()
-            .sweep(tokio::time::Instant::now());
+        self.upstreams.borrow_mut().sweep(tokio::time::Instant::now());
     }
 }

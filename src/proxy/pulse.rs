@@ -86,11 +86,7 @@ impl ControlLife {
             self.told.compare_exchange(told, now, ok, seen).is_ok()
         };
         if silent <= CONTROL_SILENCE {
-            return if told != 0 && settle(told, 0) {
-                Finding::Back
-            } else {
-                Finding::Quiet
-            };
+            return if told != 0 && settle(told, 0) { Finding::Back } else { Finding::Quiet };
         }
         let now = self.now();
         let is_first = told == 0;

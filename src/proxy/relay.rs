@@ -106,10 +106,7 @@ impl Relay {
         let (client, backend) = (&mut self.client, &mut self.backend);
         let up = self.up.poll(cx, client, backend, &mut buffer);
         let down = self.down.poll(cx, backend, client, &mut buffer);
-        let moved = (
-            std::mem::take(&mut self.up.moved),
-            std::mem::take(&mut self.down.moved),
-        );
+        let moved = (std::mem::take(&mut self.up.moved), std::mem::take(&mut self.down.moved));
         if moved != (0, 0) {
             meter.to_backend(moved.0);
             meter.to_client(moved.1);
@@ -176,12 +173,7 @@ struct Direction {
 
 impl Direction {
     fn new(early: Bytes) -> Self {
-        Self {
-            left: early,
-            ended: false,
-            closed: false,
-            moved: 0,
-        }
+        Self { left: early, ended: false, closed: false, moved: 0 }
     }
 
     fn poll(

@@ -94,10 +94,7 @@ impl Listener {
     /// Closes the sockets, then asks connections to end.
     pub(crate) async fn close(&self) {
         self.stop_accepting.cancel();
-        self.sockets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.acceptors.close();
         self.acceptors.wait().await;
         self.draining.store(true, Ordering::Release);
@@ -165,8 +162,7 @@ impl Shared {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(seat) = self.seat(worker) {
             let last = seat.heartbeat.swap(now, Ordering::Relaxed);
-            self.control
-                .look(Duration::from_millis(now.saturating_sub(last)));
+            self.control.look(Duration::from_millis(now.saturating_sub(last)));
         }
     }
 }

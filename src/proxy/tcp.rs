@@ -45,18 +45,14 @@ async fn forward(
         Finish::Done => Ok(()),
         Finish::Idle => Err(ProxyError::ClientTimeout),
         Finish::Broken(Which::Client, _) => Err(ProxyError::ClientAbort),
-        Finish::Broken(Which::Backend, source) => Err(ProxyError::Backend {
-            addr: lease.addr(),
-            source: source.into(),
-        }),
+        Finish::Broken(Which::Backend, source) => {
+            Err(ProxyError::Backend { addr: lease.addr(), source: source.into() })
+        }
     }
 }
 
 fn end(stream: TcpStream) -> End {
-    End {
-        stream,
-        early: Bytes::new(),
-    }
+    End { stream, early: Bytes::new() }
 }
 
 /// The longest silence of a tunnel: `tunnel`, or the shorter of `client` and `server` (a byte from one side is written
@@ -77,10 +73,7 @@ pub(crate) struct Counters<'a> {
 
 impl<'a> Counters<'a> {
     pub(crate) fn new(service: &'a Service, lease: &'a Lease, worker: WorkerId) -> Self {
-        Self {
-            service: service.cells.of(worker),
-            backend: lease.backend().cells.of(worker),
-        }
+        Self { service: service.cells.of(worker), backend: lease.backend().cells.of(worker) }
     }
 }
 

@@ -50,14 +50,12 @@ impl Thread {
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let (alive, gone) = oneshot::channel::<()>();
         let shared = Arc::clone(shared);
-        let handle = std::thread::Builder::new()
-            .name(format!("worker-{}", worker.0))
-            .spawn(move || {
+        let handle =
+            std::thread::Builder::new().name(format!("worker-{}", worker.0)).spawn(move || {
                 // Dropped last: tells that everything else is.
                 let _alive = alive;
-                let runtime = Builder::new_current_thread()
-                    .enable_all()
-                    .build_local(LocalOptions::default());
+                let runtime =
+                    Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
                 match runtime {
                     Ok(runtime) => {
                         drop(ready.send(Ok(())));
@@ -67,11 +65,7 @@ impl Thread {
                 }
             })?;
         is_ready.recv().map_err(|_closed| worker_gone())??;
-        Ok(Self {
-            commands,
-            handle,
-            gone,
-        })
+        Ok(Self { commands, handle, gone })
     }
 }
 

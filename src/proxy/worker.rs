@@ -73,11 +73,7 @@ impl Workers {
             .enumerate()
             .map(|(index, handovers)| Thread::start(WorkerId(index), &shared, handovers))
             .collect::<io::Result<_>>()?;
-        Ok(Self {
-            shared,
-            threads,
-            listeners: Mutex::default(),
-        })
+        Ok(Self { shared, threads, listeners: Mutex::default() })
     }
 
     /// Serves `service` on already listening `sockets`; returns when every worker accepts.
@@ -114,11 +110,7 @@ impl Workers {
             let listener = Arc::clone(listener);
             thread
                 .commands
-                .send(Command::Add {
-                    listener,
-                    sockets,
-                    done,
-                })
+                .send(Command::Add { listener, sockets, done })
                 .map_err(|_closed| worker_gone())?;
             added.await.map_err(|_closed| worker_gone())??;
         }
@@ -167,12 +159,7 @@ impl Workers {
         };
         let complete = tokio::time::timeout(deadline, all_done).await.is_ok();
         let cut = if complete { 0 } else { self.open_connections() };
-        for Thread {
-            commands,
-            handle,
-            gone,
-        } in self.threads
-        {
+        for Thread { commands, handle, gone } in self.threads {
             drop(commands);
             // An error means that the thread is gone already.
             drop(gone.await);
@@ -180,11 +167,7 @@ impl Workers {
                 tracing::error!("worker thread panicked");
             }
         }
-        DrainReport {
-            open,
-            cut,
-            took: start.elapsed(),
-        }
+        DrainReport { open, cut, took: start.elapsed() }
     }
 
     /// Duplicates of every listening socket.
@@ -236,9 +219,7 @@ impl Workers {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ListenerId, Arc<Listener>>> {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

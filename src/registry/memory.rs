@@ -103,11 +103,7 @@ impl MemoryRegistry {
         let mut found = false;
         self.change(|state| {
             found = state.nodes.contains_key(path);
-            if found {
-                state.set(path, data)
-            } else {
-                Vec::new()
-            }
+            if found { state.set(path, data) } else { Vec::new() }
         });
         found
     }
@@ -189,10 +185,7 @@ impl MemoryRegistry {
 
     /// A node as the server has it.
     pub fn peek(&self, path: &str) -> Option<Node> {
-        self.lock()
-            .nodes
-            .get(path)
-            .map(|stored| stored.node.clone())
+        self.lock().nodes.get(path).map(|stored| stored.node.clone())
     }
 
     /// Names of the children as the server has them.
@@ -228,10 +221,7 @@ impl MemoryRegistry {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while holding it would be a bug of ours; the tree itself is whole between two map operations.
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state, if a read of `path` is possible now.
@@ -256,10 +246,8 @@ impl Registry for MemoryRegistry {
         Box::pin(async move {
             self.shared.reads.list();
             let mut state = self.readable(path)?;
-            let children = state
-                .nodes
-                .get(path)
-                .map(|stored| stored.children.iter().cloned().collect());
+            let children =
+                state.nodes.get(path).map(|stored| stored.children.iter().cloned().collect());
             Ok(watched(&mut state.child_watches, path, children))
         })
     }
@@ -362,10 +350,7 @@ mod tests {
             registry.watch_children("/s").await,
             Err(RegistryError::Unavailable { .. })
         ));
-        assert_eq!(
-            registry.session().borrow().state,
-            SessionState::Disconnected
-        );
+        assert_eq!(registry.session().borrow().state, SessionState::Disconnected);
         registry.heal();
         list.changed.await;
         assert_eq!(registry.session().borrow().generation, 1);
@@ -394,10 +379,7 @@ mod tests {
         let first = registry.put_sequential("/s/i-1_", "", 0);
         assert_eq!(first, "/s/i-1_0000000000");
         registry.delete(&first);
-        assert_eq!(
-            registry.put_sequential("/s/i-1_", "", 0),
-            "/s/i-1_0000000001"
-        );
+        assert_eq!(registry.put_sequential("/s/i-1_", "", 0), "/s/i-1_0000000001");
     }
 
     #[tokio::test]

@@ -60,9 +60,7 @@ pub struct Watched<T> {
 
 impl<T: Debug> Debug for Watched<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watched")
-            .field("value", &self.value)
-            .finish_non_exhaustive()
+        f.debug_struct("Watched").field("value", &self.value).finish_non_exhaustive()
     }
 }
 

@@ -66,10 +66,7 @@ pub fn sequence(name: &str) -> Option<u64> {
 /// True for a name that ends as ZooKeeper ends sequential nodes: ten digits. Such a name is never used twice under one
 /// parent, so its data need not be read twice. A hand-made `db_1` is not of that kind.
 pub fn is_sequential(name: &str) -> bool {
-    name.len()
-        .checked_sub(SEQUENCE_DIGITS)
-        .and_then(|at| name.get(at..))
-        .is_some_and(all_digits)
+    name.len().checked_sub(SEQUENCE_DIGITS).and_then(|at| name.get(at..)).is_some_and(all_digits)
 }
 
 /// The record in a child's name. `None`: the name does not claim to hold one.
@@ -78,20 +75,15 @@ pub fn decode(name: &str) -> Option<Result<EncodedRecord, PathError>> {
 }
 
 fn decode_rest(rest: &str) -> Result<EncodedRecord, PathError> {
-    let (length, rest) = rest
-        .split_once('_')
-        .filter(|(length, _)| all_digits(length))
-        .ok_or(PathError::NoLength)?;
+    let (length, rest) =
+        rest.split_once('_').filter(|(length, _)| all_digits(length)).ok_or(PathError::NoLength)?;
     let announced: usize = length.parse().map_err(|_overflow| PathError::NoLength)?;
     let (encoded, behind) = rest
         .split_at_checked(announced)
         .filter(|(_, behind)| behind.is_empty() || behind.starts_with('_'))
         .ok_or(PathError::WrongLength { announced })?;
     let data = BASE64.decode(encoded).map_err(PathError::NotBase64)?;
-    Ok(EncodedRecord {
-        data,
-        sequence: sequence(behind),
-    })
+    Ok(EncodedRecord { data, sequence: sequence(behind) })
 }
 
 /// The name prefix for `data`, with the trailing `_` to which ZooKeeper appends the sequence number. `None` when it would
@@ -140,10 +132,7 @@ mod tests {
     fn reads_the_golden_name() {
         let name = "base64_68_eyJob3N0IjoiMTAuMC4wLjEiLCJwb3J0Ijo4MDgwLCJuYW1lIjoiaS1hYmMxMjMifQ==_0000000003";
         let record = decode(name).unwrap().unwrap();
-        assert_eq!(
-            record.data,
-            br#"{"host":"10.0.0.1","port":8080,"name":"i-abc123"}"#
-        );
+        assert_eq!(record.data, br#"{"host":"10.0.0.1","port":8080,"name":"i-abc123"}"#);
         assert_eq!(record.sequence, Some(3));
         assert_eq!(encode(&record.data).unwrap() + "0000000003", name);
     }
@@ -152,10 +141,7 @@ mod tests {
     fn the_sequence_may_be_missing() {
         for name in ["base64_4_e30=", "base64_4_e30=_", "base64_3_e30_"] {
             let record = decode(name).unwrap().unwrap();
-            assert_eq!(
-                (record.data.as_slice(), record.sequence),
-                (&b"{}"[..], None)
-            );
+            assert_eq!((record.data.as_slice(), record.sequence), (&b"{}"[..], None));
         }
     }
 
@@ -164,18 +150,9 @@ mod tests {
         assert_eq!(decode("i-abc_0000000001"), None);
         assert_eq!(decode("base64_").unwrap(), Err(PathError::NoLength));
         assert_eq!(decode("base64_x_e30=").unwrap(), Err(PathError::NoLength));
-        assert_eq!(
-            decode("base64_99_xx_").unwrap(),
-            Err(PathError::WrongLength { announced: 99 })
-        );
-        assert_eq!(
-            decode("base64_2_e30=").unwrap(),
-            Err(PathError::WrongLength { announced: 2 })
-        );
-        assert!(matches!(
-            decode("base64_4_e30*_").unwrap(),
-            Err(PathError::NotBase64(_))
-        ));
+        assert_eq!(decode("base64_99_xx_").unwrap(), Err(PathError::WrongLength { announced: 99 }));
+        assert_eq!(decode("base64_2_e30=").unwrap(), Err(PathError::WrongLength { announced: 2 }));
+        assert!(matches!(decode("base64_4_e30*_").unwrap(), Err(PathError::NotBase64(_))));
         // A length that ends inside a character must not split it.
         assert!(decode("base64_1_é").unwrap().is_err());
     }

@@ -98,12 +98,10 @@ pub fn decode(data: &[u8], format: RecordFormat<'_>) -> Result<Endpoint, RecordE
     if data.len() > MAX_RECORD_BYTES {
         return Err(RecordError::TooLarge { bytes: data.len() });
     }
-    let text = std::str::from_utf8(data).map_err(|error| RecordError::NotUtf8 {
-        at: error.valid_up_to(),
-    })?;
-    let value: Value = serde_json::from_str(text).map_err(|error| RecordError::NotJson {
-        detail: error.to_string(),
-    })?;
+    let text = std::str::from_utf8(data)
+        .map_err(|error| RecordError::NotUtf8 { at: error.valid_up_to() })?;
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| RecordError::NotJson { detail: error.to_string() })?;
     let map = as_map(&value)?;
     match format {
         RecordFormat::Nerve => from_map(map),
@@ -121,20 +119,14 @@ pub fn from_item(value: &Value) -> Result<Endpoint, RecordError> {
     let mut endpoint = from_map(map)?;
     endpoint.id = match present(map, "id") {
         None => None,
-        Some(id) => Some(
-            id.as_u64()
-                .ok_or_else(|| unusable("id", id, "an integer from 0"))?,
-        ),
+        Some(id) => Some(id.as_u64().ok_or_else(|| unusable("id", id, "an integer from 0"))?),
     };
     endpoint.server_id = match present(map, "haproxy_server_id") {
         None => None,
         Some(id) => Some(
-            id.as_u64()
-                .and_then(|id| u32::try_from(id).ok())
-                .filter(|id| *id > 0)
-                .ok_or_else(|| {
-                    unusable("haproxy_server_id", id, "an integer from 1 to 4294967295")
-                })?,
+            id.as_u64().and_then(|id| u32::try_from(id).ok()).filter(|id| *id > 0).ok_or_else(
+                || unusable("haproxy_server_id", id, "an integer from 1 to 4294967295"),
+            )?,
         ),
     };
     Ok(endpoint)
@@ -155,10 +147,7 @@ fn from_server_set(
     endpoint_name: Option<&str>,
 ) -> Result<Endpoint, RecordError> {
     let (field, endpoint) = match endpoint_name {
-        None => (
-            "serviceEndpoint".to_owned(),
-            present(map, "serviceEndpoint"),
-        ),
+        None => ("serviceEndpoint".to_owned(), present(map, "serviceEndpoint")),
         Some(name) => (
             format!("additionalEndpoints.{name}"),
             present(map, "additionalEndpoints").and_then(|all| all.get(name)),
@@ -239,10 +228,9 @@ fn text(map: &Map<String, Value>, field: &'static str) -> Result<Option<Arc<str>
 fn labels(map: &Map<String, Value>) -> Result<Labels, RecordError> {
     match present(map, "labels") {
         None => Ok(Labels::new()),
-        Some(Value::Object(labels)) => Ok(labels
-            .iter()
-            .map(|(label, value)| (label.clone(), value.clone()))
-            .collect()),
+        Some(Value::Object(labels)) => {
+            Ok(labels.iter().map(|(label, value)| (label.clone(), value.clone())).collect())
+        }
         Some(other) => Err(unusable("labels", other, "a map")),
     }
 }
@@ -251,9 +239,7 @@ fn required<'a>(
     map: &'a Map<String, Value>,
     field: &'static str,
 ) -> Result<&'a Value, RecordError> {
-    present(map, field).ok_or_else(|| RecordError::Missing {
-        field: field.to_owned(),
-    })
+    present(map, field).ok_or_else(|| RecordError::Missing { field: field.to_owned() })
 }
 
 /// The field, unless it is absent or null: the original keeps nulls and treats them alike.
@@ -274,11 +260,7 @@ fn as_map(value: &Value) -> Result<&Map<String, Value>, RecordError> {
 }
 
 fn unusable(field: &'static str, value: &Value, expected: &'static str) -> RecordError {
-    RecordError::Unusable {
-        field,
-        found: shortened(&value.to_string()),
-        expected,
-    }
+    RecordError::Unusable { field, found: shortened(&value.to_string()), expected }
 }
 
 /// Bounds what a hostile record can put into a log line. JSON text has its control characters escaped already.
@@ -359,19 +341,13 @@ mod tests {
         assert_eq!(complaint(r#"{"host":null,"port":1}"#), "host is missing");
         for host in [r#""""#, r#""a b""#, r#""a\nb""#, r#""caf\u00e9""#, "7"] {
             let text = complaint(&format!(r#"{{"host":{host},"port":1}}"#));
-            assert!(
-                text.ends_with("expected an address or a DNS name"),
-                "{text}"
-            );
+            assert!(text.ends_with("expected an address or a DNS name"), "{text}");
         }
-        for port in [
-            r#""abc""#, r#""""#, r#"" 80""#, r#""+80""#, "0", "70000", "-1", "80.0", "true", "[]",
-        ] {
+        for port in
+            [r#""abc""#, r#""""#, r#"" 80""#, r#""+80""#, "0", "70000", "-1", "80.0", "true", "[]"]
+        {
             let text = complaint(&format!(r#"{{"host":"h","port":{port}}}"#));
-            assert_eq!(
-                text,
-                format!("port is {port}, expected a port from 1 to 65535")
-            );
+            assert_eq!(text, format!("port is {port}, expected a port from 1 to 65535"));
         }
         assert_eq!(
             complaint(r#"{"host":"h","port":1,"weight":-1}"#),
@@ -383,9 +359,7 @@ mod tests {
         );
         assert!(complaint(r#"{"host":"h","port":1,"name":"a\nb"}"#).contains("name is"));
         assert_eq!(
-            decode(b"{\"\xff\"}", RecordFormat::Nerve)
-                .unwrap_err()
-                .to_string(),
+            decode(b"{\"\xff\"}", RecordFormat::Nerve).unwrap_err().to_string(),
             "not UTF-8 from byte 2"
         );
         assert_eq!(
@@ -407,10 +381,7 @@ mod tests {
             br#"{"serviceEndpoint":{"host":"a","port":31944},"shard":7,"status":"DEAD","weight":3,
             "additionalEndpoints":{"http":{"host":"b","port":31943}}}"#;
         let of = |endpoint_name| decode(data, RecordFormat::ServerSet { endpoint_name });
-        let main = Endpoint {
-            name: Some("7".into()),
-            ..Endpoint::new("a", 31944)
-        };
+        let main = Endpoint { name: Some("7".into()), ..Endpoint::new("a", 31944) };
         assert_eq!(of(None), Ok(main));
         assert_eq!(of(Some("http")).unwrap().port, 31943);
         assert_eq!(

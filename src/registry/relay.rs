@@ -155,8 +155,7 @@ impl Relay {
         self.backoff.reset();
         let target = found.target.clone();
         let member: Arc<str> = target.member.to_string().into();
-        self.status
-            .send_modify(|status| status.member = Some(Arc::clone(&member)));
+        self.status.send_modify(|status| status.member = Some(Arc::clone(&member)));
         info!(%member, "connected to a member of the ensemble");
         let ended = pump(client, &held, found).await;
         // Not the same member again at once: it may hang, be short of descriptors, or shut down.
@@ -231,10 +230,7 @@ mod tests {
 
     /// A handshake answer: version 0, 4 s, session 7, a password of 16 bytes, not read-only.
     fn answer() -> Vec<u8> {
-        let mut bytes = [
-            0, 0, 0, 37, 0, 0, 0, 0, 0, 0, 15, 160, 0, 0, 0, 0, 0, 0, 0, 7,
-        ]
-        .to_vec();
+        let mut bytes = [0, 0, 0, 37, 0, 0, 0, 0, 0, 0, 15, 160, 0, 0, 0, 0, 0, 0, 0, 7].to_vec();
         bytes.extend([0, 0, 0, 16]);
         bytes.extend([1; 16]);
         bytes.push(0);
@@ -250,9 +246,7 @@ mod tests {
     }
 
     async fn start(ensemble: &str) -> (TcpStream, watch::Receiver<RelayStatus>) {
-        let relay = Relay::bind(ensemble.parse().unwrap(), timing())
-            .await
-            .unwrap();
+        let relay = Relay::bind(ensemble.parse().unwrap(), timing()).await.unwrap();
         let (addr, status) = (relay.addr(), relay.status());
         tokio::spawn(relay.run());
         let mut client = TcpStream::connect(addr).await.unwrap();
@@ -289,10 +283,7 @@ mod tests {
         let (mut client, mut status) = start(&member.to_string()).await;
         client.write_all(b"\0\0\0\x04more").await.unwrap();
         let refused = format!("{member}: connection refused");
-        status
-            .wait_for(|status| status.trouble.as_deref() == Some(&*refused))
-            .await
-            .unwrap();
+        status.wait_for(|status| status.trouble.as_deref() == Some(&*refused)).await.unwrap();
 
         let listener = TcpListener::bind(member).await.unwrap();
         let mut server = serve(&listener).await;
@@ -302,17 +293,11 @@ mod tests {
         let mut seen = vec![0; answer().len()];
         client.read_exact(&mut seen).await.unwrap();
         assert_eq!(seen, answer());
-        status
-            .wait_for(|status| status.member.is_some())
-            .await
-            .unwrap();
+        status.wait_for(|status| status.member.is_some()).await.unwrap();
 
         drop(server);
         assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
-        let status = status
-            .wait_for(|status| status.member.is_none())
-            .await
-            .unwrap();
+        let status = status.wait_for(|status| status.member.is_none()).await.unwrap();
         let closed = format!("{member}: closed the connection");
         assert_eq!(status.trouble.as_deref(), Some(&*closed));
     }
@@ -340,9 +325,7 @@ mod tests {
     async fn a_client_that_gave_up_makes_room_for_its_next_connection() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let member = silent.local_addr().unwrap();
-        let relay = Relay::bind(member.to_string().parse().unwrap(), timing())
-            .await
-            .unwrap();
+        let relay = Relay::bind(member.to_string().parse().unwrap(), timing()).await.unwrap();
         let addr = relay.addr();
         tokio::spawn(relay.run());
         for _ in 0..2 {
@@ -382,9 +365,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_are_closed() {
-        let relay = Relay::bind("127.0.0.1:1".parse().unwrap(), timing())
-            .await
-            .unwrap();
+        let relay = Relay::bind("127.0.0.1:1".parse().unwrap(), timing()).await.unwrap();
         let addr = relay.addr();
         tokio::spawn(relay.run());
         let mut stranger = TcpStream::connect(addr).await.unwrap();

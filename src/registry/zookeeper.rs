@@ -81,10 +81,7 @@ impl ZooKeeperRegistry {
     ) -> Result<Arc<Self>, StartError> {
         static THREADS: AtomicUsize = AtomicUsize::new(1);
         let parsed: Ensemble = ensemble.parse()?;
-        let no_thread = |source| StartError::Thread {
-            ensemble: ensemble.into(),
-            source,
-        };
+        let no_thread = |source| StartError::Thread { ensemble: ensemble.into(), source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -19,10 +19,7 @@ pub struct Cell(AtomicU64);
 impl Cell {
     /// Adds `n`. Only the owning worker may call this: two writers would lose counts.
     pub fn add(&self, n: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(n),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// The current count, from any thread.
@@ -61,9 +58,7 @@ impl<T: Default> PerWorker<T> {
 
     /// The cells of `worker` if it has written yet; for readers, which must not create any.
     pub fn peek(&self, worker: WorkerId) -> Option<&T> {
-        self.workers
-            .get(worker.0)
-            .and_then(|slot| slot.get().map(|cells| &**cells))
+        self.workers.get(worker.0).and_then(|slot| slot.get().map(|cells| &**cells))
     }
 
     /// What a former process counted. Only the control thread may add to it.

@@ -3,10 +3,7 @@
 //! Nothing here may be called per request of the proxy: hot numbers live in [`cells`](super::cells). The recorder is the
 //! exporter's; it has no listener of its own, its text is appended to the answer of `/metrics`. A counter appears with
 //! its first event. Labels come from fixed lists, because the recorder never forgets a series.
-#![expect(
-    clippy::disallowed_macros,
-    reason = "the one file that registers cold counters"
-)]
+#![expect(clippy::disallowed_macros, reason = "the one file that registers cold counters")]
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
@@ -31,15 +28,11 @@ impl ColdMetrics {
     /// # Errors
     /// [`RecorderError`] when the process has one already.
     pub fn install() -> Result<Self, RecorderError> {
-        let handle = PrometheusBuilder::new()
-            .install_recorder()
-            .map_err(RecorderError)?;
+        let handle = PrometheusBuilder::new().install_recorder().map_err(RecorderError)?;
         for metric in COLD {
             metrics::describe_counter!(metric.name, metric.help);
         }
-        Ok(Self {
-            handle: Some(handle),
-        })
+        Ok(Self { handle: Some(handle) })
     }
 
     /// Without a recorder: events are not counted (tests, tools).
@@ -93,7 +86,7 @@ fn parse_sample(line: &str) -> Option<ColdCount> {
 }
 
 /// Adds what a former process counted. Families that are not known here are dropped, and series beyond
-/// [`MAX_INHERITED_LABELS`] labels.
+/// `MAX_INHERITED_LABELS` labels.
 pub fn inherit(inherited: &ColdCount) {
     let Some(metric) = COLD.iter().find(|metric| metric.name == inherited.name) else {
         return;

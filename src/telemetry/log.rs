@@ -49,19 +49,12 @@ const DEBUG_FILTER: &str = "info,smartstack=debug,synapse=debug,nerve=debug,zook
 /// # Errors
 /// [`LogError`] when `SYNAPSE_LOG` cannot be read or logs are set up already.
 pub fn init(format: Format) -> Result<(), LogError> {
-    let filter = filter_text(
-        std::env::var("SYNAPSE_LOG").ok(),
-        std::env::var_os("DEBUG").is_some(),
-    );
+    let filter =
+        filter_text(std::env::var("SYNAPSE_LOG").ok(), std::env::var_os("DEBUG").is_some());
     let filter = EnvFilter::builder()
         .parse(&filter)
-        .map_err(|source| LogError::Filter {
-            text: filter,
-            source,
-        })?;
-    subscriber(format, filter, || OneLine(io::stderr()))
-        .try_init()
-        .map_err(LogError::Taken)
+        .map_err(|source| LogError::Filter { text: filter, source })?;
+    subscriber(format, filter, || OneLine(io::stderr())).try_init().map_err(LogError::Taken)
 }
 
 fn filter_text(filter: Option<String>, debug: bool) -> String {

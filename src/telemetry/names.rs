@@ -75,36 +75,20 @@ pub struct Metric {
 }
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Counter,
-        unit: Unit::None,
-        help,
-    }
+    Metric { name, kind: Kind::Counter, unit: Unit::None, help }
 }
 
 const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Gauge,
-        unit: Unit::None,
-        help,
-    }
+    Metric { name, kind: Kind::Gauge, unit: Unit::None, help }
 }
 
 impl Metric {
     const fn bytes(self) -> Self {
-        Self {
-            unit: Unit::Bytes,
-            ..self
-        }
+        Self { unit: Unit::Bytes, ..self }
     }
 
     const fn seconds(self) -> Self {
-        Self {
-            unit: Unit::Seconds,
-            ..self
-        }
+        Self { unit: Unit::Seconds, ..self }
     }
 }
 
@@ -212,10 +196,7 @@ mod tests {
         for metric in ALL {
             assert!(seen.insert(metric.name), "{} twice", metric.name);
             assert!(
-                metric
-                    .name
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b == b'_'),
+                metric.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
                 "{}",
                 metric.name
             );

@@ -73,11 +73,7 @@ impl Exposition {
 
     /// Begins a family. Each family may be begun once only: the format forbids a second header.
     pub fn family(&mut self, metric: &'static Metric) -> Family<'_> {
-        Family {
-            out: &mut self.out,
-            metric,
-            begun: false,
-        }
+        Family { out: &mut self.out, metric, begun: false }
     }
 
     /// Appends text that is in the format already; its families must be others than those written here.
@@ -137,13 +133,8 @@ impl Family<'_> {
             return;
         }
         self.begun = true;
-        let Metric {
-            name, kind, help, ..
-        } = self.metric;
-        put(
-            self.out,
-            format_args!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.word()),
-        );
+        let Metric { name, kind, help, .. } = self.metric;
+        put(self.out, format_args!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.word()));
     }
 
     fn line(
@@ -180,10 +171,7 @@ fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 fn bucket<'h>(workers: impl Iterator<Item = &'h Histogram>, index: usize) -> u64 {
-    workers
-        .filter_map(|h| h.buckets.get(index))
-        .map(super::cells::Cell::get)
-        .sum()
+    workers.filter_map(|h| h.buckets.get(index)).map(super::cells::Cell::get).sum()
 }
 
 /// Microseconds as seconds, exactly: `2500` is `0.0025`.
@@ -226,10 +214,8 @@ mod tests {
         one.observe(Duration::from_millis(3));
         two.observe(Duration::from_secs(60));
         let mut text = Exposition::new();
-        text.family(&names::HTTP_DURATION).histogram(
-            &Labels::none().with("service", "a"),
-            [&one, &two].into_iter(),
-        );
+        text.family(&names::HTTP_DURATION)
+            .histogram(&Labels::none().with("service", "a"), [&one, &two].into_iter());
         let text = text.finish();
         for line in [
             "_bucket{service=\"a\",le=\"0.0001\"} 1",

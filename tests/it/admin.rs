@@ -19,20 +19,11 @@ async fn ready_waits_for_discovery_and_says_for_what() {
         "discovery": {"method": "zookeeper", "hosts": [nobody.to_string()], "path": "/nobody"},
         "haproxy": listener(front, "http", &[])
     });
-    let synapse = lab
-        .synapse_unready(config(json!({"search": service})))
-        .await;
-    assert_eq!(
-        get(synapse.admin(), "/live").await.expect("answer").status,
-        200
-    );
+    let synapse = lab.synapse_unready(config(json!({"search": service}))).await;
+    assert_eq!(get(synapse.admin(), "/live").await.expect("answer").status, 200);
     let ready = get(synapse.admin(), "/ready").await.expect("answer");
     assert_eq!(ready.status, 503);
-    assert!(
-        ready.text().contains("search"),
-        "the reason names the service: {}",
-        ready.text()
-    );
+    assert!(ready.text().contains("search"), "the reason names the service: {}", ready.text());
     let status = synapse.stop().await;
     assert_eq!(status.code(), Some(0), "stops without ZooKeeper");
 }
@@ -49,9 +40,7 @@ async fn default_servers_serve_while_zookeeper_is_absent() {
         },
         "haproxy": listener(front, "http", &[])
     });
-    let _synapse = lab
-        .synapse_unready(config(json!({"search": service})))
-        .await;
+    let _synapse = lab.synapse_unready(config(json!({"search": service}))).await;
     assert_eq!(sequence(front, 3).await, "AAA");
 }
 
@@ -69,9 +58,7 @@ async fn metrics_are_what_prometheus_accepts() {
         })))
         .await;
     for status in [200, 301, 404, 500] {
-        get(web, &format!("/status/{status}"))
-            .await
-            .expect("answer");
+        get(web, &format!("/status/{status}")).await.expect("answer");
     }
     get(web, "/silent").await.expect("502");
     assert_eq!(get(empty, "/").await.expect("503").status, 503);
@@ -79,15 +66,7 @@ async fn metrics_are_what_prometheus_accepts() {
     conn.line().await.expect("greeting");
     drop(conn);
     let text = synapse.metrics().await;
-    for word in [
-        "requests",
-        "connections",
-        "bytes",
-        "errors",
-        "retries",
-        "redispatch",
-        "_bucket",
-    ] {
+    for word in ["requests", "connections", "bytes", "errors", "retries", "redispatch", "_bucket"] {
         assert!(text.contains(word), "{word} in\n{text}");
     }
     let mut promtool = tokio::process::Command::new("promtool")
@@ -102,11 +81,7 @@ async fn metrics_are_what_prometheus_accepts() {
     drop(stdin);
     let output = promtool.wait_with_output().await.expect("promtool");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        output.status.success(),
-        "{said}{}\n{text}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{said}{}\n{text}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[tokio::test]
@@ -115,30 +90,16 @@ async fn services_show_every_backend() {
     let a = lab.origin("A").await;
     let front = lab.free_addr();
     let servers = [("A", a.addr(), ""), ("B", lab.free_addr(), "disabled")];
-    let synapse = lab
-        .synapse(config(json!({"web": fixed(front, "http", &[], &servers)})))
-        .await;
+    let synapse = lab.synapse(config(json!({"web": fixed(front, "http", &[], &servers)}))).await;
     sequence(front, 5).await;
     let all = get(synapse.admin(), "/services").await.expect("answer");
     assert!(all.json().to_string().contains("web"));
     let one = synapse.service("web").await.to_string();
     for (name, addr, _) in servers {
-        assert!(
-            one.contains(&format!("{name}_{addr}")),
-            "server name of {name} in {one}"
-        );
+        assert!(one.contains(&format!("{name}_{addr}")), "server name of {name} in {one}");
     }
-    assert_eq!(
-        get(synapse.admin(), "/services/none")
-            .await
-            .expect("answer")
-            .status,
-        404
-    );
-    assert_eq!(
-        get(synapse.admin(), "/none").await.expect("answer").status,
-        404
-    );
+    assert_eq!(get(synapse.admin(), "/services/none").await.expect("answer").status, 404);
+    assert_eq!(get(synapse.admin(), "/none").await.expect("answer").status, 404);
 }
 
 #[tokio::test]
@@ -151,9 +112,6 @@ async fn the_log_can_be_json() {
     assert!(!log.is_empty());
     for line in log.lines() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
-        assert!(
-            parsed.is_ok_and(|v| v.is_object()),
-            "not a JSON object: {line}"
-        );
+        assert!(parsed.is_ok_and(|v| v.is_object()), "not a JSON object: {line}");
     }
 }

@@ -15,11 +15,7 @@ use crate::support::wait::eventually;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 async fn origins(lab: &Lab) -> [Origin; 3] {
-    [
-        lab.origin("A").await,
-        lab.origin("B").await,
-        lab.origin("C").await,
-    ]
+    [lab.origin("A").await, lab.origin("B").await, lab.origin("C").await]
 }
 
 fn servers<'a>(
@@ -55,10 +51,7 @@ async fn equal_weights_rotate() {
 
 #[tokio::test]
 async fn weights_1_2_3_give_haproxys_smooth_order() {
-    assert_eq!(
-        order(["weight 1", "weight 2", "weight 3"], &[]).await,
-        "CBCACB".repeat(4)
-    );
+    assert_eq!(order(["weight 1", "weight 2", "weight 3"], &[]).await, "CBCACB".repeat(4));
 }
 
 #[tokio::test]
@@ -69,10 +62,7 @@ async fn weights_5_1_1_give_haproxys_smooth_order() {
 
 #[tokio::test]
 async fn weight_zero_and_disabled_get_nothing() {
-    assert_eq!(
-        order(["weight 0", "", "disabled"], &[]).await,
-        "B".repeat(24)
-    );
+    assert_eq!(order(["weight 0", "", "disabled"], &[]).await, "B".repeat(24));
 }
 
 #[tokio::test]
@@ -82,10 +72,7 @@ async fn backups_get_nothing_while_an_active_server_is_up() {
 
 #[tokio::test]
 async fn only_the_first_backup_serves_when_no_active_server_can() {
-    assert_eq!(
-        order(["disabled", "backup", "backup"], &[]).await,
-        "B".repeat(24)
-    );
+    assert_eq!(order(["disabled", "backup", "backup"], &[]).await, "B".repeat(24));
 }
 
 #[tokio::test]
@@ -118,10 +105,7 @@ async fn six_held_requests_follow_the_weights_under_leastconn() {
         assert_eq!(shares, [1, 2, 3], "workers: {workers}");
         origins.iter().for_each(|o| o.release(6));
         for request in held {
-            assert_eq!(
-                request.await.expect("no panic").expect("answer").status,
-                200
-            );
+            assert_eq!(request.await.expect("no panic").expect("answer").status, 200);
         }
     }
 }
@@ -129,17 +113,11 @@ async fn six_held_requests_follow_the_weights_under_leastconn() {
 #[tokio::test]
 async fn leastconn_over_tcp_counts_connections() {
     let lab = Lab::new().await;
-    let origins = [
-        lab.tcp_origin("A").await,
-        lab.tcp_origin("B").await,
-        lab.tcp_origin("C").await,
-    ];
+    let origins = [lab.tcp_origin("A").await, lab.tcp_origin("B").await, lab.tcp_origin("C").await];
     let front = lab.free_addr();
     let servers = servers(&origins, &["", "", ""]);
     let _synapse = lab
-        .synapse(config(
-            json!({"db": fixed(front, "tcp", &["balance leastconn"], &servers)}),
-        ))
+        .synapse(config(json!({"db": fixed(front, "tcp", &["balance leastconn"], &servers)})))
         .await;
     let mut conns = Vec::new();
     for _ in 0..9 {
@@ -162,9 +140,7 @@ async fn a_server_at_maxconn_is_passed_over_and_all_full_is_503() {
     let (a, b) = (lab.origin("A").await, lab.origin("B").await);
     let front = lab.free_addr();
     let servers = [("A", a.addr(), "maxconn 1"), ("B", b.addr(), "maxconn 1")];
-    let _synapse = lab
-        .synapse(config(json!({"web": fixed(front, "http", &[], &servers)})))
-        .await;
+    let _synapse = lab.synapse(config(json!({"web": fixed(front, "http", &[], &servers)}))).await;
     let first = tokio::spawn(client::get(front, "/hold"));
     let held = || async {
         let now = (a.held(), b.held());
@@ -179,17 +155,11 @@ async fn a_server_at_maxconn_is_passed_over_and_all_full_is_503() {
         if now == (1, 1) { Ok(()) } else { Err(now) }
     })
     .await;
-    assert_eq!(
-        client::get(front, "/").await.expect("an answer").status,
-        503
-    );
+    assert_eq!(client::get(front, "/").await.expect("an answer").status, 503);
     full.release(1);
     free.release(1);
     for request in [first, second] {
-        assert_eq!(
-            request.await.expect("no panic").expect("answer").status,
-            200
-        );
+        assert_eq!(request.await.expect("no panic").expect("answer").status, 200);
     }
     let served = client::get(front, "/").await.expect("an answer");
     assert_eq!(served.status, 200, "a freed slot is used again");

@@ -49,9 +49,8 @@ async fn a_comparison_with_haproxy_runs_to_its_end_without_an_error() {
 /// Runs a bench on the binaries under test; gives what it printed.
 async fn bench(name: &str, args: &[&str], results: &Path, limit: Duration) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .expect("below the target directory");
+    let target =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("below the target directory");
     let synapse = binary("synapse");
     let child = Command::new(root.join("bench").join(name))
         .args(args)

@@ -44,15 +44,8 @@ pub(crate) fn rust_files(dir: &Path) -> Vec<PathBuf> {
 fn files_are_short() {
     let mut long = Vec::new();
     let src = root().join("src");
-    for file in rust_files(&src)
-        .into_iter()
-        .filter(|f| !is_test_only(f, &src))
-    {
-        let name = file
-            .strip_prefix(root())
-            .expect("below")
-            .to_string_lossy()
-            .into_owned();
+    for file in rust_files(&src).into_iter().filter(|f| !is_test_only(f, &src)) {
+        let name = file.strip_prefix(root()).expect("below").to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&file).expect("readable");
         let lines = without_tests(&text).lines().count();
         let has_reason = LONGER.iter().any(|(path, _)| *path == name);
@@ -60,9 +53,7 @@ fn files_are_short() {
             long.push(format!("{name}: {lines} lines without tests"));
         }
         if has_reason && lines <= LINES {
-            long.push(format!(
-                "{name}: {lines} lines, needs no exception any more"
-            ));
+            long.push(format!("{name}: {lines} lines, needs no exception any more"));
         }
     }
     assert!(long.is_empty(), "{}", long.join("\n"));
@@ -71,25 +62,15 @@ fn files_are_short() {
 #[test]
 fn nothing_is_unfinished_or_switched_off() {
     // Written in two halves, so that this file does not find itself.
-    let marks = [
-        ("#[ign", "ore"),
-        ("tod", "o!("),
-        ("unimplemen", "ted!("),
-        ("FIX", "ME"),
-        ("db", "g!("),
-    ];
+    let marks =
+        [("#[ign", "ore"), ("tod", "o!("), ("unimplemen", "ted!("), ("FIX", "ME"), ("db", "g!(")];
     let mut found = Vec::new();
     for dir in ["src", "tests", "benches", "examples", "bench/src"] {
         for file in rust_files(&root().join(dir)) {
             let text = std::fs::read_to_string(&file).expect("readable");
             for (number, line) in text.lines().enumerate() {
                 if marks.iter().any(|(a, b)| line.contains(&format!("{a}{b}"))) {
-                    found.push(format!(
-                        "{}:{}: {}",
-                        file.display(),
-                        number + 1,
-                        line.trim()
-                    ));
+                    found.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
                 }
             }
         }

@@ -11,21 +11,10 @@ use crate::support::synapse::{config, fixed, run};
 async fn version_and_help_are_printed() {
     let version = run("synapse", &["--version"], &[]).await;
     assert_eq!(version.code, Some(0));
-    assert!(
-        version.stdout.contains(env!("CARGO_PKG_VERSION")),
-        "{}",
-        version.stdout
-    );
+    assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")), "{}", version.stdout);
     let help = run("synapse", &["--help"], &[]).await;
     assert_eq!(help.code, Some(0));
-    for word in [
-        "--config",
-        "--overlay",
-        "--strict",
-        "check",
-        "demo",
-        "SYNAPSE_CONFIG",
-    ] {
+    for word in ["--config", "--overlay", "--strict", "check", "demo", "SYNAPSE_CONFIG"] {
         assert!(help.stdout.contains(word), "{word} in\n{}", help.stdout);
     }
 }
@@ -48,10 +37,7 @@ async fn the_documents_know_every_option_of_the_help() {
         for option in words.filter(|word| word.starts_with("--") && word.len() > 2) {
             let shown =
                 page.contains(&format!("`{option}`")) || page.contains(&format!("`{option} "));
-            assert!(
-                shown,
-                "{option} of {arguments:?} is not in docs/configuration.md"
-            );
+            assert!(shown, "{option} of {arguments:?} is not in docs/configuration.md");
         }
     }
 }
@@ -91,11 +77,7 @@ async fn the_config_may_come_from_the_environment() {
 async fn nerve_says_that_it_is_not_there_yet() {
     let output = run("nerve", &[], &[]).await;
     assert_eq!(output.code, Some(1));
-    assert!(
-        output.stderr.to_lowercase().contains("not"),
-        "{}",
-        output.stderr
-    );
+    assert!(output.stderr.to_lowercase().contains("not"), "{}", output.stderr);
 }
 
 #[tokio::test]
@@ -110,39 +92,19 @@ async fn sigterm_finishes_what_is_under_way_and_exits_0() {
         crate::support::wait::eventually(
             "it is held",
             std::time::Duration::from_secs(5),
-            || async {
-                if origin.held() == 1 {
-                    Ok(())
-                } else {
-                    Err(origin.held())
-                }
-            },
+            || async { if origin.held() == 1 { Ok(()) } else { Err(origin.held()) } },
         )
         .await;
         synapse.signal(signal);
         crate::support::wait::eventually(
             "no new connection is accepted",
             std::time::Duration::from_secs(5),
-            || async {
-                if Conn::open(front).await.is_err() {
-                    Ok(())
-                } else {
-                    Err("accepted")
-                }
-            },
+            || async { if Conn::open(front).await.is_err() { Ok(()) } else { Err("accepted") } },
         )
         .await;
         origin.release(1);
-        let answer = held
-            .await
-            .expect("no panic")
-            .expect("the request under way is answered");
+        let answer = held.await.expect("no panic").expect("the request under way is answered");
         assert_eq!(answer.text(), "A");
-        assert_eq!(
-            synapse.ended().await.code(),
-            Some(0),
-            "{signal:?}: {}",
-            synapse.log()
-        );
+        assert_eq!(synapse.ended().await.code(), Some(0), "{signal:?}: {}", synapse.log());
     }
 }

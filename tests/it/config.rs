@@ -28,12 +28,7 @@ async fn refused(lab: &Lab, config: &Value) -> String {
     let output = run("synapse", &["-c", &path], &[]).await;
     assert_eq!(output.code, Some(1), "{}", output.stderr);
     let checked = check(&file).await;
-    assert_eq!(
-        checked.code,
-        Some(1),
-        "check must agree: {}",
-        checked.stdout
-    );
+    assert_eq!(checked.code, Some(1), "check must agree: {}", checked.stdout);
     output.stderr
 }
 
@@ -52,13 +47,7 @@ async fn the_golden_configs_load_as_they_are() {
     let lab = Lab::new().await;
     for (name, text) in [("g1.json", G1), ("g2.json", G2)] {
         let output = check(&lab.write(name, text)).await;
-        assert_eq!(
-            output.code,
-            Some(0),
-            "{name}: {}{}",
-            output.stdout,
-            output.stderr
-        );
+        assert_eq!(output.code, Some(0), "{name}: {}{}", output.stdout, output.stderr);
     }
 }
 
@@ -73,14 +62,8 @@ async fn g1_serves_its_active_server_and_then_the_backup() {
     };
     let ip = lab.ip().to_string();
     let text = G1
-        .replace(
-            "10.20.0.4\", \"port\": 8081",
-            &format!("{ip}\", \"port\": {}", a.port()),
-        )
-        .replace(
-            "10.20.0.5\", \"port\": 8081",
-            &format!("{ip}\", \"port\": {}", b.port()),
-        )
+        .replace("10.20.0.4\", \"port\": 8081", &format!("{ip}\", \"port\": {}", a.port()))
+        .replace("10.20.0.5\", \"port\": 8081", &format!("{ip}\", \"port\": {}", b.port()))
         .replace("\"port\": 3310", &format!("\"port\": {port}"))
         .replace("inter 2s", "inter 200ms");
     let _synapse = start(&lab, &text).await;
@@ -89,11 +72,7 @@ async fn g1_serves_its_active_server_and_then_the_backup() {
     a.die().await;
     eventually("the backup takes over", PATIENCE, || async {
         let answer = get(front, "/").await?;
-        if answer.text() == "B" {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
+        if answer.text() == "B" { Ok(()) } else { Err(answer.text()) }
     })
     .await;
 }
@@ -111,23 +90,13 @@ async fn g2_serves_what_an_independent_client_registers() {
         .replace("zk1.example.com:2181", &hosts[0])
         .replace("zk3.example.com:2181", &hosts[2])
         .replace("127.0.0.2", &ip)
-        .replace(
-            "\"port\": 3301,",
-            &format!("\"port\": 3301, \"bind_address\": \"{ip}\","),
-        )
+        .replace("\"port\": 3301,", &format!("\"port\": 3301, \"bind_address\": \"{ip}\","))
         .replace(":3212", &lab.free_addr().to_string());
     let _synapse = start(&lab, &text).await;
     let seen = sequence(SocketAddr::new(lab.ip(), 3301), 8).await;
-    assert!(
-        seen == "AB".repeat(4) || seen == "BA".repeat(4),
-        "two active, one backup: {seen}"
-    );
+    assert!(seen == "AB".repeat(4) || seen == "BA".repeat(4), "two active, one backup: {seen}");
     let users = SocketAddr::new(lab.ip(), 3302);
-    assert_eq!(
-        greeting(users).await,
-        "1",
-        "the smallest id that the filters let through"
-    );
+    assert_eq!(greeting(users).await, "1", "the smallest id that the filters let through");
     registrations.delete(&leader).await;
     eventually("the next leader", PATIENCE, || async {
         let name = greeting(users).await;
@@ -141,13 +110,9 @@ async fn register_for_g2(lab: &Lab, registrations: &Registrations) -> String {
     let search = "/prod/services/search/services";
     registrations.path(search).await;
     registrations.nerve(search, &lab.origin("A").await).await;
-    registrations
-        .path_encoded(search, &lab.origin("B").await)
-        .await;
+    registrations.path_encoded(search, &lab.origin("B").await).await;
     let backup = json!({"haproxy_server_options": "backup"});
-    registrations
-        .nerve_with(search, &lab.origin("C").await, backup)
-        .await;
+    registrations.nerve_with(search, &lab.origin("C").await, backup).await;
 
     let users = "/prod/services/users-db/services";
     registrations.path(users).await;
@@ -166,9 +131,7 @@ async fn register_for_g2(lab: &Lab, registrations: &Registrations) -> String {
 }
 
 async fn greeting(addr: SocketAddr) -> String {
-    let mut conn = crate::support::client::Conn::open(addr)
-        .await
-        .expect("connect");
+    let mut conn = crate::support::client::Conn::open(addr).await.expect("connect");
     conn.line().await.unwrap_or_else(|e| format!("({e})"))
 }
 
@@ -184,23 +147,11 @@ async fn native_keys_may_stand_in_an_overlay() {
     let lab = Lab::new().await;
     let file = lab.write("synapse.json", G1);
     let admin = lab.free_addr();
-    let overlay = lab.write(
-        "native.json",
-        &json!({"workers": 0, "admin": {"listen": admin}}).to_string(),
-    );
+    let overlay =
+        lab.write("native.json", &json!({"workers": 0, "admin": {"listen": admin}}).to_string());
     let (file, overlay) = (file.to_string_lossy(), overlay.to_string_lossy());
-    let output = run(
-        "synapse",
-        &["check", "-c", &file, "--overlay", &overlay],
-        &[],
-    )
-    .await;
-    assert_eq!(
-        output.code,
-        Some(1),
-        "workers: 0 in the overlay is a mistake: {}",
-        output.stdout
-    );
+    let output = run("synapse", &["check", "-c", &file, "--overlay", &overlay], &[]).await;
+    assert_eq!(output.code, Some(1), "workers: 0 in the overlay is a mistake: {}", output.stdout);
     let said = format!("{}{}", output.stdout, output.stderr);
     assert!(said.contains("native.json: workers"), "{said}");
 }
@@ -246,10 +197,7 @@ async fn every_mistake_is_reported_at_once_and_nothing_is_bound() {
     for value in ["70000", "telepathy", "parsecs", "abc", "never", "like"] {
         assert!(said.contains(value), "the value {value} is shown:\n{said}");
     }
-    assert!(
-        !said.contains(&taken.to_string()),
-        "bound before the config was judged:\n{said}"
-    );
+    assert!(!said.contains(&taken.to_string()), "bound before the config was judged:\n{said}");
 }
 
 #[tokio::test]
@@ -268,30 +216,15 @@ async fn six_mistakes_in_six_layers_are_all_said() {
         ("worker: ", "did you mean \"workers\"?"),
         ("admin.listen: ", "127.0.0.1:3210"),
         ("haproxy.defaults[0]: ", "did you mean `timeout connect`?"),
-        (
-            "services.web.discovery.method: ",
-            "did you mean \"zookeeper\"?",
-        ),
-        (
-            "services.web.default_servers[0].haproxy_server_options: ",
-            "did you mean `backup`?",
-        ),
-        (
-            "services.web.haproxy.server_options: ",
-            "did you mean `inter`?",
-        ),
+        ("services.web.discovery.method: ", "did you mean \"zookeeper\"?"),
+        ("services.web.default_servers[0].haproxy_server_options: ", "did you mean `backup`?"),
+        ("services.web.haproxy.server_options: ", "did you mean `inter`?"),
     ] {
-        let line = said
-            .lines()
-            .find(|l| l.contains(&format!("refused.json: {place}")));
+        let line = said.lines().find(|l| l.contains(&format!("refused.json: {place}")));
         let line = line.unwrap_or_else(|| panic!("nothing about {place} in\n{said}"));
         assert!(line.contains(part), "{part} in {line}");
     }
-    assert_eq!(
-        said.matches("services.web.haproxy.server_options").count(),
-        1,
-        "{said}"
-    );
+    assert_eq!(said.matches("services.web.haproxy.server_options").count(), 1, "{said}");
 }
 
 fn services_port(services: &Value) -> u16 {
@@ -306,9 +239,7 @@ async fn two_services_on_one_port_are_both_named() {
     config["services"]["billing"] = config["services"]["web"].clone();
     let said = refused(&lab, &config).await;
     let port = services_port(&config["services"]).to_string();
-    let line = said
-        .lines()
-        .find(|l| l.contains("billing") && l.contains("web"));
+    let line = said.lines().find(|l| l.contains("billing") && l.contains("web"));
     assert!(line.is_some_and(|l| l.contains(&port)), "{said}");
 }
 
@@ -321,16 +252,8 @@ async fn a_taken_port_is_named_and_ends_the_start() {
     let file = lab.write("taken.json", &config.to_string());
     let output = run("synapse", &["-c", &file.to_string_lossy()], &[]).await;
     assert_eq!(output.code, Some(1), "{}", output.stderr);
-    assert!(
-        output.stderr.contains(&taken.to_string()),
-        "{}",
-        output.stderr
-    );
-    assert!(
-        output.stderr.contains("web"),
-        "the service is named: {}",
-        output.stderr
-    );
+    assert!(output.stderr.contains(&taken.to_string()), "{}", output.stderr);
+    assert!(output.stderr.contains("web"), "the service is named: {}", output.stderr);
 }
 
 #[tokio::test]
@@ -339,15 +262,10 @@ async fn a_refused_directive_says_line_reason_and_what_to_use() {
     let mut config = good(&lab);
     config["services"]["web"]["haproxy"]["server_options"] = json!("check ssl verify none");
     let said = refused(&lab, &config).await;
-    let line = said
-        .lines()
-        .find(|l| l.contains("services.web.haproxy.server_options"));
+    let line = said.lines().find(|l| l.contains("services.web.haproxy.server_options"));
     let line = line.unwrap_or_else(|| panic!("not reported:\n{said}"));
     assert!(line.contains("ssl"), "{line}");
-    assert!(
-        line.split_whitespace().count() > 6,
-        "a reason and a way out: {line}"
-    );
+    assert!(line.split_whitespace().count() > 6, "a reason and a way out: {line}");
 }
 
 #[tokio::test]
@@ -360,9 +278,7 @@ async fn an_unknown_key_is_a_warning_with_the_nearest_one_and_strict_makes_it_an
     let output = check(&file).await;
     let said = format!("{}{}", output.stdout, output.stderr);
     assert_eq!(output.code, Some(0), "{said}");
-    let line = said
-        .lines()
-        .find(|l| l.contains("services.web.haproxy.server_option"));
+    let line = said.lines().find(|l| l.contains("services.web.haproxy.server_option"));
     let line = line.unwrap_or_else(|| panic!("no warning:\n{said}"));
     assert!(line.contains("server_options"), "{line}");
     let strict = run("synapse", &["check", "-c", &path, "--strict"], &[]).await;
@@ -375,14 +291,7 @@ async fn an_unknown_key_is_a_warning_with_the_nearest_one_and_strict_makes_it_an
 async fn check_shows_each_value_with_its_origin() {
     let lab = Lab::new().await;
     let output = check(&lab.write("g2.json", G2)).await;
-    for part in [
-        "search",
-        "users-db",
-        "timeout",
-        "300s",
-        "haproxy.defaults[",
-        "leastconn",
-    ] {
+    for part in ["search", "users-db", "timeout", "300s", "haproxy.defaults[", "leastconn"] {
         assert!(output.stdout.contains(part), "{part} in\n{}", output.stdout);
     }
 }
@@ -405,21 +314,13 @@ async fn erb_reads_the_environment() {
     );
     let file = lab.write("erb.yaml", &text);
     let (host, port) = (lab.ip().to_string(), a.port().to_string());
-    let env = [
-        ("ORIGIN_HOST", host.as_str()),
-        ("ORIGIN_PORT", port.as_str()),
-    ];
+    let env = [("ORIGIN_HOST", host.as_str()), ("ORIGIN_PORT", port.as_str())];
     let synapse = Synapse::start_file(admin, &file, &env).await;
     synapse.until_ready().await;
     assert_eq!(sequence(front, 3).await, "AAA");
     drop(synapse);
     let unset = run("synapse", &["check", "-c", &file.to_string_lossy()], &[]).await;
-    assert_eq!(
-        unset.code,
-        Some(1),
-        "ENV.fetch without a default must fail: {}",
-        unset.stdout
-    );
+    assert_eq!(unset.code, Some(1), "ENV.fetch without a default must fail: {}", unset.stdout);
     assert!(unset.stderr.contains("ORIGIN_PORT"), "{}", unset.stderr);
 }
 
@@ -445,10 +346,7 @@ async fn service_conf_dir_adds_services_named_by_their_files() {
     let synapse = lab.synapse(config).await;
     assert_eq!(sequence(one, 2).await, "AA");
     assert_eq!(sequence(two, 2).await, "BB");
-    let shown = get(synapse.admin(), "/services")
-        .await
-        .expect("admin")
-        .text();
+    let shown = get(synapse.admin(), "/services").await.expect("admin").text();
     assert!(
         shown.contains("cart") && shown.contains("ledger") && !shown.contains("README"),
         "{shown}"
@@ -467,11 +365,7 @@ async fn a_broken_file_is_named_with_the_place() {
         let output = check(&lab.write(name, text)).await;
         assert_eq!(output.code, Some(1), "{name}: {}", output.stdout);
         assert!(output.stderr.contains(part), "{name}: {}", output.stderr);
-        assert!(
-            !output.stderr.contains("panicked"),
-            "{name}: {}",
-            output.stderr
-        );
+        assert!(!output.stderr.contains("panicked"), "{name}: {}", output.stderr);
     }
     let missing = lab.dir().join("missing.json");
     let output = check(&missing).await;

@@ -25,31 +25,17 @@ async fn the_printed_curl_lines_work_and_ctrl_c_ends_cleanly() {
         .expect("start");
     let text = Arc::new(Mutex::new(String::new()));
     let collectors = [
-        tokio::spawn(collect(
-            demo.stdout.take().expect("piped"),
-            Arc::clone(&text),
-        )),
-        tokio::spawn(collect(
-            demo.stderr.take().expect("piped"),
-            Arc::clone(&text),
-        )),
+        tokio::spawn(collect(demo.stdout.take().expect("piped"), Arc::clone(&text))),
+        tokio::spawn(collect(demo.stderr.take().expect("piped"), Arc::clone(&text))),
     ];
     let printed = || text.lock().expect("no panic").clone();
-    let curls = eventually(
-        "curl lines are printed",
-        Duration::from_secs(20),
-        || async {
-            let lines: Vec<String> = printed()
-                .lines()
-                .filter_map(|l| l.find("curl ").map(|at| l.split_at(at).1.trim().to_owned()))
-                .collect();
-            if lines.is_empty() {
-                Err(printed())
-            } else {
-                Ok(lines)
-            }
-        },
-    )
+    let curls = eventually("curl lines are printed", Duration::from_secs(20), || async {
+        let lines: Vec<String> = printed()
+            .lines()
+            .filter_map(|l| l.find("curl ").map(|at| l.split_at(at).1.trim().to_owned()))
+            .collect();
+        if lines.is_empty() { Err(printed()) } else { Ok(lines) }
+    })
     .await;
     for line in &curls {
         works(line).await;
@@ -70,22 +56,15 @@ async fn the_printed_curl_lines_work_and_ctrl_c_ends_cleanly() {
 /// Runs a printed line as a newcomer would, until it answers.
 async fn works(line: &str) {
     let line = line.trim_matches(['`', '"', '\'']);
-    eventually(
-        &format!("{line} works"),
-        Duration::from_secs(10),
-        || async {
-            let output = Command::new("sh")
-                .args(["-c", line])
-                .output()
-                .await
-                .map_err(|e| e.to_string())?;
-            if output.status.success() && !output.stdout.is_empty() {
-                Ok(())
-            } else {
-                Err(String::from_utf8_lossy(&output.stderr).into_owned())
-            }
-        },
-    )
+    eventually(&format!("{line} works"), Duration::from_secs(10), || async {
+        let output =
+            Command::new("sh").args(["-c", line]).output().await.map_err(|e| e.to_string())?;
+        if output.status.success() && !output.stdout.is_empty() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    })
     .await;
 }
 

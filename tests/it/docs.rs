@@ -27,10 +27,7 @@ fn files(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     };
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.expect("readable").path())
-        .filter(|p| {
-            p.extension()
-                .is_some_and(|e| extensions.iter().any(|x| e == *x))
-        })
+        .filter(|p| p.extension().is_some_and(|e| extensions.iter().any(|x| e == *x)))
         .collect();
     files.sort();
     files
@@ -47,11 +44,7 @@ fn blocks() -> Vec<Block> {
             match (line.strip_prefix("```"), &mut open) {
                 (Some(kind), None) => {
                     let place = format!("{}:{}", document.display(), number + 1);
-                    open = Some(Block {
-                        place,
-                        kind: kind.trim().to_owned(),
-                        text: String::new(),
-                    });
+                    open = Some(Block { place, kind: kind.trim().to_owned(), text: String::new() });
                 }
                 (Some(_), Some(_)) => blocks.extend(open.take()),
                 (None, Some(block)) => {
@@ -61,11 +54,7 @@ fn blocks() -> Vec<Block> {
                 (None, None) => {}
             }
         }
-        assert!(
-            open.is_none(),
-            "{}: a block is not closed",
-            document.display()
-        );
+        assert!(open.is_none(), "{}: a block is not closed", document.display());
     }
     blocks
 }
@@ -88,11 +77,7 @@ async fn configs_in_the_documents_pass_the_check() {
 #[tokio::test]
 async fn commands_in_the_documents_run() {
     let programs = binary("synapse").parent().expect("a directory").to_owned();
-    let path = format!(
-        "{}:{}",
-        programs.display(),
-        std::env::var("PATH").expect("PATH")
-    );
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").expect("PATH"));
     for block in blocks().iter().filter(|b| b.kind == "sh run") {
         let output = Command::new("bash")
             .args(["-euo", "pipefail", "-c", &block.text])
@@ -110,20 +95,11 @@ async fn commands_in_the_documents_run() {
 async fn examples_pass_the_check() {
     for file in files(&root().join("examples"), &["json", "yaml"]) {
         // Lists for `discovery: file` and the like lie beside the configurations that name them.
-        if !std::fs::read_to_string(&file)
-            .expect("readable")
-            .contains("services")
-        {
+        if !std::fs::read_to_string(&file).expect("readable").contains("services") {
             continue;
         }
         let output = run("synapse", &["check", "-c", &file.to_string_lossy()], &[]).await;
-        assert_eq!(
-            output.code,
-            Some(0),
-            "{}: {}",
-            file.display(),
-            output.stderr
-        );
+        assert_eq!(output.code, Some(0), "{}: {}", file.display(), output.stderr);
     }
 }
 
@@ -131,10 +107,7 @@ async fn examples_pass_the_check() {
 fn the_readme_names_its_test_command() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
     assert!(readme.contains("scripts/test"), "the one test command");
-    assert!(
-        readme.contains("cargo run --release -- demo"),
-        "the first command"
-    );
+    assert!(readme.contains("cargo run --release -- demo"), "the first command");
 }
 
 /// Every row of the table "What happens when" names tests, and they exist.
@@ -167,8 +140,9 @@ fn what_happens_when_is_enforced_by_tests() {
             // `outage!` makes tests of the names it is given.
             let made = [
                 format!("fn {name}("),
-                format!("    {name},\n"),
-                format!("    {name}\n"),
+                format!(" {name},"),
+                format!(" {name});"),
+                format!(" {name}\n"),
             ];
             if !made.iter().any(|made| source.contains(made)) {
                 wrong.push(format!("{}: there is no test {name}", cells[0]));

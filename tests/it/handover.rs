@@ -70,18 +70,11 @@ async fn hand_overs(rounds: usize, per_second: u32) {
         let shown = current.service("web").await;
         let counted = shown["traffic"]["requests"].as_u64().expect("a number");
         let sent = u64::try_from(report.samples.len()).expect("fits");
-        if counted == sent {
-            Ok(())
-        } else {
-            Err((counted, sent))
-        }
+        if counted == sent { Ok(()) } else { Err((counted, sent)) }
     })
     .await;
     let shares = report.per_origin();
-    assert!(
-        shares["A"].abs_diff(shares["B"]) <= 2 * rounds + 2,
-        "{shares:?}"
-    );
+    assert!(shares["A"].abs_diff(shares["B"]) <= 2 * rounds + 2, "{shares:?}");
 }
 
 /// A broken configuration ends the process that was given it; the old one has not even noticed.
@@ -89,11 +82,7 @@ async fn refuse_broken(lab: &Lab, current: &Synapse, load: &Load) {
     let broken = lab.write("broken.json", "{\"services\": {\"web\": 5}}");
     let mut refused = current.successor(Some(&broken));
     assert_eq!(refused.ended().await.code(), Some(1), "{}", refused.log());
-    assert!(
-        !current.log().contains("hand-over asked for"),
-        "{}",
-        current.log()
-    );
+    assert!(!current.log().contains("hand-over asked for"), "{}", current.log());
     let done = load.ended();
     eventually("the old one serves", PATIENCE, || async {
         let more = load.ended() - done;
@@ -157,11 +146,7 @@ fn counters(text: &str) -> BTreeMap<String, f64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verdicts_and_the_turn_are_handed_over() {
     let lab = Lab::new().await;
-    let (a, b, c) = (
-        lab.origin("A").await,
-        lab.origin("B").await,
-        lab.origin("C").await,
-    );
+    let (a, b, c) = (lab.origin("A").await, lab.origin("B").await, lab.origin("C").await);
     let dead = lab.origin("D").await;
     dead.die().await;
     let front = lab.free_addr();
@@ -177,11 +162,7 @@ async fn verdicts_and_the_turn_are_handed_over() {
     let mut old = lab.synapse(config(services)).await;
     eventually("D is down", PATIENCE, || async {
         let shown = old.service("web").await;
-        if state_of(&shown, "D") == "DOWN" {
-            Ok(())
-        } else {
-            Err(shown)
-        }
+        if state_of(&shown, "D") == "DOWN" { Ok(()) } else { Err(shown) }
     })
     .await;
     assert_eq!(sequence(front, 4).await, "ABCA");
@@ -200,13 +181,8 @@ async fn verdicts_and_the_turn_are_handed_over() {
 
 fn state_of(service: &serde_json::Value, name: &str) -> String {
     let servers = service["servers"].as_array().expect("a list");
-    let found = servers
-        .iter()
-        .find(|s| s["name"].as_str().is_some_and(|n| n.starts_with(name)));
-    found.expect("known")["state"]
-        .as_str()
-        .expect("text")
-        .to_owned()
+    let found = servers.iter().find(|s| s["name"].as_str().is_some_and(|n| n.starts_with(name)));
+    found.expect("known")["state"].as_str().expect("text").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,44 +195,25 @@ async fn a_kept_connection_finishes_in_the_old_process() {
     let mut used = Conn::open(front).await.expect("connect");
     let mut idle = Conn::open(front).await.expect("connect");
     for conn in [&mut used, &mut idle] {
-        assert_eq!(
-            conn.get("/").await.expect("answer").header("connection"),
-            None
-        );
+        assert_eq!(conn.get("/").await.expect("answer").header("connection"), None);
     }
     let new = old.successor(None);
     old.until_logged(TAKEN_OVER).await;
     old.until_logged("draining connections").await;
     // The workers hear of the drain a moment later.
     let mut asked = 4;
-    while used
-        .get("/")
-        .await
-        .expect("one more")
-        .header("connection")
-        .is_none()
-    {
+    while used.get("/").await.expect("one more").header("connection").is_none() {
         asked += 1;
     }
     assert_eq!(get(front, "/").await.expect("the new one").text(), "A");
     let mut rest = Vec::new();
-    assert_eq!(
-        idle.read_rest(&mut rest).await,
-        Ok(0),
-        "closed after a while"
-    );
+    assert_eq!(idle.read_rest(&mut rest).await, Ok(0), "closed after a while");
     assert_eq!(old.ended().await.code(), Some(0));
     eventually("all are counted", PATIENCE, || async {
         let shown = new.service("web").await;
-        let (requests, open) = (
-            &shown["traffic"]["requests"],
-            &shown["traffic"]["connections_open"],
-        );
-        if *requests == asked && *open == 0 {
-            Ok(())
-        } else {
-            Err(shown)
-        }
+        let (requests, open) =
+            (&shown["traffic"]["requests"], &shown["traffic"]["connections_open"]);
+        if *requests == asked && *open == 0 { Ok(()) } else { Err(shown) }
     })
     .await;
 }
@@ -275,11 +232,7 @@ async fn a_successor_that_dies_or_cannot_bind_changes_nothing() {
     let file = lab.write("taken.json", &file.to_string());
     let mut new = old.successor(Some(&file));
     assert_eq!(new.ended().await.code(), Some(1));
-    assert!(
-        new.log().contains("address already in use"),
-        "{}",
-        new.log()
-    );
+    assert!(new.log().contains("address already in use"), "{}", new.log());
     // Killed in the middle, whenever that is.
     for delay in [0, 5, 20, 40] {
         let mut new = old.successor(None);
@@ -316,10 +269,7 @@ async fn the_second_of_two_successors_is_refused() {
     let mut second = old.successor(None);
     assert_eq!(second.ended().await.code(), Some(1));
     let said = second.log();
-    assert!(
-        said.contains("a hand-over to another process is under way"),
-        "{said}"
-    );
+    assert!(said.contains("a hand-over to another process is under way"), "{said}");
     drop(first);
     old.until_logged("hand-over came to nothing").await;
     let third = old.successor(None);

@@ -26,11 +26,7 @@ async fn an_origin_dies_with_its_connections_and_comes_back() {
     assert_eq!(conn.get("/").await.expect("answer").text(), "A");
     origin.die().await;
     eventually("FIN seen", Duration::from_secs(2), || async {
-        if conn.is_reusable() {
-            Err("still open")
-        } else {
-            Ok(())
-        }
+        if conn.is_reusable() { Err("still open") } else { Ok(()) }
     })
     .await;
     origin.revive().await;
@@ -41,20 +37,11 @@ async fn an_origin_dies_with_its_connections_and_comes_back() {
 async fn a_load_is_half_kept_half_new_and_counts_failures() {
     let lab = Lab::alone().await;
     let (a, b) = (lab.origin("A").await, lab.origin("B").await);
-    let haproxy = Oracle::start(
-        &lab,
-        "http",
-        &[],
-        &[("a", a.addr(), ""), ("b", b.addr(), "")],
-    )
-    .await;
+    let haproxy =
+        Oracle::start(&lab, "http", &[], &[("a", a.addr(), ""), ("b", b.addr(), "")]).await;
     let load = Load::start(haproxy.addr, 500);
     eventually("500 requests", Duration::from_secs(5), || async {
-        if load.ended() >= 500 {
-            Ok(())
-        } else {
-            Err(load.ended())
-        }
+        if load.ended() >= 500 { Ok(()) } else { Err(load.ended()) }
     })
     .await;
     let good = load.stop().await;
@@ -63,21 +50,13 @@ async fn a_load_is_half_kept_half_new_and_counts_failures() {
     assert!(kept.abs_diff(good.samples.len() / 2) <= 1);
     let shares = good.per_origin();
     assert!(shares["A"].abs_diff(shares["B"]) < 60, "{shares:?}");
-    assert!(
-        good.latency(50) < Duration::from_millis(50),
-        "{:?}",
-        good.latency(50)
-    );
+    assert!(good.latency(50) < Duration::from_millis(50), "{:?}", good.latency(50));
 
     a.die().await;
     b.die().await;
     let load = Load::start(haproxy.addr, 100);
     eventually("20 requests", Duration::from_secs(10), || async {
-        if load.ended() >= 20 {
-            Ok(())
-        } else {
-            Err(load.ended())
-        }
+        if load.ended() >= 20 { Ok(()) } else { Err(load.ended()) }
     })
     .await;
     assert!(load.stop().await.samples.iter().all(|s| s.outcome.is_err()));

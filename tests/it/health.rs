@@ -19,11 +19,7 @@ async fn a_failing_httpchk_takes_a_backend_out_and_a_passing_one_brings_it_back(
     let front = lab.free_addr();
     let servers = [("A", a.addr(), CHECK), ("B", b.addr(), CHECK)];
     let lines = ["option httpchk GET /ping"];
-    let synapse = lab
-        .synapse(config(
-            json!({"web": fixed(front, "http", &lines, &servers)}),
-        ))
-        .await;
+    let synapse = lab.synapse(config(json!({"web": fixed(front, "http", &lines, &servers)}))).await;
     let only = |want: &'static str| async move {
         let seen = sequence(front, 8).await;
         let want = want.repeat(8 / want.len());
@@ -37,10 +33,7 @@ async fn a_failing_httpchk_takes_a_backend_out_and_a_passing_one_brings_it_back(
     a.set_check_status(503);
     eventually("only B serves", PATIENCE, || only("B")).await;
     let shown = synapse.service("web").await.to_string();
-    assert!(
-        shown.contains("503") || shown.contains("L7STS"),
-        "the reason is shown: {shown}"
-    );
+    assert!(shown.contains("503") || shown.contains("L7STS"), "the reason is shown: {shown}");
     a.set_check_status(200);
     eventually("both serve again", PATIENCE, || only("AB")).await;
 }
@@ -53,18 +46,11 @@ async fn a_backup_serves_only_while_the_active_ones_are_down() {
     let backup = format!("{CHECK} backup");
     let servers = [("A", a.addr(), CHECK), ("B", b.addr(), backup.as_str())];
     let lines = ["option httpchk GET /ping"];
-    let _synapse = lab
-        .synapse(config(
-            json!({"web": fixed(front, "http", &lines, &servers)}),
-        ))
-        .await;
+    let _synapse =
+        lab.synapse(config(json!({"web": fixed(front, "http", &lines, &servers)}))).await;
     let answers = |want: &'static str| async move {
         let seen = get(front, "/").await?;
-        if seen.text() == want {
-            Ok(())
-        } else {
-            Err(seen.text())
-        }
+        if seen.text() == want { Ok(()) } else { Err(seen.text()) }
     };
     eventually("the active one serves", PATIENCE, || answers("A")).await;
     a.set_check_status(500);
@@ -78,9 +64,8 @@ async fn everybody_down_is_503_and_the_reason_is_shown() {
     let lab = Lab::new().await;
     let front = lab.free_addr();
     let servers = [("A", lab.free_addr(), CHECK)];
-    let synapse = lab
-        .synapse_unready(config(json!({"web": fixed(front, "http", &[], &servers)})))
-        .await;
+    let synapse =
+        lab.synapse_unready(config(json!({"web": fixed(front, "http", &[], &servers)}))).await;
     eventually("503", PATIENCE, || async {
         match get(front, "/").await {
             Ok(answer) if answer.status == 503 => Ok(()),
@@ -89,16 +74,8 @@ async fn everybody_down_is_503_and_the_reason_is_shown() {
     })
     .await;
     eventually("down is shown", PATIENCE, || async {
-        let shown = synapse
-            .service("web")
-            .await
-            .to_string()
-            .to_ascii_lowercase();
-        if shown.contains("down") && shown.contains("refused") {
-            Ok(())
-        } else {
-            Err(shown)
-        }
+        let shown = synapse.service("web").await.to_string().to_ascii_lowercase();
+        if shown.contains("down") && shown.contains("refused") { Ok(()) } else { Err(shown) }
     })
     .await;
 }
@@ -111,11 +88,8 @@ async fn a_backend_without_check_is_always_used() {
     let front = lab.free_addr();
     let lines = ["option httpchk GET /ping"];
     let servers = [("A", a.addr(), "")];
-    let _synapse = lab
-        .synapse(config(
-            json!({"web": fixed(front, "http", &lines, &servers)}),
-        ))
-        .await;
+    let _synapse =
+        lab.synapse(config(json!({"web": fixed(front, "http", &lines, &servers)}))).await;
     assert_eq!(sequence(front, 5).await, "AAAAA");
 }
 
@@ -125,17 +99,11 @@ async fn tcp_checks_follow_the_listener() {
     let (a, b) = (lab.tcp_origin("A").await, lab.tcp_origin("B").await);
     let front = lab.free_addr();
     let servers = [("A", a.addr(), CHECK), ("B", b.addr(), CHECK)];
-    let synapse = lab
-        .synapse(config(json!({"db": fixed(front, "tcp", &[], &servers)})))
-        .await;
+    let synapse = lab.synapse(config(json!({"db": fixed(front, "tcp", &[], &servers)}))).await;
     a.die().await;
     eventually("A is shown as down", PATIENCE, || async {
         let shown = synapse.service("db").await.to_string().to_ascii_lowercase();
-        if shown.contains("down") {
-            Ok(())
-        } else {
-            Err(shown)
-        }
+        if shown.contains("down") { Ok(()) } else { Err(shown) }
     })
     .await;
     for _ in 0..4 {

@@ -25,11 +25,7 @@ impl Front {
         let addr = lab.free_addr();
         let service = fixed(addr, "http", lines, &[("A", origin.addr(), "")]);
         let synapse = lab.synapse(config(json!({"web": service}))).await;
-        Self {
-            addr,
-            origin,
-            _synapse: synapse,
-        }
+        Self { addr, origin, _synapse: synapse }
     }
 }
 
@@ -42,10 +38,7 @@ async fn connections_are_kept_on_both_sides() {
         assert_eq!(conn.get("/").await.expect("answer").text(), "A");
         assert!(conn.is_reusable());
     }
-    assert_eq!(
-        (front.origin.requests(), front.origin.connections()),
-        (10, 1)
-    );
+    assert_eq!((front.origin.requests(), front.origin.connections()), (10, 1));
 }
 
 #[tokio::test]
@@ -57,11 +50,7 @@ async fn upstream_connections_are_shared_by_clients_of_a_worker() {
     config["workers"] = json!(1);
     let _synapse = lab.synapse(config).await;
     assert_eq!(sequence(addr, 20).await, "A".repeat(20));
-    assert!(
-        origin.connections() < 20,
-        "{} for 20 clients",
-        origin.connections()
-    );
+    assert!(origin.connections() < 20, "{} for 20 clients", origin.connections());
 }
 
 #[tokio::test]
@@ -94,33 +83,18 @@ async fn forwardfor_appends_a_line_and_trusts_nobody() {
     let front = Front::new(&lab, &["option forwardfor"]).await;
     let mut conn = Conn::open(front.addr).await.expect("connect");
     let request = b"GET /head HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n";
-    let seen = conn
-        .exchange("GET", request)
-        .await
-        .expect("answer")
-        .text()
-        .to_ascii_lowercase();
-    let lines: Vec<&str> = seen
-        .lines()
-        .filter(|line| line.starts_with("x-forwarded-for:"))
-        .collect();
+    let seen = conn.exchange("GET", request).await.expect("answer").text().to_ascii_lowercase();
+    let lines: Vec<&str> =
+        seen.lines().filter(|line| line.starts_with("x-forwarded-for:")).collect();
     // The kernel's source address for all of 127/8.
-    assert_eq!(
-        lines,
-        ["x-forwarded-for: 203.0.113.9", "x-forwarded-for: 127.0.0.1"],
-        "{seen}"
-    );
+    assert_eq!(lines, ["x-forwarded-for: 203.0.113.9", "x-forwarded-for: 127.0.0.1"], "{seen}");
 }
 
 #[tokio::test]
 async fn without_forwardfor_nothing_is_added() {
     let lab = Lab::new().await;
     let front = Front::new(&lab, &[]).await;
-    let seen = get(front.addr, "/head")
-        .await
-        .expect("answer")
-        .text()
-        .to_ascii_lowercase();
+    let seen = get(front.addr, "/head").await.expect("answer").text().to_ascii_lowercase();
     assert!(!seen.contains("x-forwarded-for"), "{seen}");
     assert!(seen.contains(&format!("host: {}", front.addr)), "{seen}");
 }
@@ -132,12 +106,7 @@ async fn hop_by_hop_headers_stay_here() {
     let mut conn = Conn::open(front.addr).await.expect("connect");
     let request = b"GET /head HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, X-Private\r\n\
                     X-Private: 1\r\nKeep-Alive: timeout=5\r\nX-Public: 2\r\n\r\n";
-    let seen = conn
-        .exchange("GET", request)
-        .await
-        .expect("answer")
-        .text()
-        .to_ascii_lowercase();
+    let seen = conn.exchange("GET", request).await.expect("answer").text().to_ascii_lowercase();
     assert!(seen.contains("x-public: 2"), "{seen}");
     for gone in ["x-private: 1", "keep-alive: timeout"] {
         assert!(!seen.contains(gone), "{gone} in {seen}");
@@ -154,32 +123,20 @@ async fn a_websocket_becomes_a_tunnel() {
     conn.send(request).await.expect("send");
     let head = conn.head().await.expect("an answer");
     assert_eq!(head.status, 101);
-    assert_eq!(
-        head.header("upgrade")
-            .map(str::to_ascii_lowercase)
-            .as_deref(),
-        Some("websocket")
-    );
-    assert_eq!(
-        head.header("sec-websocket-accept"),
-        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-    );
+    assert_eq!(head.header("upgrade").map(str::to_ascii_lowercase).as_deref(), Some("websocket"));
+    assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     for message in ["one", "two, longer", "\u{0}binary\u{1}"] {
         conn.send(message.as_bytes()).await.expect("send");
         let back = conn.exactly(message.len()).await.expect("echo");
         assert_eq!(back, message.as_bytes());
     }
     drop(conn);
-    eventually(
-        "the tunnel is closed upstream",
-        Duration::from_secs(5),
-        || async {
-            match front.origin.open_connections() {
-                0 => Ok(()),
-                n => Err(n),
-            }
-        },
-    )
+    eventually("the tunnel is closed upstream", Duration::from_secs(5), || async {
+        match front.origin.open_connections() {
+            0 => Ok(()),
+            n => Err(n),
+        }
+    })
     .await;
 }
 
@@ -192,44 +149,25 @@ async fn bodies_stream_both_ways_at_the_same_time() {
         .await
         .expect("send");
     conn.send(b"5\r\nfirst\r\n").await.expect("send");
-    assert_eq!(
-        conn.head()
-            .await
-            .expect("head before the end of the body")
-            .status,
-        200
-    );
-    assert_eq!(
-        conn.chunk().await.expect("chunk").as_deref(),
-        Some(b"first".as_slice())
-    );
+    assert_eq!(conn.head().await.expect("head before the end of the body").status, 200);
+    assert_eq!(conn.chunk().await.expect("chunk").as_deref(), Some(b"first".as_slice()));
     conn.send(b"6\r\nsecond\r\n").await.expect("send");
-    assert_eq!(
-        conn.chunk().await.expect("chunk").as_deref(),
-        Some(b"second".as_slice())
-    );
+    assert_eq!(conn.chunk().await.expect("chunk").as_deref(), Some(b"second".as_slice()));
     conn.send(b"0\r\n\r\n").await.expect("send");
     assert_eq!(conn.chunk().await.expect("end"), None);
-    assert_eq!(
-        conn.get("/").await.expect("the connection goes on").text(),
-        "A"
-    );
+    assert_eq!(conn.get("/").await.expect("the connection goes on").text(), "A");
 }
 
 #[tokio::test]
 async fn a_megabyte_goes_up_and_comes_back() {
     let lab = Lab::new().await;
     let front = Front::new(&lab, &[]).await;
-    let body: Vec<u8> = (0..1_000_000_u32)
-        .map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1])
-        .collect();
+    let body: Vec<u8> =
+        (0..1_000_000_u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
     let addr = front.addr;
     let request = body.clone();
     let mut conn = Conn::open(addr).await.expect("connect");
-    let head = format!(
-        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
+    let head = format!("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
     conn.send(head.as_bytes()).await.expect("send");
     let mut back = Vec::new();
     // Pieces small enough for the socket buffers, so that one task can do both sides.
@@ -258,10 +196,7 @@ async fn expect_100_continue_is_honoured() {
         b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
     conn.send(head).await.expect("send");
     let first = tokio::time::timeout(Duration::from_secs(5), conn.head()).await;
-    assert_eq!(
-        first.expect("100 before the body").expect("head").status,
-        100
-    );
+    assert_eq!(first.expect("100 before the body").expect("head").status, 100);
     conn.send(b"body").await.expect("send");
     let answer = conn.response("POST").await.expect("answer");
     assert_eq!((answer.status, answer.text().as_str()), (200, "body"));
@@ -274,10 +209,7 @@ async fn head_has_a_length_and_no_body() {
     let mut conn = Conn::open(front.addr).await.expect("connect");
     let request = b"HEAD /sized/1234 HTTP/1.1\r\nHost: x\r\n\r\n";
     let answer = conn.exchange("HEAD", request).await.expect("answer");
-    assert_eq!(
-        (answer.status, answer.header("content-length")),
-        (200, Some("1234"))
-    );
+    assert_eq!((answer.status, answer.header("content-length")), (200, Some("1234")));
     assert_eq!(conn.get("/").await.expect("in step").text(), "A");
 }
 
@@ -287,10 +219,7 @@ async fn statuses_pass_unchanged() {
     let front = Front::new(&lab, &[]).await;
     let mut conn = Conn::open(front.addr).await.expect("connect");
     for status in [201_u16, 302, 404, 418, 500, 503] {
-        let answer = conn
-            .get(&format!("/status/{status}"))
-            .await
-            .expect("answer");
+        let answer = conn.get(&format!("/status/{status}")).await.expect("answer");
         assert_eq!((answer.status, answer.text().as_str()), (status, "A"));
     }
 }
@@ -299,10 +228,7 @@ async fn statuses_pass_unchanged() {
 async fn http10_answers_without_a_length_are_complete() {
     let lab = Lab::new().await;
     let front = Front::new(&lab, &[]).await;
-    assert_eq!(
-        get(front.addr, "/http10").await.expect("answer").text(),
-        "A"
-    );
+    assert_eq!(get(front.addr, "/http10").await.expect("answer").text(), "A");
 }
 
 /// Status, body and content type of our own error must be haproxy's.
@@ -312,9 +238,7 @@ async fn same_error_as_haproxy(status: u16, path: &str, lines: &[&str], has_serv
     let server = [("A", origin.addr(), "")];
     let servers = if has_server { &server[..] } else { &[] };
     let addr = lab.free_addr();
-    let _synapse = lab
-        .synapse(config(json!({"web": fixed(addr, "http", lines, servers)})))
-        .await;
+    let _synapse = lab.synapse(config(json!({"web": fixed(addr, "http", lines, servers)}))).await;
     let oracle = Oracle::start(&lab, "http", lines, servers).await;
     let ours = get(addr, path).await.expect("an answer");
     let theirs = get(oracle.addr, path).await.expect("an answer");
@@ -352,18 +276,13 @@ async fn a_refused_connection_goes_to_another_backend() {
     let origin = lab.origin("B").await;
     let addr = lab.free_addr();
     let servers = [("A", lab.free_addr(), ""), ("B", origin.addr(), "")];
-    let synapse = lab
-        .synapse(config(json!({"web": fixed(addr, "http", &[], &servers)})))
-        .await;
+    let synapse = lab.synapse(config(json!({"web": fixed(addr, "http", &[], &servers)}))).await;
     assert_eq!(sequence(addr, 10).await, "B".repeat(10));
     let mut conn = Conn::open(addr).await.expect("connect");
     let post = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
     for _ in 0..4 {
         // Nothing was sent yet when the connect failed: a POST moves too.
-        assert_eq!(
-            conn.exchange("POST", post).await.expect("answer").text(),
-            "abc"
-        );
+        assert_eq!(conn.exchange("POST", post).await.expect("answer").text(), "abc");
     }
     let metrics = synapse.metrics().await;
     assert!(metrics.contains("redispatch"), "{metrics}");
@@ -374,9 +293,7 @@ async fn all_refused_is_503() {
     let lab = Lab::new().await;
     let addr = lab.free_addr();
     let servers = [("A", lab.free_addr(), ""), ("B", lab.free_addr(), "")];
-    let _synapse = lab
-        .synapse(config(json!({"web": fixed(addr, "http", &[], &servers)})))
-        .await;
+    let _synapse = lab.synapse(config(json!({"web": fixed(addr, "http", &[], &servers)}))).await;
     assert_eq!(get(addr, "/").await.expect("an answer").status, 503);
 }
 
@@ -386,9 +303,7 @@ async fn an_idempotent_request_whose_reused_connection_died_is_replayed() {
     let (a, b) = (lab.origin("A").await, lab.origin("B").await);
     let addr = lab.free_addr();
     let servers = [("A", a.addr(), ""), ("B", b.addr(), "")];
-    let _synapse = lab
-        .synapse(config(json!({"web": fixed(addr, "http", &[], &servers)})))
-        .await;
+    let _synapse = lab.synapse(config(json!({"web": fixed(addr, "http", &[], &servers)}))).await;
     let mut conn = Conn::open(addr).await.expect("connect");
     for _ in 0..4 {
         conn.get("/").await.expect("both have idle connections now");
@@ -405,10 +320,7 @@ async fn the_client_is_told_to_close_when_it_asks() {
     let front = Front::new(&lab, &[]).await;
     let mut conn = Conn::open(front.addr).await.expect("connect");
     let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    assert_eq!(
-        conn.exchange("GET", request).await.expect("answer").text(),
-        "A"
-    );
+    assert_eq!(conn.exchange("GET", request).await.expect("answer").text(), "A");
     let mut rest = Vec::new();
     assert_eq!(conn.read_rest(&mut rest).await.expect("FIN"), 0);
 }
@@ -434,11 +346,7 @@ async fn an_idle_client_is_closed_after_its_timeout() {
     let mut conn = Conn::open(front.addr).await.expect("connect");
     conn.get("/").await.expect("answer");
     eventually("the client is closed", Duration::from_secs(5), || async {
-        if conn.is_reusable() {
-            Err("open")
-        } else {
-            Ok(())
-        }
+        if conn.is_reusable() { Err("open") } else { Ok(()) }
     })
     .await;
 }
@@ -454,16 +362,9 @@ async fn a_bad_request_is_400_and_the_next_client_is_served() {
         "GET /\u{1} HTTP/1.1\r\nHost: x\r\n\r\n",
     ] {
         let mut conn = Conn::open(front.addr).await.expect("connect");
-        let answer = conn
-            .exchange("GET", bad.as_bytes())
-            .await
-            .expect("an answer");
+        let answer = conn.exchange("GET", bad.as_bytes()).await.expect("an answer");
         assert_eq!(answer.status, 400, "{bad:?}");
         assert_eq!(sequence(front.addr, 1).await, "A");
     }
-    assert_eq!(
-        front.origin.requests(),
-        4,
-        "no bad request reached the origin"
-    );
+    assert_eq!(front.origin.requests(), 4, "no bad request reached the origin");
 }

@@ -42,11 +42,7 @@ async fn until_saved(lab: &Lab, text: &str) {
     let file = lab.dir().join("state/last-known/web.json");
     eventually("the set is saved", PATIENCE, || async {
         let saved = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
-        if saved.contains(text) {
-            Ok(())
-        } else {
-            Err(saved)
-        }
+        if saved.contains(text) { Ok(()) } else { Err(saved) }
     })
     .await;
 }
@@ -72,11 +68,7 @@ async fn timed_killed_without_zookeeper_and_started_again_it_serves_all_backends
     let zk = Zk::standalone();
     let registrations = Registrations::connect(&zk.connect_string()).await;
     registrations.path(PATH).await;
-    let (a, b, c) = (
-        lab.origin("A").await,
-        lab.origin("B").await,
-        lab.origin("C").await,
-    );
+    let (a, b, c) = (lab.origin("A").await, lab.origin("B").await, lab.origin("C").await);
     for origin in [&a, &b, &c] {
         registrations.nerve(PATH, origin).await;
     }
@@ -110,19 +102,12 @@ async fn timed_killed_without_zookeeper_and_started_again_it_serves_all_backends
     eventually("only B serves, confirmed", PATIENCE, || async {
         let seen = sequence(front, 4).await;
         let stale = synapse.service("web").await["stale"].clone();
-        if seen == "BBBB" && stale.is_null() {
-            Ok(())
-        } else {
-            Err((seen, stale))
-        }
+        if seen == "BBBB" && stale.is_null() { Ok(()) } else { Err((seen, stale)) }
     })
     .await;
     let metrics = synapse.metrics().await;
     assert!(metrics.contains("synapse_discovery_stale{service=\"web\"} 0\n"));
-    assert_eq!(
-        get(synapse.admin(), "/ready").await.expect("admin").text(),
-        "ready\n"
-    );
+    assert_eq!(get(synapse.admin(), "/ready").await.expect("admin").text(), "ready\n");
 }
 
 /// Every place where somebody may look says it, and that it is no reason to panic.
@@ -142,21 +127,9 @@ async fn shows_stale(synapse: &Synapse) {
     }
     let ready = get(synapse.admin(), "/ready").await.expect("admin");
     assert_eq!(ready.status, 200, "{}", ready.text());
-    assert!(
-        ready
-            .text()
-            .contains("service web: stale: last known backends"),
-        "{}",
-        ready.text()
-    );
-    let text = get(synapse.admin(), "/services?format=text")
-        .await
-        .expect("admin");
-    assert!(
-        text.text().contains("stale: last known backends"),
-        "{}",
-        text.text()
-    );
+    assert!(ready.text().contains("service web: stale: last known backends"), "{}", ready.text());
+    let text = get(synapse.admin(), "/services?format=text").await.expect("admin");
+    assert!(text.text().contains("stale: last known backends"), "{}", text.text());
     assert!(synapse.log().contains("serving last known backends"));
 }
 
@@ -192,19 +165,10 @@ async fn a_damaged_or_foreign_file_is_refused_and_never_fatal() {
     let mut damaged = good.clone();
     let last = damaged.len() - 10;
     damaged[last] ^= 1;
-    for bytes in [
-        damaged,
-        good[..good.len() / 2].to_vec(),
-        Vec::new(),
-        vec![0xff; 4096],
-    ] {
+    for bytes in [damaged, good[..good.len() / 2].to_vec(), Vec::new(), vec![0xff; 4096]] {
         std::fs::write(&file, &bytes).expect("write");
         refuses(&lab, config.clone(), front, "corrupt").await;
-        assert_eq!(
-            std::fs::read(&file).expect("there"),
-            bytes,
-            "left for whoever looks"
-        );
+        assert_eq!(std::fs::read(&file).expect("there"), bytes, "left for whoever looks");
     }
 
     std::fs::write(&file, &good).expect("write");
@@ -223,11 +187,7 @@ async fn refuses(lab: &Lab, config: Value, front: SocketAddr, reason: &str) {
         }
     })
     .await;
-    assert!(
-        synapse.log().contains("last known backends refused"),
-        "{}",
-        synapse.log()
-    );
+    assert!(synapse.log().contains("last known backends refused"), "{}", synapse.log());
     let line = format!("synapse_last_known_refused_total{{reason=\"{reason}\"}} 1\n");
     let metrics = synapse.metrics().await;
     assert!(metrics.contains(&line), "{line}: {metrics}");
@@ -259,17 +219,10 @@ async fn the_state_file_of_the_original_seeds_the_first_start() {
     config["haproxy"]["state_file_path"] = json!(path);
     config["haproxy"]["state_file_ttl"] = json!(3600);
     let synapse = lab.synapse(config.clone()).await;
-    assert_eq!(
-        sequence(front, 3).await,
-        "AAA",
-        "B was gone when the original last wrote"
-    );
+    assert_eq!(sequence(front, 3).await, "AAA", "B was gone when the original last wrote");
     let stale = synapse.service("web").await["stale"].clone();
     assert_eq!(stale["from"], "state_file_path");
-    assert!(
-        (30.0..90.0).contains(&stale["age_s"].as_f64().expect("an age")),
-        "{stale}"
-    );
+    assert!((30.0..90.0).contains(&stale["age_s"].as_f64().expect("an age")), "{stale}");
     synapse.stop().await;
     assert_eq!(
         std::fs::read_to_string(&path).expect("there"),
@@ -279,11 +232,7 @@ async fn the_state_file_of_the_original_seeds_the_first_start() {
 
     config["haproxy"]["state_file_ttl"] = json!(10);
     let synapse = lab.synapse_unready(config).await;
-    assert_eq!(
-        get(front, "/").await.expect("an answer").status,
-        503,
-        "too old"
-    );
+    assert_eq!(get(front, "/").await.expect("an answer").status, 503, "too old");
     synapse.stop().await;
 }
 
@@ -301,11 +250,7 @@ async fn a_state_dir_that_cannot_be_used_is_a_warning() {
     config["state_dir"] = json!(lab.write("occupied", "a file"));
     let synapse = lab.synapse(config).await;
     assert_eq!(sequence(front, 2).await, "AA");
-    assert!(
-        synapse.log().contains("state_dir cannot be used"),
-        "{}",
-        synapse.log()
-    );
+    assert!(synapse.log().contains("state_dir cannot be used"), "{}", synapse.log());
 }
 
 #[tokio::test]
@@ -315,12 +260,7 @@ async fn check_shows_where_the_state_is_kept() {
     config["state_dir"] = json!("/run/here");
     config["haproxy"]["state_file_path"] = json!("/run/there.json");
     let file = lab.write("synapse.json", &config.to_string());
-    let output = run(
-        "synapse",
-        &["check", "-c", file.to_str().expect("UTF-8")],
-        &[],
-    )
-    .await;
+    let output = run("synapse", &["check", "-c", file.to_str().expect("UTF-8")], &[]).await;
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     for part in ["/run/here", "/run/there.json", "state_file_ttl", "86400s"] {
         assert!(output.stdout.contains(part), "{part}: {}", output.stdout);

@@ -17,11 +17,7 @@ const ROWS: &[&[&str]] = &[
 
 /// Allowed although the rows do not say so: who, what, why.
 const ALSO: &[(&str, &str, &str)] = &[
-    (
-        "registry",
-        "health::BoxFuture",
-        "a name for a boxed future; it knows nothing of checks",
-    ),
+    ("registry", "health::BoxFuture", "a name for a boxed future; it knows nothing of checks"),
     ("registry", "telemetry", "everybody may count"),
     ("health", "telemetry", "everybody may count"),
     ("admin", "config", "shows the effective settings"),
@@ -29,22 +25,10 @@ const ALSO: &[(&str, &str, &str)] = &[
 
 /// Forbidden although the rows allow it: who, what, why.
 const NEVER: &[(&str, &str, &str)] = &[
-    (
-        "discovery",
-        "health",
-        "who exists is not who works (except health::BoxFuture)",
-    ),
-    (
-        "proxy",
-        "discovery",
-        "the proxy sees a pool handle and leases",
-    ),
+    ("discovery", "health", "who exists is not who works (except health::BoxFuture)"),
+    ("proxy", "discovery", "the proxy sees a pool handle and leases"),
     ("proxy", "health", "the proxy sees a pool handle and leases"),
-    (
-        "proxy",
-        "registry",
-        "the proxy sees a pool handle and leases",
-    ),
+    ("proxy", "registry", "the proxy sees a pool handle and leases"),
     ("lb", "registry", "the pool is told who exists by discovery"),
 ];
 
@@ -64,12 +48,7 @@ impl Import {
     }
 
     fn says(&self, why: &str) -> String {
-        let Self {
-            file,
-            line,
-            from,
-            path,
-        } = self;
+        let Self { file, line, from, path } = self;
         format!("{}:{line}: {from} imports {path}: {why}", file.display())
     }
 }
@@ -79,22 +58,14 @@ fn imports_only_go_down() {
     let (imports, files) = imports();
     assert!(files > 30, "only {files} source files found");
     let wrong: Vec<String> = imports.iter().filter_map(judge).collect();
-    assert!(
-        wrong.is_empty(),
-        "{} wrong imports:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} wrong imports:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
 fn no_two_modules_import_each_other() {
     let (imports, _) = imports();
     let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for import in imports
-        .iter()
-        .filter(|i| i.from != i.to() && !is_allowed_extra(i))
-    {
+    for import in imports.iter().filter(|i| i.from != i.to() && !is_allowed_extra(i)) {
         graph.entry(&import.from).or_default().insert(import.to());
     }
     for start in graph.keys() {
@@ -179,10 +150,7 @@ fn imports() -> (Vec<Import>, usize) {
     let mut imports = Vec::new();
     let files = super::budget::rust_files(&root);
     for file in &files {
-        let inside = file
-            .strip_prefix(&root)
-            .expect("below src")
-            .with_extension("");
+        let inside = file.strip_prefix(&root).expect("below src").with_extension("");
         let mut parts: Vec<&str> = inside.iter().map(|p| p.to_str().expect("UTF-8")).collect();
         if parts == ["lib"] || is_test_only(file, &root) {
             continue;
@@ -191,11 +159,7 @@ fn imports() -> (Vec<Import>, usize) {
             parts.pop();
         }
         let text = std::fs::read_to_string(file).expect("readable");
-        let text = if parts[0] == "bin" {
-            text.replace("smartstack::", "crate::")
-        } else {
-            text
-        };
+        let text = if parts[0] == "bin" { text.replace("smartstack::", "crate::") } else { text };
         for (line, path) in scan(&text, parts.len()) {
             let from = parts[0].to_owned();
             imports.push(Import {
@@ -225,10 +189,7 @@ fn scan(text: &str, depth: usize) -> Vec<(usize, String)> {
     }
     found.sort();
     let line = |at: usize| code[..at].matches('\n').count() + 1;
-    found
-        .into_iter()
-        .map(|(at, path)| (line(at), path))
-        .collect()
+    found.into_iter().map(|(at, path)| (line(at), path)).collect()
 }
 
 /// The path at `at`, or all paths of the group `{…}` there.
@@ -270,9 +231,7 @@ pub(crate) fn without_tests(text: &str) -> String {
                 })
                 .is_some_and(|line| line.contains("mod ") && line.contains('{'))
     };
-    let end = (0..lines.len())
-        .find(|i| is_test_module(*i))
-        .unwrap_or(lines.len());
+    let end = (0..lines.len()).find(|i| is_test_module(*i)).unwrap_or(lines.len());
     lines[..end].concat()
 }
 
@@ -287,16 +246,12 @@ pub(crate) fn is_test_only(file: &Path, root: &Path) -> bool {
         } else {
             vec![parent.join("mod.rs"), parent.with_extension("rs")]
         };
-        candidates
-            .iter()
-            .filter_map(|c| std::fs::read_to_string(c).ok())
-            .any(|text| {
-                let lines: Vec<&str> = text.lines().collect();
-                lines.windows(2).any(|pair| {
-                    pair[0].trim() == "#[cfg(test)]"
-                        && pair[1].ends_with(&format!("mod {};", names[i]))
-                })
+        candidates.iter().filter_map(|c| std::fs::read_to_string(c).ok()).any(|text| {
+            let lines: Vec<&str> = text.lines().collect();
+            lines.windows(2).any(|pair| {
+                pair[0].trim() == "#[cfg(test)]" && pair[1].ends_with(&format!("mod {};", names[i]))
             })
+        })
     })
 }
 

@@ -144,26 +144,10 @@ macro_rules! outage {
     };
 }
 
-outage!(
-    Killed,
-    zookeeper_killed_costs_no_request,
-    slow_zookeeper_killed_costs_no_request
-);
-outage!(
-    Hung,
-    zookeeper_hung_costs_no_request,
-    slow_zookeeper_hung_costs_no_request
-);
-outage!(
-    Restarted,
-    zookeeper_restarted_costs_no_request,
-    slow_zookeeper_restarted_costs_no_request
-);
-outage!(
-    Wiped,
-    zookeeper_wiped_costs_no_request,
-    slow_zookeeper_wiped_costs_no_request
-);
+outage!(Killed, zookeeper_killed_costs_no_request, slow_zookeeper_killed_costs_no_request);
+outage!(Hung, zookeeper_hung_costs_no_request, slow_zookeeper_hung_costs_no_request);
+outage!(Restarted, zookeeper_restarted_costs_no_request, slow_zookeeper_restarted_costs_no_request);
+outage!(Wiped, zookeeper_wiped_costs_no_request, slow_zookeeper_wiped_costs_no_request);
 outage!(
     Emptied,
     all_registrations_deleted_cost_no_request,
@@ -174,16 +158,8 @@ outage!(
     the_parent_deleted_costs_no_request,
     slow_the_parent_deleted_costs_no_request
 );
-outage!(
-    LeaderLost,
-    the_leader_lost_costs_no_request,
-    slow_the_leader_lost_costs_no_request
-);
-outage!(
-    QuorumLost,
-    the_quorum_lost_costs_no_request,
-    slow_the_quorum_lost_costs_no_request
-);
+outage!(LeaderLost, the_leader_lost_costs_no_request, slow_the_leader_lost_costs_no_request);
+outage!(QuorumLost, the_quorum_lost_costs_no_request, slow_the_quorum_lost_costs_no_request);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn zookeeper_absent_at_start_is_said_and_waited_for() {

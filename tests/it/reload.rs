@@ -114,10 +114,7 @@ async fn a_broken_file_changes_nothing_and_says_everything() {
     }));
     let cases = [
         ("{\"services\": ".to_owned(), vec!["synapse.conf.json"]),
-        (
-            two_mistakes.to_string(),
-            vec!["carrier-pigeon", "telepathy"],
-        ),
+        (two_mistakes.to_string(), vec!["carrier-pigeon", "telepathy"]),
         (no_address.to_string(), vec!["address already in use"]),
     ];
     for (text, parts) in cases {
@@ -137,10 +134,7 @@ async fn a_broken_file_changes_nothing_and_says_everything() {
         refuses(other).await.expect("nothing was added");
         assert_eq!(kept.get("/").await.expect("kept").text(), "A");
         assert_eq!(get(front, "/").await.expect("new").text(), "A");
-        assert_eq!(
-            get(synapse.admin(), "/ready").await.expect("admin").status,
-            200
-        );
+        assert_eq!(get(synapse.admin(), "/ready").await.expect("admin").status, 200);
     }
     synapse.rewrite(&lab, config(json!({"web": http(front, &b)})));
     assert!(synapse.reload().await);
@@ -167,10 +161,7 @@ async fn settings_change_under_open_connections() {
     assert_eq!(kept.get("/slow/500").await.expect("answer").status, 200);
     synapse.rewrite(&lab, service(&["timeout server 100ms"]));
     assert!(synapse.reload().await);
-    assert_eq!(
-        kept.get("/").await.expect("the same connection").status,
-        200
-    );
+    assert_eq!(kept.get("/").await.expect("the same connection").status, 200);
     assert_eq!(kept.get("/slow/500").await.expect("answer").status, 504);
 }
 
@@ -188,11 +179,7 @@ async fn a_renamed_service_takes_the_port_without_a_refusal() {
         seen
     });
     eventually("the old one is asked", PATIENCE, || async {
-        if a.requests() > 10 {
-            Ok(())
-        } else {
-            Err(a.requests())
-        }
+        if a.requests() > 10 { Ok(()) } else { Err(a.requests()) }
     })
     .await;
     synapse.rewrite(&lab, config(json!({"new": http(front, &b)})));
@@ -217,9 +204,7 @@ async fn a_listener_moves_and_common_addresses_stay() {
     assert_eq!(conn.line().await.expect("greeting"), "A");
     long.send(b"still\n").await.expect("send");
     assert_eq!(long.line().await.expect("echo"), "still");
-    let count = synapse.service("db").await["listen"]
-        .as_array()
-        .map(Vec::len);
+    let count = synapse.service("db").await["listen"].as_array().map(Vec::len);
     assert_eq!(count, Some(1));
 }
 
@@ -238,13 +223,7 @@ async fn a_removed_service_finishes_what_it_has_begun() {
     synapse.rewrite(&lab, config(json!({"other": http(other, &b)})));
     assert!(synapse.reload().await);
     refuses(front).await.expect("closed");
-    assert_eq!(
-        get(synapse.admin(), "/services/web")
-            .await
-            .expect("admin")
-            .status,
-        404
-    );
+    assert_eq!(get(synapse.admin(), "/services/web").await.expect("admin").status, 404);
     a.release(1);
     assert_eq!(held.await.expect("no panic").expect("answer").text(), "A");
 }
@@ -262,9 +241,7 @@ async fn another_source_leaves_the_set_until_it_speaks() {
     };
     let nobody = lab.free_addr();
     let silent = json!({"method": "zookeeper", "hosts": [nobody.to_string()], "path": "/x"});
-    let synapse = lab
-        .synapse(service(json!({"method": "file", "path": first})))
-        .await;
+    let synapse = lab.synapse(service(json!({"method": "file", "path": first}))).await;
     eventually("A serves", PATIENCE, || get(front, "/")).await;
     synapse.rewrite(&lab, service(silent));
     assert!(synapse.reload().await);
@@ -273,12 +250,7 @@ async fn another_source_leaves_the_set_until_it_speaks() {
         if text == "A" { Ok(()) } else { Err(text) }
     })
     .await;
-    assert!(
-        synapse
-            .metrics()
-            .await
-            .contains("synapse_registry_connected")
-    );
+    assert!(synapse.metrics().await.contains("synapse_registry_connected"));
     synapse.rewrite(&lab, service(json!({"method": "file", "path": second})));
     assert!(synapse.reload().await);
     eventually("B serves", PATIENCE, || async {
@@ -287,10 +259,7 @@ async fn another_source_leaves_the_set_until_it_speaks() {
     })
     .await;
     let metrics = synapse.metrics().await;
-    assert!(
-        !metrics.contains("synapse_registry_connected{"),
-        "the session is closed: {metrics}"
-    );
+    assert!(!metrics.contains("synapse_registry_connected{"), "the session is closed: {metrics}");
 }
 
 #[tokio::test]
@@ -305,9 +274,7 @@ async fn a_reload_leaves_sessions_and_generator_configs_alone() {
     registrations.nerve("/a", &a).await;
     registrations.nerve("/b", &b).await;
     let generator = json!({"haproxy": listener(front, "http", &["timeout server 200ms"])});
-    registrations
-        .set("/a", generator.to_string().as_bytes())
-        .await;
+    registrations.set("/a", generator.to_string().as_bytes()).await;
     let service = |path: &str, front| {
         json!({
             "discovery": {"method": "zookeeper", "hosts": [zk.connect_string()], "path": path},
@@ -336,9 +303,7 @@ async fn a_reload_leaves_sessions_and_generator_configs_alone() {
             .await;
         }
         let metrics = synapse.metrics().await;
-        let sessions = metrics
-            .lines()
-            .find(|l| l.starts_with("synapse_registry_sessions_total{"));
+        let sessions = metrics.lines().find(|l| l.starts_with("synapse_registry_sessions_total{"));
         assert!(sessions.is_some_and(|l| l.ends_with(" 1")), "{sessions:?}");
     }
 }
@@ -413,15 +378,9 @@ async fn an_added_service_that_hears_nobody_does_not_make_the_process_unready() 
         "discovery": {"method": "zookeeper", "hosts": [nobody.to_string()], "path": "/x"},
         "haproxy": listener(other, "http", &[])
     });
-    synapse.rewrite(
-        &lab,
-        config(json!({"web": http(front, &a), "silent": silent})),
-    );
+    synapse.rewrite(&lab, config(json!({"web": http(front, &a), "silent": silent})));
     assert!(synapse.reload().await);
-    assert_eq!(
-        get(synapse.admin(), "/ready").await.expect("admin").status,
-        200
-    );
+    assert_eq!(get(synapse.admin(), "/ready").await.expect("admin").status, 200);
     assert_eq!(get(other, "/").await.expect("it listens").status, 503);
 }
 
@@ -429,9 +388,7 @@ async fn an_added_service_that_hears_nobody_does_not_make_the_process_unready() 
 async fn held(lab: &Lab, file: impl FnOnce(Value) -> Value) -> (Synapse, Origin) {
     let a = lab.origin("A").await;
     let front = lab.free_addr();
-    let synapse = lab
-        .synapse(file(config(json!({"web": http(front, &a)}))))
-        .await;
+    let synapse = lab.synapse(file(config(json!({"web": http(front, &a)})))).await;
     tokio::spawn(get(front, "/hold"));
     eventually("it is held", PATIENCE, || async {
         if a.held() == 1 { Ok(()) } else { Err(a.held()) }
@@ -447,21 +404,13 @@ async fn a_second_signal_stops_at_once() {
         let (mut synapse, _a) = held(&lab, |file| file).await;
         synapse.signal(first);
         eventually("it stops softly", PATIENCE, || async {
-            if synapse.log().contains("draining connections") {
-                Ok(())
-            } else {
-                Err(synapse.log())
-            }
+            if synapse.log().contains("draining connections") { Ok(()) } else { Err(synapse.log()) }
         })
         .await;
         let asked = Instant::now();
         synapse.signal(second);
         assert_eq!(synapse.ended().await.code(), Some(0));
-        assert!(
-            asked.elapsed() < Duration::from_secs(3),
-            "{:?}",
-            asked.elapsed()
-        );
+        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
         logged(&synapse, "stopping at once").await;
     }
 }
@@ -477,16 +426,8 @@ async fn a_soft_stop_is_bounded_by_haproxys_line_and_the_native_key_even_reloade
     let asked = Instant::now();
     synapse.signal(Signal::USR1);
     assert_eq!(synapse.ended().await.code(), Some(0));
-    assert!(
-        asked.elapsed() >= Duration::from_millis(300),
-        "{:?}",
-        asked.elapsed()
-    );
-    assert!(
-        asked.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() >= Duration::from_millis(300), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     logged(&synapse, "cut=1").await;
 
     let (mut synapse, _b) = held(&lab, |file| file).await;
@@ -497,20 +438,14 @@ async fn a_soft_stop_is_bounded_by_haproxys_line_and_the_native_key_even_reloade
     let asked = Instant::now();
     synapse.signal(Signal::TERM);
     assert_eq!(synapse.ended().await.code(), Some(0));
-    assert!(
-        asked.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
 async fn threads_show_that_they_live() {
     let lab = Lab::new().await;
     let a = lab.origin("A").await;
-    let synapse = lab
-        .synapse(config(json!({"web": http(lab.free_addr(), &a)})))
-        .await;
+    let synapse = lab.synapse(config(json!({"web": http(lab.free_addr(), &a)}))).await;
     always("everybody lives", Duration::from_millis(2_500), || async {
         let metrics = synapse.metrics().await;
         let silent: Vec<f64> = metrics
@@ -520,11 +455,7 @@ async fn threads_show_that_they_live() {
             })
             .filter_map(|l| l.rsplit(' ').next()?.parse().ok())
             .collect();
-        if silent.len() == 3 && silent.iter().all(|s| *s < 3.0) {
-            Ok(())
-        } else {
-            Err(silent)
-        }
+        if silent.len() == 3 && silent.iter().all(|s| *s < 3.0) { Ok(()) } else { Err(silent) }
     })
     .await;
     assert_eq!(synapse.metric("synapse_control_stalls_total").await, 0.0);

@@ -23,15 +23,9 @@ async fn running_out_of_descriptors_is_survived() {
     let front = lab.free_addr();
     let service = fixed(front, "http", &[], &[("a", origin.addr(), "")]);
     let synapse = lab.synapse(config(json!({"web": service}))).await;
-    let open = std::fs::read_dir(format!("/proc/{}/fd", synapse.pid()))
-        .expect("running")
-        .count();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", synapse.pid())).expect("running").count();
     let limited = Command::new("prlimit")
-        .args([
-            "--pid",
-            &synapse.pid().to_string(),
-            &format!("--nofile={0}:{0}", open + 10),
-        ])
+        .args(["--pid", &synapse.pid().to_string(), &format!("--nofile={0}:{0}", open + 10)])
         .status()
         .await
         .expect("prlimit");
@@ -43,10 +37,7 @@ async fn running_out_of_descriptors_is_survived() {
     let busy = cpu_seconds(synapse.pid());
     tokio::time::sleep(Duration::from_secs(1)).await;
     let busy = cpu_seconds(synapse.pid()) - busy;
-    assert!(
-        busy < 0.5,
-        "{busy} s of CPU in a second without descriptors"
-    );
+    assert!(busy < 0.5, "{busy} s of CPU in a second without descriptors");
     drop(conns);
     eventually("it says so", PATIENCE, || async {
         if synapse.metric("synapse_accept_pauses_total").await > 0.0 {
@@ -69,36 +60,18 @@ async fn clients_above_maxconn_wait_for_a_slot() {
     let _synapse = lab.synapse(config(json!({"web": service}))).await;
     let held: Vec<_> = (0..3).map(|_| tokio::spawn(get(front, "/hold"))).collect();
     eventually("three are held", PATIENCE, || async {
-        if origin.held() == 3 {
-            Ok(())
-        } else {
-            Err(origin.held())
-        }
+        if origin.held() == 3 { Ok(()) } else { Err(origin.held()) }
     })
     .await;
     let fourth = tokio::spawn(get(front, "/"));
     always("the fourth waits", Duration::from_millis(300), || async {
-        if fourth.is_finished() {
-            Err("answered")
-        } else {
-            Ok(())
-        }
+        if fourth.is_finished() { Err("answered") } else { Ok(()) }
     })
     .await;
     origin.release(3);
-    assert_eq!(
-        fourth
-            .await
-            .expect("no panic")
-            .expect("its turn came")
-            .text(),
-        "A"
-    );
+    assert_eq!(fourth.await.expect("no panic").expect("its turn came").text(), "A");
     for request in held {
-        assert_eq!(
-            request.await.expect("no panic").expect("answer").status,
-            200
-        );
+        assert_eq!(request.await.expect("no panic").expect("answer").status, 200);
     }
 }
 
@@ -118,12 +91,7 @@ async fn timed_no_route_to_zookeeper_costs_no_cpu() {
     let file = lab.write("synapse.json", &config.to_string());
     // A network namespace with nothing but its own loopback.
     let mut synapse = Command::new("unshare")
-        .args([
-            "-rn",
-            "sh",
-            "-c",
-            "ip link set lo up && exec \"$0\" -c \"$1\"",
-        ])
+        .args(["-rn", "sh", "-c", "ip link set lo up && exec \"$0\" -c \"$1\""])
         .arg(binary("synapse"))
         .arg(&file)
         .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
@@ -137,11 +105,7 @@ async fn timed_no_route_to_zookeeper_costs_no_cpu() {
     let name = format!("/proc/{pid}/comm");
     eventually("synapse runs in there", PATIENCE, || async {
         let comm = std::fs::read_to_string(&name).unwrap_or_default();
-        if comm.trim() == "synapse" {
-            Ok(())
-        } else {
-            Err(comm)
-        }
+        if comm.trim() == "synapse" { Ok(()) } else { Err(comm) }
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;

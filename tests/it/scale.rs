@@ -29,9 +29,7 @@ async fn timed_five_hundred_services_of_twenty_backends() {
         for (b, port) in ports.iter().enumerate() {
             let host = format!("127.9.{}.{}", s / 250, 1 + s % 250);
             let data = json!({"host": host, "port": port, "name": format!("b{b}")}).to_string();
-            registrations
-                .create(&path, &format!("b{b}_"), data.as_bytes())
-                .await;
+            registrations.create(&path, &format!("b{b}_"), data.as_bytes()).await;
         }
         let mut haproxy = listener(lab.free_addr(), "http", &[]);
         haproxy["server_options"] = json!("check inter 60s rise 3 fall 2");
@@ -58,10 +56,7 @@ async fn timed_five_hundred_services_of_twenty_backends() {
     );
     if is_release() {
         assert!(ready < Duration::from_secs(3), "ready in {ready:?}");
-        assert!(
-            rss.max(rss_after) < 80_000_000,
-            "RSS {rss} then {rss_after}"
-        );
+        assert!(rss.max(rss_after) < 80_000_000, "RSS {rss} then {rss_after}");
         assert!(idle < 3.0, "idle CPU {idle:.2} %");
     }
 }
@@ -82,16 +77,9 @@ async fn listeners() -> Vec<u16> {
 /// Resident memory.
 pub(crate) fn rss_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("still running");
-    let line = status
-        .lines()
-        .find(|l| l.starts_with("VmRSS:"))
-        .expect("a line VmRSS");
-    let kilobytes: u64 = line
-        .split_whitespace()
-        .nth(1)
-        .expect("a number")
-        .parse()
-        .expect("a number");
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("a line VmRSS");
+    let kilobytes: u64 =
+        line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
     kilobytes * 1024
 }
 
@@ -99,12 +87,7 @@ pub(crate) fn rss_bytes(pid: u32) -> u64 {
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("still running");
     // After the name in parentheses: field 3 is the state, 14 and 15 are the times in ticks.
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .expect("fields")
-        .split_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
     let ticks = |i: usize| fields[i].parse::<f64>().expect("ticks");
     // 100 ticks a second on every Linux since 2.6 as seen from user space.
     (ticks(11) + ticks(12)) / 100.0

@@ -36,15 +36,10 @@ async fn megabytes_pass_unchanged_and_are_counted() {
     let synapse = lab.synapse(config(json!({"db": service}))).await;
     let mut conn = Conn::open(front).await.expect("connect");
     conn.line().await.expect("greeting");
-    let block: Vec<u8> = (0..65_536_u32)
-        .map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1])
-        .collect();
+    let block: Vec<u8> = (0..65_536_u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
     for _ in 0..64 {
         conn.send(&block).await.expect("send");
-        assert!(
-            conn.exactly(block.len()).await.expect("echo") == block,
-            "bytes changed"
-        );
+        assert!(conn.exactly(block.len()).await.expect("echo") == block, "bytes changed");
     }
     drop(conn);
     eventually("the bytes are counted", PATIENCE, || async {
@@ -54,11 +49,7 @@ async fn megabytes_pass_unchanged_and_are_counted() {
             .filter(|l| l.contains("bytes") && !l.starts_with('#'))
             .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
             .fold(0.0, f64::max);
-        if most >= 4_194_304.0 {
-            Ok(())
-        } else {
-            Err(most)
-        }
+        if most >= 4_194_304.0 { Ok(()) } else { Err(most) }
     })
     .await;
 }
@@ -74,11 +65,7 @@ async fn an_idle_connection_is_closed_on_both_sides() {
     let mut conn = Conn::open(front).await.expect("connect");
     assert_eq!(conn.line().await.expect("greeting"), "A");
     eventually("closed towards the client", PATIENCE, || async {
-        if conn.is_reusable() {
-            Err("open")
-        } else {
-            Ok(())
-        }
+        if conn.is_reusable() { Err("open") } else { Ok(()) }
     })
     .await;
     eventually("closed towards the origin", PATIENCE, || async {
@@ -113,9 +100,7 @@ async fn a_refused_connection_goes_to_another_backend() {
     let origin = lab.tcp_origin("B").await;
     let front = lab.free_addr();
     let servers = [("A", lab.free_addr(), ""), ("B", origin.addr(), "")];
-    let _synapse = lab
-        .synapse(config(json!({"db": fixed(front, "tcp", &[], &servers)})))
-        .await;
+    let _synapse = lab.synapse(config(json!({"db": fixed(front, "tcp", &[], &servers)}))).await;
     for _ in 0..6 {
         let mut conn = Conn::open(front).await.expect("connect");
         assert_eq!(conn.line().await.expect("greeting"), "B");
@@ -126,12 +111,8 @@ async fn a_refused_connection_goes_to_another_backend() {
 async fn without_a_backend_the_client_is_closed_at_once() {
     let lab = Lab::new().await;
     let front = lab.free_addr();
-    let _synapse = lab
-        .synapse(config(json!({"db": fixed(front, "tcp", &[], &[])})))
-        .await;
+    let _synapse = lab.synapse(config(json!({"db": fixed(front, "tcp", &[], &[])}))).await;
     let mut conn = Conn::open(front).await.expect("connect");
-    let ended = tokio::time::timeout(PATIENCE, conn.line())
-        .await
-        .expect("closed in time");
+    let ended = tokio::time::timeout(PATIENCE, conn.line()).await.expect("closed in time");
     assert!(ended.is_err(), "{ended:?}");
 }

@@ -70,14 +70,8 @@ async fn reaction(rounds: usize) {
          request p99 {:?}",
         report.latency(99)
     );
-    assert!(
-        created <= REACTION,
-        "create to first request: p95 {created:?}"
-    );
-    assert!(
-        deleted <= REACTION,
-        "delete to last request: p95 {deleted:?}"
-    );
+    assert!(created <= REACTION, "create to first request: p95 {created:?}");
+    assert!(deleted <= REACTION, "delete to last request: p95 {deleted:?}");
 }
 
 /// From now to the first request since the mark; zero when it came before (the watch was faster than we).
@@ -96,18 +90,10 @@ async fn until_left_alone(origin: &Origin) -> Duration {
     // Quiet for that long means over: at this load a used backend is asked each 8 ms.
     eventually("the old one is left alone", PATIENCE, || async {
         let since = origin.times().last.unwrap_or(begun).max(begun);
-        if since.elapsed() > 4 * REACTION {
-            Ok(())
-        } else {
-            Err(since.elapsed())
-        }
+        if since.elapsed() > 4 * REACTION { Ok(()) } else { Err(since.elapsed()) }
     })
     .await;
-    origin
-        .times()
-        .last
-        .unwrap_or(begun)
-        .saturating_duration_since(begun)
+    origin.times().last.unwrap_or(begun).saturating_duration_since(begun)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,31 +103,15 @@ async fn timed_a_backend_killed_under_load_costs_no_request() {
     let mut victim = lab.origin_process("C").await;
     let front = lab.free_addr();
     let check = "check inter 1s rise 2 fall 3";
-    let servers = [
-        ("A", a.addr(), check),
-        ("B", b.addr(), check),
-        ("C", victim.addr(), check),
-    ];
+    let servers = [("A", a.addr(), check), ("B", b.addr(), check), ("C", victim.addr(), check)];
     let lines = ["option httpchk GET /ping"];
-    let synapse = lab
-        .synapse(config(
-            json!({"web": fixed(front, "http", &lines, &servers)}),
-        ))
-        .await;
+    let synapse = lab.synapse(config(json!({"web": fixed(front, "http", &lines, &servers)}))).await;
     let load = Load::start(front, PER_SECOND);
     let until = |n: usize| {
         let load = &load;
-        eventually(
-            "enough requests",
-            Duration::from_secs(30),
-            move || async move {
-                if load.ended() >= n {
-                    Ok(())
-                } else {
-                    Err(load.ended())
-                }
-            },
-        )
+        eventually("enough requests", Duration::from_secs(30), move || async move {
+            if load.ended() >= n { Ok(()) } else { Err(load.ended()) }
+        })
     };
     until(1_500).await;
     victim.kill9().await;
@@ -155,15 +125,8 @@ async fn timed_a_backend_killed_under_load_costs_no_request() {
     );
     report.assert_no_failure();
     assert!(report.per_origin().len() == 3, "all three served before");
-    let shown = synapse
-        .service("web")
-        .await
-        .to_string()
-        .to_ascii_lowercase();
-    assert!(
-        shown.contains("down"),
-        "the dead one is shown as down: {shown}"
-    );
+    let shown = synapse.service("web").await.to_string().to_ascii_lowercase();
+    assert!(shown.contains("down"), "the dead one is shown as down: {shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,11 +137,7 @@ async fn timed_membership_churn_costs_no_request() {
     registrations.path(PATH).await;
     let stable = lab.origin("A").await;
     registrations.nerve(PATH, &stable).await;
-    let others = [
-        lab.origin("B").await,
-        lab.origin("C").await,
-        lab.origin("D").await,
-    ];
+    let others = [lab.origin("B").await, lab.origin("C").await, lab.origin("D").await];
     let front = lab.free_addr();
     let service = json!({
         "discovery": {"method": "zookeeper", "hosts": [zk.connect_string()], "path": PATH},

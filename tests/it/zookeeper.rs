@@ -33,22 +33,12 @@ impl Scene {
         let zk = Zk::standalone();
         let registrations = Registrations::connect(&zk.connect_string()).await;
         let front = lab.free_addr();
-        Self {
-            lab,
-            zk,
-            registrations,
-            front,
-        }
+        Self { lab, zk, registrations, front }
     }
 
     /// The service, changed by `change`.
     fn config(&self, change: impl FnOnce(&mut Value)) -> Value {
-        let hosts: Vec<String> = self
-            .zk
-            .connect_string()
-            .split(',')
-            .map(str::to_owned)
-            .collect();
+        let hosts: Vec<String> = self.zk.connect_string().split(',').map(str::to_owned).collect();
         let mut service = json!({
             "discovery": {"method": "zookeeper", "hosts": hosts, "path": PATH},
             "haproxy": listener(self.front, "http", &[])
@@ -72,11 +62,7 @@ impl Scene {
             }
             seen.extend(answer.text().chars());
         }
-        if seen == want {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}"))
-        }
+        if seen == want { Ok(()) } else { Err(format!("{seen:?}")) }
     }
 
     async fn until_serves(&self, want: &str) {
@@ -136,23 +122,15 @@ async fn malformed_children_are_shown_and_the_others_used() {
         ("binary", "\u{0}\u{1}\u{2}"),
         ("base64_999_e30=_0000000001", ""),
     ] {
-        scene
-            .registrations
-            .create_named(&format!("{PATH}/{name}"), data.as_bytes())
-            .await;
+        scene.registrations.create_named(&format!("{PATH}/{name}"), data.as_bytes()).await;
     }
     let synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     let shown = synapse.service("web").await.to_string();
-    for name in [
-        "torn", "list", "portless", "hostless", "far", "empty", "binary",
-    ] {
+    for name in ["torn", "list", "portless", "hostless", "far", "empty", "binary"] {
         assert!(shown.contains(name), "{name} in {shown}");
     }
-    scene
-        .registrations
-        .set(&format!("{PATH}/torn"), b"{}")
-        .await;
+    scene.registrations.set(&format!("{PATH}/torn"), b"{}").await;
     let b = scene.lab.origin("B").await;
     scene.registrations.nerve(PATH, &b).await;
     scene.until_serves("AB").await;
@@ -166,23 +144,13 @@ async fn a_name_in_a_registration_is_resolved() {
     scene.registrations.path(PATH).await;
     let local = Origin::http("L", SocketAddr::from(([127, 0, 0, 1], free_port()))).await;
     let data = json!({"host": "localhost", "port": local.port(), "name": "L"});
-    scene
-        .registrations
-        .create(PATH, "L_", data.to_string().as_bytes())
-        .await;
+    scene.registrations.create(PATH, "L_", data.to_string().as_bytes()).await;
     let unknown = json!({"host": "does-not-exist.invalid", "port": 80, "name": "U"});
-    scene
-        .registrations
-        .create(PATH, "U_", unknown.to_string().as_bytes())
-        .await;
+    scene.registrations.create(PATH, "U_", unknown.to_string().as_bytes()).await;
     let _synapse = scene.synapse(|_| ()).await;
     eventually("the named one answers", PATIENCE, || async {
         let answer = get(scene.front, "/").await?;
-        if answer.text() == "L" {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
+        if answer.text() == "L" { Ok(()) } else { Err(answer.text()) }
     })
     .await;
 }
@@ -202,10 +170,7 @@ async fn two_thousand_children_are_read_and_followed() {
     let wide = Origin::http("W", SocketAddr::from(([0, 0, 0, 0], free_port()))).await;
     for i in 0..2_000 {
         let data = json!({"host": host(i), "port": wide.port(), "name": format!("w{i}")});
-        scene
-            .registrations
-            .create(PATH, "w_", data.to_string().as_bytes())
-            .await;
+        scene.registrations.create(PATH, "w_", data.to_string().as_bytes()).await;
     }
     let synapse = scene.synapse(|_| ()).await;
     let known = || async {
@@ -214,32 +179,20 @@ async fn two_thousand_children_are_read_and_followed() {
     };
     eventually("all are known", PATIENCE, || async {
         let n = known().await?;
-        if n >= 2_000 {
-            Ok(())
-        } else {
-            Err(n.to_string())
-        }
+        if n >= 2_000 { Ok(()) } else { Err(n.to_string()) }
     })
     .await;
     assert_eq!(sequence(scene.front, 100).await, "W".repeat(100));
     let node = scene.registrations.nerve(PATH, &a).await;
     eventually("one more is seen", PATIENCE, || async {
         let shown = synapse.service("web").await.to_string();
-        if shown.contains(&format!("A_{}", a.addr())) {
-            Ok(())
-        } else {
-            Err(shown.len())
-        }
+        if shown.contains(&format!("A_{}", a.addr())) { Ok(()) } else { Err(shown.len()) }
     })
     .await;
     scene.registrations.delete(&node).await;
     eventually("and gone", PATIENCE, || async {
         let shown = synapse.service("web").await.to_string();
-        if shown.contains(&format!("A_{}", a.addr())) {
-            Err(shown.len())
-        } else {
-            Ok(())
-        }
+        if shown.contains(&format!("A_{}", a.addr())) { Err(shown.len()) } else { Ok(()) }
     })
     .await;
 }
@@ -249,11 +202,7 @@ async fn a_path_that_appears_later_is_found_and_never_created_by_us() {
     let scene = Scene::new().await;
     let synapse = scene.synapse(|_| ()).await;
     assert_eq!(get(scene.front, "/").await.expect("an answer").status, 503);
-    assert_eq!(
-        scene.registrations.children("/nerve").await,
-        None,
-        "readers never write"
-    );
+    assert_eq!(scene.registrations.children("/nerve").await, None, "readers never write");
     let a = scene.lab.origin("A").await;
     scene.registrations.path(PATH).await;
     scene.registrations.nerve(PATH, &a).await;
@@ -267,24 +216,16 @@ async fn a_dead_zookeeper_costs_no_request_and_afterwards_changes_are_seen() {
     scene.registrations.path(PATH).await;
     let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
     // A persistent node: it must survive the restart whatever becomes of our own session.
-    scene
-        .registrations
-        .create_named(&format!("{PATH}/a"), plain(&a).as_bytes())
-        .await;
+    scene.registrations.create_named(&format!("{PATH}/a"), plain(&a).as_bytes()).await;
     let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     let load = Load::start(scene.front, 100);
     scene.zk.kill9();
-    always("traffic goes on", Duration::from_secs(2), || {
-        scene.serves("A")
-    })
-    .await;
+    always("traffic goes on", Duration::from_secs(2), || scene.serves("A")).await;
     // The load goes on meanwhile.
     tokio::task::block_in_place(|| scene.zk.restart());
     let registrations = Registrations::connect(&scene.zk.connect_string()).await;
-    registrations
-        .create_named(&format!("{PATH}/b"), plain(&b).as_bytes())
-        .await;
+    registrations.create_named(&format!("{PATH}/b"), plain(&b).as_bytes()).await;
     scene.until_serves("AB").await;
     registrations.delete(&format!("{PATH}/a")).await;
     scene.until_serves("B").await;
@@ -296,17 +237,11 @@ async fn cut_sockets_lose_no_change() {
     let scene = Scene::new().await;
     scene.registrations.path(PATH).await;
     let a = scene.lab.origin("A").await;
-    scene
-        .registrations
-        .create_named(&format!("{PATH}/a"), b"{}")
-        .await;
+    scene.registrations.create_named(&format!("{PATH}/a"), b"{}").await;
     let record =
         json!({"host": a.addr().ip().to_string(), "port": a.port(), "name": "A"}).to_string();
     scene.registrations.delete(&format!("{PATH}/a")).await;
-    scene
-        .registrations
-        .create_named(&format!("{PATH}/a"), record.as_bytes())
-        .await;
+    scene.registrations.create_named(&format!("{PATH}/a"), record.as_bytes()).await;
     let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     for round in 0..5 {
@@ -314,19 +249,13 @@ async fn cut_sockets_lose_no_change() {
         let b = scene.lab.origin("B").await;
         let registrations = Registrations::connect(&scene.zk.connect_string()).await;
         let node = registrations.nerve(PATH, &b).await;
-        eventually(&format!("round {round}: created"), PATIENCE, || {
-            scene.serves("AB")
-        })
-        .await;
+        eventually(&format!("round {round}: created"), PATIENCE, || scene.serves("AB")).await;
         cut_sockets(&scene);
         let registrations = Registrations::connect(&scene.zk.connect_string()).await;
         if registrations.children(PATH).await.expect("exists").len() > 1 {
             registrations.delete(&node).await;
         }
-        eventually(&format!("round {round}: deleted"), PATIENCE, || {
-            scene.serves("A")
-        })
-        .await;
+        eventually(&format!("round {round}: deleted"), PATIENCE, || scene.serves("A")).await;
     }
 }
 
@@ -344,45 +273,21 @@ async fn a_generator_config_in_the_parents_data_is_followed_live() {
     scene.registrations.nerve(PATH, &a).await;
     let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
-    assert_eq!(
-        get(scene.front, "/slow/700").await.expect("answer").status,
-        200
-    );
+    assert_eq!(get(scene.front, "/slow/700").await.expect("answer").status, 200);
     let generator =
         |line: &str| json!({"haproxy": listener(scene.front, "http", &[line])}).to_string();
     let slow_answers = |status: u16| async move {
         let answer = get(scene.front, "/slow/700").await?;
-        if answer.status == status {
-            Ok(())
-        } else {
-            Err(answer.status.to_string())
-        }
+        if answer.status == status { Ok(()) } else { Err(answer.status.to_string()) }
     };
-    scene
-        .registrations
-        .set(PATH, generator("timeout server 200ms").as_bytes())
-        .await;
+    scene.registrations.set(PATH, generator("timeout server 200ms").as_bytes()).await;
     eventually("the shorter timeout holds", PATIENCE, || slow_answers(504)).await;
-    for bad in [
-        generator("balance telepathy"),
-        "not json".into(),
-        "[]".into(),
-    ] {
+    for bad in [generator("balance telepathy"), "not json".into(), "[]".into()] {
         scene.registrations.set(PATH, bad.as_bytes()).await;
-        always(
-            "a bad one changes nothing",
-            Duration::from_millis(500),
-            || scene.serves("A"),
-        )
-        .await;
-        slow_answers(504)
-            .await
-            .expect("the last good one still holds");
+        always("a bad one changes nothing", Duration::from_millis(500), || scene.serves("A")).await;
+        slow_answers(504).await.expect("the last good one still holds");
     }
-    scene
-        .registrations
-        .set(PATH, generator("timeout server 5s").as_bytes())
-        .await;
+    scene.registrations.set(PATH, generator("timeout server 5s").as_bytes()).await;
     eventually("the longer timeout holds", PATIENCE, || slow_answers(200)).await;
 }
 
@@ -405,9 +310,7 @@ async fn a_generator_config_may_widen_the_address_on_the_same_port() {
         scene.registrations.set(PATH, generator.as_bytes()).await;
         eventually("it listens there", PATIENCE, || async {
             let web = synapse.service("web").await;
-            (web["listen"] == json!([wanted]))
-                .then_some(())
-                .ok_or_else(|| web.to_string())
+            (web["listen"] == json!([wanted])).then_some(()).ok_or_else(|| web.to_string())
         })
         .await;
         let local = SocketAddr::from(([127, 0, 0, 1], port));
@@ -431,9 +334,7 @@ async fn a_generator_config_whose_address_is_taken_is_shown_and_tried_again() {
     let refused = format!("cannot listen: {addr}: address already in use");
     eventually("the refusal is shown", PATIENCE, || async {
         let web = synapse.service("web").await;
-        (web["refused_config"] == json!([refused]))
-            .then_some(())
-            .ok_or_else(|| web.to_string())
+        (web["refused_config"] == json!([refused])).then_some(()).ok_or_else(|| web.to_string())
     })
     .await;
     scene.serves("A").await.expect("the former stays");
@@ -474,9 +375,7 @@ async fn the_last_backend_is_kept_or_dropped_as_configured() {
         scene.registrations.path(PATH).await;
         let a = scene.lab.origin("A").await;
         let node = scene.registrations.nerve(PATH, &a).await;
-        let _synapse = scene
-            .synapse(|s| s["use_previous_backends"] = json!(keep))
-            .await;
+        let _synapse = scene.synapse(|s| s["use_previous_backends"] = json!(keep)).await;
         scene.until_serves("A").await;
         scene.registrations.delete(&node).await;
         if keep {
@@ -487,11 +386,7 @@ async fn the_last_backend_is_kept_or_dropped_as_configured() {
         } else {
             eventually("dropped", PATIENCE, || async {
                 let answer = get(scene.front, "/").await?;
-                if answer.status == 503 {
-                    Ok(())
-                } else {
-                    Err(answer.text())
-                }
+                if answer.status == 503 { Ok(()) } else { Err(answer.text()) }
             })
             .await;
         }
@@ -540,18 +435,13 @@ async fn label_filters_let_through_what_they_say() {
     ] {
         let origin = scene.lab.origin(name).await;
         // The task of an origin lives on without its handle.
-        scene
-            .registrations
-            .nerve_with(PATH, &origin, json!({"labels": labels}))
-            .await;
+        scene.registrations.nerve_with(PATH, &origin, json!({"labels": labels})).await;
     }
     let filters = json!([
         {"label": "az", "value": "a", "condition": "equals"},
         {"label": "n", "value": "1", "condition": "not-equals"}
     ]);
-    let _synapse = scene
-        .synapse(|s| s["discovery"]["label_filters"] = filters)
-        .await;
+    let _synapse = scene.synapse(|s| s["discovery"]["label_filters"] = filters).await;
     scene.until_serves("AD").await;
 }
 
@@ -573,17 +463,10 @@ async fn the_leader_is_the_smallest_id_and_nobody_when_one_has_none() {
     scene.until_serves("B").await;
     let idless = json!({"host": a.addr().ip().to_string(), "port": a.port(), "name": "A"});
     let named = format!("{PATH}/without-a-number");
-    scene
-        .registrations
-        .create_named(&named, idless.to_string().as_bytes())
-        .await;
+    scene.registrations.create_named(&named, idless.to_string().as_bytes()).await;
     eventually("nobody leads", PATIENCE, || async {
         let answer = get(scene.front, "/").await?;
-        if answer.status == 503 {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
+        if answer.status == 503 { Ok(()) } else { Err(answer.text()) }
     })
     .await;
     scene.registrations.delete(&named).await;
@@ -596,14 +479,9 @@ async fn the_port_can_be_overridden() {
     scene.registrations.path(PATH).await;
     let a = scene.lab.origin("A").await;
     let data = json!({"host": a.addr().ip().to_string(), "port": 1, "name": "A"});
-    scene
-        .registrations
-        .create(PATH, "A_", data.to_string().as_bytes())
-        .await;
+    scene.registrations.create(PATH, "A_", data.to_string().as_bytes()).await;
     let port = a.port();
-    let _synapse = scene
-        .synapse(|s| s["backend_port_override"] = json!(port.to_string()))
-        .await;
+    let _synapse = scene.synapse(|s| s["backend_port_override"] = json!(port.to_string())).await;
     scene.until_serves("A").await;
 }
 
@@ -613,10 +491,7 @@ async fn nerve_weights_are_used_when_asked_for() {
     scene.registrations.path(PATH).await;
     for (name, weight) in [("A", 5), ("B", 1), ("C", 1)] {
         let origin = scene.lab.origin(name).await;
-        scene
-            .registrations
-            .nerve_with(PATH, &origin, json!({"weight": weight}))
-            .await;
+        scene.registrations.nerve_with(PATH, &origin, json!({"weight": weight})).await;
     }
     let mut config = scene.config(|_| ());
     config["haproxy"]["use_nerve_weights"] = json!(true);
@@ -624,11 +499,7 @@ async fn nerve_weights_are_used_when_asked_for() {
     let _synapse = scene.lab.synapse(config).await;
     eventually("the weights' order", PATIENCE, || async {
         let seen = sequence(scene.front, 7).await;
-        if seen.matches('A').count() == 5 {
-            Ok(())
-        } else {
-            Err(seen)
-        }
+        if seen.matches('A').count() == 5 { Ok(()) } else { Err(seen) }
     })
     .await;
 }
@@ -673,10 +544,7 @@ async fn a_hostile_ensemble_does_not_touch_another_service() {
 async fn hostile(listener: tokio::net::TcpListener, answer: &'static [u8]) {
     let mut kept = Vec::new();
     while let Ok((mut stream, _)) = listener.accept().await {
-        if tokio::io::AsyncWriteExt::write_all(&mut stream, answer)
-            .await
-            .is_ok()
-        {
+        if tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.is_ok() {
             kept.push(stream);
         }
     }
@@ -687,25 +555,17 @@ async fn slow_a_server_that_hangs_longer_than_the_session_loses_no_change() {
     let scene = Scene::new().await;
     scene.registrations.path(PATH).await;
     let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
-    scene
-        .registrations
-        .create_named(&format!("{PATH}/a"), plain(&a).as_bytes())
-        .await;
+    scene.registrations.create_named(&format!("{PATH}/a"), plain(&a).as_bytes()).await;
     let mut config = scene.config(|_| ());
     config["zk_session_timeout"] = json!(2);
     let _synapse = scene.lab.synapse(config).await;
     scene.until_serves("A").await;
     let load = Load::start(scene.front, 100);
     scene.zk.member(0).stop();
-    always("traffic goes on", Duration::from_secs(6), || {
-        scene.serves("A")
-    })
-    .await;
+    always("traffic goes on", Duration::from_secs(6), || scene.serves("A")).await;
     scene.zk.member(0).cont();
     let registrations = Registrations::connect(&scene.zk.connect_string()).await;
-    registrations
-        .create_named(&format!("{PATH}/b"), plain(&b).as_bytes())
-        .await;
+    registrations.create_named(&format!("{PATH}/b"), plain(&b).as_bytes()).await;
     scene.until_serves("AB").await;
     load.stop().await.assert_no_failure();
 }
@@ -715,27 +575,17 @@ async fn slow_each_member_of_an_ensemble_may_die_in_turn() {
     let lab = Lab::new().await;
     let zk = Zk::ensemble(3);
     let registrations = Registrations::connect(&zk.connect_string()).await;
-    let scene = Scene {
-        front: lab.free_addr(),
-        lab,
-        zk,
-        registrations,
-    };
+    let scene = Scene { front: lab.free_addr(), lab, zk, registrations };
     scene.registrations.path(PATH).await;
     let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
-    scene
-        .registrations
-        .create_named(&format!("{PATH}/a"), plain(&a).as_bytes())
-        .await;
+    scene.registrations.create_named(&format!("{PATH}/a"), plain(&a).as_bytes()).await;
     let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     let load = Load::start(scene.front, 100);
     for index in 0..3 {
         scene.zk.member(index).kill9();
         let registrations = Registrations::connect(&scene.zk.connect_string()).await;
-        registrations
-            .create_named(&format!("{PATH}/b"), plain(&b).as_bytes())
-            .await;
+        registrations.create_named(&format!("{PATH}/b"), plain(&b).as_bytes()).await;
         scene.until_serves("AB").await;
         registrations.delete(&format!("{PATH}/b")).await;
         scene.until_serves("A").await;

@@ -26,11 +26,7 @@ pub(crate) fn is_child(test: &str, own_network: bool) -> bool {
     let mut command = if own_network {
         let mut unshare = Command::new("unshare");
         // A user namespace of our own gives the right to make a network; root needs none.
-        let flags = if rustix::process::geteuid().is_root() {
-            "-n"
-        } else {
-            "-rn"
-        };
+        let flags = if rustix::process::geteuid().is_root() { "-n" } else { "-rn" };
         unshare.arg(flags).arg(exe);
         unshare
     } else {
@@ -55,10 +51,7 @@ pub(crate) fn is_child(test: &str, own_network: bool) -> bool {
 
 /// `ip ARGUMENTS` in the child's network.
 pub(crate) fn ip(arguments: &str) {
-    let status = Command::new("ip")
-        .args(arguments.split(' '))
-        .status()
-        .unwrap();
+    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
     assert!(status.success(), "ip {arguments}");
 }
 
@@ -74,11 +67,7 @@ impl Cpu {
     pub(crate) fn start() -> Self {
         let stat = File::open("/proc/self/stat").unwrap();
         let used = used(&stat);
-        Self {
-            stat,
-            since: Instant::now(),
-            used,
-        }
+        Self { stat, since: Instant::now(), used }
     }
 
     /// Share of one core since the start, 0.0..
@@ -94,11 +83,7 @@ fn used(stat: &File) -> Duration {
     let length = stat.read_at(&mut buffer, 0).unwrap();
     let text = String::from_utf8_lossy(buffer.get(..length).unwrap()).into_owned();
     let (_, fields) = text.rsplit_once(')').unwrap();
-    let ticks: u64 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap())
-        .sum();
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 10)
 }

@@ -25,10 +25,7 @@ pub(crate) struct Response {
 impl Response {
     /// The first header of this name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     /// The body as text.
@@ -44,8 +41,7 @@ impl Response {
 
     /// True when the server will not take another request on this connection.
     fn closes(&self) -> bool {
-        self.header("connection")
-            .is_some_and(|v| v.eq_ignore_ascii_case("close"))
+        self.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"))
     }
 }
 
@@ -64,11 +60,7 @@ impl Conn {
             .map_err(|_| format!("connect to {addr}: timed out"))?
             .map_err(|e| format!("connect to {addr}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        Ok(Self {
-            stream: BufReader::new(stream),
-            host: addr.to_string(),
-            closed: false,
-        })
+        Ok(Self { stream: BufReader::new(stream), host: addr.to_string(), closed: false })
     }
 
     /// One GET on this connection.
@@ -93,18 +85,12 @@ impl Conn {
 
     /// Sends bytes.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.stream
-            .write_all(bytes)
-            .await
-            .map_err(|e| format!("write: {e}"))
+        self.stream.write_all(bytes).await.map_err(|e| format!("write: {e}"))
     }
 
     /// Closes the sending side.
     pub(crate) async fn finish_sending(&mut self) -> Result<(), Failure> {
-        self.stream
-            .shutdown()
-            .await
-            .map_err(|e| format!("shutdown: {e}"))
+        self.stream.shutdown().await.map_err(|e| format!("shutdown: {e}"))
     }
 
     /// Reads one answer with its body; 100s are skipped.
@@ -128,21 +114,14 @@ impl Conn {
             .nth(1)
             .and_then(|s| s.parse().ok())
             .ok_or_else(|| format!("status line {status_line:?}"))?;
-        let mut response = Response {
-            status,
-            ..Response::default()
-        };
+        let mut response = Response { status, ..Response::default() };
         loop {
             let line = self.line().await?;
             if line.is_empty() {
                 return Ok(response);
             }
-            let (name, value) = line
-                .split_once(':')
-                .ok_or_else(|| format!("header {line:?}"))?;
-            response
-                .headers
-                .push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            let (name, value) = line.split_once(':').ok_or_else(|| format!("header {line:?}"))?;
+            response.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
 
@@ -181,19 +160,13 @@ impl Conn {
     /// Reads exactly `length` bytes.
     pub(crate) async fn exactly(&mut self, length: usize) -> Result<Vec<u8>, Failure> {
         let mut bytes = vec![0; length];
-        self.stream
-            .read_exact(&mut bytes)
-            .await
-            .map_err(|e| format!("body: {e}"))?;
+        self.stream.read_exact(&mut bytes).await.map_err(|e| format!("body: {e}"))?;
         Ok(bytes)
     }
 
     /// Reads until the server closes; how much came.
     pub(crate) async fn read_rest(&mut self, into: &mut Vec<u8>) -> Result<usize, Failure> {
-        self.stream
-            .read_to_end(into)
-            .await
-            .map_err(|e| format!("body: {e}"))
+        self.stream.read_to_end(into).await.map_err(|e| format!("body: {e}"))
     }
 
     /// Reads one line without its end.
@@ -202,9 +175,7 @@ impl Conn {
         let read = self.stream.read_until(b'\n', &mut line).await;
         match read.map_err(|e| format!("read: {e}"))? {
             0 => Err("closed without an answer".to_owned()),
-            _ => Ok(String::from_utf8_lossy(&line)
-                .trim_end_matches(['\r', '\n'])
-                .to_owned()),
+            _ => Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()),
         }
     }
 
@@ -230,9 +201,7 @@ pub(crate) async fn get(addr: SocketAddr, path: &str) -> Result<Response, Failur
 pub(crate) async fn sequence(addr: SocketAddr, n: usize) -> String {
     let mut names = String::new();
     for _ in 0..n {
-        let answer = get(addr, "/")
-            .await
-            .unwrap_or_else(|e| panic!("{e} after {names:?}"));
+        let answer = get(addr, "/").await.unwrap_or_else(|e| panic!("{e} after {names:?}"));
         assert_eq!(answer.status, 200, "after {names:?}: {}", answer.text());
         names.push_str(&answer.text());
     }

@@ -1,9 +1,6 @@
 //! A network between registry and server that can be taken away: refused, or cut while it swallows everything.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "test support: clippy knows tests only by their attribute"
-)]
+#![expect(clippy::unwrap_used, reason = "test support: clippy knows tests only by their attribute")]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::net::SocketAddr;
@@ -22,11 +19,7 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) async fn open_to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut gate = Self {
-            addr: listener.local_addr().unwrap(),
-            server,
-            tasks: JoinSet::new(),
-        };
+        let mut gate = Self { addr: listener.local_addr().unwrap(), server, tasks: JoinSet::new() };
         gate.tasks.spawn(forward(listener, server));
         gate
     }
@@ -56,9 +49,7 @@ async fn forward(listener: TcpListener, server: SocketAddr) {
                 return;
             };
             // Either side may reset at any time; that is the point of these tests.
-            tokio::io::copy_bidirectional(&mut client, &mut server)
-                .await
-                .ok();
+            tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
         });
     }
 }

@@ -44,12 +44,7 @@ impl Lab {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("lab-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory for the test");
-        Self {
-            ip,
-            dir,
-            next_port: AtomicU16::new(20_000),
-            _turn: turn,
-        }
+        Self { ip, dir, next_port: AtomicU16::new(20_000), _turn: turn }
     }
 
     /// This lab's loopback address.

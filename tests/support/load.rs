@@ -43,11 +43,7 @@ impl Load {
         let stop = CancellationToken::new();
         let samples = Arc::new(Mutex::new(Vec::new()));
         let driver = tokio::spawn(drive(addr, per_second, Arc::clone(&samples), stop.clone()));
-        Self {
-            stop,
-            samples,
-            driver,
-        }
+        Self { stop, samples, driver }
     }
 
     /// How many requests have ended.
@@ -60,11 +56,7 @@ impl Load {
         self.stop.cancel();
         self.driver.await.expect("the load does not panic");
         let samples = std::mem::take(&mut *self.samples.lock().expect("no panic"));
-        let started = samples
-            .iter()
-            .map(|s| s.at)
-            .min()
-            .unwrap_or_else(Instant::now);
+        let started = samples.iter().map(|s| s.at).min().unwrap_or_else(Instant::now);
         Report { samples, started }
     }
 }
@@ -82,12 +74,7 @@ impl Report {
                 Some(format!("{at:?} ({how} connection, {:?}): {why}", s.latency))
             })
             .collect();
-        let shown = failed
-            .iter()
-            .take(20)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join("\n");
+        let shown = failed.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
         assert!(
             failed.is_empty(),
             "{} of {} requests failed:\n{shown}",
@@ -136,17 +123,8 @@ async fn drive(
         kept = !kept;
         let (idle, samples) = (Arc::clone(&idle), Arc::clone(&samples));
         running.spawn(async move {
-            let outcome = if kept {
-                over_kept(addr, &idle).await
-            } else {
-                over_new(addr).await
-            };
-            let sample = Sample {
-                at,
-                latency: at.elapsed(),
-                kept,
-                outcome,
-            };
+            let outcome = if kept { over_kept(addr, &idle).await } else { over_new(addr).await };
+            let sample = Sample { at, latency: at.elapsed(), kept, outcome };
             samples.lock().expect("no panic").push(sample);
         });
         while let Some(ended) = running.try_join_next() {
@@ -179,9 +157,5 @@ async fn over_kept(addr: SocketAddr, idle: &Mutex<Vec<Conn>>) -> Result<String, 
 }
 
 fn judge(status: u16, body: String) -> Result<String, Failure> {
-    if status == 200 {
-        Ok(body)
-    } else {
-        Err(format!("status {status}"))
-    }
+    if status == 200 { Ok(body) } else { Err(format!("status {status}")) }
 }

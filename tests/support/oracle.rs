@@ -15,10 +15,7 @@ pub(crate) fn need(program: &str, package: &str) {
     let found = std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .any(|dir| dir.join(program).is_file());
-    assert!(
-        found,
-        "{program} is not installed: apt-get install {package} (or run scripts/test)"
-    );
+    assert!(found, "{program} is not installed: apt-get install {package} (or run scripts/test)");
 }
 
 /// A running haproxy with one thread.
@@ -51,10 +48,7 @@ impl Oracle {
         }
         let file = lab.write("oracle.cfg", &text);
         let child = Command::new("haproxy")
-            .env(
-                "PATH",
-                "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin",
-            )
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
             .args(["-db", "-q", "-f"])
             .arg(&file)
             .stdin(Stdio::null())
@@ -66,9 +60,6 @@ impl Oracle {
             tokio::net::TcpStream::connect(addr)
         })
         .await;
-        Self {
-            _child: child,
-            addr,
-        }
+        Self { _child: child, addr }
     }
 }

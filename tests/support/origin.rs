@@ -218,9 +218,7 @@ async fn serve_tcp(stream: TcpStream, state: Arc<State>) -> std::io::Result<()> 
     state.saw_request();
     let _open = Open::new(&state);
     let (mut reader, mut writer) = stream.into_split();
-    writer
-        .write_all(format!("{}\n", state.name).as_bytes())
-        .await?;
+    writer.write_all(format!("{}\n", state.name).as_bytes()).await?;
     let total = tokio::io::copy(&mut reader, &mut writer).await?;
     writer.write_all(format!("bye {total}\n").as_bytes()).await
 }
@@ -254,20 +252,14 @@ async fn respond(
 ) -> std::io::Result<bool> {
     let name = state.name.as_bytes();
     let mut parts = path.trim_start_matches('/').splitn(2, '/');
-    let (action, argument) = (
-        parts.next().unwrap_or_default(),
-        parts.next().unwrap_or_default(),
-    );
+    let (action, argument) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let number: u64 = argument.parse().unwrap_or_default();
     match action {
         "echo" => return echo(stream, head).await.map(|()| true),
         "ws" => return websocket(stream).await.map(|()| false),
         "silent" => return Ok(false),
         "garbage" => {
-            return stream
-                .write_all(b"220 not http\r\n\r\n")
-                .await
-                .map(|()| false);
+            return stream.write_all(b"220 not http\r\n\r\n").await.map(|()| false);
         }
         "http10" => {
             stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n").await?;
@@ -294,9 +286,7 @@ async fn respond(
         }
         _ => answer(stream, head, 200, name).await?,
     }
-    Ok(!head
-        .to_ascii_lowercase()
-        .contains("\r\nconnection: close\r\n"))
+    Ok(!head.to_ascii_lowercase().contains("\r\nconnection: close\r\n"))
 }
 
 /// Reads up to and with the empty line; `None` when the peer closed.
@@ -331,10 +321,7 @@ async fn answer(
 fn header(head: &str, name: &str) -> Option<String> {
     let head = head.to_ascii_lowercase();
     let start = head.find(&format!("\r\n{name}:"))? + name.len() + 3;
-    head.get(start..)?
-        .lines()
-        .next()
-        .map(|v| v.trim().to_owned())
+    head.get(start..)?.lines().next().map(|v| v.trim().to_owned())
 }
 
 /// The next piece of the body, `None` at its end.
@@ -345,9 +332,7 @@ struct Body {
 
 impl Body {
     fn of(head: &str) -> Self {
-        let left = header(head, "content-length")
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(0);
+        let left = header(head, "content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
         let is_chunked = header(head, "transfer-encoding").is_some_and(|v| v.contains("chunked"));
         Self { left, is_chunked }
     }
@@ -389,14 +374,10 @@ async fn echo(stream: &mut BufReader<TcpStream>, head: &str) -> std::io::Result<
     if header(head, "expect").as_deref() == Some("100-continue") {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
     }
-    stream
-        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
     let mut body = Body::of(head);
     while let Some(piece) = body.next(stream).await? {
-        stream
-            .write_all(format!("{:x}\r\n", piece.len()).as_bytes())
-            .await?;
+        stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
         stream.write_all(&piece).await?;
         stream.write_all(b"\r\n").await?;
     }
@@ -417,9 +398,7 @@ async fn websocket(stream: &mut BufReader<TcpStream>) -> std::io::Result<()> {
         if read == 0 {
             return Ok(());
         }
-        stream
-            .write_all(bytes.get(..read).unwrap_or_default())
-            .await?;
+        stream.write_all(bytes.get(..read).unwrap_or_default()).await?;
     }
 }
 
@@ -437,11 +416,7 @@ impl OriginProcess {
     /// Starts the process and waits until it listens.
     pub(crate) async fn start(name: &str, addr: SocketAddr) -> Self {
         let child = Command::new(std::env::current_exe().expect("own path"))
-            .args([
-                "--exact",
-                "support::origin::origin_process_child",
-                "--nocapture",
-            ])
+            .args(["--exact", "support::origin::origin_process_child", "--nocapture"])
             .env(CHILD, format!("{addr} {name}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

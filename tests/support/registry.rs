@@ -46,11 +46,7 @@ impl Registrations {
     /// Creates a persistent child with exactly this name.
     pub(crate) async fn create_named(&self, path: &str, data: &[u8]) {
         self.client
-            .create(
-                path,
-                data,
-                &CreateMode::Persistent.with_acls(Acls::anyone_all()),
-            )
+            .create(path, data, &CreateMode::Persistent.with_acls(Acls::anyone_all()))
             .await
             .unwrap_or_else(|e| panic!("{path}: {e}"));
     }
@@ -63,12 +59,7 @@ impl Registrations {
     /// Registers an origin with more fields (labels, weight, …).
     pub(crate) async fn nerve_with(&self, parent: &str, origin: &Origin, more: Value) -> String {
         let data = record(origin, more);
-        self.create(
-            parent,
-            &format!("{}_", origin.name()),
-            data.to_string().as_bytes(),
-        )
-        .await
+        self.create(parent, &format!("{}_", origin.name()), data.to_string().as_bytes()).await
     }
 
     /// Registers an origin in its name, as nerve's `use_path_encoding` does.
@@ -76,8 +67,7 @@ impl Registrations {
         use base64::Engine as _;
         let data = record(origin, json!({})).to_string();
         let text = base64::engine::general_purpose::URL_SAFE.encode(data);
-        self.create(parent, &format!("base64_{}_{text}_", text.len()), b"")
-            .await
+        self.create(parent, &format!("base64_{}_{text}_", text.len()), b"").await
     }
 
     /// Registers an origin as Aurora's serverset, with its port as an additional endpoint.
@@ -88,24 +78,17 @@ impl Registrations {
             "additionalEndpoints": {endpoint: here},
             "shard": 0, "status": "ALIVE"
         });
-        self.create(parent, "member_", data.to_string().as_bytes())
-            .await
+        self.create(parent, "member_", data.to_string().as_bytes()).await
     }
 
     /// Replaces a node's data.
     pub(crate) async fn set(&self, path: &str, data: &[u8]) {
-        self.client
-            .set_data(path, data, None)
-            .await
-            .unwrap_or_else(|e| panic!("{path}: {e}"));
+        self.client.set_data(path, data, None).await.unwrap_or_else(|e| panic!("{path}: {e}"));
     }
 
     /// Deletes a node.
     pub(crate) async fn delete(&self, path: &str) {
-        self.client
-            .delete(path, None)
-            .await
-            .unwrap_or_else(|e| panic!("{path}: {e}"));
+        self.client.delete(path, None).await.unwrap_or_else(|e| panic!("{path}: {e}"));
     }
 
     /// A node's children, or `None` when it does not exist.

@@ -29,9 +29,7 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 
 /// True when the binaries to be tried are optimised: then numbers are held to their bounds.
 pub(crate) fn is_release() -> bool {
-    binary("synapse")
-        .components()
-        .any(|c| c.as_os_str() == "release")
+    binary("synapse").components().any(|c| c.as_os_str() == "release")
 }
 
 /// What a command left behind.
@@ -148,12 +146,7 @@ impl Synapse {
         let stderr = Arc::new(Mutex::new(String::new()));
         let pipe = child.stderr.take().expect("piped");
         tokio::spawn(collect(pipe, Arc::clone(&stderr)));
-        Self {
-            child,
-            admin,
-            stderr,
-            config: file.to_owned(),
-        }
+        Self { child, admin, stderr, config: file.to_owned() }
     }
 
     /// Starts the binary once more with the same file, or with another one; it has to take over from this process.
@@ -164,11 +157,7 @@ impl Synapse {
     /// Waits until its log contains `text`.
     pub(crate) async fn until_logged(&self, text: &str) {
         eventually(text, START, || async {
-            if self.log().contains(text) {
-                Ok(())
-            } else {
-                Err(self.log())
-            }
+            if self.log().contains(text) { Ok(()) } else { Err(self.log()) }
         })
         .await;
     }
@@ -193,11 +182,7 @@ impl Synapse {
     pub(crate) async fn until_ready(&self) {
         eventually("/ready is 200", START, || async {
             let answer = client::get(self.admin, "/ready").await?;
-            if answer.status == 200 {
-                Ok(())
-            } else {
-                Err(answer.text())
-            }
+            if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
         })
         .await;
     }
@@ -209,9 +194,7 @@ impl Synapse {
 
     /// `/services/NAME`.
     pub(crate) async fn service(&self, name: &str) -> Value {
-        let answer = client::get(self.admin, &format!("/services/{name}"))
-            .await
-            .expect("admin");
+        let answer = client::get(self.admin, &format!("/services/{name}")).await.expect("admin");
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
@@ -253,9 +236,7 @@ impl Synapse {
     /// The value of a metric without labels; 0 while it is not there.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let metrics = self.metrics().await;
-        let value = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
@@ -296,11 +277,7 @@ impl Synapse {
 impl Drop for Synapse {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "--- synapse -c {}\n{}---",
-                self.config.display(),
-                self.log()
-            );
+            eprintln!("--- synapse -c {}\n{}---", self.config.display(), self.log());
         }
     }
 }
@@ -309,8 +286,7 @@ impl Drop for Synapse {
 fn complete(config: &mut Value, lab: &Lab, admin: SocketAddr) {
     let map: &mut Map<String, Value> = config.as_object_mut().expect("a map");
     map.insert("admin".into(), json!({"listen": admin.to_string()}));
-    map.entry("state_dir")
-        .or_insert_with(|| json!(lab.dir().join("state")));
+    map.entry("state_dir").or_insert_with(|| json!(lab.dir().join("state")));
     map.entry("workers").or_insert_with(|| json!(2));
 }
 

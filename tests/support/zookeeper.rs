@@ -71,10 +71,7 @@ impl Zk {
     }
 
     fn start(size: usize, extra: &str) -> Self {
-        assert!(
-            Path::new(JAR).exists(),
-            "ZooKeeper is not installed: {INSTALL}"
-        );
+        assert!(Path::new(JAR).exists(), "ZooKeeper is not installed: {INSTALL}");
         let dir = fresh_dir();
         let ports = free_ports(size * 3);
         let (client_ports, rest) = ports.split_at(size);
@@ -204,11 +201,7 @@ impl Member {
             data.display(),
         );
         fs::write(dir.join("zoo.cfg"), config).expect("zoo.cfg");
-        Self {
-            port,
-            dir,
-            child: Mutex::new(None),
-        }
+        Self { port, dir, child: Mutex::new(None) }
     }
 
     /// `127.0.0.1:PORT`.
@@ -227,9 +220,7 @@ impl Member {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
-        self.child
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn spawn(&self) {
@@ -237,13 +228,7 @@ impl Member {
         drop(TcpListener::bind(self.addr()).expect("the client port is free"));
         let log = fs::File::create(self.dir.join("log")).expect("log file");
         let java = Command::new("java")
-            .args([
-                "-Xms32m",
-                "-Xmx192m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-            ])
+            .args(["-Xms32m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
             .arg(format!("/usr/share/java/slf4j-simple.jar:{JAR}"))
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(self.dir.join("zoo.cfg"))
@@ -310,11 +295,7 @@ impl Member {
             .args(["-K", "-t", "dst", "127.0.0.1", &port])
             .output()
             .expect("ss (iproute2)");
-        assert!(
-            cut.status.success(),
-            "{}",
-            String::from_utf8_lossy(&cut.stderr)
-        );
+        assert!(cut.status.success(), "{}", String::from_utf8_lossy(&cut.stderr));
     }
 
     /// Asks a four-letter word; `None` when nobody answers within a second.
@@ -331,9 +312,7 @@ impl Member {
     /// `standalone`, `leader` or `follower`; `None` while it does not serve.
     pub(crate) fn mode(&self) -> Option<String> {
         let answer = self.four_letters("srvr")?;
-        let mode = answer
-            .lines()
-            .find_map(|line| line.strip_prefix("Mode: "))?;
+        let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "))?;
         Some(mode.to_owned())
     }
 
@@ -386,11 +365,7 @@ fn fresh_dir() -> PathBuf {
 
 /// Ports that are free now: bound together, so that they differ, and released together.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().expect("bound").port())
-        .collect()
+    let listeners: Vec<_> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
 }

@@ -20,9 +20,7 @@ pub(crate) fn shared() -> &'static Zk {
 
 /// A registry with a session timeout of `seconds`.
 pub(crate) fn registry(ensemble: &str, seconds: u64) -> Arc<ZooKeeperRegistry> {
-    let settings = SessionSettings {
-        timeout: Duration::from_secs(seconds),
-    };
+    let settings = SessionSettings { timeout: Duration::from_secs(seconds) };
     ZooKeeperRegistry::start(ensemble, settings, CancellationToken::new()).unwrap()
 }
 

@@ -13,10 +13,7 @@ use crate::zk::{EPHEMERAL, PERSISTENT};
 
 /// Readable by nobody who has not the password.
 fn secret() -> [Acl; 1] {
-    [Acl::new(
-        Permission::ALL,
-        AuthId::new("digest", "nobody:xxxx"),
-    )]
+    [Acl::new(Permission::ALL, AuthId::new("digest", "nobody:xxxx"))]
 }
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {
@@ -38,25 +35,16 @@ async fn children_are_listed_and_every_change_is_told() {
 
     let empty = registry.watch_children(&path).await.unwrap();
     assert_eq!(empty.value, Some(vec![]));
-    client
-        .create(&format!("{path}/a"), b"1", &PERSISTENT)
-        .await
-        .unwrap();
+    client.create(&format!("{path}/a"), b"1", &PERSISTENT).await.unwrap();
     fires(empty.changed, 2).await;
 
     let one = registry.watch_children(&path).await.unwrap();
     assert_eq!(one.value, Some(vec!["a".to_owned()]));
-    client
-        .create(&format!("{path}/b"), b"2", &PERSISTENT)
-        .await
-        .unwrap();
+    client.create(&format!("{path}/b"), b"2", &PERSISTENT).await.unwrap();
     fires(one.changed, 2).await;
 
     let two = registry.watch_children(&path).await.unwrap();
-    assert_eq!(
-        two.value.map(sorted),
-        Some(vec!["a".to_owned(), "b".to_owned()])
-    );
+    assert_eq!(two.value.map(sorted), Some(vec!["a".to_owned(), "b".to_owned()]));
     client.delete(&format!("{path}/a"), None).await.unwrap();
     fires(two.changed, 2).await;
 
@@ -75,10 +63,7 @@ async fn a_malformed_path_is_an_error_of_that_call_only() {
     let registry = connected(&zk.connect_string(), 4).await;
     for path in ["", "relative", "/a//b", "/a/../b", "/a/", "/a\u{1}b"] {
         let error = registry.watch_children(path).await.unwrap_err();
-        assert!(
-            matches!(error, RegistryError::Failed { .. }),
-            "{path:?}: {error}"
-        );
+        assert!(matches!(error, RegistryError::Failed { .. }), "{path:?}: {error}");
     }
     assert!(registry.watch_children("/").await.unwrap().value.is_some());
 }
@@ -105,10 +90,7 @@ async fn data_is_read_and_creation_change_and_deletion_are_told() {
 
     let second = registry.watch_data(&path).await.unwrap();
     let node = second.value.unwrap();
-    assert_eq!(
-        (node.data.as_slice(), node.modified_zxid),
-        (&b"two"[..], stat.mzxid)
-    );
+    assert_eq!((node.data.as_slice(), node.modified_zxid), (&b"two"[..], stat.mzxid));
     client.delete(&path, None).await.unwrap();
     fires(second.changed, 2).await;
     assert_eq!(registry.watch_data(&path).await.unwrap().value, None);
@@ -124,10 +106,7 @@ async fn a_path_below_a_missing_parent_can_be_watched() {
     let missing = registry.watch_children(&deep).await.unwrap();
     client.mkdir(&deep, &PERSISTENT).await.unwrap();
     fires(missing.changed, 2).await;
-    assert_eq!(
-        registry.watch_children(&deep).await.unwrap().value,
-        Some(vec![])
-    );
+    assert_eq!(registry.watch_children(&deep).await.unwrap().value, Some(vec![]));
 }
 
 #[tokio::test]
@@ -138,17 +117,11 @@ async fn a_chroot_that_does_not_exist_yet_is_waited_for() {
     let registry = connected(&format!("{}{path}", zk.connect_string()), 4).await;
     let missing = registry.watch_children("/services").await.unwrap();
     assert_eq!(missing.value, None);
-    client
-        .mkdir(&format!("{path}/services/a"), &PERSISTENT)
-        .await
-        .unwrap();
+    client.mkdir(&format!("{path}/services/a"), &PERSISTENT).await.unwrap();
     fires(missing.changed, 2).await;
     let found = registry.watch_children("/services").await.unwrap();
     assert_eq!(found.value, Some(vec!["a".to_owned()]));
-    let nodes = registry
-        .read_many(&["/services/a".to_owned()])
-        .await
-        .unwrap();
+    let nodes = registry.read_many(&["/services/a".to_owned()]).await.unwrap();
     assert!(matches!(nodes[0], Ok(Some(_))));
 }
 
@@ -160,15 +133,8 @@ async fn many_nodes_come_in_the_order_asked_and_bad_ones_have_their_error() {
     client.mkdir(&path, &PERSISTENT).await.unwrap();
     let acl = secret();
     let creator_only = CreateMode::Persistent.with_acls(Acls::new(&acl));
-    for (name, options) in [
-        ("z", &PERSISTENT),
-        ("a", &PERSISTENT),
-        ("secret", &creator_only),
-    ] {
-        client
-            .create(&format!("{path}/{name}"), name.as_bytes(), options)
-            .await
-            .unwrap();
+    for (name, options) in [("z", &PERSISTENT), ("a", &PERSISTENT), ("secret", &creator_only)] {
+        client.create(&format!("{path}/{name}"), name.as_bytes(), options).await.unwrap();
     }
     let registry = connected(&zk.connect_string(), 4).await;
     let names = ["z", "gone", "secret", "bad\u{2}name", "a", "é", "100%"];
@@ -178,9 +144,7 @@ async fn many_nodes_come_in_the_order_asked_and_bad_ones_have_their_error() {
         .iter()
         .map(|node| node.as_ref().map(|node| node.as_ref().map(|n| &*n.data)))
         .collect();
-    let secret = RegistryError::NotAuthorised {
-        path: format!("{path}/secret"),
-    };
+    let secret = RegistryError::NotAuthorised { path: format!("{path}/secret") };
     assert_eq!(data[..3], [Ok(Some(&b"z"[..])), Ok(None), Err(&secret)]);
     assert!(matches!(data[3], Err(RegistryError::Failed { .. })));
     assert_eq!(data[4..], [Ok(Some(&b"a"[..])), Ok(None), Ok(None)]);
@@ -208,32 +172,21 @@ async fn two_thousand_children_are_read_within_two_seconds() {
     let path = fresh_path(&client).await;
     client.mkdir(&path, &PERSISTENT).await.unwrap();
     let data = [b'x'; 250];
-    let names: Vec<_> = (0..2_000)
-        .map(|index| format!("{path}/n{index:04}"))
-        .collect();
-    let created: Vec<_> = names
-        .iter()
-        .map(|name| client.create(name, &data, &PERSISTENT))
-        .collect();
+    let names: Vec<_> = (0..2_000).map(|index| format!("{path}/n{index:04}")).collect();
+    let created: Vec<_> =
+        names.iter().map(|name| client.create(name, &data, &PERSISTENT)).collect();
     for create in created {
         create.await.unwrap();
     }
     let registry = connected(&zk.connect_string(), 4).await;
     let started = Instant::now();
     let children = registry.watch_children(&path).await.unwrap().value.unwrap();
-    let paths: Vec<_> = children
-        .iter()
-        .map(|name| format!("{path}/{name}"))
-        .collect();
+    let paths: Vec<_> = children.iter().map(|name| format!("{path}/{name}")).collect();
     let nodes = registry.read_many(&paths).await.unwrap();
     let took = started.elapsed();
     println!("2,000 children in {took:?}");
     assert_eq!(nodes.len(), 2_000);
-    assert!(
-        nodes
-            .iter()
-            .all(|node| matches!(node, Ok(Some(node)) if node.data == data))
-    );
+    assert!(nodes.iter().all(|node| matches!(node, Ok(Some(node)) if node.data == data)));
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
@@ -306,10 +259,7 @@ async fn a_change_is_told_and_read_within_milliseconds() {
         took.push(created.elapsed());
     }
     took.sort();
-    println!(
-        "create returned -> child's data: p50 {:?}, p95 {:?}",
-        took[25], took[47]
-    );
+    println!("create returned -> child's data: p50 {:?}, p95 {:?}", took[25], took[47]);
     assert!(took[25] < Duration::from_millis(30), "{took:?}");
 }
 
@@ -324,10 +274,7 @@ async fn dropped_watches_are_removed_at_the_server() {
     let is_watched = || zk.member(0).four_letters("wchp").unwrap().contains(&path);
     assert!(is_watched());
     drop(watched);
-    eventually("the watch is gone", Duration::from_secs(5), || {
-        !is_watched()
-    })
-    .await;
+    eventually("the watch is gone", Duration::from_secs(5), || !is_watched()).await;
 }
 
 #[tokio::test]
@@ -340,18 +287,11 @@ async fn a_stop_closes_the_session_at_the_server() {
     let started = Instant::now();
     registry.stop();
     registry.closed().await;
-    assert!(
-        started.elapsed() < Duration::from_millis(900),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
     assert!(!zk.member(0).four_letters("dump").unwrap().contains(&id));
     fires(watched.changed, 1).await;
     let error = registry.watch_children("/").await.unwrap_err();
-    assert!(
-        matches!(error, RegistryError::Unavailable { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
 }
 
 #[tokio::test]

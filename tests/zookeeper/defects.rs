@@ -73,11 +73,7 @@ fn b_no_route_burns_no_cpu() {
         let healed = Instant::now();
         wait_state(&registry, SessionState::Connected, 5).await;
         println!("back after {:?}", healed.elapsed());
-        assert!(
-            healed.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            healed.elapsed()
-        );
+        assert!(healed.elapsed() < Duration::from_secs(1), "{:?}", healed.elapsed());
     });
 }
 
@@ -103,11 +99,7 @@ fn b_an_interface_that_is_down_burns_no_cpu() {
         wait_state(&registry, SessionState::Connected, 5).await;
         println!("back after {:?}", healed.elapsed());
         // Here the crate's own pauses count, of up to a second, and the supervisor's.
-        assert!(
-            healed.elapsed() < Duration::from_secs(3),
-            "{:?}",
-            healed.elapsed()
-        );
+        assert!(healed.elapsed() < Duration::from_secs(3), "{:?}", healed.elapsed());
     });
 }
 
@@ -122,10 +114,7 @@ fn b_no_descriptors_burn_no_cpu() {
         let registry = connected(&zk.connect_string(), 1).await;
         let cpu = Cpu::start();
         let limits = getrlimit(Resource::Nofile);
-        let none_left = Rlimit {
-            current: Some(3),
-            ..limits
-        };
+        let none_left = Rlimit { current: Some(3), ..limits };
         setrlimit(Resource::Nofile, none_left).unwrap();
         zk.member(0).stop();
         wait_state(&registry, SessionState::Expired, 5).await;
@@ -138,11 +127,7 @@ fn b_no_descriptors_burn_no_cpu() {
         let healed = Instant::now();
         wait_state(&registry, SessionState::Connected, 5).await;
         println!("back after {:?}", healed.elapsed());
-        assert!(
-            healed.elapsed() < Duration::from_millis(2_000),
-            "{:?}",
-            healed.elapsed()
-        );
+        assert!(healed.elapsed() < Duration::from_millis(2_000), "{:?}", healed.elapsed());
     });
 }
 
@@ -158,33 +143,20 @@ pub(crate) async fn outage(zk: &Zk, timeout_seconds: u64, outage: Duration) {
     let mut gate = Gate::open_to(zk.member(0).addr()).await;
     let registry = connected(&gate.connect_string(), timeout_seconds).await;
     let before = registry.session().borrow().clone();
-    assert_eq!(
-        before.negotiated_timeout,
-        Some(Duration::from_secs(timeout_seconds))
-    );
+    assert_eq!(before.negotiated_timeout, Some(Duration::from_secs(timeout_seconds)));
     gate.close().await;
     wait_state(&registry, SessionState::Disconnected, 2).await;
     sleep(outage).await;
-    assert_eq!(
-        registry.session().borrow().state,
-        SessionState::Disconnected
-    );
+    assert_eq!(registry.session().borrow().state, SessionState::Disconnected);
     gate.open().await;
     let healed = Instant::now();
     let back = wait_state(&registry, SessionState::Connected, 5).await;
-    assert!(
-        healed.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        healed.elapsed()
-    );
+    assert!(healed.elapsed() < Duration::from_secs(1), "{:?}", healed.elapsed());
     assert_eq!((back.id, back.generation), (before.id, 1));
 }
 
 /// Runs `test` on a runtime of this thread.
 pub(crate) fn in_runtime(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(test);
 }

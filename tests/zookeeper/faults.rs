@@ -40,10 +40,7 @@ async fn a_server_killed_and_back_within_the_timeout_keeps_session_and_watches()
     zk.restart();
     let back = wait_state(&registry, SessionState::Connected, 2).await;
     assert_eq!((back.id, back.generation), (before.id, 1));
-    client
-        .create(&format!("{path}/new"), b"", &PERSISTENT)
-        .await
-        .unwrap();
+    client.create(&format!("{path}/new"), b"", &PERSISTENT).await.unwrap();
     fires(watched.changed, 2).await;
 }
 
@@ -59,11 +56,7 @@ async fn a_server_away_for_longer_than_the_timeout_ends_watches_and_is_used_agai
     zk.kill9();
     wait_state(&registry, SessionState::Expired, 5).await;
     fires(watched.changed, 1).await;
-    let error = registry
-        .watch_children(&path)
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = registry.watch_children(&path).await.unwrap_err().to_string();
     let expected = format!("{}: connection refused", zk.connect_string());
     assert!(error.contains(&expected), "{error}");
     zk.restart();
@@ -143,15 +136,8 @@ async fn a_stop_with_a_hung_server_takes_a_second() {
         registry.closed().await;
     };
     let (read, ()) = tokio::join!(read, ended);
-    assert!(
-        matches!(read, Err(RegistryError::Unavailable { .. })),
-        "{read:?}"
-    );
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(matches!(read, Err(RegistryError::Unavailable { .. })), "{read:?}");
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     zk.member(0).cont();
 }
 
@@ -173,10 +159,7 @@ async fn a_killed_leader_costs_neither_session_nor_watches() {
     };
     timeout(Duration::from_secs(8), created).await.unwrap();
     fires(watched.changed, 3).await;
-    assert_eq!(
-        children(&registry, &path, 2).await,
-        Some(vec!["c".to_owned()])
-    );
+    assert_eq!(children(&registry, &path, 2).await, Some(vec!["c".to_owned()]));
     let after = wait_state(&registry, SessionState::Connected, 2).await;
     assert_eq!((after.id, after.generation), (before.id, 1));
 }
@@ -201,16 +184,10 @@ async fn a_hung_member_is_left_for_another() {
 /// In a process of its own, for the measure of its CPU time.
 #[test]
 fn no_server_at_start_costs_nothing_and_one_that_comes_is_used() {
-    if !is_child(
-        "faults::no_server_at_start_costs_nothing_and_one_that_comes_is_used",
-        false,
-    ) {
+    if !is_child("faults::no_server_at_start_costs_nothing_and_one_that_comes_is_used", false) {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let zk = Zk::standalone();
         zk.kill9();
@@ -234,16 +211,9 @@ fn no_server_at_start_costs_nothing_and_one_that_comes_is_used() {
 async fn members_that_are_not_there_are_passed_over() {
     let zk = shared();
     // Port 1 of loopback refuses; `.invalid` never resolves.
-    let ensemble = format!(
-        "127.0.0.1:1,{},no-such-host.invalid:2181",
-        zk.connect_string()
-    );
+    let ensemble = format!("127.0.0.1:1,{},no-such-host.invalid:2181", zk.connect_string());
     let started = Instant::now();
     let registry = connected(&ensemble, 4).await;
     assert!(children(&registry, "/", 1).await.is_some());
-    assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }

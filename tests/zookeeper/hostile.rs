@@ -54,21 +54,9 @@ async fn serve(mut stream: TcpStream, lie: Lie) -> std::io::Result<()> {
         Lie::Body(body) => body,
     };
     // Version 0, 4 s, session 7, a password of 16 bytes, not read-only.
-    let mut hello = [
-        &37_u32.to_be_bytes()[..],
-        &0_u32.to_be_bytes(),
-        &4_000_u32.to_be_bytes(),
-    ]
-    .concat();
-    hello.extend(
-        [
-            &7_u64.to_be_bytes()[..],
-            &16_u32.to_be_bytes(),
-            &[1; 16],
-            &[0],
-        ]
-        .concat(),
-    );
+    let mut hello =
+        [&37_u32.to_be_bytes()[..], &0_u32.to_be_bytes(), &4_000_u32.to_be_bytes()].concat();
+    hello.extend([&7_u64.to_be_bytes()[..], &16_u32.to_be_bytes(), &[1; 16], &[0]].concat());
     stream.write_all(&hello).await?;
     loop {
         let request = frame(&mut stream).await?;
@@ -101,9 +89,7 @@ async fn short_and_garbled_answers_are_errors_of_that_call() {
         for _ in 0..2 {
             assert!(registry.watch_data("/a").await.is_err(), "{lie:?}");
             assert!(registry.watch_children("/a").await.is_err(), "{lie:?}");
-            let many = registry
-                .read_many(&["/a".to_owned(), "/b".to_owned()])
-                .await;
+            let many = registry.read_many(&["/a".to_owned(), "/b".to_owned()]).await;
             assert!(many.is_err(), "{lie:?}: {many:?}");
         }
     }
@@ -124,11 +110,7 @@ async fn a_wrong_service_is_named_and_a_real_member_is_used_beside_it() {
     let registry = registry(&ensemble, 10);
     let started = Instant::now();
     wait_state(&registry, SessionState::Connected, 8).await;
-    assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert!(registry.watch_children("/").await.is_ok());
 }
 
@@ -138,10 +120,7 @@ async fn a_member_that_closes_at_once_is_named() {
     let registry = registry(&addr.to_string(), 4);
     let session = wait_session(&registry, 3, |session| session.last_error.is_some()).await;
     let text = session.last_error.unwrap();
-    assert!(
-        text.starts_with(&format!("{addr}: accepts and closes at once")),
-        "{text}"
-    );
+    assert!(text.starts_with(&format!("{addr}: accepts and closes at once")), "{text}");
     let error = registry.read_many(&["/a".to_owned()]).await.unwrap_err();
     assert!(matches!(error, RegistryError::Unavailable { .. }));
 }

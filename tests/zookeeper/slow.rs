@@ -92,10 +92,7 @@ fn slow_a_long_absence_leaks_nothing() {
     if !is_child("slow::slow_a_long_absence_leaks_nothing", false) {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let zk = Zk::standalone();
         let registry = connected(&zk.connect_string(), 1).await;
@@ -105,10 +102,7 @@ fn slow_a_long_absence_leaks_nothing() {
         let (cpu, before) = (Cpu::start(), resources());
         sleep(Duration::from_secs(60)).await;
         let after = resources();
-        println!(
-            "CPU {:.4}, descriptors and KiB before {before:?}, after {after:?}",
-            cpu.share()
-        );
+        println!("CPU {:.4}, descriptors and KiB before {before:?}, after {after:?}", cpu.share());
         assert!(cpu.share() < 0.02);
         assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 1_024);
         zk.restart();
@@ -122,10 +116,7 @@ fn slow_a_long_absence_leaks_nothing() {
 fn resources() -> (usize, usize) {
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
     let kib = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     (descriptors, kib)
 }

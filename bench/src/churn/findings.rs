@@ -31,13 +31,8 @@ impl Findings {
         let loads = segments.map(|s| &s.load).chain([&self.warm_up]);
         let failed: u64 = loads.clone().map(|l| l.failed).sum();
         if failed > 0 {
-            let first = loads
-                .clone()
-                .find_map(|l| l.first_error.clone())
-                .unwrap_or_default();
-            verdict
-                .broken
-                .push(format!("{failed} requests failed, the first: {first}"));
+            let first = loads.clone().find_map(|l| l.first_error.clone()).unwrap_or_default();
+            verdict.broken.push(format!("{failed} requests failed, the first: {first}"));
         } else {
             let done: u64 = loads.map(|l| l.done).sum();
             verdict.promise(true, format!("0 of {done} requests failed"));
@@ -59,11 +54,7 @@ impl Findings {
             );
             verdict.promise(second.rss <= first.rss + FLAT, text);
         }
-        let slow = self
-            .pairs
-            .iter()
-            .map(|(_, w)| w.rate)
-            .fold(f64::INFINITY, f64::min);
+        let slow = self.pairs.iter().map(|(_, w)| w.rate).fold(f64::INFINITY, f64::min);
         if slow < 0.95 * f64::from(CHANGES) {
             verdict.notes.push(format!(
                 "the writer managed only {slow:.0} changes per second: a busy machine"

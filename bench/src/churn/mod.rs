@@ -87,23 +87,15 @@ pub(crate) fn run(plan: Plan, synapse: &Path, dir: &Path, results: &Path) -> Out
         "haproxy": haproxy
     });
     machine::pin(cores.load)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let writer = Writer::connect(&zk.connect_string(), Duration::from_secs(10)).await?;
         for (number, addr) in origins().into_iter().take(STABLE).enumerate() {
-            writer
-                .register(WATCHED, &format!("stable{number}"), addr)
-                .await?;
+            writer.register(WATCHED, &format!("stable{number}"), addr).await?;
         }
         let proxy = Proxy::synapse(synapse, dir, &service, cores.proxy)?;
         machine::step_back()?;
-        let bench = Bench {
-            proxy,
-            load,
-            writer,
-        };
+        let bench = Bench { proxy, load, writer };
         bench.measure(plan, about, results).await
     })
 }
@@ -122,19 +114,12 @@ impl Bench {
         let before = self.rss()?;
         let mut pairs = Vec::new();
         for number in 1..=plan.pairs {
-            eprintln!(
-                "pair {number} of {}: {} changes each",
-                plan.pairs, plan.changes
-            );
+            eprintln!("pair {number} of {}: {} changes each", plan.pairs, plan.changes);
             let unwatched = self.segment(UNWATCHED, plan.changes).await?;
             let watched = self.segment(WATCHED, plan.changes).await?;
             pairs.push((unwatched, watched));
         }
-        let outcome = Findings {
-            warm_up,
-            before,
-            pairs,
-        };
+        let outcome = Findings { warm_up, before, pairs };
         report::write(results, "churn", [about, outcome.json()])?;
         print!("{}", outcome.table());
         Ok(outcome.verdict())
@@ -161,9 +146,7 @@ impl Bench {
     }
 
     fn passing_requests(&self) -> u64 {
-        (STABLE..STABLE + PASSING)
-            .map(|n| self.load.seen.count(n))
-            .sum()
+        (STABLE..STABLE + PASSING).map(|n| self.load.seen.count(n)).sum()
     }
 
     fn rss(&self) -> Outcome<f64> {
@@ -207,10 +190,7 @@ fn origins() -> Vec<SocketAddr> {
 
 fn revision() -> Outcome<u64> {
     let detail: Value = serde_json::from_str(&proxies::ask_admin("/services/it")?)?;
-    Ok(detail
-        .get("revision")
-        .and_then(Value::as_u64)
-        .ok_or("no revision")?)
+    Ok(detail.get("revision").and_then(Value::as_u64).ok_or("no revision")?)
 }
 
 fn revision_since(before: u64) -> Outcome<u64> {

@@ -78,11 +78,7 @@ impl Client {
     }
 
     pub(super) fn interest(&self) -> EventFlags {
-        if self.connecting {
-            EventFlags::OUT
-        } else {
-            EventFlags::IN
-        }
+        if self.connecting { EventFlags::OUT } else { EventFlags::IN }
     }
 
     pub(super) fn ready(&mut self, shared: &mut Shared, flags: EventFlags) -> After {
@@ -199,10 +195,7 @@ impl Client {
         match self.send() {
             Ok(()) => Ok(true),
             Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
-                ) =>
+                if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) =>
             {
                 Ok(false)
             }
@@ -218,11 +211,7 @@ impl Client {
             Task::Sink => return Ok(()),
         };
         let sent = rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL)?;
-        if sent == bytes.len() {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::WriteZero.into())
-        }
+        if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 }
 

@@ -81,10 +81,7 @@ fn judge(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
         let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
         return Err(format!("answer: {}", String::from_utf8_lossy(line)));
     }
-    let length = head
-        .split(|b| *b == b'\n')
-        .find_map(content_length)
-        .ok_or("no Content-Length")?;
+    let length = head.split(|b| *b == b'\n').find_map(content_length).ok_or("no Content-Length")?;
     Ok(Some((length, bytes.len() - end - HEAD_END.len())))
 }
 

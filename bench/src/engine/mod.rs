@@ -122,10 +122,8 @@ impl World {
     pub(crate) fn end_clients(&mut self) {
         self.idle.clear();
         for index in 0..self.slots.len() {
-            let is_client = self
-                .slots
-                .get(index)
-                .is_some_and(|s| matches!(s.peer, Some(Peer::Client(_))));
+            let is_client =
+                self.slots.get(index).is_some_and(|s| matches!(s.peer, Some(Peer::Client(_))));
             if is_client {
                 self.remove(index);
             }
@@ -220,9 +218,7 @@ impl World {
                 }
             }
         }
-        let added = pace
-            .client(kept, due)
-            .and_then(|client| self.add(Peer::Client(client)));
+        let added = pace.client(kept, due).and_then(|client| self.add(Peer::Client(client)));
         if let Err(error) = added {
             self.shared.tally.fail(&format!("new connection: {error}"));
         }

@@ -47,11 +47,7 @@ impl Listener {
         socket.set_tcp_nodelay(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Self {
-            socket,
-            work,
-            number,
-        })
+        Ok(Self { socket, work, number })
     }
 
     pub(super) fn ready(&self, shared: &mut Shared) -> After {

@@ -80,10 +80,7 @@ struct Asked {
 impl Seen {
     /// For so many origins.
     pub(crate) fn new(origins: usize) -> Self {
-        Self {
-            base: Instant::now(),
-            origins: (0..origins).map(|_| Asked::default()).collect(),
-        }
+        Self { base: Instant::now(), origins: (0..origins).map(|_| Asked::default()).collect() }
     }
 
     /// A request at an origin, now.

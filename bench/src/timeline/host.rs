@@ -30,10 +30,7 @@ impl Shown {
     pub(super) fn now() -> Outcome<Option<Self>> {
         let detail: Value = serde_json::from_str(&proxies::ask_admin("/services/it")?)?;
         let registered = addr(HOST).to_string();
-        let servers = detail
-            .get("servers")
-            .and_then(Value::as_array)
-            .ok_or("no servers")?;
+        let servers = detail.get("servers").and_then(Value::as_array).ok_or("no servers")?;
         let Some(server) = servers
             .iter()
             .find(|s| s.get("registered").and_then(Value::as_str) == Some(&registered))
@@ -47,10 +44,7 @@ impl Shown {
         Ok(Some(Self {
             requests: count("requests"),
             failures: count("connect_errors") + count("response_errors"),
-            is_eligible: server
-                .get("eligible")
-                .and_then(Value::as_bool)
-                .ok_or("no eligible")?,
+            is_eligible: server.get("eligible").and_then(Value::as_bool).ok_or("no eligible")?,
             is_checked: server.get("last_check").is_some_and(|c| !c.is_null()),
         }))
     }
@@ -108,9 +102,7 @@ const REGISTERED: &str = "registered";
 /// `bench host`: the host itself. Never ends.
 pub(crate) fn host(hosts: &str) -> Outcome<Verdict> {
     let load = Load::start(vec![addr(HOST)], Cores::choose()?.load)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let writer = Writer::connect(hosts, SESSION).await?;
         writer.register(WATCHED, "host", addr(HOST)).await?;

@@ -59,15 +59,11 @@ pub(crate) fn run(rounds: usize, synapse: &Path, dir: &Path, results: &Path) -> 
         "discovery": {"method": "zookeeper", "hosts": [hosts], "path": WATCHED}, "haproxy": haproxy
     });
     machine::pin(cores.load)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = runtime.block_on(async {
         let writer = Writer::connect(&hosts, Duration::from_secs(10)).await?;
         for number in 0..STABLE {
-            writer
-                .register(WATCHED, &format!("stable{number}"), addr(number))
-                .await?;
+            writer.register(WATCHED, &format!("stable{number}"), addr(number)).await?;
         }
         let _proxy = Proxy::synapse(synapse, dir, &service, cores.proxy)?;
         machine::step_back()?;
@@ -107,10 +103,7 @@ impl Findings {
         if let Some(load) = &self.load {
             if load.failed > 0 {
                 let first = load.first_error.as_deref().unwrap_or_default();
-                verdict.broken.push(format!(
-                    "{} requests failed, the first: {first}",
-                    load.failed
-                ));
+                verdict.broken.push(format!("{} requests failed, the first: {first}", load.failed));
             } else {
                 verdict.promise(true, format!("0 of {} requests failed", load.done));
             }
@@ -157,13 +150,8 @@ async fn arrival_and_leave(writer: &Writer, load: &Load, findings: &mut Findings
     seen.mark(STABLE);
     let sent = Instant::now();
     let node = writer.register(WATCHED, "passing", addr(STABLE)).await?;
-    let first = wait(|| Ok(seen.first(STABLE)))
-        .await
-        .map_err(|e| format!("first request: {e}"))?;
-    findings.add(
-        "registration -> first request",
-        first.saturating_duration_since(sent),
-    );
+    let first = wait(|| Ok(seen.first(STABLE))).await.map_err(|e| format!("first request: {e}"))?;
+    findings.add("registration -> first request", first.saturating_duration_since(sent));
     // A backend like the others for a while: otherwise the two changes would be one.
     let asked = seen.count(STABLE);
     wait(|| Ok((seen.count(STABLE) >= asked + 20).then_some(()))).await?;
@@ -174,10 +162,7 @@ async fn arrival_and_leave(writer: &Writer, load: &Load, findings: &mut Findings
         Ok((last.elapsed() > QUIET).then_some(last))
     });
     let last = last.await.map_err(|e| format!("last request: {e}"))?;
-    findings.add(
-        "deregistration -> last request",
-        last.saturating_duration_since(sent),
-    );
+    findings.add("deregistration -> last request", last.saturating_duration_since(sent));
     Ok(())
 }
 

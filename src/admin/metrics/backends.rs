@@ -33,10 +33,7 @@ pub(super) fn traffic_families(out: &mut Exposition, rows: &[Row<'_>]) {
     let mut family = out.family(&names::BACKEND_RESPONSES);
     for (_, labels, b) in used.iter().filter(|(row, _, _)| row.is_http()) {
         for (class, code) in names::CODES.iter().enumerate() {
-            let responses = b
-                .backend
-                .cells
-                .sum(|c| c.responses.get(class).map_or(0, Cell::get));
+            let responses = b.backend.cells.sum(|c| c.responses.get(class).map_or(0, Cell::get));
             family.split(labels, names::CODE, code, responses);
         }
     }

@@ -31,11 +31,9 @@ pub fn render(state: &AdminState) -> String {
     families(&mut out, &services, &state.registries.load_full(), now);
     worker_family(&mut out, &services, state.about.workers);
     let warnings = state.config_warnings.load().len();
-    out.family(&names::CONFIG_WARNINGS)
-        .sample(&Labels::none(), warnings);
+    out.family(&names::CONFIG_WARNINGS).sample(&Labels::none(), warnings);
     let differs = state.config_on_disk_differs.load(Ordering::Relaxed);
-    out.family(&names::CONFIG_ON_DISK_DIFFERS)
-        .sample(&Labels::none(), u8::from(differs));
+    out.family(&names::CONFIG_ON_DISK_DIFFERS).sample(&Labels::none(), u8::from(differs));
     if let Some(pulse) = state.pulse.get() {
         pulse_families(&mut out, pulse);
     }
@@ -75,14 +73,10 @@ fn pulse_families(out: &mut Exposition, pulse: &Pulse) {
         family.sample(&labels, silent.as_secs_f64());
     }
     let silent = pulse.control_silent_for().as_secs_f64();
-    out.family(&names::CONTROL_SILENT)
-        .sample(&Labels::none(), silent);
-    out.family(&names::CONTROL_STALLS)
-        .sample(&Labels::none(), pulse.control_stalls());
-    out.family(&names::CONNECTION_PANICS)
-        .sample(&Labels::none(), pulse.panics());
-    out.family(&names::ACCEPT_PAUSES)
-        .sample(&Labels::none(), pulse.accept_pauses());
+    out.family(&names::CONTROL_SILENT).sample(&Labels::none(), silent);
+    out.family(&names::CONTROL_STALLS).sample(&Labels::none(), pulse.control_stalls());
+    out.family(&names::CONNECTION_PANICS).sample(&Labels::none(), pulse.panics());
+    out.family(&names::ACCEPT_PAUSES).sample(&Labels::none(), pulse.accept_pauses());
 }
 
 /// Client connections per data-plane thread: shows an uneven spread.
@@ -112,8 +106,7 @@ pub(super) fn families(
     registries: &[RegistryEntry],
     now: Now,
 ) {
-    out.family(&names::SERVICES)
-        .sample(&Labels::none(), services.len());
+    out.family(&names::SERVICES).sample(&Labels::none(), services.len());
     registry_families(out, registries, now);
     let rows = rows(services);
     traffic_families(out, &rows);
@@ -153,9 +146,7 @@ fn traffic_families(out: &mut Exposition, rows: &[Row<'_>]) {
     for row in rows {
         family.sample(&row.labels, row.cells.sum(open_connections));
     }
-    sums(out, &names::CONNECTIONS_REFUSED, rows, |c| {
-        &c.connections_refused
-    });
+    sums(out, &names::CONNECTIONS_REFUSED, rows, |c| &c.connections_refused);
     sums(out, &names::RECEIVED_BYTES, rows, |c| &c.bytes_in);
     sums(out, &names::SENT_BYTES, rows, |c| &c.bytes_out);
     let mut family = out.family(&names::ERRORS);
@@ -201,9 +192,7 @@ fn http_families(out: &mut Exposition, rows: &[Row<'_>]) {
     let mut family = out.family(&names::HTTP_RESPONSES);
     for row in http() {
         for (class, code) in names::CODES.iter().enumerate() {
-            let responses = row
-                .cells
-                .sum(|c| c.responses.get(class).map_or(0, Cell::get));
+            let responses = row.cells.sum(|c| c.responses.get(class).map_or(0, Cell::get));
             family.split(&row.labels, names::CODE, code, responses);
         }
     }

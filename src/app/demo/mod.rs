@@ -82,20 +82,9 @@ pub fn run(arguments: &DemoArguments) -> ExitCode {
     }
     let registry = Arc::new(MemoryRegistry::new("memory"));
     let registries = Registries::memory(Arc::clone(&registry));
-    let start = Start {
-        loaded,
-        bound,
-        registries,
-        options: None,
-        former: None,
-    };
+    let start = Start { loaded, bound, registries, options: None, former: None };
     run_bound(start, |admin, stop| {
-        tokio::spawn(stage::play(
-            registry,
-            Arc::clone(admin),
-            ports,
-            stop.clone(),
-        ));
+        tokio::spawn(stage::play(registry, Arc::clone(admin), ports, stop.clone()));
     })
 }
 

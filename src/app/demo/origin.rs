@@ -26,11 +26,7 @@ impl Origin {
     pub(super) fn start(name: &str) -> std::io::Result<Self> {
         let listener = listen("127.0.0.1:0".parse().map_err(std::io::Error::other)?)?;
         let addr = listener.local_addr()?;
-        let mut origin = Self {
-            name: name.into(),
-            addr,
-            alive: None,
-        };
+        let mut origin = Self { name: name.into(), addr, alive: None };
         origin.serve(listener);
         Ok(origin)
     }
@@ -91,11 +87,7 @@ async fn answer_all(mut stream: TcpStream, name: Arc<str>) {
     while read_head(&mut stream, &mut head).await {
         let close = contains(&head, b"connection: close") || contains(&head, b"HTTP/1.0");
         let only_head = head.starts_with(b"HEAD");
-        let sent = if only_head {
-            answer.len().saturating_sub(body.len())
-        } else {
-            answer.len()
-        };
+        let sent = if only_head { answer.len().saturating_sub(body.len()) } else { answer.len() };
         let Some(bytes) = answer.as_bytes().get(..sent) else {
             return;
         };
@@ -119,6 +111,5 @@ async fn read_head(stream: &mut TcpStream, head: &mut Vec<u8>) -> bool {
 }
 
 fn contains(head: &[u8], needle: &[u8]) -> bool {
-    head.windows(needle.len())
-        .any(|window| window.eq_ignore_ascii_case(needle))
+    head.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle))
 }

@@ -28,11 +28,7 @@ pub(super) struct Screen {
 impl Screen {
     /// Prints the introduction at once when nobody looks.
     pub(super) fn new(ports: Ports) -> Self {
-        let screen = Self {
-            ports,
-            live: is_terminal(),
-            events: Vec::new(),
-        };
+        let screen = Self { ports, live: is_terminal(), events: Vec::new() };
         if !screen.live {
             write(&screen.introduction());
         }
@@ -66,10 +62,7 @@ impl Screen {
         if self.live {
             let table = status_table(&admin.services.load());
             let events = self.events.join("\n");
-            write(&format!(
-                "{CLEAR}{}{table}\n{traffic}\n\n{events}\n",
-                self.introduction()
-            ));
+            write(&format!("{CLEAR}{}{table}\n{traffic}\n\n{events}\n", self.introduction()));
         }
     }
 }
@@ -77,11 +70,7 @@ impl Screen {
 /// A closed standard output ends the show, not the program.
 fn write(text: &str) {
     let mut out = std::io::stdout().lock();
-    if out
-        .write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .is_err()
-    {
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
         tracing::debug!("standard output is closed");
     }
 }

@@ -45,27 +45,17 @@ pub(super) async fn play(
     stop: CancellationToken,
 ) {
     let mut screen = Screen::new(ports);
-    let cast = ["a", "b", "c"]
-        .iter()
-        .map(|name| Origin::start(name))
-        .collect::<std::io::Result<Vec<_>>>();
+    let cast =
+        ["a", "b", "c"].iter().map(|name| Origin::start(name)).collect::<std::io::Result<Vec<_>>>();
     let mut stage = match cast {
-        Ok(origins) => Stage {
-            nodes: vec![None; origins.len()],
-            origins,
-            registry,
-            step: 0,
-        },
+        Ok(origins) => Stage { nodes: vec![None; origins.len()], origins, registry, step: 0 },
         Err(error) => return screen.event(format!("no backend can be started: {error}")),
     };
     for index in 0..stage.origins.len() {
         stage.register(index);
     }
-    let mut audience = Audience {
-        addr: SocketAddr::from(([127, 0, 0, 1], ports.http)),
-        answered: 0,
-        failed: 0,
-    };
+    let mut audience =
+        Audience { addr: SocketAddr::from(([127, 0, 0, 1], ports.http)), answered: 0, failed: 0 };
     let mut clock = interval(STEP);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -77,11 +67,7 @@ pub(super) async fn play(
             screen.event(text);
         }
         if admin.readiness.is_ready()
-            && admin
-                .services
-                .load()
-                .iter()
-                .all(|entry| entry.service.pool.eligible() > 0)
+            && admin.services.load().iter().all(|entry| entry.service.pool.eligible() > 0)
         {
             audience.ask().await;
         }
@@ -122,10 +108,7 @@ impl Stage {
     fn deregister(&mut self, index: usize) -> Option<String> {
         let node = self.nodes.get_mut(index)?.take()?;
         self.registry.delete(&node);
-        Some(format!(
-            "backend {} deregistered",
-            self.origins.get(index)?.name
-        ))
+        Some(format!("backend {} deregistered", self.origins.get(index)?.name))
     }
 
     fn revive(&mut self, index: usize) -> Option<String> {
@@ -155,10 +138,7 @@ impl Stage {
             labels: None,
         };
         let prefix = format!("{PATH}/{}_", origin.name);
-        *node = Some(
-            self.registry
-                .put_sequential(&prefix, record.encode(), OWNER),
-        );
+        *node = Some(self.registry.put_sequential(&prefix, record.encode(), OWNER));
     }
 }
 
@@ -181,19 +161,14 @@ impl Audience {
     }
 
     fn score(&self) -> String {
-        format!(
-            "own client: {} requests answered, {} failed",
-            self.answered, self.failed
-        )
+        format!("own client: {} requests answered, {} failed", self.answered, self.failed)
     }
 }
 
 /// True for a 200.
 async fn request(addr: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(addr).await?;
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")
-        .await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n").await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     Ok(answer.starts_with(b"HTTP/1.1 200 "))

@@ -27,9 +27,7 @@ pub(crate) async fn send_descriptors(
 ) -> Result<(), ProtocolError> {
     for chunk in descriptors.chunks(CHUNK) {
         let sent = stream.async_io(Interest::WRITABLE, || send_chunk(stream, chunk));
-        timeout(patience, sent)
-            .await
-            .map_err(|_elapsed| ProtocolError::Silent(patience))??;
+        timeout(patience, sent).await.map_err(|_elapsed| ProtocolError::Silent(patience))??;
     }
     Ok(())
 }
@@ -58,12 +56,7 @@ pub(crate) fn receive_descriptors(
         let flags = RecvFlags::CMSG_CLOEXEC;
         let before = descriptors.len();
         let received = rustix::io::retry_on_intr(|| {
-            recvmsg(
-                stream,
-                &mut [IoSliceMut::new(&mut byte)],
-                &mut ancillary,
-                flags,
-            )
+            recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)
         });
         let received = received.map_err(io::Error::from)?;
         for message in ancillary.drain() {

@@ -42,11 +42,7 @@ impl Door {
         let file = identity(&draft)?;
         std::fs::rename(&draft, &path)?;
         listener.set_nonblocking(true)?;
-        Ok(Self {
-            listener: UnixListener::from_std(listener)?,
-            path,
-            file,
-        })
+        Ok(Self { listener: UnixListener::from_std(listener)?, path, file })
     }
 
     /// The next caller whom we may answer.
@@ -73,10 +69,7 @@ impl Door {
         if self.is_ours() {
             return Ok(());
         }
-        let dir = self
-            .path
-            .parent()
-            .map_or_else(|| PathBuf::from("/"), Path::to_owned);
+        let dir = self.path.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
         *self = Self::open(&dir)?;
         Ok(())
     }
@@ -121,9 +114,7 @@ fn with_short_path<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> 
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir: OwnedFd = rustix::fs::open(dir, flags, Mode::empty())?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&dir);
-    act(&Path::new("/proc/self/fd")
-        .join(number.to_string())
-        .join(name))
+    act(&Path::new("/proc/self/fd").join(number.to_string()).join(name))
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

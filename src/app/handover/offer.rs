@@ -89,9 +89,7 @@ async fn negotiate(
     }
     tracing::info!(pid, version = greeting.program, "hand-over asked for");
     offer(&mut stream, house).await?;
-    receive(&mut stream, READY_PATIENCE)
-        .await?
-        .must_be(&Message::Ready)?;
+    receive(&mut stream, READY_PATIENCE).await?.must_be(&Message::Ready)?;
     house.front.stop().await;
     let reported = house.totals();
     let counters = Message::Counters(Box::new(reported.clone()));
@@ -104,20 +102,14 @@ async fn negotiate(
         return Err(error);
     }
     send(&mut stream, &Message::Draining, PATIENCE).await?;
-    Ok(Successor {
-        stream,
-        pid,
-        reported,
-    })
+    Ok(Successor { stream, pid, reported })
 }
 
 async fn offer(stream: &mut UnixStream, house: &House<'_>) -> Result<(), ProtocolError> {
     let mut sockets = house.workers.listening()?;
     sockets.push(house.front.socket()?);
-    let listeners: Vec<SocketAddr> = sockets
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<std::io::Result<_>>()?;
+    let listeners: Vec<SocketAddr> =
+        sockets.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
     let entries = house.admin.services.load_full();
     let message = Message::Offer {
         from: Greeting::own(),

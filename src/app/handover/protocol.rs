@@ -213,9 +213,7 @@ pub(crate) async fn receive(
         stream.read_exact(&mut body).await?;
         parse(&body)
     };
-    timeout(patience, read)
-        .await
-        .map_err(|_elapsed| ProtocolError::Silent(patience))?
+    timeout(patience, read).await.map_err(|_elapsed| ProtocolError::Silent(patience))?
 }
 
 /// Receives a message before there is a runtime; the stream's own read timeout bounds it.
@@ -278,13 +276,7 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let many: Vec<_> = (0..CHUNK * 2 + 7)
-            .map(|n| {
-                if n % 3 == 0 {
-                    other.as_fd()
-                } else {
-                    socket.as_fd()
-                }
-            })
+            .map(|n| if n % 3 == 0 { other.as_fd() } else { socket.as_fd() })
             .collect();
         let wanted = many.len();
         let received = tokio::task::spawn_blocking(move || receive_descriptors(&theirs, wanted));

@@ -131,9 +131,7 @@ impl ServiceState {
                 Some(Word::Known(set)) => Membership::Known(live_set(set)),
             },
             generator: self.generator.as_deref().map(Arc::from),
-            trouble: Some(Arc::from(
-                "handed over by the former process, not confirmed yet",
-            )),
+            trouble: Some(Arc::from("handed over by the former process, not confirmed yet")),
             ..Discovered::default()
         }
     }
@@ -169,14 +167,8 @@ fn origin_word(origin: SetOrigin) -> &'static str {
 }
 
 fn origin(word: &str) -> SetOrigin {
-    let all = [
-        SetOrigin::Discovered,
-        SetOrigin::DefaultServers,
-        SetOrigin::Previous,
-    ];
-    all.into_iter()
-        .find(|origin| origin_word(*origin) == word)
-        .unwrap_or_default()
+    let all = [SetOrigin::Discovered, SetOrigin::DefaultServers, SetOrigin::Previous];
+    all.into_iter().find(|origin| origin_word(*origin) == word).unwrap_or_default()
 }
 
 impl From<&Endpoint> for WireEndpoint {
@@ -285,10 +277,7 @@ pub(crate) mod tests {
         let backend = &pool.backends[0];
         assert_eq!(backend.endpoint, endpoint());
         let verdict = backend.verdict.unwrap();
-        assert_eq!(
-            (verdict.is_up, verdict.counter, verdict.streak),
-            (false, 1, (false, 4))
-        );
+        assert_eq!((verdict.is_up, verdict.counter, verdict.streak), (false, 1, (false, 4)));
         assert_eq!(backend.last_check.as_ref().unwrap().code, "L7STS");
         let word = known.discovered();
         assert!(matches!(word.membership, Membership::Known(set) if set.len() == 1));

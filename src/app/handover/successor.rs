@@ -75,9 +75,7 @@ async fn until_ready(pool: &PoolHandle, by: Instant) -> io::Result<()> {
     let name = pool.name.as_str();
     match timeout_at(by, pool.wait_ready()).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(io::Error::other(format!(
-            "service {name:?}: its pool has ended"
-        ))),
+        Ok(false) => Err(io::Error::other(format!("service {name:?}: its pool has ended"))),
         Err(_elapsed) => Err(io::Error::other(format!(
             "service {name:?} is not ready after {SERVICE_PATIENCE:?}: its discovery was not heard; the running synapse keeps serving"
         ))),
@@ -113,10 +111,7 @@ pub(crate) fn arrive(loaded: &Loaded) -> Result<(Bound, Option<Predecessor>), Ve
     let bound = Bound::bind(process.admin_listen, &configs, &mut adopted)?;
     let unused = adopted.close();
     if !unused.is_empty() {
-        tracing::info!(
-            ?unused,
-            "sockets that were passed on but are not configured are closed"
-        );
+        tracing::info!(?unused, "sockets that were passed on but are not configured are closed");
     }
     Ok((bound, former))
 }
@@ -140,20 +135,14 @@ pub(crate) async fn take_post(
     front: &mut Front,
     state_dir: Option<&Path>,
 ) -> io::Result<Post> {
-    let alone = |door| Post {
-        door,
-        following: None,
-    };
+    let alone = |door| Post { door, following: None };
     let Some(mut taking) = taking else {
         return Ok(alone(open_door(state_dir)));
     };
     match take_over(&mut taking, front, state_dir).await {
         Ok(door) => {
             let following = tokio::spawn(taking.follow(Arc::clone(front.state())));
-            Ok(Post {
-                door,
-                following: Some(following),
-            })
+            Ok(Post { door, following: Some(following) })
         }
         Err(ProtocolError::Gone) => {
             tracing::warn!(

@@ -73,10 +73,7 @@ pub(crate) fn approach(state_dir: &Path) -> Result<Option<Predecessor>, TakeErro
             Ok(None)
         }
         Err(ProtocolError::Io(error))
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-            ) =>
+            if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
         {
             Err(TakeError::Silent)
         }
@@ -89,12 +86,7 @@ fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&frame(&Message::Hello(Greeting::own()))?)?;
     let said = receive_blocking(&mut stream)?;
-    let Message::Offer {
-        from,
-        listeners,
-        state,
-    } = said
-    else {
+    let Message::Offer { from, listeners, state } = said else {
         return Err(said.unexpected());
     };
     let sockets = receive_descriptors(&stream, listeners.len())?
@@ -107,20 +99,13 @@ fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
             }
         })
         .collect();
-    Ok(Predecessor {
-        stream,
-        from,
-        sockets,
-        state: *state,
-    })
+    Ok(Predecessor { stream, from, sockets, state: *state })
 }
 
 /// Makes sure that a descriptor from elsewhere is what we take it for.
 pub(crate) fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
-    let is_tcp = matches!(
-        socket_domain(&socket)?,
-        AddressFamily::INET | AddressFamily::INET6
-    ) && socket_type(&socket)? == SocketType::STREAM;
+    let is_tcp = matches!(socket_domain(&socket)?, AddressFamily::INET | AddressFamily::INET6)
+        && socket_type(&socket)? == SocketType::STREAM;
     if !is_tcp || !socket_acceptconn(&socket)? {
         return Err(io::Error::other("not a listening TCP socket"));
     }
@@ -161,9 +146,7 @@ impl Taking {
     /// Says that we have everything; the old process drains from now on.
     pub(crate) async fn taken(&mut self) -> Result<(), ProtocolError> {
         send(&mut self.stream, &Message::Taken, PATIENCE).await?;
-        receive(&mut self.stream, PATIENCE)
-            .await?
-            .must_be(&Message::Draining)
+        receive(&mut self.stream, PATIENCE).await?.must_be(&Message::Draining)
     }
 
     /// Adds what the old process still counts, until it has gone.

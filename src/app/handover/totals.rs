@@ -42,10 +42,7 @@ impl Totals {
             };
             (entry.service.name.to_string(), totals)
         });
-        Self {
-            services: services.collect(),
-            cold: cold.counts(),
-        }
+        Self { services: services.collect(), cold: cold.counts() }
     }
 
     /// What `self` has beyond `before`.
@@ -64,21 +61,15 @@ impl Totals {
             (name.clone(), totals)
         });
         let then = |now: &ColdCount| {
-            let same = before
-                .cold
-                .iter()
-                .find(|c| c.name == now.name && c.labels == now.labels);
+            let same = before.cold.iter().find(|c| c.name == now.name && c.labels == now.labels);
             same.map_or(0, |c| c.count)
         };
-        let cold = self.cold.iter().map(|now| ColdCount {
-            count: now.count.saturating_sub(then(now)),
-            ..now.clone()
-        });
+        let cold = self
+            .cold
+            .iter()
+            .map(|now| ColdCount { count: now.count.saturating_sub(then(now)), ..now.clone() });
         let cold = cold.filter(|more| more.count > 0);
-        Self {
-            services: services.collect(),
-            cold: cold.collect(),
-        }
+        Self { services: services.collect(), cold: cold.collect() }
     }
 
     /// Adds everything to what this process counts. Services and backends that are not known here are gone, and their
@@ -116,27 +107,18 @@ fn counts<T: Named + Default>(cells: &PerWorker<T>) -> Counts {
             }
         }
     }
-    let used = sums
-        .into_iter()
-        .filter(|(_, sum)| sum.iter().any(|n| *n > 0));
+    let used = sums.into_iter().filter(|(_, sum)| sum.iter().any(|n| *n > 0));
     used.map(|(name, sum)| (name.to_owned(), sum)).collect()
 }
 
 fn added(now: &Counts, then: Option<&Counts>) -> Counts {
     let differences = now.iter().map(|(name, now)| {
-        let then = then
-            .and_then(|then| then.get(name))
-            .map_or(&[][..], Vec::as_slice);
+        let then = then.and_then(|then| then.get(name)).map_or(&[][..], Vec::as_slice);
         let then = then.iter().copied().chain(std::iter::repeat(0));
-        let more = now
-            .iter()
-            .zip(then)
-            .map(|(now, then)| now.saturating_sub(then));
+        let more = now.iter().zip(then).map(|(now, then)| now.saturating_sub(then));
         (name.clone(), more.collect::<Vec<_>>())
     });
-    differences
-        .filter(|(_, more)| more.iter().any(|n| *n > 0))
-        .collect()
+    differences.filter(|(_, more)| more.iter().any(|n| *n > 0)).collect()
 }
 
 fn add<T: Named>(cells: &T, counts: &Counts) {

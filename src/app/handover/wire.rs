@@ -39,9 +39,8 @@ struct WireCheck {
 }
 
 /// Codes of checks that are known here; another version's others are not shown.
-const CODES: [&str; 9] = [
-    "L4OK", "L4CON", "L4TOUT", "L7OK", "L7RSP", "L7STS", "L7TOUT", "PROCERR", "SOCKERR",
-];
+const CODES: [&str; 9] =
+    ["L4OK", "L4CON", "L4TOUT", "L7OK", "L7RSP", "L7STS", "L7TOUT", "PROCERR", "SOCKERR"];
 
 impl From<BackendState> for WireBackend {
     fn from(backend: BackendState) -> Self {

@@ -50,9 +50,8 @@ impl Fleet {
         let mut plan = Plan::default();
         let mut complaints = Vec::new();
         // What the registry says comes last: an address that the file names is the file's.
-        let (last, first): (Vec<_>, Vec<_>) = files
-            .iter()
-            .partition(|file| generated.contains_key(&file.name));
+        let (last, first): (Vec<_>, Vec<_>) =
+            files.iter().partition(|file| generated.contains_key(&file.name));
         for file in first.into_iter().chain(last) {
             let Some(service) = running.get(&file.name) else {
                 match take(file, &mut inventory) {
@@ -66,11 +65,7 @@ impl Fleet {
                 Err(error) => complaints.push(format!("services.{}: {error}", file.name)),
             }
         }
-        if complaints.is_empty() {
-            Ok(plan)
-        } else {
-            Err(complaints)
-        }
+        if complaints.is_empty() { Ok(plan) } else { Err(complaints) }
     }
 
     /// What the generator configs in force make of the new file, for the services that have one.
@@ -83,9 +78,7 @@ impl Fleet {
         let of = |service: &ServiceRuntime| {
             let file = files.get(service.name())?;
             // Another source has generator configs of its own.
-            let json = service
-                .generator()
-                .filter(|_| file.source == service.current().source)?;
+            let json = service.generator().filter(|_| file.source == service.current().source)?;
             let generated = match rules.resolve(&file.name, json) {
                 Ok(resolved) => Generated::Config(Arc::clone(json), Box::new(resolved?)),
                 Err(complaints) => {
@@ -153,9 +146,7 @@ fn order(
 
 fn take(config: &ServiceConfig, inventory: &mut Inventory) -> Result<Vec<TcpListener>, String> {
     match &config.listener {
-        Some(settings) => inventory
-            .take(settings)
-            .map_err(|error| inventory.explain(&error)),
+        Some(settings) => inventory.take(settings).map_err(|error| inventory.explain(&error)),
         None => Ok(Vec::new()),
     }
 }

@@ -29,9 +29,7 @@ pub(super) fn apply(
     } else if let Some(option) = keyword.strip_prefix("option ") {
         apply_option(draft, statement, option, sides, &origin)
     } else if statement.negated {
-        Err(format!(
-            "`no` cannot be combined with `{keyword}`; remove the line"
-        ))
+        Err(format!("`no` cannot be combined with `{keyword}`; remove the line"))
     } else {
         apply_value(draft, statement, sides, &origin)
     };
@@ -66,9 +64,7 @@ fn apply_value(
         }
         "retries" => draft.retries.set(number(one(args)?, 0..=MAX_INT)?, origin),
         "redispatch" | "redisp" => {
-            let on = Redispatch::On {
-                every: defaults::REDISPATCH_EVERY,
-            };
+            let on = Redispatch::On { every: defaults::REDISPATCH_EVERY };
             draft.redispatch = plain(args, on, origin)?;
         }
         // 0 is haproxy's "not set".
@@ -91,9 +87,7 @@ fn apply_value(
         "timeout http-keep-alive" => timeouts.http_keep_alive.set(timeout(args)?, origin),
         "timeout tunnel" => timeouts.tunnel.set(timeout(args)?, origin),
         other => {
-            return Err(format!(
-                "supported, but {other:?} has no rule; this is a bug"
-            ));
+            return Err(format!("supported, but {other:?} has no rule; this is a bug"));
         }
     }
     Ok(())
@@ -114,26 +108,16 @@ fn apply_option(
         "httpclose" | "forceclose" => close_mode(draft, sides, (CloseMode::Close, on), origin),
         "forwardfor" => {
             let value = if on { Some(forward_for(args)?) } else { None };
-            each_side(draft, sides, |side| {
-                side.forward_for.set(value.clone(), origin)
-            });
+            each_side(draft, sides, |side| side.forward_for.set(value.clone(), origin));
             return Ok(());
         }
         "redispatch" => {
-            let value = if on {
-                redispatch(args)?
-            } else {
-                Redispatch::Off
-            };
+            let value = if on { redispatch(args)? } else { Redispatch::Off };
             draft.redispatch.set(value, origin);
             return Ok(());
         }
         "httpchk" => {
-            let probe = if on {
-                httpchk::parse(args)?
-            } else {
-                ProbeSettings::Tcp
-            };
+            let probe = if on { httpchk::parse(args)? } else { ProbeSettings::Tcp };
             draft.probe.set(probe, origin);
             return Ok(());
         }
@@ -144,9 +128,7 @@ fn apply_option(
         }
         "allbackups" => draft.all_backups.set(on, origin),
         other => {
-            return Err(format!(
-                "supported, but option {other:?} has no rule; this is a bug"
-            ));
+            return Err(format!("supported, but option {other:?} has no rule; this is a bug"));
         }
     }
     nothing_after(args)
@@ -176,9 +158,7 @@ fn mode(text: &str) -> Result<Mode, String> {
     match text {
         "tcp" => Ok(Mode::Tcp),
         "http" => Ok(Mode::Http),
-        _ => Err(format!(
-            "{text:?} is not a mode that is served; use tcp or http"
-        )),
+        _ => Err(format!("{text:?} is not a mode that is served; use tcp or http")),
     }
 }
 
@@ -199,11 +179,8 @@ fn redispatch(args: &[String]) -> Result<Redispatch, String> {
 }
 
 fn forward_for(args: &[String]) -> Result<ForwardFor, String> {
-    let mut it = ForwardFor {
-        header: defaults::FORWARD_FOR_HEADER.into(),
-        except: None,
-        if_none: false,
-    };
+    let mut it =
+        ForwardFor { header: defaults::FORWARD_FOR_HEADER.into(), except: None, if_none: false };
     let mut rest = args;
     while let [word, after @ ..] = rest {
         rest = after;
@@ -212,13 +189,9 @@ fn forward_for(args: &[String]) -> Result<ForwardFor, String> {
             continue;
         }
         if word != "except" && word != "header" {
-            return Err(format!(
-                "unknown word {word:?}; use except, header or if-none"
-            ));
+            return Err(format!("unknown word {word:?}; use except, header or if-none"));
         }
-        let (value, after) = rest
-            .split_first()
-            .ok_or_else(|| format!("`{word}` needs a value"))?;
+        let (value, after) = rest.split_first().ok_or_else(|| format!("`{word}` needs a value"))?;
         rest = after;
         if word == "except" {
             it.except = Some(network(value)?);
@@ -238,22 +211,15 @@ fn default_server(
     report: &mut Report,
 ) {
     if statement.negated {
-        statement.complain(
-            "`no` cannot be combined with `default-server`; remove the line",
-            report,
-        );
+        statement
+            .complain("`no` cannot be combined with `default-server`; remove the line", report);
         return;
     }
     let place = &statement.line.place;
-    server::apply_words(
-        &mut draft.server,
-        statement.args(),
-        origin,
-        &mut |issue| match issue {
-            Issue::Wrong(text) => report.complain(place, format!("`default-server`: {text}")),
-            Issue::NotYet(text) => report.warn(place, format!("`default-server`: {text}")),
-        },
-    );
+    server::apply_words(&mut draft.server, statement.args(), origin, &mut |issue| match issue {
+        Issue::Wrong(text) => report.complain(place, format!("`default-server`: {text}")),
+        Issue::NotYet(text) => report.warn(place, format!("`default-server`: {text}")),
+    });
 }
 
 /// The only argument.

@@ -29,24 +29,15 @@ pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
         (_, Some(host)) => (host, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
         (host4, None) => (host4.unwrap_or(host), Ipv4Addr::UNSPECIFIED.into()),
     };
-    let required = |ip: IpAddr| BindAddr {
-        addr: SocketAddr::new(ip, port),
-        required: true,
-    };
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|inner| inner.strip_suffix(']'))
-        .unwrap_or(host);
+    let required = |ip: IpAddr| BindAddr { addr: SocketAddr::new(ip, port), required: true };
+    let bare = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
     if bare.is_empty() || bare == "*" {
         return Ok(Target::Tcp(vec![required(any)]));
     }
     if bare == "localhost" {
         return Ok(Target::Tcp(vec![
             required(Ipv4Addr::LOCALHOST.into()),
-            BindAddr {
-                addr: SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port),
-                required: false,
-            },
+            BindAddr { addr: SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port), required: false },
         ]));
     }
     if let Ok(ip) = bare.parse::<IpAddr>() {
@@ -96,18 +87,15 @@ pub(super) fn address(text: &str) -> Result<Target, String> {
     if is_not_tcp(text) {
         return Ok(Target::NotTcp(text.to_owned()));
     }
-    let (host, port) = text
-        .rsplit_once(':')
-        .ok_or_else(|| format!("{text:?} has no port; write ADDRESS:PORT"))?;
+    let (host, port) =
+        text.rsplit_once(':').ok_or_else(|| format!("{text:?} has no port; write ADDRESS:PORT"))?;
     let one = |port: &str| number(port, 1..=u16::MAX);
     let Some((first, last)) = port.split_once('-') else {
         return host_and_port(host, one(port)?);
     };
     let (first, last) = (one(first)?, one(last)?);
     if first > last || last - first >= MAX_RANGE {
-        return Err(format!(
-            "{port:?} is not a range of 1 to {MAX_RANGE} ports, lowest first"
-        ));
+        return Err(format!("{port:?} is not a range of 1 to {MAX_RANGE} ports, lowest first"));
     }
     let mut all = Vec::new();
     for port in first..=last {
@@ -195,9 +183,7 @@ pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -
         let Some(directive) = table::find(std::slice::from_ref(word), Sections::BIND) else {
             report.complain(place, format!("`bind`: {}", unknown(word, Sections::BIND)));
             let meant = table::nearest(std::slice::from_ref(word), Sections::BIND);
-            rest = rest
-                .get(meant.map_or(0, |directive| directive.args)..)
-                .unwrap_or_default();
+            rest = rest.get(meant.map_or(0, |directive| directive.args)..).unwrap_or_default();
             continue;
         };
         let Some((args, after)) = rest.split_at_checked(directive.args) else {
@@ -233,10 +219,7 @@ mod tests {
 
     fn addrs(text: &str) -> Vec<(String, bool)> {
         match address(text).unwrap() {
-            Target::Tcp(addrs) => addrs
-                .iter()
-                .map(|a| (a.addr.to_string(), a.required))
-                .collect(),
+            Target::Tcp(addrs) => addrs.iter().map(|a| (a.addr.to_string(), a.required)).collect(),
             Target::NotTcp(path) => vec![(path, false)],
         }
     }
@@ -245,10 +228,7 @@ mod tests {
     fn localhost_is_ipv4_and_ipv6_where_there_is_any() {
         assert_eq!(
             addrs("localhost:80"),
-            [
-                ("127.0.0.1:80".to_owned(), true),
-                ("[::1]:80".to_owned(), false)
-            ]
+            [("127.0.0.1:80".to_owned(), true), ("[::1]:80".to_owned(), false)]
         );
     }
 
@@ -269,45 +249,28 @@ mod tests {
         ] {
             assert_eq!(addrs(text)[0].0, addr, "{text}");
         }
-        for text in [
-            "",
-            "80",
-            ":0",
-            ":x",
-            "1.2.3.4:65536",
-            ":90-80",
-            ":1-9999",
-            "no such host.invalid:80",
-        ] {
+        for text in
+            ["", "80", ":0", ":x", "1.2.3.4:65536", ":90-80", ":1-9999", "no such host.invalid:80"]
+        {
             assert!(address(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_range_is_many_ports() {
-        let ports: Vec<String> = addrs("127.0.0.1:80-82")
-            .into_iter()
-            .map(|it| it.0)
-            .collect();
+        let ports: Vec<String> = addrs("127.0.0.1:80-82").into_iter().map(|it| it.0).collect();
         assert_eq!(ports, ["127.0.0.1:80", "127.0.0.1:81", "127.0.0.1:82"]);
     }
 
     #[test]
     fn two_colons_are_both_families_unless_v6only() {
-        let place = Place {
-            file: "f".into(),
-            path: String::new(),
-        };
+        let place = Place { file: "f".into(), path: String::new() };
         let addrs = |text: &str| {
             let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
             let mut report = Report::default();
             let bound = line(&words, &place, &mut report);
             assert!(report.complaints.is_empty() && report.warnings.is_empty());
-            bound
-                .addrs
-                .iter()
-                .map(|a| a.addr.to_string())
-                .collect::<Vec<_>>()
+            bound.addrs.iter().map(|a| a.addr.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(addrs(":::80"), ["[::]:80", "0.0.0.0:80"]);
         assert_eq!(addrs(":::80 v4v6"), ["[::]:80", "0.0.0.0:80"]);

@@ -33,17 +33,11 @@ pub(super) enum Level {
 impl Origin {
     /// The origin of what `line` says.
     pub(super) fn of(line: &Line, level: Level) -> Self {
-        Self {
-            text: format!("{} {:?}", line.place.path, line.text.trim()).into(),
-            level,
-        }
+        Self { text: format!("{} {:?}", line.place.path, line.text.trim()).into(), level }
     }
 
     fn default_of(whom: &str) -> Self {
-        Self {
-            text: format!("default ({whom})").into(),
-            level: Level::Default,
-        }
+        Self { text: format!("default ({whom})").into(), level: Level::Default }
     }
 }
 
@@ -63,10 +57,7 @@ impl<T: std::fmt::Debug> std::fmt::Debug for Tracked<T> {
 
 impl<T> Tracked<T> {
     pub(super) fn new(value: T, origin: &Origin) -> Self {
-        Self {
-            value,
-            origin: origin.clone(),
-        }
+        Self { value, origin: origin.clone() }
     }
 
     pub(super) fn set(&mut self, value: T, origin: &Origin) {

@@ -6,22 +6,12 @@ use crate::health::{HttpProbeSettings, ProbeSettings};
 /// Reads the words after `option httpchk`.
 pub(super) fn parse(args: &[String]) -> Result<ProbeSettings, String> {
     let (method, uri, version) = match args {
-        [] => (
-            defaults::CHECK_METHOD,
-            defaults::CHECK_URI,
-            defaults::CHECK_VERSION,
-        ),
-        [uri] => (
-            defaults::CHECK_METHOD,
-            uri.as_str(),
-            defaults::CHECK_VERSION,
-        ),
+        [] => (defaults::CHECK_METHOD, defaults::CHECK_URI, defaults::CHECK_VERSION),
+        [uri] => (defaults::CHECK_METHOD, uri.as_str(), defaults::CHECK_VERSION),
         [method, uri] => (method.as_str(), uri.as_str(), defaults::CHECK_VERSION),
         [method, uri, version] => (method.as_str(), uri.as_str(), version.as_str()),
         [_, _, _, word, ..] => {
-            return Err(format!(
-                "the word {word:?} is too much; write blanks in headers as `\\ `"
-            ));
+            return Err(format!("the word {word:?} is too much; write blanks in headers as `\\ `"));
         }
     };
     if !is_token(method) {
@@ -31,9 +21,7 @@ pub(super) fn parse(args: &[String]) -> Result<ProbeSettings, String> {
     let mut lines = version.split("\r\n");
     let version = lines.next().unwrap_or_default();
     if !matches!(version, "HTTP/1.0" | "HTTP/1.1") {
-        return Err(format!(
-            "{version:?} is not a version of checks; use HTTP/1.0 or HTTP/1.1"
-        ));
+        return Err(format!("{version:?} is not a version of checks; use HTTP/1.0 or HTTP/1.1"));
     }
     let mut headers: Vec<_> = lines.collect();
     // A trailing \r\n ends the last header.
@@ -51,9 +39,7 @@ pub(super) fn parse(args: &[String]) -> Result<ProbeSettings, String> {
 fn check_uri(uri: &str) -> Result<(), String> {
     let starts_well = uri.starts_with('/') || uri == "*" || uri.contains("://");
     if !starts_well || !uri.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(format!(
-            "{uri:?} is not a uri to check; it begins with / and has no blanks"
-        ));
+        return Err(format!("{uri:?} is not a uri to check; it begins with / and has no blanks"));
     }
     Ok(())
 }
@@ -71,9 +57,7 @@ fn header(line: &str) -> Result<(String, String), String> {
 /// RFC 9110 `token`: what methods and header names are made of.
 pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 #[cfg(test)]
@@ -97,10 +81,7 @@ mod tests {
             ("HEAD / HTTP/1.1", "HEAD", "/", "HTTP/1.1"),
         ] {
             let it = http(text).unwrap();
-            assert_eq!(
-                (&*it.method, &*it.uri, &*it.version),
-                (method, uri, version)
-            );
+            assert_eq!((&*it.method, &*it.uri, &*it.version), (method, uri, version));
             assert_eq!(it.headers, []);
         }
     }
@@ -109,13 +90,7 @@ mod tests {
     fn headers_hide_in_the_version() {
         let it = http(r"GET /s HTTP/1.1\r\nHost:\ x.y:80\r\nX-Mode:\ ro\r\n").unwrap();
         assert_eq!(&*it.version, "HTTP/1.1");
-        assert_eq!(
-            it.headers,
-            [
-                ("Host".into(), "x.y:80".into()),
-                ("X-Mode".into(), "ro".into())
-            ]
-        );
+        assert_eq!(it.headers, [("Host".into(), "x.y:80".into()), ("X-Mode".into(), "ro".into())]);
     }
 
     #[test]

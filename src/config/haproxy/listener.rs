@@ -48,19 +48,14 @@ pub(super) fn resolve(
         Err(error) => report.complain(place, error),
     }
     let addrs = once_each(bound.addrs, &section.place, report);
-    (!addrs.is_empty()).then(|| ListenerSettings {
-        addrs,
-        backlog: bound.backlog.unwrap_or(backlog),
-    })
+    (!addrs.is_empty())
+        .then(|| ListenerSettings { addrs, backlog: bound.backlog.unwrap_or(backlog) })
 }
 
 /// One service may name an address twice, or one beside the wildcard that covers it: haproxy binds both, here one serves.
 fn once_each(all: Vec<BindAddr>, place: &Place, report: &mut Report) -> Vec<BindAddr> {
-    let wildcards: Vec<SocketAddr> = all
-        .iter()
-        .map(|bind| bind.addr)
-        .filter(|addr| addr.ip().is_unspecified())
-        .collect();
+    let wildcards: Vec<SocketAddr> =
+        all.iter().map(|bind| bind.addr).filter(|addr| addr.ip().is_unspecified()).collect();
     let is_covered = |addr: SocketAddr| {
         !addr.ip().is_unspecified()
             && wildcards
@@ -72,10 +67,7 @@ fn once_each(all: Vec<BindAddr>, place: &Place, report: &mut Report) -> Vec<Bind
         if !is_covered(bind.addr) && !addrs.iter().any(|other| other.addr == bind.addr) {
             addrs.push(bind);
         } else if bind.required {
-            report.warn(
-                place,
-                format!("{} is given twice by this service; bound once", bind.addr),
-            );
+            report.warn(place, format!("{} is given twice by this service; bound once", bind.addr));
         }
     }
     addrs

@@ -16,21 +16,13 @@ use crate::proxy::{CloseMode, ForwardFor, ListenerSettings, Mode, Redispatch};
 /// The stricter of frontend and backend.
 pub(super) fn close_mode(draft: &Draft) -> &Tracked<CloseMode> {
     let (front, back) = (&draft.front.close, &draft.back.close);
-    if front.value > back.value {
-        front
-    } else {
-        back
-    }
+    if front.value > back.value { front } else { back }
 }
 
 /// The backend's, else the frontend's.
 pub(super) fn forward_for(draft: &Draft) -> &Tracked<Option<ForwardFor>> {
     let (front, back) = (&draft.front.forward_for, &draft.back.forward_for);
-    if back.value.is_some() || front.value.is_none() {
-        back
-    } else {
-        front
-    }
+    if back.value.is_some() || front.value.is_none() { back } else { front }
 }
 
 /// `tcp` or `http`.
@@ -68,18 +60,14 @@ pub(super) fn of(draft: &Draft, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveVal
         tracked("timeout.client", &timeouts.client, time),
         tracked("timeout.server", &timeouts.server, time),
         tracked("timeout.check", &timeouts.check, |it| or(*it, "inter")),
-        tracked("timeout.http-request", &timeouts.http_request, |it| {
-            or(*it, "timeout.client")
-        }),
+        tracked("timeout.http-request", &timeouts.http_request, |it| or(*it, "timeout.client")),
         tracked("timeout.http-keep-alive", &timeouts.http_keep_alive, |it| {
             or(*it, "timeout.http-request")
         }),
         tracked("timeout.tunnel", &timeouts.tunnel, |it| {
             or(*it, "timeout.client and timeout.server")
         }),
-        tracked("http.close_mode", close_mode(draft), |it| {
-            close(*it).to_owned()
-        }),
+        tracked("http.close_mode", close_mode(draft), |it| close(*it).to_owned()),
         tracked("http.forwardfor", forward_for(draft), forwarded),
         // No line of haproxy's says it, `proxy.replay_idempotent` does.
         EffectiveValue {
@@ -168,11 +156,7 @@ pub(super) fn of_servers(
     let check = shown("server.check", &base.check, bool::to_string);
     values.push(or_default(check, "server.check", false.to_string()));
     let inter = shown("server.inter", &base.inter, |it| show_time(*it));
-    values.push(or_default(
-        inter,
-        "server.inter",
-        show_time(defaults::INTER),
-    ));
+    values.push(or_default(inter, "server.inter", show_time(defaults::INTER)));
     let rise = shown("server.rise", &base.rise, ToString::to_string);
     values.push(or_default(rise, "server.rise", defaults::RISE.to_string()));
     let fall = shown("server.fall", &base.fall, ToString::to_string);
@@ -211,19 +195,13 @@ pub(super) fn of_binding(
     listener: Option<&ListenerSettings>,
 ) -> Vec<EffectiveValue> {
     let address = section.bind_address.as_ref().or(top.bind_address.as_ref());
-    let origin = address.map_or_else(
-        || "default (synapse)".to_owned(),
-        |(_, place)| place.path.clone(),
-    );
+    let origin =
+        address.map_or_else(|| "default (synapse)".to_owned(), |(_, place)| place.path.clone());
     let value = match (listener, section.port) {
         (_, PortKey::Omitted) => "none (no port)".to_owned(),
         (None, _) => "none".to_owned(),
         (Some(listener), _) => {
-            let addrs: Vec<String> = listener
-                .addrs
-                .iter()
-                .map(|it| it.addr.to_string())
-                .collect();
+            let addrs: Vec<String> = listener.addrs.iter().map(|it| it.addr.to_string()).collect();
             addrs.join(", ")
         }
     };
@@ -232,15 +210,7 @@ pub(super) fn of_binding(
         None => ("shuffle".to_owned(), "default (synapse)".to_owned()),
     };
     vec![
-        EffectiveValue {
-            setting: "bind".to_owned(),
-            value,
-            origin,
-        },
-        EffectiveValue {
-            setting: "backend_order".to_owned(),
-            value: order,
-            origin: order_origin,
-        },
+        EffectiveValue { setting: "bind".to_owned(), value, origin },
+        EffectiveValue { setting: "backend_order".to_owned(), value: order, origin: order_origin },
     ]
 }

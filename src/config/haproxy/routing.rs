@@ -14,11 +14,7 @@ pub(super) struct Sides {
 
 /// Synapse's decision for a `listen` line.
 pub(super) fn route(text: &str) -> Sides {
-    let normal = text
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .to_lowercase();
+    let normal = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
     let both = matches(&normal, BOTH, BOTH_OPTIONS);
     Sides {
         front: both || matches(&normal, FRONTEND, FRONTEND_OPTIONS),
@@ -27,9 +23,7 @@ pub(super) fn route(text: &str) -> Sides {
 }
 
 fn matches(line: &str, keywords: &[&str], options: &[&str]) -> bool {
-    let option = line
-        .strip_prefix("no option ")
-        .or_else(|| line.strip_prefix("option "));
+    let option = line.strip_prefix("no option ").or_else(|| line.strip_prefix("option "));
     keywords.iter().any(|keyword| line.starts_with(keyword))
         || option.is_some_and(|rest| options.iter().any(|option| rest.starts_with(option)))
 }

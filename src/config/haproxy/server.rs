@@ -59,9 +59,7 @@ pub(super) fn apply_words(
             tell(Issue::Wrong(unknown(word, Sections::SERVER)));
             // The value of a mistyped word is not a second mistake.
             let meant = table::nearest(std::slice::from_ref(word), Sections::SERVER);
-            rest = rest
-                .get(meant.map_or(0, |directive| directive.args)..)
-                .unwrap_or_default();
+            rest = rest.get(meant.map_or(0, |directive| directive.args)..).unwrap_or_default();
             continue;
         };
         let Some((args, after)) = rest.split_at_checked(directive.args) else {
@@ -134,9 +132,7 @@ fn apply(
         "id" => draft.id = Some(Tracked::new(number(value, 1..=MAX_INT)?, origin)),
         "cookie" => draft.cookie = Some(Tracked::new(value.to_owned(), origin)),
         other => {
-            return Err(format!(
-                "supported, but {other:?} has no rule; this is a bug"
-            ));
+            return Err(format!("supported, but {other:?} has no rule; this is a bug"));
         }
     }
     Ok(())
@@ -146,18 +142,11 @@ fn apply(
 pub(super) const MAX_INT: u32 = i32::MAX.unsigned_abs();
 
 fn count(value: &str) -> Result<NonZeroU32, String> {
-    number(
-        value,
-        NonZeroU32::MIN..=NonZeroU32::MIN.saturating_add(MAX_INT - 1),
-    )
+    number(value, NonZeroU32::MIN..=NonZeroU32::MIN.saturating_add(MAX_INT - 1))
 }
 
 fn address(value: &str) -> Result<IpAddr, String> {
-    let plain = value
-        .strip_prefix("ipv4@")
-        .or_else(|| value.strip_prefix("ipv6@"));
+    let plain = value.strip_prefix("ipv4@").or_else(|| value.strip_prefix("ipv6@"));
     let plain = plain.unwrap_or(value).trim_matches(['[', ']']);
-    plain
-        .parse()
-        .map_err(|_| format!("{value:?} is not an ip address"))
+    plain.parse().map_err(|_| format!("{value:?} is not an ip address"))
 }

@@ -85,10 +85,7 @@ impl Rules {
             template: None,
             check,
             use_nerve_weights,
-            origin: Origin {
-                text: "registration".into(),
-                level: Level::Service,
-            },
+            origin: Origin { text: "registration".into(), level: Level::Service },
         }
     }
 
@@ -128,17 +125,11 @@ const MAX_LINE_WORDS: usize = 64;
 
 fn bounded_words(options: &str) -> Result<Vec<String>, String> {
     if options.len() > MAX_LINE_BYTES {
-        return Err(format!(
-            "{} bytes are more than {MAX_LINE_BYTES}; ignored",
-            options.len()
-        ));
+        return Err(format!("{} bytes are more than {MAX_LINE_BYTES}; ignored", options.len()));
     }
     let words = words::split(options).map_err(|error| format!("{options:?} {error}"))?;
     if words.len() > MAX_LINE_WORDS {
-        return Err(format!(
-            "{} words are more than {MAX_LINE_WORDS}; ignored",
-            words.len()
-        ));
+        return Err(format!("{} words are more than {MAX_LINE_WORDS}; ignored", words.len()));
     }
     Ok(words)
 }
@@ -199,18 +190,12 @@ impl ServerRules for Rules {
             && let Some(weight) = endpoint.weight
         {
             if weight > u64::from(Weight::MAX) {
-                tell(format!(
-                    "weight {weight} is above {}; {0} is used",
-                    Weight::MAX
-                ));
+                tell(format!("weight {weight} is above {}; {0} is used", Weight::MAX));
             }
             let weight = Weight::saturating(weight);
             draft.weight = Some(Tracked::new(weight, &self.origin));
         }
         let id = draft.id.take().or(configured_id).map(|it| it.value);
-        ServerSettings {
-            id: id.or(endpoint.server_id),
-            ..self.settings(draft, complaints)
-        }
+        ServerSettings { id: id.or(endpoint.server_id), ..self.settings(draft, complaints) }
     }
 }

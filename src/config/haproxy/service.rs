@@ -56,31 +56,18 @@ impl Resolver<'_> {
     /// Synapse writes a section's own lines before those from `listen`.
     fn lines(&mut self, section: &ServiceSection) {
         for line in &section.frontend {
-            let sides = Sides {
-                front: true,
-                back: false,
-            };
+            let sides = Sides { front: true, back: false };
             self.line(line, sides, route(&line.text).front);
         }
         for line in &section.backend {
-            let sides = Sides {
-                front: false,
-                back: true,
-            };
+            let sides = Sides { front: false, back: true };
             self.line(line, sides, route(&line.text).back);
         }
         for line in &section.listen {
             let sides = route(&line.text);
             let routed = sides.front || sides.back;
             // Directives younger than Synapse's lists are routed by our table.
-            let sides = if routed {
-                sides
-            } else {
-                Sides {
-                    front: true,
-                    back: true,
-                }
-            };
+            let sides = if routed { sides } else { Sides { front: true, back: true } };
             self.line(line, sides, routed);
         }
         if let Some(line) = section.shared_frontend.first() {
@@ -98,11 +85,7 @@ impl Resolver<'_> {
             Parsed::Blank => {}
             Parsed::Known(statement) => self.statement(&statement, sides),
             Parsed::Unknown(words) if table::find(&words, Sections::LISTEN).is_some() => {
-                let side = if sides.front {
-                    "a frontend"
-                } else {
-                    "a backend"
-                };
+                let side = if sides.front { "a frontend" } else { "a backend" };
                 self.report.warn(
                     &line.place,
                     format!("`{}` means nothing in {side}; dropped", show(&line.text)),
@@ -113,8 +96,7 @@ impl Resolver<'_> {
                 if passed {
                     self.report.complain(&line.place, text);
                 } else {
-                    self.report
-                        .warn(&line.place, format!("{text} (dropped, as synapse does)"));
+                    self.report.warn(&line.place, format!("{text} (dropped, as synapse does)"));
                 }
             }
         }
@@ -123,11 +105,7 @@ impl Resolver<'_> {
     fn statement(&mut self, statement: &Statement<'_>, sides: Sides) {
         let keyword = statement.directive.keyword;
         // Routing to where everything goes anyway changes nothing.
-        if keyword == "use_backend"
-            && statement
-                .args()
-                .first()
-                .is_some_and(|to| to == self.backend)
+        if keyword == "use_backend" && statement.args().first().is_some_and(|to| to == self.backend)
         {
             return;
         }
@@ -155,13 +133,7 @@ impl Resolver<'_> {
             front: sides.front && legal.touches(Sections::FRONTEND),
             back: sides.back && legal.touches(Sections::BACKEND),
         };
-        apply(
-            &mut self.draft,
-            statement,
-            sides,
-            Level::Service,
-            self.report,
-        );
+        apply(&mut self.draft, statement, sides, Level::Service, self.report);
     }
 
     fn finish(mut self, section: &ServiceSection, top: &Top) -> ServiceParts {
@@ -177,11 +149,7 @@ impl Resolver<'_> {
         let rules = server_rules::resolve(section, &self.draft, top, self.report);
         let order = self.order(section, top);
         let mut origins = origins::of(&self.draft, &mode);
-        origins.extend(origins::of_servers(
-            &rules.base,
-            section.server_options.as_ref(),
-            top,
-        ));
+        origins.extend(origins::of_servers(&rules.base, section.server_options.as_ref(), top));
         origins.extend(origins::of_binding(section, top, listener.as_ref()));
         let draft = self.draft;
         ServiceParts {
@@ -200,16 +168,8 @@ impl Resolver<'_> {
     fn mode(&mut self, section: &ServiceSection) -> Tracked<Mode> {
         let (front, back) = (&self.draft.front.mode, &self.draft.back.mode);
         if front.value == back.value || section.port == PortKey::Omitted {
-            let stronger = if front.origin.level > back.origin.level {
-                front
-            } else {
-                back
-            };
-            let chosen = if section.port == PortKey::Omitted {
-                back
-            } else {
-                stronger
-            };
+            let stronger = if front.origin.level > back.origin.level { front } else { back };
+            let chosen = if section.port == PortKey::Omitted { back } else { stronger };
             return chosen.clone();
         }
         if front.value == Mode::Tcp && front.origin.level < Level::Service {

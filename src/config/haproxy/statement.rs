@@ -46,12 +46,7 @@ impl<'a> Statement<'a> {
             return Parsed::Blank;
         }
         match table::find(&words, sections) {
-            Some(directive) => Parsed::Known(Self {
-                line,
-                directive,
-                negated,
-                words,
-            }),
+            Some(directive) => Parsed::Known(Self { line, directive, negated, words }),
             None => Parsed::Unknown(words),
         }
     }
@@ -64,10 +59,7 @@ impl<'a> Statement<'a> {
 
     /// Complains about this line.
     pub(super) fn complain(&self, error: &str, report: &mut Report) {
-        report.complain(
-            &self.line.place,
-            format!("`{}`: {error}", show(&self.line.text)),
-        );
+        report.complain(&self.line.place, format!("`{}`: {error}", show(&self.line.text)));
     }
 
     /// True for a directive that would change what clients see.
@@ -110,10 +102,7 @@ pub(super) fn unknown_directive(words: &[String], sections: Sections) -> String 
         return format!("{name:?} belongs in {}, not here", legal.join(", "));
     }
     match table::nearest(words, sections) {
-        Some(near) => format!(
-            "unknown directive {name:?}, did you mean `{}`?",
-            near.keyword
-        ),
+        Some(near) => format!("unknown directive {name:?}, did you mean `{}`?", near.keyword),
         None => format!("unknown directive {name:?}"),
     }
 }

@@ -34,22 +34,17 @@ fn remarks(class: Class) -> Vec<&'static str> {
 fn keywords(group: &[&Directive]) -> String {
     let mut families: Vec<(&str, Vec<&str>)> = Vec::new();
     for directive in group {
-        let (family, last) = directive
-            .keyword
-            .rsplit_once(' ')
-            .unwrap_or(("", directive.keyword));
+        let (family, last) = directive.keyword.rsplit_once(' ').unwrap_or(("", directive.keyword));
         match families.iter_mut().find(|(name, _)| *name == family) {
             Some((_, words)) => words.push(last),
             None => families.push((family, vec![last])),
         }
     }
-    let shown = families
-        .iter()
-        .flat_map(|(family, words)| match words.as_slice() {
-            words if family.is_empty() => words.iter().map(|word| format!("`{word}`")).collect(),
-            [word] => vec![format!("`{family} {word}`")],
-            words => vec![format!("`{family} {{{}}}`", words.join(", "))],
-        });
+    let shown = families.iter().flat_map(|(family, words)| match words.as_slice() {
+        words if family.is_empty() => words.iter().map(|word| format!("`{word}`")).collect(),
+        [word] => vec![format!("`{family} {word}`")],
+        words => vec![format!("`{family} {{{}}}`", words.join(", "))],
+    });
     shown.collect::<Vec<_>>().join(", ")
 }
 
@@ -58,10 +53,7 @@ fn table(out: &mut String, label: &str, heads: &[&str]) {
     let mut rows: Vec<Row<'_>> = Vec::new();
     for directive in directives().iter().filter(|d| d.class.label() == label) {
         let (place, remarks) = (place(directive.sections), remarks(directive.class));
-        match rows
-            .iter_mut()
-            .find(|row| (row.0, &row.1) == (place, &remarks))
-        {
+        match rows.iter_mut().find(|row| (row.0, &row.1) == (place, &remarks)) {
             Some(row) => row.2.push(directive),
             None => rows.push((place, remarks, vec![directive])),
         }

@@ -20,19 +20,12 @@ enum Piece {
 impl Template {
     /// Reads `words`.
     pub(super) fn parse(words: &[String]) -> Result<Self, String> {
-        words
-            .iter()
-            .map(|word| pieces(word))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        words.iter().map(|word| pieces(word)).collect::<Result<_, _>>().map(Self)
     }
 
     /// True when every endpoint gets the same words.
     pub(super) fn is_constant(&self) -> bool {
-        self.0
-            .iter()
-            .flatten()
-            .all(|piece| matches!(piece, Piece::Text(_)))
+        self.0.iter().flatten().all(|piece| matches!(piece, Piece::Text(_)))
     }
 
     /// The words for `endpoint`.
@@ -43,10 +36,7 @@ impl Template {
             Piece::Port => endpoint.port.to_string(),
             Piece::Name => endpoint.name.as_deref().unwrap_or_default().to_owned(),
         };
-        self.0
-            .iter()
-            .map(|word| word.iter().map(fill).collect())
-            .collect()
+        self.0.iter().map(|word| word.iter().map(fill).collect()).collect()
     }
 }
 
@@ -119,17 +109,7 @@ mod tests {
     fn holes_are_filled() {
         assert_eq!(
             render("check port %{port} cookie %{name} addr %{host} x%<port>dy %%").unwrap(),
-            [
-                "check",
-                "port",
-                "8080",
-                "cookie",
-                "i-1 weight 0",
-                "addr",
-                "10.0.0.1",
-                "x8080y",
-                "%"
-            ]
+            ["check", "port", "8080", "cookie", "i-1 weight 0", "addr", "10.0.0.1", "x8080y", "%"]
         );
     }
 

@@ -14,18 +14,13 @@ use crate::lb::{ServerSettings, ShuffleSeed};
 use crate::proxy::{CloseMode, Mode, Redispatch};
 
 fn place(path: &str) -> Place {
-    Place {
-        file: "test.json".into(),
-        path: path.to_owned(),
-    }
+    Place { file: "test.json".into(), path: path.to_owned() }
 }
 
 fn lines(path: &str, texts: &[&str]) -> Vec<Line> {
     let list = place(path);
-    let line = |(index, text): (usize, &&str)| Line {
-        text: (*text).to_owned(),
-        place: list.index(index),
-    };
+    let line =
+        |(index, text): (usize, &&str)| Line { text: (*text).to_owned(), place: list.index(index) };
     texts.iter().enumerate().map(line).collect()
 }
 
@@ -39,12 +34,7 @@ fn section() -> ServiceSection {
 fn section_of(haproxy: &Value, at: &Place) -> ServiceSection {
     let text = |key: &str| haproxy[key].as_str().map(str::to_owned);
     let placed = |key: &str| text(key).map(|it| (it, at.key(key)));
-    let line = |key: &str| {
-        text(key).map(|text| Line {
-            text,
-            place: at.key(key),
-        })
-    };
+    let line = |key: &str| text(key).map(|text| Line { text, place: at.key(key) });
     ServiceSection {
         place: at.clone(),
         disabled: haproxy["disabled"].as_bool().unwrap_or(false),
@@ -86,13 +76,7 @@ fn top_of(haproxy: &Value) -> TopSection {
             .map(|(title, lines)| {
                 let place = at.key("extra_sections").key(title);
                 let lines = list(lines, &place);
-                (
-                    Line {
-                        text: title.clone(),
-                        place,
-                    },
-                    lines,
-                )
+                (Line { text: title.clone(), place }, lines)
             })
             .collect(),
         shared_frontend: list(&haproxy["shared_frontend"], &at.key("shared_frontend")),
@@ -116,10 +100,7 @@ fn load(json: &str) -> (Top, Vec<(String, ServiceParts)>, Report) {
             let at = place("services").key(name).key("haproxy");
             let section = section_of(&service["haproxy"], &at);
             let name_ = ServiceName::new(name.as_str());
-            (
-                name.clone(),
-                resolve_service(&name_, &section, &top, &mut report),
-            )
+            (name.clone(), resolve_service(&name_, &section, &top, &mut report))
         })
         .collect();
     (top, parts, report)
@@ -128,27 +109,17 @@ fn load(json: &str) -> (Top, Vec<(String, ServiceParts)>, Report) {
 /// One service under these `defaults`, with complaints and warnings as text.
 fn one(defaults: &[&str], section: &ServiceSection) -> (ServiceParts, Vec<String>, Vec<String>) {
     let mut report = Report::default();
-    let top = TopSection {
-        defaults: lines("haproxy.defaults", defaults),
-        ..TopSection::default()
-    };
+    let top = TopSection { defaults: lines("haproxy.defaults", defaults), ..TopSection::default() };
     let top = resolve_top(&top, &mut report);
     let parts = resolve_service(&ServiceName::new("x"), section, &top, &mut report);
     let text = |it: &Vec<crate::config::Complaint>| it.iter().map(ToString::to_string).collect();
     (parts, text(&report.complaints), text(&report.warnings))
 }
 
-const TIMEOUTS: &[&str] = &[
-    "timeout connect 5s",
-    "timeout client 50s",
-    "timeout server 50s",
-];
+const TIMEOUTS: &[&str] = &["timeout connect 5s", "timeout client 50s", "timeout server 50s"];
 
 fn listen(texts: &[&str]) -> ServiceSection {
-    ServiceSection {
-        listen: lines("services.x.haproxy.listen", texts),
-        ..section()
-    }
+    ServiceSection { listen: lines("services.x.haproxy.listen", texts), ..section() }
 }
 
 fn server_options(text: &str) -> ServiceSection {
@@ -170,18 +141,11 @@ fn a_misplaced_directive_says_where_it_belongs_and_a_mistyped_one_what_was_meant
     let top = |lines: &[&str]| {
         let mut report = Report::default();
         let section = TopSection {
-            defaults: lines
-                .iter()
-                .map(|text| line_at("haproxy.defaults", text))
-                .collect(),
+            defaults: lines.iter().map(|text| line_at("haproxy.defaults", text)).collect(),
             ..TopSection::default()
         };
         resolve_top(&section, &mut report);
-        report
-            .complaints
-            .iter()
-            .map(|c| c.text.clone())
-            .collect::<Vec<_>>()
+        report.complaints.iter().map(|c| c.text.clone()).collect::<Vec<_>>()
     };
     let texts = top(&["bind :80", "timeout conect 5s"]);
     assert_eq!(
@@ -198,19 +162,9 @@ fn an_address_beside_its_wildcard_is_bound_once() {
     let mut section = section();
     section.listen = lines("l", &["bind :3301", "bind 127.0.0.1:3302"]);
     let mut report = Report::default();
-    let parts = resolve_service(
-        &ServiceName::new("x"),
-        &section,
-        &Top::default(),
-        &mut report,
-    );
-    let addrs: Vec<String> = parts
-        .listener
-        .unwrap()
-        .addrs
-        .iter()
-        .map(|bind| bind.addr.to_string())
-        .collect();
+    let parts = resolve_service(&ServiceName::new("x"), &section, &Top::default(), &mut report);
+    let addrs: Vec<String> =
+        parts.listener.unwrap().addrs.iter().map(|bind| bind.addr.to_string()).collect();
     assert_eq!(addrs, ["0.0.0.0:3301", "127.0.0.1:3302", "[::1]:3301"]);
     assert!(report.complaints.is_empty(), "{report:?}");
 }
@@ -238,20 +192,12 @@ fn the_value_of_a_mistyped_word_is_no_second_mistake() {
 }
 
 fn line_at(path: &str, text: &str) -> Line {
-    Line {
-        text: text.to_owned(),
-        place: Place {
-            file: "f".into(),
-            path: path.to_owned(),
-        },
-    }
+    Line { text: text.to_owned(), place: Place { file: "f".into(), path: path.to_owned() } }
 }
 
 #[test]
 fn golden_g1_loads_without_a_word() {
-    let (top, parts, report) = load(include_str!(
-        "../../../tests/golden/g1_synapse_minimal.json"
-    ));
+    let (top, parts, report) = load(include_str!("../../../tests/golden/g1_synapse_minimal.json"));
     assert_eq!(report.complaints, []);
     assert_eq!(report.warnings, []);
     assert_eq!(top.global.max_connections, Some(4096));
@@ -275,9 +221,7 @@ fn golden_g1_loads_without_a_word() {
     assert!(server.backup);
     let check = server.check.unwrap();
     assert_eq!((check.rise.get(), check.fall.get()), (3, 2));
-    let ProbeSettings::Http(http) = check.probe else {
-        panic!("tcp")
-    };
+    let ProbeSettings::Http(http) = check.probe else { panic!("tcp") };
     assert_eq!((&*http.method, &*http.uri), ("GET", "/ping"));
 }
 
@@ -327,10 +271,7 @@ fn golden_g2_gives_the_settings_it_gives_haproxy() {
     assert_eq!(users.proxy.mode, Mode::Tcp);
     assert_eq!(users.order, BackendOrder::Shuffled(ShuffleSeed(1234)));
     assert_eq!(users.proxy.timeouts.client, secs(8 * 3600));
-    assert_eq!(
-        users.listener.as_ref().unwrap().addrs[0].addr.to_string(),
-        "127.0.0.2:3302"
-    );
+    assert_eq!(users.listener.as_ref().unwrap().addrs[0].addr.to_string(), "127.0.0.2:3302");
 }
 
 #[test]
@@ -339,10 +280,7 @@ fn golden_g7_is_refused_for_its_routing_and_proxy_protocol_only() {
     assert!(!report.complaints.is_empty());
     for complaint in &report.complaints {
         let text = &complaint.text;
-        assert!(
-            text.contains("use_backend") || text.contains("accept-proxy"),
-            "{complaint}"
-        );
+        assert!(text.contains("use_backend") || text.contains("accept-proxy"), "{complaint}");
         assert!(!text.contains("`use_backend casper.main if casper.main_has_connslots`"));
     }
     let casper = &parts[0].1;
@@ -380,19 +318,11 @@ const SUPPORTED: &[(&str, &str, &str)] = &[
     ("srvtimeout 9", "timeout.server", "9ms"),
     ("timeout check 2s", "timeout.check", "2s"),
     ("timeout http-request 2s", "timeout.http-request", "2s"),
-    (
-        "timeout http-keep-alive 2s",
-        "timeout.http-keep-alive",
-        "2s",
-    ),
+    ("timeout http-keep-alive 2s", "timeout.http-keep-alive", "2s"),
     ("timeout tunnel 1d", "timeout.tunnel", "1d"),
     ("option httpclose", "http.close_mode", "httpclose"),
     ("option forceclose", "http.close_mode", "httpclose"),
-    (
-        "option http-server-close",
-        "http.close_mode",
-        "http-server-close",
-    ),
+    ("option http-server-close", "http.close_mode", "http-server-close"),
     ("option forwardfor", "http.forwardfor", "X-Forwarded-For"),
     (
         "option forwardfor except 127.0.0.0/8 header X-Client if-none",
@@ -400,11 +330,7 @@ const SUPPORTED: &[(&str, &str, &str)] = &[
         "X-Client except 127.0.0.0/8 if-none",
     ),
     ("option allbackups", "allbackups", "true"),
-    (
-        "option httpchk HEAD /x HTTP/1.1",
-        "check.probe",
-        "HEAD /x HTTP/1.1",
-    ),
+    ("option httpchk HEAD /x HTTP/1.1", "check.probe", "HEAD /x HTTP/1.1"),
     ("default-server inter 7s", "server.inter", "7s"),
     ("default-server maxconn 9 weight 3", "server.maxconn", "9"),
 ];
@@ -420,16 +346,8 @@ fn every_supported_proxy_directive_shows_in_the_effective_values() {
             };
             let (parts, complaints, warnings) = one(&defaults, &section);
             assert_eq!(complaints, Vec::<String>::new(), "{line}");
-            assert_eq!(
-                warnings.len(),
-                usize::from(*value == "never"),
-                "{line}: {warnings:?}"
-            );
-            let it = parts
-                .origins
-                .iter()
-                .find(|it| it.setting == *setting)
-                .unwrap();
+            assert_eq!(warnings.len(), usize::from(*value == "never"), "{line}: {warnings:?}");
+            let it = parts.origins.iter().find(|it| it.setting == *setting).unwrap();
             assert_eq!(it.value, *value, "{line}");
             let origin = if is_default {
                 format!("haproxy.defaults[3] {line:?}")
@@ -522,14 +440,8 @@ fn bad_values_name_line_value_and_reason() {
         ("retries -1", "\"-1\" is not a whole number from 0"),
         ("balance rr", "\"rr\" is not a balance algorithm"),
         ("option httpchk GET", "\"GET\" is not a uri"),
-        (
-            "option forwardfor except x",
-            "\"x\" is not an address or network",
-        ),
-        (
-            "default-server rise 0",
-            "\"0\" is not a whole number from 1",
-        ),
+        ("option forwardfor except x", "\"x\" is not an address or network"),
+        ("default-server rise 0", "\"0\" is not a whole number from 1"),
         ("default-server rises 1", "did you mean `rise`?"),
         ("maxconn many", "\"many\" is not a whole number"),
         ("no timeout client", "`no` cannot be combined"),
@@ -563,11 +475,7 @@ fn all_mistakes_of_a_config_are_reported_at_once() {
                   "server_options": "check inter 0 weight 300 ssl", "frontend": ["mode http"], "backend": ["mode tcp"]}}
           }}"#,
     );
-    let places: Vec<&str> = report
-        .complaints
-        .iter()
-        .map(|it| it.path.as_str())
-        .collect();
+    let places: Vec<&str> = report.complaints.iter().map(|it| it.path.as_str()).collect();
     assert_eq!(
         places,
         [
@@ -613,24 +521,13 @@ fn the_stricter_close_mode_of_both_sides_wins_and_no_option_undoes() {
         section.backend = lines("b", back);
         one(defaults, &section).0.proxy.http.close_mode
     };
+    assert_eq!(close(&[], &[], &["option http-server-close"]), CloseMode::ServerClose);
     assert_eq!(
-        close(&[], &[], &["option http-server-close"]),
-        CloseMode::ServerClose
-    );
-    assert_eq!(
-        close(
-            &["option forceclose"],
-            &[],
-            &["no option forceclose", "option http-keep-alive"]
-        ),
+        close(&["option forceclose"], &[], &["no option forceclose", "option http-keep-alive"]),
         CloseMode::Close
     );
     assert_eq!(
-        close(
-            &["option forceclose"],
-            &["no option httpclose"],
-            &["no option forceclose"]
-        ),
+        close(&["option forceclose"], &["no option httpclose"], &["no option forceclose"]),
         CloseMode::KeepAlive
     );
     assert_eq!(
@@ -651,10 +548,7 @@ fn modes_of_both_sides_must_agree() {
     };
     assert_eq!(load(&[], &[], &[]), (Mode::Tcp, 0, 0));
     assert_eq!(load(&["mode http"], &[], &[]), (Mode::Http, 0, 0));
-    assert_eq!(
-        load(&["mode http"], &["mode tcp"], &["mode tcp"]),
-        (Mode::Tcp, 0, 0)
-    );
+    assert_eq!(load(&["mode http"], &["mode tcp"], &["mode tcp"]), (Mode::Tcp, 0, 0));
     assert_eq!(load(&[], &[], &["mode http"]), (Mode::Http, 0, 1));
     assert_eq!(load(&[], &["mode http"], &[]).1, 1);
     assert_eq!(load(&["mode http"], &["mode tcp"], &[]).1, 1);
@@ -674,10 +568,8 @@ fn lines_that_synapse_drops_are_dropped_with_a_warning() {
 
 #[test]
 fn directives_younger_than_synapse_are_honoured_by_class() {
-    let (_, complaints, warnings) = one(
-        TIMEOUTS,
-        &listen(&["http-check send meth GET", "retry-on all"]),
-    );
+    let (_, complaints, warnings) =
+        one(TIMEOUTS, &listen(&["http-check send meth GET", "retry-on all"]));
     assert_eq!(complaints, Vec::<String>::new());
     assert_eq!(warnings.len(), 2);
     let (_, complaints, _) = one(TIMEOUTS, &listen(&["tcp-request session reject"]));
@@ -687,10 +579,7 @@ fn directives_younger_than_synapse_are_honoured_by_class() {
 #[test]
 fn routing_to_oneself_is_harmless_and_elsewhere_refused() {
     let mut section = section();
-    section.frontend = lines(
-        "f",
-        &["use_backend x if y", "default_backend x", "acl y path /"],
-    );
+    section.frontend = lines("f", &["use_backend x if y", "default_backend x", "acl y path /"]);
     let (_, complaints, warnings) = one(TIMEOUTS, &section);
     assert_eq!((complaints.len(), warnings.len()), (0, 0));
     section.backend_name = Some("z".to_owned());
@@ -720,10 +609,7 @@ fn server_options_then_the_registrations_own_then_nerve_weights() {
     assert!(!server.disabled);
     assert_eq!(server.max_connections, NonZeroU32::new(4));
     let check = server.check.unwrap();
-    assert_eq!(
-        (check.rise.get(), check.fall.get(), check.port),
-        (5, 6, Some(8080))
-    );
+    assert_eq!((check.rise.get(), check.fall.get(), check.port), (5, 6, Some(8080)));
     assert_eq!(check.interval, Duration::from_secs(3));
 
     endpoint.weight = Some(7);
@@ -778,17 +664,9 @@ fn unix_sockets_are_not_bound_but_said() {
 #[test]
 fn bind_lines_add_addresses_and_options_are_judged() {
     let mut section = section();
-    section.frontend = lines(
-        "f",
-        &[
-            "bind 127.0.0.3:81,127.0.0.4:82 defer-accept backlog 9",
-            "bind /x.sock",
-        ],
-    );
-    section.bind_options = Some(Line {
-        text: "mode 666".to_owned(),
-        place: place("o"),
-    });
+    section.frontend =
+        lines("f", &["bind 127.0.0.3:81,127.0.0.4:82 defer-accept backlog 9", "bind /x.sock"]);
+    section.bind_options = Some(Line { text: "mode 666".to_owned(), place: place("o") });
     let (parts, complaints, warnings) = one(TIMEOUTS, &section);
     let listener = parts.listener.unwrap();
     assert_eq!(listener.addrs.len(), 4);
@@ -833,45 +711,26 @@ fn extra_sections_are_judged_by_what_they_serve() {
         };
         let top = resolve_top(&top, &mut report);
         let binds: Vec<String> = top.extra_binds.iter().map(|it| it.0.to_string()).collect();
-        (
-            binds.join(" "),
-            report.complaints.len(),
-            report.warnings.len(),
-        )
+        (binds.join(" "), report.complaints.len(), report.warnings.len())
     };
     let bound = |text: &str| text.to_owned();
+    assert_eq!(load("listen stats :3212", &["stats enable"]), (bound("0.0.0.0:3212"), 0, 1));
     assert_eq!(
-        load("listen stats :3212", &["stats enable"]),
-        (bound("0.0.0.0:3212"), 0, 1)
-    );
-    assert_eq!(
-        load(
-            "listen stats",
-            &["bind 127.0.0.1:1,127.0.0.2:2", "mode http", "stats uri /"]
-        ),
+        load("listen stats", &["bind 127.0.0.1:1,127.0.0.2:2", "mode http", "stats uri /"]),
         (bound("127.0.0.1:1 127.0.0.2:2"), 0, 1)
     );
     assert_eq!(
         load(
             "frontend prom",
-            &[
-                "bind :8405",
-                "http-request use-service prometheus-exporter if { path /metrics }"
-            ]
+            &["bind :8405", "http-request use-service prometheus-exporter if { path /metrics }"]
         ),
         (bound("0.0.0.0:8405"), 0, 1)
     );
-    assert_eq!(
-        load("listen stats :1", &["stats enable", "statz uri"]),
-        (bound("0.0.0.0:1"), 1, 1)
-    );
+    assert_eq!(load("listen stats :1", &["stats enable", "statz uri"]), (bound("0.0.0.0:1"), 1, 1));
     assert_eq!(load("listen web :80", &["server a 1.2.3.4:80"]).1, 1);
     assert_eq!(load("backend b", &["server a 1.2.3.4:80"]).1, 1);
     assert_eq!(load("defaults", &["mode http"]).1, 1);
-    assert_eq!(
-        load("peers p", &["peer a 1.2.3.4:1"]),
-        (String::new(), 0, 1)
-    );
+    assert_eq!(load("peers p", &["peer a 1.2.3.4:1"]), (String::new(), 0, 1));
     assert_eq!(load("nonsense", &[]).1, 1);
 }
 
@@ -894,9 +753,7 @@ fn missing_timeouts_are_warned_about_as_haproxy_does() {
 fn one_seed_serves_the_whole_process() {
     let (a, b) = (one(&[], &section()).0.order, one(&[], &section()).0.order);
     assert_eq!(a, b);
-    let BackendOrder::Shuffled(ShuffleSeed(seed)) = a else {
-        panic!("{a:?}")
-    };
+    let BackendOrder::Shuffled(ShuffleSeed(seed)) = a else { panic!("{a:?}") };
     assert!(seed < 2000);
 }
 

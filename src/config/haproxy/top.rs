@@ -14,10 +14,7 @@ use super::{Top, TopSection, words};
 use crate::config::report::{Line, Place, Report};
 
 /// Both halves of `defaults`.
-const EVERYWHERE: Sides = Sides {
-    front: true,
-    back: true,
-};
+const EVERYWHERE: Sides = Sides { front: true, back: true };
 
 /// Resolves the top-level section; every mistake is reported, and the rest is still resolved.
 pub fn resolve_top(top: &TopSection, report: &mut Report) -> Top {
@@ -87,9 +84,7 @@ fn global(top: &mut Top, statement: &Statement<'_>) -> Result<(), String> {
             settings.hard_stop_after = Some(time(value)?).filter(|time| !time.is_zero());
         }
         other => {
-            return Err(format!(
-                "supported, but {other:?} has no rule; this is a bug"
-            ));
+            return Err(format!("supported, but {other:?} has no rule; this is a bug"));
         }
     }
     Ok(())
@@ -140,10 +135,7 @@ fn extra_section(
     match kind {
         "listen" | "frontend" => listening_section(&heading, title, lines, report),
         "backend" => {
-            report.complain(
-                &title.place,
-                refused_section(&title.text, "would not be served"),
-            );
+            report.complain(&title.place, refused_section(&title.text, "would not be served"));
             Vec::new()
         }
         "global" | "defaults" => {
@@ -156,10 +148,7 @@ fn extra_section(
         kind if INERT.contains(&kind) => {
             report.warn(
                 &title.place,
-                format!(
-                    "section {:?} is not supported yet: it is ignored",
-                    title.text
-                ),
+                format!("section {:?} is not supported yet: it is ignored", title.text),
             );
             Vec::new()
         }
@@ -193,26 +182,17 @@ fn listening_section(
             continue;
         };
         match statement.directive.keyword {
-            "bind" => binds.push((
-                bind::line(statement.args(), &line.place, report),
-                &line.place,
-            )),
+            "bind" => binds.push((bind::line(statement.args(), &line.place, report), &line.place)),
             "server" | "server-template" | "default_backend" | "use_backend" | "dispatch"
             | "transparent" | "option transparent" | "option http_proxy" => serves = true,
             keyword => {
                 is_stats |= keyword.starts_with("stats ")
-                    || statement
-                        .args()
-                        .iter()
-                        .any(|word| word == "prometheus-exporter");
+                    || statement.args().iter().any(|word| word == "prometheus-exporter");
             }
         }
     }
     if serves || !is_stats {
-        report.complain(
-            &title.place,
-            refused_section(&title.text, "would not be served"),
-        );
+        report.complain(&title.place, refused_section(&title.text, "would not be served"));
         return Vec::new();
     }
     report.warn(
@@ -222,12 +202,7 @@ fn listening_section(
             title.text
         ),
     );
-    let owner = heading
-        .iter()
-        .take(2)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let owner = heading.iter().take(2).cloned().collect::<Vec<_>>().join(" ");
     binds
         .into_iter()
         .flat_map(|(bound, place)| bound.addrs.into_iter().map(move |bind| (bind.addr, place)))

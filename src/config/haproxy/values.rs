@@ -11,9 +11,7 @@ const MAX_TIME_MS: u64 = i32::MAX as u64;
 
 /// A time such as `200ms`; the unit defaults to ms. `0` is allowed here.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit_us: u64 = match unit {
         "us" => 1,
@@ -58,16 +56,9 @@ where
 {
     let plain = text.strip_prefix('-').unwrap_or(text);
     let digits = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit());
-    text.parse::<T>()
-        .ok()
-        .filter(|number| digits && range.contains(number))
-        .ok_or_else(|| {
-            format!(
-                "{text:?} is not a whole number from {} to {}",
-                range.start(),
-                range.end()
-            )
-        })
+    text.parse::<T>().ok().filter(|number| digits && range.contains(number)).ok_or_else(|| {
+        format!("{text:?} is not a whole number from {} to {}", range.start(), range.end())
+    })
 }
 
 /// A network: `10.0.0.0/8`, `10.0.0.0/255.0.0.0`, or one address.
@@ -94,30 +85,19 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 fn dotted_mask(mask: &str) -> Option<u8> {
     let bits = u32::from(mask.parse::<std::net::Ipv4Addr>().ok()?);
     let ones = bits.leading_ones();
-    (bits.count_ones() == ones)
-        .then(|| u8::try_from(ones).ok())
-        .flatten()
+    (bits.count_ones() == ones).then(|| u8::try_from(ones).ok()).flatten()
 }
 
 /// The time in the largest unit that divides it: `50s`, `1500ms`.
 pub(super) fn show_time(time: Duration) -> String {
     let millis = time.as_millis();
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ];
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     for (unit, name) in units {
         if millis > 0 && millis.is_multiple_of(unit) {
             return format!("{}{name}", millis / unit);
         }
     }
-    if millis == 0 {
-        "0".to_owned()
-    } else {
-        format!("{millis}ms")
-    }
+    if millis == 0 { "0".to_owned() } else { format!("{millis}ms") }
 }
 
 #[cfg(test)]
@@ -145,18 +125,9 @@ mod tests {
 
     #[test]
     fn bad_times_say_why() {
-        for text in [
-            "",
-            "s",
-            "5x",
-            "-1s",
-            "1.5s",
-            "5 s",
-            "25d",
-            "99999999999999999999s",
-            "+5",
-            "５s",
-        ] {
+        for text in
+            ["", "s", "5x", "-1s", "1.5s", "5 s", "25d", "99999999999999999999s", "+5", "５s"]
+        {
             assert!(time(text).is_err(), "{text}");
         }
         assert!(positive_time("0").is_err());

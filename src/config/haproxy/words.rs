@@ -75,10 +75,7 @@ mod tests {
 
     #[test]
     fn any_run_of_blanks_separates() {
-        assert_eq!(
-            ok(" \ttimeout  client\t 50s "),
-            ["timeout", "client", "50s"]
-        );
+        assert_eq!(ok(" \ttimeout  client\t 50s "), ["timeout", "client", "50s"]);
         assert_eq!(ok(""), Vec::<String>::new());
         assert_eq!(ok("  # only a comment"), Vec::<String>::new());
     }
@@ -99,16 +96,7 @@ mod tests {
 
     #[test]
     fn broken_lines_are_complaints() {
-        for text in [
-            "a \"b",
-            "a 'b",
-            "a\\",
-            "a\\x4",
-            "a\\xzz",
-            "a\\xff",
-            "a\nb",
-            "\"$HOME\"",
-        ] {
+        for text in ["a \"b", "a 'b", "a\\", "a\\x4", "a\\xzz", "a\\xff", "a\nb", "\"$HOME\""] {
             assert!(split(text).is_err(), "{text:?}");
         }
     }

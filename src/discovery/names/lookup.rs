@@ -12,9 +12,7 @@ pub type Lookup =
 
 /// The address in `host`, if it is one: `10.0.0.1`, `::1` or `[::1]`.
 pub fn literal(host: &str) -> Option<IpAddr> {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match inner {
         Some(inner) => inner.parse().ok().map(IpAddr::V6),
         None => host.parse().ok(),

@@ -38,10 +38,7 @@ pub(super) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
         Err(error) => return Err(error.into()),
     };
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut bytes = Vec::new();
     let most = u64::try_from(most).unwrap_or(u64::MAX);
@@ -68,16 +65,8 @@ pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes a file with a name of its own, down to the disk.
 pub(super) fn write_aside(dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-    let path = dir.join(format!(
-        "{UNFINISHED}{}-{:016x}",
-        std::process::id(),
-        fastrand::u64(..)
-    ));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(FILE_MODE)
-        .open(&path)?;
+    let path = dir.join(format!("{UNFINISHED}{}-{:016x}", std::process::id(), fastrand::u64(..)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path)?;
     // Without the sync a power cut could leave the new name with an empty file behind it.
     let written = file.write_all(bytes).and_then(|()| file.sync_data());
     match written {
@@ -93,10 +82,8 @@ pub(super) fn write_aside(dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
 pub(super) fn clean(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        let is_unfinished = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(UNFINISHED));
+        let is_unfinished =
+            entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED));
         if !is_unfinished {
             continue;
         }

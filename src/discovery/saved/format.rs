@@ -86,12 +86,8 @@ impl SourceIdentity {
                 path: zk.path.to_string(),
                 decode: Some(match &zk.decode {
                     Decode::Nerve => "nerve".to_owned(),
-                    Decode::ServerSet {
-                        endpoint_name: None,
-                    } => "serverset".to_owned(),
-                    Decode::ServerSet {
-                        endpoint_name: Some(name),
-                    } => format!("serverset {name}"),
+                    Decode::ServerSet { endpoint_name: None } => "serverset".to_owned(),
+                    Decode::ServerSet { endpoint_name: Some(name) } => format!("serverset {name}"),
                 }),
             }),
         }
@@ -241,9 +237,7 @@ fn verify(bytes: &[u8]) -> Result<(), Refusal> {
 pub(super) fn checksum(bytes: &[u8]) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    bytes.iter().fold(OFFSET, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
-    })
+    bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
 /// Milliseconds since 1970, to which times are kept.
@@ -265,10 +259,7 @@ fn item(endpoint: &Endpoint) -> Value {
     put("name", endpoint.name.as_deref().map(Value::from));
     put("id", endpoint.id.map(Value::from));
     put("weight", endpoint.weight.map(Value::from));
-    put(
-        "haproxy_server_options",
-        endpoint.server_options.as_deref().map(Value::from),
-    );
+    put("haproxy_server_options", endpoint.server_options.as_deref().map(Value::from));
     put("labels", labels(endpoint));
     put("haproxy_server_id", endpoint.server_id.map(Value::from));
     Value::Object(item)

@@ -62,9 +62,7 @@ impl Keeper {
         found: Option<(Record, Memory)>,
     ) -> Self {
         let latest = found.as_ref().map(|(record, _)| record.clone());
-        let on_disk = found
-            .filter(|(_, memory)| *memory == Memory::Own)
-            .map(|(record, _)| record);
+        let on_disk = found.filter(|(_, memory)| *memory == Memory::Own).map(|(record, _)| record);
         Self {
             store,
             settings,

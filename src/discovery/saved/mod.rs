@@ -81,26 +81,16 @@ impl LastKnown {
     /// log and left alone. Call within a runtime.
     pub fn load(store: Arc<Store>, settings: SavedSettings) -> Self {
         let found = store.load(&settings.service, &settings.source);
-        Self {
-            store,
-            settings,
-            found: Arc::new(Mutex::new(found)),
-        }
+        Self { store, settings, found: Arc::new(Mutex::new(found)) }
     }
 
     /// Gives `inner` this memory.
     pub fn around(&self, inner: Box<dyn Discovery>) -> Box<dyn Discovery> {
-        Box::new(SavedDiscovery {
-            inner,
-            memory: self.clone(),
-        })
+        Box::new(SavedDiscovery { inner, memory: self.clone() })
     }
 
     fn take(&self) -> Option<(Record, Memory)> {
-        self.found
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -114,11 +104,9 @@ impl Discovery for SavedDiscovery {
     fn first_word(&self) -> Discovered {
         let found = self.memory.found.lock();
         let found = found.unwrap_or_else(PoisonError::into_inner);
-        found
-            .as_ref()
-            .map_or_else(Discovered::default, |(record, memory)| {
-                word(record, *memory, self.memory.settings.keeps_previous)
-            })
+        found.as_ref().map_or_else(Discovered::default, |(record, memory)| {
+            word(record, *memory, self.memory.settings.keeps_previous)
+        })
     }
 
     fn run(
@@ -128,9 +116,7 @@ impl Discovery for SavedDiscovery {
     ) -> BoxFuture<'static, ()> {
         let first = self.first_word();
         let found = self.memory.take();
-        let LastKnown {
-            store, settings, ..
-        } = self.memory;
+        let LastKnown { store, settings, .. } = self.memory;
         let inner = self.inner;
         if let Some(stale) = &first.stale {
             let age = stale.age(SystemTime::now());
@@ -178,10 +164,7 @@ fn word(record: &Record, memory: Memory, keeps_previous: bool) -> Discovered {
         membership,
         generator: record.generator.clone(),
         zxid: record.zxid,
-        stale: Some(Stale {
-            confirmed_at: record.confirmed_at,
-            memory,
-        }),
+        stale: Some(Stale { confirmed_at: record.confirmed_at, memory }),
         ..Discovered::default()
     }
 }

@@ -52,10 +52,7 @@ mod tests {
 
     #[test]
     fn long_names_are_cut_and_stay_different() {
-        let (a, b) = (
-            format!("{}a", "x".repeat(300)),
-            format!("{}b", "x".repeat(300)),
-        );
+        let (a, b) = (format!("{}a", "x".repeat(300)), format!("{}b", "x".repeat(300)));
         assert_eq!(file_name(&a).len(), MAX_BYTES);
         assert_ne!(file_name(&a), file_name(&b));
         assert_eq!(file_name(&"x".repeat(250)).len(), MAX_BYTES);

@@ -76,9 +76,8 @@ fn seed(entries: &Map<String, Value>, now: u64, ttl: u64) -> Option<Seed> {
         })
         .collect();
     let newest = fresh.iter().map(|(stamped, _)| *stamped).max()?;
-    let last_write = fresh
-        .into_iter()
-        .filter(|(stamped, _)| stamped.saturating_add(ONE_WRITE) >= newest);
+    let last_write =
+        fresh.into_iter().filter(|(stamped, _)| stamped.saturating_add(ONE_WRITE) >= newest);
     Some(Seed {
         endpoints: last_write.map(|(_, endpoint)| endpoint).collect(),
         confirmed_at: UNIX_EPOCH.checked_add(Duration::from_secs(newest))?,
@@ -86,9 +85,7 @@ fn seed(entries: &Map<String, Value>, now: u64, ttl: u64) -> Option<Seed> {
 }
 
 fn seconds_of(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
@@ -103,10 +100,7 @@ mod tests {
     fn read_text(text: &str, age: u64, ttl: u64) -> Result<HashMap<String, Seed>, String> {
         let path = std::env::temp_dir().join(format!("smartstack-seed-{:016x}", fastrand::u64(..)));
         std::fs::write(&path, text).unwrap();
-        let file = SeedFile {
-            path: path.clone(),
-            ttl: Duration::from_secs(ttl),
-        };
+        let file = SeedFile { path: path.clone(), ttl: Duration::from_secs(ttl) };
         let found = read(&file, UNIX_EPOCH + Duration::from_secs(STAMPED + age));
         std::fs::remove_file(path).unwrap();
         found
@@ -116,27 +110,15 @@ mod tests {
     fn the_state_of_a_real_synapse_is_understood() {
         let seeds = read_text(G2, 60, 3600).unwrap();
         let search = &seeds["search"];
-        let names: Vec<_> = search
-            .endpoints
-            .as_slice()
-            .iter()
-            .map(Endpoint::server_name)
-            .collect();
+        let names: Vec<_> = search.endpoints.as_slice().iter().map(Endpoint::server_name).collect();
         assert_eq!(
             names,
-            [
-                "i-0aaa_10.0.1.11:9001",
-                "i-0bbb_10.0.1.12:9001",
-                "i-0ccc_10.0.1.13:9001"
-            ]
+            ["i-0aaa_10.0.1.11:9001", "i-0bbb_10.0.1.12:9001", "i-0ccc_10.0.1.13:9001"]
         );
         let first = &search.endpoints.as_slice()[0];
         assert_eq!((first.id, first.server_id), (Some(12), Some(1)));
         assert_eq!(first.labels["az"], json!("us-east-1a"));
-        assert_eq!(
-            search.confirmed_at,
-            UNIX_EPOCH + Duration::from_secs(STAMPED)
-        );
+        assert_eq!(search.confirmed_at, UNIX_EPOCH + Duration::from_secs(STAMPED));
         assert_eq!(seeds["users-db"].endpoints.len(), 1);
     }
 
@@ -155,12 +137,7 @@ mod tests {
             "t": {"watcher_config_for_generator": {}}, "u": 7
         });
         let seeds = read_text(&text.to_string(), 0, 3600).unwrap();
-        let hosts: Vec<_> = seeds["s"]
-            .endpoints
-            .as_slice()
-            .iter()
-            .map(|e| &*e.host)
-            .collect();
+        let hosts: Vec<_> = seeds["s"].endpoints.as_slice().iter().map(|e| &*e.host).collect();
         assert_eq!(hosts, ["a", "b"]);
         assert_eq!(seeds.len(), 1);
     }
@@ -174,10 +151,7 @@ mod tests {
         for text in ["{}", r#"{"s":[]}"#, r#"{"s":{"x":{"timestamp":-1}}}"#] {
             assert!(read_text(text, 0, 1).unwrap().is_empty(), "{text}");
         }
-        let missing = SeedFile {
-            path: "/nonexistent/state.json".into(),
-            ttl: Duration::MAX,
-        };
+        let missing = SeedFile { path: "/nonexistent/state.json".into(), ttl: Duration::MAX };
         assert!(read(&missing, UNIX_EPOCH).unwrap().is_empty());
     }
 }

@@ -106,10 +106,7 @@ impl Store {
                 warn!(service = %service, file = %file.display(), reason, "last known backends refused");
             }
         }
-        let Seed {
-            endpoints,
-            confirmed_at,
-        } = seed?;
+        let Seed { endpoints, confirmed_at } = seed?;
         let record = Record {
             service: service.clone(),
             source: source.clone(),
@@ -155,15 +152,10 @@ impl Store {
         let (dir, name) = (self.dir.clone(), file_name(record.service.as_str()));
         let writing = tokio::task::spawn_blocking(move || {
             let bytes = format::encode(&record).map_err(SaveError::Encode)?;
-            disk::replace(&dir, &name, &bytes).map_err(|source| SaveError::Write {
-                path: dir.join(&name),
-                source,
-            })
+            disk::replace(&dir, &name, &bytes)
+                .map_err(|source| SaveError::Write { path: dir.join(&name), source })
         });
-        let saved = writing
-            .await
-            .map_err(SaveError::Died)
-            .and_then(|written| written);
+        let saved = writing.await.map_err(SaveError::Died).and_then(|written| written);
         match &saved {
             Ok(()) => cold::last_known_saved(),
             Err(_) => cold::last_known_save_failed(),

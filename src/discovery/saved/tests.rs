@@ -57,11 +57,7 @@ fn refusal(bytes: &[u8]) -> Refusal {
 fn sealed(document: &Value) -> Vec<u8> {
     let text = document.to_string();
     let rest = format!("{}\n", text.strip_prefix('{').unwrap());
-    format!(
-        "{{\"checksum\":\"{:016x}\",{rest}",
-        checksum(rest.as_bytes())
-    )
-    .into_bytes()
+    format!("{{\"checksum\":\"{:016x}\",{rest}", checksum(rest.as_bytes())).into_bytes()
 }
 
 fn document(hosts: &[&str]) -> Value {
@@ -80,10 +76,7 @@ fn the_file_is_one_json_document_with_everything_in_it() {
     assert_eq!(value["said"], "known");
     assert_eq!(value["confirmed_at_ms"], 1_795_417_906_123_u64);
     assert_eq!(value["zxid"], 0x1_0000_002f_i64);
-    assert_eq!(
-        value["endpoints"],
-        json!([{"host": "10.0.0.1", "port": 80}])
-    );
+    assert_eq!(value["endpoints"], json!([{"host": "10.0.0.1", "port": 80}]));
     assert!(bytes.ends_with(b"\n"));
 }
 
@@ -115,10 +108,7 @@ fn a_torn_or_lengthened_file_is_refused() {
     }
     let twice = [bytes.clone(), bytes.clone()].concat();
     assert!(matches!(refusal(&twice), Refusal::Checksum));
-    assert!(matches!(
-        refusal(&vec![0; bytes.len()]),
-        Refusal::NoChecksum
-    ));
+    assert!(matches!(refusal(&vec![0; bytes.len()]), Refusal::NoChecksum));
 }
 
 #[test]
@@ -168,10 +158,7 @@ fn a_sealed_document_that_makes_no_sense_is_refused_whole() {
         let mut broken = document(&["a", "b"]);
         change(&mut broken);
         let error = refusal(&sealed(&broken));
-        assert!(
-            matches!(error.label(), "corrupt" | "version"),
-            "{at}: {error}"
-        );
+        assert!(matches!(error.label(), "corrupt" | "version"), "{at}: {error}");
     }
     let mut late = document(&["a"]);
     late["confirmed_at_ms"] = json!(u64::MAX);
@@ -192,10 +179,8 @@ fn what_is_not_text_or_far_too_large_is_refused() {
 fn what_could_not_be_read_back_is_not_written() {
     let deep = (0..200).fold(json!(1), |inside, _| json!([inside]));
     let mut poisoned = record(&["a"]);
-    let endpoint = Endpoint {
-        labels: [("deep".to_owned(), deep)].into(),
-        ..Endpoint::new("a", 80)
-    };
+    let endpoint =
+        Endpoint { labels: [("deep".to_owned(), deep)].into(), ..Endpoint::new("a", 80) };
     poisoned.endpoints = EndpointSet::new([endpoint]);
     assert!(matches!(encode(&poisoned), Err(Refusal::Invalid(_))));
 }
@@ -215,8 +200,8 @@ fn some_endpoint() -> impl Strategy<Value = Endpoint> {
         proptest::collection::btree_map(any::<String>(), label, 0..4),
         proptest::option::of(1_u32..),
     )
-        .prop_map(
-            |((host, port, name, server_options), (id, weight), labels, server_id)| Endpoint {
+        .prop_map(|((host, port, name, server_options), (id, weight), labels, server_id)| {
+            Endpoint {
                 name,
                 id,
                 weight,
@@ -224,8 +209,8 @@ fn some_endpoint() -> impl Strategy<Value = Endpoint> {
                 labels,
                 server_id,
                 ..Endpoint::new(host, port)
-            },
-        )
+            }
+        })
 }
 
 proptest! {
@@ -269,11 +254,7 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new() -> Self {
-        let name = format!(
-            "smartstack-saved-{}-{:016x}",
-            std::process::id(),
-            fastrand::u64(..)
-        );
+        let name = format!("smartstack-saved-{}-{:016x}", std::process::id(), fastrand::u64(..));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)
@@ -308,16 +289,12 @@ fn a_crash_before_the_rename_leaves_the_old_file() {
     let dir = Dir::new();
     dir.put(&record(&["old"]));
     let aside = disk::write_aside(&dir.0, &encode(&record(&["new"])).unwrap()).unwrap();
-    assert_eq!(
-        dir.on_disk().unwrap().endpoints.as_slice()[0].host.as_ref(),
-        "old"
-    );
+    assert_eq!(dir.on_disk().unwrap().endpoints.as_slice()[0].host.as_ref(), "old");
     // The next start removes it once it is surely abandoned, and nothing else.
     let _store = dir.store();
     assert!(aside.exists(), "perhaps somebody is writing it");
     let file = std::fs::File::options().write(true).open(&aside).unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_secs(3600))
-        .unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
     let _store = dir.store();
     assert!(!aside.exists());
     assert!(dir.on_disk().is_some());
@@ -347,10 +324,7 @@ async fn the_originals_state_is_used_only_without_a_file_of_our_own() {
     let now = millis_of(SystemTime::now()) / 1000;
     let entry = json!({"host": "seeded", "port": 80, "timestamp": now});
     std::fs::write(&path, json!({"search.main": {"x": entry}}).to_string()).unwrap();
-    let seed = SeedFile {
-        path: path.clone(),
-        ttl: Duration::from_secs(60),
-    };
+    let seed = SeedFile { path: path.clone(), ttl: Duration::from_secs(60) };
     let open = || Store::open(dir.0.clone(), Some(&seed)).unwrap();
     let (seeded, memory) = open().load(&service(), &source()).unwrap();
     assert_eq!(memory, Memory::SynapseStateFile);
@@ -417,12 +391,7 @@ impl Bench {
         let (out, seen) = watch::channel(Discovered::default());
         let stop = CancellationToken::new();
         let running = tokio::spawn(known.around(script.source()).run(out, stop.clone()));
-        Self {
-            script,
-            seen,
-            stop,
-            running,
-        }
+        Self { script, seen, stop, running }
     }
 
     async fn until(&mut self, wanted: impl FnMut(&Discovered) -> bool) -> Discovered {
@@ -437,10 +406,7 @@ impl Bench {
 }
 
 fn keeping() -> MembershipPolicy {
-    MembershipPolicy {
-        use_previous_backends: true,
-        ..MembershipPolicy::default()
-    }
+    MembershipPolicy { use_previous_backends: true, ..MembershipPolicy::default() }
 }
 
 async fn until_on_disk(dir: &Dir, wanted: impl Fn(&Record) -> bool) -> Record {
@@ -474,16 +440,9 @@ async fn a_silent_source_is_stood_in_for_until_it_speaks() {
     let stale = first.stale.unwrap();
     assert_eq!(stale.memory, Memory::Own);
     assert_eq!(millis_of(stale.confirmed_at), 1_795_417_906_123);
-    let (was, is) = (
-        stale.confirmed_at,
-        stale.confirmed_at + Duration::from_secs(75),
-    );
+    let (was, is) = (stale.confirmed_at, stale.confirmed_at + Duration::from_secs(75));
     assert_eq!(stale.age(is), Duration::from_secs(75));
-    assert_eq!(
-        stale.age(was - Duration::from_secs(1)),
-        Duration::ZERO,
-        "clock set back"
-    );
+    assert_eq!(stale.age(was - Duration::from_secs(1)), Duration::ZERO, "clock set back");
 
     bench.script.says(known(&["b"]));
     let word = bench.until(|d| d.stale.is_none()).await;
@@ -536,9 +495,7 @@ async fn without_a_file_the_source_is_as_it_was() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(hosts(&bench.seen.borrow()), ["Pending"]);
     bench.script.says(Membership::Missing);
-    bench
-        .until(|d| matches!(d.membership, Membership::Missing))
-        .await;
+    bench.until(|d| matches!(d.membership, Membership::Missing)).await;
     bench.stop().await;
     assert!(dir.on_disk().is_none(), "nobody to remember");
 }
@@ -577,11 +534,7 @@ async fn changes_are_saved_at_most_once_a_second() {
     assert!((3..=7).contains(&writes), "{writes} writes in {seconds} s");
     bench.stop().await;
     let saved = dir.on_disk().unwrap();
-    assert_eq!(
-        &*saved.endpoints.as_slice()[0].host,
-        "h499",
-        "the last one is not lost by a stop"
-    );
+    assert_eq!(&*saved.endpoints.as_slice()[0].host, "h499", "the last one is not lost by a stop");
 }
 
 #[tokio::test(start_paused = true)]
@@ -627,10 +580,8 @@ async fn an_emptied_path_is_remembered_beside_the_last_backends() {
         assert_ne!(hosts(&word), ["a", "b"]);
         bench.stop().await;
         // ... and not before the default servers.
-        let policy = MembershipPolicy {
-            default_servers: vec![Endpoint::new("d", 80)],
-            ..keeping()
-        };
+        let policy =
+            MembershipPolicy { default_servers: vec![Endpoint::new("d", 80)], ..keeping() };
         let mut bench = Bench::start(&dir, policy).await;
         let word = bench.until(|d| d.stale.is_some()).await;
         assert_ne!(hosts(&word), ["a", "b"]);

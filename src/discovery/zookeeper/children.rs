@@ -69,12 +69,7 @@ enum ReadRule {
 
 impl Children {
     pub(super) fn new(decode: Decode) -> Self {
-        Self {
-            decode,
-            known: BTreeMap::new(),
-            sampled: String::new(),
-            incarnation: None,
-        }
+        Self { decode, known: BTreeMap::new(), sampled: String::new(), incarnation: None }
     }
 
     /// The path is gone.
@@ -117,11 +112,7 @@ impl Children {
 
     fn newcomer(&self, name: &str) -> Child {
         let mut child = Child {
-            reading: if path::is_sequential(name) {
-                ReadRule::Once
-            } else {
-                ReadRule::Always
-            },
+            reading: if path::is_sequential(name) { ReadRule::Once } else { ReadRule::Always },
             endpoint: None,
             read: None,
             fault: None,
@@ -131,10 +122,7 @@ impl Children {
             && let Ok(endpoint) = record::decode(&encoded.data, self.format())
         {
             child.reading = ReadRule::Never;
-            child.endpoint = Some(Endpoint {
-                id: encoded.sequence,
-                ..endpoint
-            });
+            child.endpoint = Some(Endpoint { id: encoded.sequence, ..endpoint });
         }
         child
     }
@@ -164,19 +152,9 @@ impl Children {
             return HashSet::new();
         }
         let after = |name: &&String| **name > self.sampled;
-        let sample: Vec<_> = self
-            .known
-            .keys()
-            .filter(after)
-            .take(SAMPLE)
-            .cloned()
-            .collect();
+        let sample: Vec<_> = self.known.keys().filter(after).take(SAMPLE).cloned().collect();
         let is_last_lap = sample.len() < SAMPLE;
-        self.sampled = sample
-            .last()
-            .filter(|_| !is_last_lap)
-            .cloned()
-            .unwrap_or_default();
+        self.sampled = sample.last().filter(|_| !is_last_lap).cloned().unwrap_or_default();
         sample.into_iter().collect()
     }
 
@@ -189,10 +167,7 @@ impl Children {
         };
         let decoded = record::decode(&node.data, self.format());
         let child = self.known.get_mut(name)?;
-        let zxids = Zxids {
-            created: node.created_zxid,
-            modified: node.modified_zxid,
-        };
+        let zxids = Zxids { created: node.created_zxid, modified: node.modified_zxid };
         let is_rewritten = child.read != Some(zxids);
         if child.read.is_some_and(|read| read.created != zxids.created) {
             // Another node of the same name: the good value of the former says nothing about it.
@@ -202,10 +177,7 @@ impl Children {
         match decoded {
             Ok(endpoint) => {
                 child.fault = None;
-                child.endpoint = Some(Endpoint {
-                    id: path::sequence(name),
-                    ..endpoint
-                });
+                child.endpoint = Some(Endpoint { id: path::sequence(name), ..endpoint });
                 None
             }
             Err(error) => {
@@ -277,9 +249,9 @@ impl Children {
     fn format(&self) -> RecordFormat<'_> {
         match &self.decode {
             Decode::Nerve => RecordFormat::Nerve,
-            Decode::ServerSet { endpoint_name } => RecordFormat::ServerSet {
-                endpoint_name: endpoint_name.as_deref(),
-            },
+            Decode::ServerSet { endpoint_name } => {
+                RecordFormat::ServerSet { endpoint_name: endpoint_name.as_deref() }
+            }
         }
     }
 }
@@ -307,11 +279,7 @@ impl Child {
 /// A child's name as it may stand in a log line: escaped and bounded (encoded names go up to 64 KiB).
 pub(super) fn shown(name: &str) -> String {
     const MAX_CHARS: usize = 80;
-    let mut shown: String = name
-        .chars()
-        .flat_map(char::escape_debug)
-        .take(MAX_CHARS)
-        .collect();
+    let mut shown: String = name.chars().flat_map(char::escape_debug).take(MAX_CHARS).collect();
     if name.chars().count() > MAX_CHARS {
         shown.push('…');
     }
@@ -345,11 +313,9 @@ mod tests {
 
     fn set(children: &Children) -> Vec<(String, Option<u64>)> {
         match children.reading().membership {
-            Membership::Known(set) => set
-                .as_slice()
-                .iter()
-                .map(|e| (e.host.to_string(), e.id))
-                .collect(),
+            Membership::Known(set) => {
+                set.as_slice().iter().map(|e| (e.host.to_string(), e.id)).collect()
+            }
             Membership::Pending | Membership::Missing => panic!("not known"),
         }
     }
@@ -377,10 +343,7 @@ mod tests {
         assert_eq!(children.due(Doubt::All), [broken.as_str(), "base64_99_xx_"]);
         children.store(&broken, node(&record("q"), 9, 9));
         children.store("base64_99_xx_", None);
-        assert_eq!(
-            set(&children),
-            [("p".into(), Some(4)), ("q".into(), Some(5))]
-        );
+        assert_eq!(set(&children), [("p".into(), Some(4)), ("q".into(), Some(5))]);
     }
 
     #[test]
@@ -398,14 +361,8 @@ mod tests {
         assert_eq!(
             reading.malformed,
             [
-                (
-                    "bad".to_owned(),
-                    "a list where a map was expected".to_owned()
-                ),
-                (
-                    "fixed".to_owned(),
-                    "no data; its previous record stays in use".to_owned()
-                )
+                ("bad".to_owned(), "a list where a map was expected".to_owned()),
+                ("fixed".to_owned(), "no data; its previous record stays in use".to_owned())
             ]
         );
     }
@@ -469,9 +426,6 @@ mod tests {
             children.store(&format!("n{n}"), node("x", 1, 1));
         }
         let reading = children.reading();
-        assert_eq!(
-            (reading.malformed.len(), reading.malformed_total),
-            (20, 100)
-        );
+        assert_eq!((reading.malformed.len(), reading.malformed_total), (20, 100));
     }
 }

@@ -19,21 +19,13 @@ impl<'a> Faults<'a> {
     pub(super) fn log(&mut self, name: &str, reason: &str) {
         self.count += 1;
         if self.count <= MAX_SHOWN_MALFORMED {
-            warn!(
-                path = self.parent,
-                child = shown(name),
-                reason,
-                "unusable registration skipped"
-            );
+            warn!(path = self.parent, child = shown(name), reason, "unusable registration skipped");
         }
     }
 
     pub(super) fn summarise(&self) {
         if let Some(more @ 1..) = self.count.checked_sub(MAX_SHOWN_MALFORMED) {
-            warn!(
-                path = self.parent,
-                more, "more unusable registrations skipped"
-            );
+            warn!(path = self.parent, more, "more unusable registrations skipped");
         }
     }
 }

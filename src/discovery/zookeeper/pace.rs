@@ -32,10 +32,7 @@ pub(super) struct Pace {
 impl Pace {
     /// `jitter` is `discovery_jitter`, 0 without.
     pub(super) fn new(jitter: Duration) -> Self {
-        Self {
-            last_read: None,
-            jitter,
-        }
+        Self { last_read: None, jitter }
     }
 
     /// A read begins.
@@ -77,10 +74,7 @@ pub(super) struct Retry {
 
 impl Retry {
     pub(super) fn new(session: watch::Receiver<Session>) -> Self {
-        Self {
-            backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
-            session,
-        }
+        Self { backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST), session }
     }
 
     /// A read succeeded.

@@ -54,10 +54,8 @@ impl Source {
 
     pub(super) async fn follow_generator_node(&self) {
         if let GeneratorSource::Node(path) = &self.settings.generator {
-            self.follow_data(Part::Generator, path, |node| {
-                self.publish_generator(path, node)
-            })
-            .await;
+            self.follow_data(Part::Generator, path, |node| self.publish_generator(path, node))
+                .await;
         }
     }
 

@@ -34,11 +34,7 @@ fn start_with(
     let (out, seen) = watch::channel(Discovered::default());
     let stop = CancellationToken::new();
     tokio::spawn(Box::new(ZooKeeperDiscovery::new(through, settings)).run(out, stop.clone()));
-    Running {
-        registry,
-        seen,
-        _stop: stop.drop_guard(),
-    }
+    Running { registry, seen, _stop: stop.drop_guard() }
 }
 
 fn start(registry: &MemoryRegistry) -> Running {
@@ -89,33 +85,15 @@ async fn only_new_children_are_read() {
         registry.put_sequential(&child("i_"), record(&format!("h{n:02}")), 1);
     }
     let mut running = start(&registry);
-    running
-        .until(|d| matches!(&d.membership, Membership::Known(set) if set.len() == 50))
-        .await;
+    running.until(|d| matches!(&d.membership, Membership::Known(set) if set.len() == 50)).await;
     running.settle().await;
-    assert_eq!(
-        registry.reads(),
-        ReadCounts {
-            lists: 1,
-            nodes: 50
-        }
-    );
+    assert_eq!(registry.reads(), ReadCounts { lists: 1, nodes: 50 });
     registry.put_sequential(&child("i_"), record("new"), 1);
-    running
-        .until(|d| hosts(d).is_some_and(|hosts| hosts.contains("new")))
-        .await;
+    running.until(|d| hosts(d).is_some_and(|hosts| hosts.contains("new"))).await;
     registry.delete(&child("i_0000000000"));
-    running
-        .until(|d| hosts(d).is_some_and(|hosts| !hosts.contains("h00")))
-        .await;
+    running.until(|d| hosts(d).is_some_and(|hosts| !hosts.contains("h00"))).await;
     running.settle().await;
-    assert_eq!(
-        registry.reads(),
-        ReadCounts {
-            lists: 3,
-            nodes: 51
-        }
-    );
+    assert_eq!(registry.reads(), ReadCounts { lists: 3, nodes: 51 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,9 +127,7 @@ async fn a_burst_shares_its_lists() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let last = tokio::time::Instant::now();
-    running
-        .until(|d| matches!(&d.membership, Membership::Known(set) if set.len() == 100))
-        .await;
+    running.until(|d| matches!(&d.membership, Membership::Known(set) if set.len() == 100)).await;
     assert!(last.elapsed() <= Duration::from_millis(50));
     let lists = registry.reads().lists - before;
     assert!(lists <= 30, "{lists} lists for 100 changes");
@@ -161,10 +137,7 @@ async fn a_burst_shares_its_lists() {
 async fn discovery_jitter_delays_only_what_follows_soon() {
     let registry = MemoryRegistry::default();
     registry.put(PATH, "");
-    let jittered = ZooKeeperSourceSettings {
-        jitter: Duration::from_secs(20),
-        ..settings()
-    };
+    let jittered = ZooKeeperSourceSettings { jitter: Duration::from_secs(20), ..settings() };
     let mut running = start_with(registry.clone(), Arc::new(registry.clone()), jittered);
     running.until_hosts("").await;
     tokio::time::sleep(Duration::from_secs(21)).await;
@@ -225,10 +198,7 @@ async fn a_path_that_is_recreated_with_the_same_names_is_read_anew() {
     let registry = MemoryRegistry::default();
     for generator in [GeneratorSource::Parent, GeneratorSource::Disabled] {
         registry.put(&child("i_0000000000"), record("old"));
-        let settings = ZooKeeperSourceSettings {
-            generator,
-            ..settings()
-        };
+        let settings = ZooKeeperSourceSettings { generator, ..settings() };
         let mut running = start_with(registry.clone(), Arc::new(registry.clone()), settings);
         running.until_hosts("old").await;
         running.settle().await;
@@ -238,9 +208,7 @@ async fn a_path_that_is_recreated_with_the_same_names_is_read_anew() {
         registry.put(&child("i_0000000001"), record("newer"));
         running.until_hosts("new newer").await;
         registry.delete(PATH);
-        running
-            .until(|d| matches!(d.membership, Membership::Missing))
-            .await;
+        running.until(|d| matches!(d.membership, Membership::Missing)).await;
     }
 }
 
@@ -285,10 +253,7 @@ async fn confirmations_do_not_wake_the_pool() {
 #[tokio::test(start_paused = true)]
 async fn malformed_children_are_named_and_the_others_used() {
     let registry = MemoryRegistry::default();
-    for (n, data) in ["{", "[]", "", r#"{"host":"h","port":70000}"#]
-        .iter()
-        .enumerate()
-    {
+    for (n, data) in ["{", "[]", "", r#"{"host":"h","port":70000}"#].iter().enumerate() {
         registry.put(&child(&format!("bad_{n:010}")), *data);
     }
     registry.put(&child("ugly"), vec![0xff; 900_000]);
@@ -345,10 +310,7 @@ async fn an_unreadable_generator_node_is_told_although_the_parent_is_fine() {
     registry.set_data(PATH, "x");
     tokio::time::sleep(Duration::from_secs(5)).await;
     let seen = running.until(|_| true).await;
-    assert_eq!(
-        seen.trouble.as_deref(),
-        Some("not authorised to read /generator")
-    );
+    assert_eq!(seen.trouble.as_deref(), Some("not authorised to read /generator"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,10 +320,7 @@ async fn an_unreadable_path_is_retried_slowly() {
     registry.forbid(PATH);
     let mut running = start(&registry);
     let seen = running.until(|d| d.trouble.is_some()).await;
-    assert_eq!(
-        seen.trouble.as_deref(),
-        Some("not authorised to read /services/s")
-    );
+    assert_eq!(seen.trouble.as_deref(), Some("not authorised to read /services/s"));
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(registry.reads().lists <= 15);
     registry.permit(PATH);
@@ -376,38 +335,24 @@ async fn the_generator_config_comes_with_the_first_word_and_follows_its_node() {
     registry.put(PATH, r#"{"haproxy":{}}"#);
     registry.put("/config", "{}");
     let mut running = start(&registry);
-    let first = running
-        .until(|d| !matches!(d.membership, Membership::Pending))
-        .await;
+    let first = running.until(|d| !matches!(d.membership, Membership::Pending)).await;
     assert_eq!(first.generator.as_deref(), Some(r#"{"haproxy":{}}"#));
     registry.set_data(PATH, b"\xff".to_vec());
     let bad = running.until(|d| d.trouble.is_some()).await;
-    assert!(
-        bad.generator.is_some(),
-        "an unusable config keeps its predecessor"
-    );
+    assert!(bad.generator.is_some(), "an unusable config keeps its predecessor");
     registry.set_data(PATH, "");
-    running
-        .until(|d| d.generator.is_none() && d.trouble.is_none())
-        .await;
+    running.until(|d| d.generator.is_none() && d.trouble.is_none()).await;
 
     let elsewhere = ZooKeeperSourceSettings {
         generator: GeneratorSource::Node("/config".into()),
         ..settings()
     };
     let mut running = start_with(registry.clone(), Arc::new(registry.clone()), elsewhere);
-    running
-        .until(|d| d.generator.as_deref() == Some("{}"))
-        .await;
+    running.until(|d| d.generator.as_deref() == Some("{}")).await;
     registry.set_data("/config", r#"{"x":1}"#);
-    running
-        .until(|d| d.generator.as_deref() == Some(r#"{"x":1}"#))
-        .await;
+    running.until(|d| d.generator.as_deref() == Some(r#"{"x":1}"#)).await;
 
-    let none = ZooKeeperSourceSettings {
-        generator: GeneratorSource::Disabled,
-        ..settings()
-    };
+    let none = ZooKeeperSourceSettings { generator: GeneratorSource::Disabled, ..settings() };
     registry.set_data(PATH, "{}");
     let mut running = start_with(registry.clone(), Arc::new(registry.clone()), none);
     let seen = running.until_hosts("").await;
@@ -456,14 +401,10 @@ async fn a_child_that_vanishes_before_it_is_read_is_simply_not_there() {
     let registry = MemoryRegistry::default();
     registry.put(&child("a_0000000001"), record("a"));
     registry.put(&child("b_0000000002"), record("b"));
-    let snatching = Snatching {
-        inner: registry.clone(),
-        victim: Mutex::new(Some(child("b_0000000002"))),
-    };
+    let snatching =
+        Snatching { inner: registry.clone(), victim: Mutex::new(Some(child("b_0000000002"))) };
     let mut running = start_with(registry, Arc::new(snatching), settings());
-    let first = running
-        .until(|d| !matches!(d.membership, Membership::Pending))
-        .await;
+    let first = running.until(|d| !matches!(d.membership, Membership::Pending)).await;
     assert_eq!(hosts(&first).as_deref(), Some("a"));
     assert_eq!(first.malformed_total, 0);
 }
@@ -482,10 +423,7 @@ fn expected(registry: &MemoryRegistry) -> Option<EndpointSet> {
             &node.data,
             crate::registry::record::RecordFormat::Nerve,
         );
-        Some(crate::endpoint::Endpoint {
-            id: path::sequence(&name),
-            ..endpoint.ok()?
-        })
+        Some(crate::endpoint::Endpoint { id: path::sequence(&name), ..endpoint.ok()? })
     });
     Some(endpoints.collect())
 }
@@ -525,9 +463,7 @@ async fn churn(seed: u64) {
     }
     registry.heal();
     let registry = running.registry.clone();
-    running
-        .until(|d| agrees(d, &registry) && d.trouble.is_none())
-        .await;
+    running.until(|d| agrees(d, &registry) && d.trouble.is_none()).await;
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(agrees(&running.seen.borrow(), &registry), "and it stays so");
 }

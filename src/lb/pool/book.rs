@@ -69,11 +69,7 @@ impl Record {
     }
 
     fn forget_verdict(&mut self) {
-        self.health = if self.check.is_some() {
-            Health::Up
-        } else {
-            Health::Unchecked
-        };
+        self.health = if self.check.is_some() { Health::Up } else { Health::Unchecked };
         self.standing.clear();
         self.last_check = None;
         self.since = Instant::now();
@@ -99,10 +95,7 @@ impl Line {
             Some(shared) if check.as_ref() == Some(&*shared) => Some(shared),
             Some(_) | None => check.map(Arc::new),
         };
-        Self {
-            settings: Arc::new(settings),
-            check,
-        }
+        Self { settings: Arc::new(settings), check }
     }
 }
 
@@ -110,11 +103,7 @@ impl Line {
 pub(super) type Identity = (Arc<str>, u16, Arc<str>);
 
 pub(super) fn identity(endpoint: &Endpoint) -> Identity {
-    (
-        Arc::clone(&endpoint.host),
-        endpoint.port,
-        endpoint.name.clone().unwrap_or_default(),
-    )
+    (Arc::clone(&endpoint.host), endpoint.port, endpoint.name.clone().unwrap_or_default())
 }
 
 /// All known backends of a service, in balancing order.
@@ -151,10 +140,7 @@ impl Book {
             .iter()
             .map(|backend| (identity(&backend.endpoint), Arc::downgrade(backend)))
             .collect();
-        Self {
-            departed,
-            ..Self::new(workers)
-        }
+        Self { departed, ..Self::new(workers) }
     }
 
     pub(super) fn get_mut(&mut self, id: BackendId) -> Option<&mut Record> {
@@ -174,16 +160,11 @@ impl Book {
             .drain(..)
             .map(|record| (identity(&record.backend.endpoint), record))
             .collect();
-        let mut names: HashSet<Arc<str>> = old
-            .values()
-            .map(|record| Arc::clone(&record.backend.server_name))
-            .collect();
+        let mut names: HashSet<Arc<str>> =
+            old.values().map(|record| Arc::clone(&record.backend.server_name)).collect();
         // In balancing order already when backends are made, so that their counters lie in scan order.
-        let mut endpoints: Vec<(String, &Endpoint)> = set
-            .as_slice()
-            .iter()
-            .map(|endpoint| (endpoint.server_name(), endpoint))
-            .collect();
+        let mut endpoints: Vec<(String, &Endpoint)> =
+            set.as_slice().iter().map(|endpoint| (endpoint.server_name(), endpoint)).collect();
         order::arrange(settings.order, &mut endpoints, |(name, _)| name);
         self.records = Vec::with_capacity(endpoints.len());
         let mut line = Line::default();
@@ -203,18 +184,11 @@ impl Book {
             self.records.push(record);
         }
         for (identity, record) in old {
-            self.departed
-                .insert(identity, Arc::downgrade(&record.backend));
+            self.departed.insert(identity, Arc::downgrade(&record.backend));
             moves.left.push(record.backend);
         }
-        self.departed
-            .retain(|_, backend| backend.strong_count() > 0);
-        self.index = self
-            .records
-            .iter()
-            .map(|record| record.backend.id)
-            .zip(0..)
-            .collect();
+        self.departed.retain(|_, backend| backend.strong_count() > 0);
+        self.index = self.records.iter().map(|record| record.backend.id).zip(0..).collect();
         moves
     }
 
@@ -239,10 +213,8 @@ impl Book {
         names: &mut HashSet<Arc<str>>,
     ) -> Arc<Backend> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        if let Some(backend) = self
-            .departed
-            .remove(&identity(endpoint))
-            .and_then(|weak| weak.upgrade())
+        if let Some(backend) =
+            self.departed.remove(&identity(endpoint)).and_then(|weak| weak.upgrade())
         {
             return backend;
         }

@@ -34,9 +34,7 @@ impl Pool {
         if !changed && !must {
             return;
         }
-        let moves = self
-            .book
-            .replace(&self.published.set, &self.settings, &self.inputs.names);
+        let moves = self.book.replace(&self.published.set, &self.settings, &self.inputs.names);
         for backend in &moves.left {
             self.checker.remove(CheckId(backend.id.0));
         }
@@ -68,19 +66,12 @@ impl Pool {
     /// Makes the checker check exactly what the book says; new checks are spread over their interval.
     fn schedule_checks(&mut self) {
         let checker = &mut self.checker;
-        let fresh = self
-            .book
-            .records
-            .iter()
-            .filter(|r| checker.verdict(r.check_id()).is_none())
-            .count();
+        let fresh =
+            self.book.records.iter().filter(|r| checker.verdict(r.check_id()).is_none()).count();
         let mut delays = stagger(fresh);
         for record in &mut self.book.records {
             let id = record.check_id();
-            let wanted = record
-                .check
-                .as_ref()
-                .and_then(|c| Some((c, record.check_target(c)?)));
+            let wanted = record.check.as_ref().and_then(|c| Some((c, record.check_target(c)?)));
             let Some((settings, target)) = wanted else {
                 checker.remove(id);
                 continue;
@@ -133,8 +124,7 @@ impl Pool {
             Ok(pass) => (
                 pass.code,
                 pass.status,
-                pass.status
-                    .map_or_else(|| "connected".to_owned(), |s| format!("status {s}")),
+                pass.status.map_or_else(|| "connected".to_owned(), |s| format!("status {s}")),
             ),
             Err(error) => (error.code, error.status, error.detail),
         };
@@ -186,10 +176,7 @@ const MAX_NAMED: usize = 10;
 
 fn log_verdict(service: &ServiceName, record: &Record) {
     let backend = &record.backend.server_name;
-    let check = record
-        .last_check
-        .as_ref()
-        .map_or("", |check| check.detail.as_str());
+    let check = record.last_check.as_ref().map_or("", |check| check.detail.as_str());
     match record.health {
         Health::Down => warn!(%service, %backend, check, "backend down"),
         Health::Up | Health::Unchecked => info!(%service, %backend, check, "backend up"),

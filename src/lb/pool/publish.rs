@@ -24,9 +24,7 @@ impl Pool {
         let standings = view::standings(&self.book.records, self.settings.all_backups);
         let revision = self.publish_snapshot(&standings);
         let records = self.book.records.iter_mut().zip(&standings);
-        let backends = records
-            .map(|(record, standing)| shown(record, *standing))
-            .collect();
+        let backends = records.map(|(record, standing)| shown(record, *standing)).collect();
         self.show(revision, backends);
     }
 
@@ -65,13 +63,9 @@ impl Pool {
     /// Returns the revision of the snapshot in force.
     pub(super) fn publish_snapshot(&mut self, standings: &[Standing]) -> u64 {
         let records = &self.book.records;
-        let eligible = records
-            .iter()
-            .zip(standings)
-            .filter(|(_, s)| **s == Standing::Eligible);
-        let members: Box<[Member]> = eligible
-            .filter_map(|(record, _)| view::member(record))
-            .collect();
+        let eligible = records.iter().zip(standings).filter(|(_, s)| **s == Standing::Eligible);
+        let members: Box<[Member]> =
+            eligible.filter_map(|(record, _)| view::member(record)).collect();
         let up = records.iter().filter(|r| view::is_up(r)).count();
         let outdated = std::mem::take(&mut self.picker_outdated);
         let current = self.snapshot.load();

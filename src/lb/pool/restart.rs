@@ -60,11 +60,7 @@ impl Pool {
     /// Trusts nothing that was derived; `published` stays, because it is replaced whole and is what "previous" means.
     fn begin_anew(&mut self, distrust_verdicts: bool) {
         let view = self.view.load_full();
-        let former: Vec<_> = view
-            .backends
-            .iter()
-            .map(|b| Arc::clone(&b.backend))
-            .collect();
+        let former: Vec<_> = view.backends.iter().map(|b| Arc::clone(&b.backend)).collect();
         self.book = Book::after(self.workers, &former);
         self.balancer = balancer::build(self.settings.strategy);
         self.picker_outdated = true;
@@ -92,20 +88,16 @@ impl Pool {
 /// Drives `work`; a panic ends it and is the error.
 async fn caught(work: impl Future<Output = ()>) -> Result<(), Box<dyn Any + Send>> {
     let mut work = pin!(work);
-    std::future::poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
-            Err(panic) => Poll::Ready(Err(panic)),
-        },
-    )
+    std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
     .await
 }
 
 /// What the panic said.
 fn text(panic: &(dyn Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
-    owned
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no text")
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }

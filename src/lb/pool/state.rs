@@ -51,10 +51,7 @@ impl Pool {
         let backends = self.book.records.iter().map(|record| BackendState {
             endpoint: record.backend.endpoint.clone(),
             addr: record.address.as_ref().ok().copied(),
-            verdict: self
-                .checker
-                .verdict(record.check_id())
-                .map(|known| known.verdict()),
+            verdict: self.checker.verdict(record.check_id()).map(|known| known.verdict()),
             last_check: record.last_check.clone(),
         });
         PoolState {
@@ -71,11 +68,8 @@ impl Pool {
     /// are not in that set is forgotten.
     pub(super) fn restore(&mut self, state: PoolState) {
         self.balancer = balancer::build_at(self.settings.strategy, state.position);
-        self.published = Published {
-            in_force: state.in_force,
-            origin: state.origin,
-            ..Published::default()
-        };
+        self.published =
+            Published { in_force: state.in_force, origin: state.origin, ..Published::default() };
         self.rebuild(false);
         self.membership_changes = state.membership_changes;
         self.health_changes = state.health_changes;

@@ -26,12 +26,7 @@ struct Words;
 impl ServerRules for Words {
     fn server(&self, endpoint: &Endpoint) -> ServerSettings {
         let mut line = ServerSettings::default();
-        for word in endpoint
-            .server_options
-            .as_deref()
-            .unwrap_or("")
-            .split_whitespace()
-        {
+        for word in endpoint.server_options.as_deref().unwrap_or("").split_whitespace() {
             match word.split_once('=').unwrap_or((word, "")) {
                 ("weight", n) => line.weight = Weight::saturating(n.parse().unwrap()),
                 ("maxconn", n) => line.max_connections = NonZeroU32::new(n.parse().unwrap()),
@@ -56,9 +51,7 @@ fn resolver(zone: &Zone) -> NameCache {
         Arc::new(move |name| {
             let found = zone.lock().unwrap().get(&*name).copied();
             Box::pin(async move {
-                found
-                    .map(|ip| vec![ip])
-                    .ok_or_else(|| std::io::Error::other("no such name"))
+                found.map(|ip| vec![ip]).ok_or_else(|| std::io::Error::other("no such name"))
             })
         }),
     )
@@ -84,10 +77,7 @@ fn settings(strategy: Strategy) -> PoolSettings {
     PoolSettings {
         strategy,
         order: BackendOrder::AsDiscovered,
-        membership: MembershipPolicy {
-            use_previous_backends: true,
-            ..MembershipPolicy::default()
-        },
+        membership: MembershipPolicy { use_previous_backends: true, ..MembershipPolicy::default() },
         servers: Arc::new(Words),
         all_backups: false,
     }
@@ -100,34 +90,17 @@ fn start(settings: PoolSettings) -> Bench {
     let zone = Zone::default();
     let names = resolver(&zone);
     tokio::spawn(names.clone().run(stop.clone()));
-    let inputs = PoolInputs {
-        discovered,
-        names,
-        commands: inbox,
-        checks: script.runner(16),
-        initial: None,
-    };
+    let inputs =
+        PoolInputs { discovered, names, commands: inbox, checks: script.runner(16), initial: None };
     let (handle, pool) = Pool::new(ServiceName::new("search"), settings, 2, inputs);
     tokio::spawn(pool.run(stop.clone()));
-    Bench {
-        handle,
-        word,
-        commands,
-        zone,
-        script,
-        stop,
-    }
+    Bench { handle, word, commands, zone, script, stop }
 }
 
 /// `host` is `127.0.0.N` for `N`, else a name.
 fn endpoint(host: &str, options: &str) -> Endpoint {
-    let host = host
-        .parse::<u8>()
-        .map_or_else(|_| host.to_owned(), |n| format!("127.0.0.{n}"));
-    Endpoint {
-        server_options: Some(options.into()),
-        ..Endpoint::new(host, 80)
-    }
+    let host = host.parse::<u8>().map_or_else(|_| host.to_owned(), |n| format!("127.0.0.{n}"));
+    Endpoint { server_options: Some(options.into()), ..Endpoint::new(host, 80) }
 }
 
 fn addr(n: u8) -> SocketAddr {
@@ -135,12 +108,7 @@ fn addr(n: u8) -> SocketAddr {
 }
 
 fn hosts(handle: &PoolHandle) -> Vec<String> {
-    handle
-        .snapshot()
-        .members
-        .iter()
-        .map(|m| m.addr.ip().to_string())
-        .collect()
+    handle.snapshot().members.iter().map(|m| m.addr.ip().to_string()).collect()
 }
 
 impl Bench {
@@ -183,20 +151,13 @@ impl Bench {
 
     fn refuse(&self, n: u8) {
         let backend = self.view(n).backend.id;
-        self.handle.report(Outcome {
-            backend,
-            addr: addr(n),
-            kind: OutcomeKind::Refused,
-        });
+        self.handle.report(Outcome { backend, addr: addr(n), kind: OutcomeKind::Refused });
     }
 
     async fn command(&self, settings: PoolSettings) {
         let mut views = self.handle.views.clone();
         views.mark_unchanged();
-        self.commands
-            .send(PoolCommand::Settings(Box::new(settings)))
-            .await
-            .unwrap();
+        self.commands.send(PoolCommand::Settings(Box::new(settings))).await.unwrap();
         views.changed().await.unwrap();
     }
 }
@@ -258,10 +219,7 @@ async fn the_view_says_why_the_set_is_not_what_discovery_says() {
 async fn ready_means_that_discovery_was_heard() {
     let bench = start(settings(Strategy::RoundRobin));
     assert!(bench.handle.until(|view| !view.is_ready()).await);
-    assert_eq!(
-        bench.acquire().unwrap_err(),
-        PickError::NoneEligible { known: 0, up: 0 }
-    );
+    assert_eq!(bench.acquire().unwrap_err(), PickError::NoneEligible { known: 0, up: 0 });
     bench.say(&[("1", ""), ("2", "")]);
     assert!(bench.handle.wait_ready().await);
     assert_eq!(hosts(&bench.handle), ["127.0.0.1", "127.0.0.2"]);
@@ -272,13 +230,7 @@ async fn ready_means_that_discovery_was_heard() {
 #[tokio::test(start_paused = true)]
 async fn sequential_requests_come_in_haproxys_order_from_the_start() {
     let bench = start(settings(Strategy::RoundRobin));
-    bench
-        .with(&[
-            ("1", "weight=1 check"),
-            ("2", "weight=2 check"),
-            ("3", "weight=3 check"),
-        ])
-        .await;
+    bench.with(&[("1", "weight=1 check"), ("2", "weight=2 check"), ("3", "weight=3 check")]).await;
     let order: String = (0..24)
         .map(|_| bench.acquire().unwrap().addr())
         .map(|a| {
@@ -304,11 +256,7 @@ async fn a_backend_keeps_its_identity_when_its_line_changes() {
     let after = bench.view(1);
     assert!(Arc::ptr_eq(&before, &after.backend));
     assert_eq!(after.settings.weight.get(), 5);
-    assert_eq!(
-        after.backend.in_flight.get(),
-        1,
-        "the lease is still counted"
-    );
+    assert_eq!(after.backend.in_flight.get(), 1, "the lease is still counted");
     drop(lease);
     assert_eq!(after.backend.in_flight.get(), 0);
 }
@@ -344,11 +292,7 @@ async fn disabled_weightless_and_unresolved_ones_are_shown_with_the_reason() {
     let failed = |v: &PoolView| v.backends[3].reason.contains("no such name");
     assert!(bench.handle.until(failed).await);
     let view = bench.handle.view();
-    let reasons: Vec<_> = view
-        .backends
-        .iter()
-        .map(|b| (b.eligible, b.reason.as_str()))
-        .collect();
+    let reasons: Vec<_> = view.backends.iter().map(|b| (b.eligible, b.reason.as_str())).collect();
     assert_eq!(
         reasons,
         [
@@ -360,11 +304,7 @@ async fn disabled_weightless_and_unresolved_ones_are_shown_with_the_reason() {
         ]
     );
     assert_eq!(hosts(&bench.handle), ["127.0.0.3"]);
-    bench
-        .zone
-        .lock()
-        .unwrap()
-        .insert("db.example".to_owned(), [127, 0, 0, 9].into());
+    bench.zone.lock().unwrap().insert("db.example".to_owned(), [127, 0, 0, 9].into());
     assert!(bench.handle.until(|v| v.backends[2].eligible).await);
     assert_eq!(hosts(&bench.handle), ["127.0.0.9", "127.0.0.3"]);
 }
@@ -391,9 +331,7 @@ async fn backups_serve_only_when_no_active_is_usable() {
     let mut config = settings(Strategy::RoundRobin);
     let bench = start(config.clone());
     bench.script.answer(addr(1), Answer::Refuse);
-    bench
-        .with(&[("3", "backup"), ("4", "backup"), ("1", "check")])
-        .await;
+    bench.with(&[("3", "backup"), ("4", "backup"), ("1", "check")]).await;
     assert_eq!(hosts(&bench.handle), ["127.0.0.1"]);
     assert_eq!(bench.view(3).reason, "backup, actives are up");
     bench.until_health(1, Health::Down).await;
@@ -416,11 +354,7 @@ async fn refused_traffic_takes_a_backend_out_within_fall_refusals() {
         bench.refuse(1);
     }
     bench.until_health(1, Health::Down).await;
-    assert!(
-        start.elapsed() < Duration::from_millis(10),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
     assert_eq!(hosts(&bench.handle), ["127.0.0.2"]);
 }
 
@@ -432,11 +366,7 @@ async fn refused_traffic_does_not_touch_an_unchecked_backend_or_another_address(
         bench.refuse(1);
     }
     let backend = bench.view(2).backend.id;
-    bench.handle.report(Outcome {
-        backend,
-        addr: addr(7),
-        kind: OutcomeKind::Refused,
-    });
+    bench.handle.report(Outcome { backend, addr: addr(7), kind: OutcomeKind::Refused });
     bench.with(&[("1", ""), ("2", "fall=1"), ("3", "")]).await;
     assert_eq!(hosts(&bench.handle).len(), 3);
     assert!(bench.handle.outcomes_dropped() > 0, "the queue is bounded");
@@ -450,9 +380,7 @@ async fn nothing_is_published_when_a_worker_could_not_tell() {
     let before = bench.handle.snapshot();
     tokio::time::sleep(Duration::from_secs(30)).await; // thirty passed checks
     bench.command(settings(Strategy::LeastConn)).await;
-    bench
-        .word
-        .send_modify(|d| d.trouble = Some("connecting".into()));
+    bench.word.send_modify(|d| d.trouble = Some("connecting".into()));
     assert!(bench.handle.until(|v| v.discovered.trouble.is_some()).await);
     assert!(Arc::ptr_eq(&before, &bench.handle.snapshot()));
     assert_eq!(bench.handle.view().membership_changes, 1);
@@ -476,10 +404,7 @@ async fn new_settings_keep_verdicts_and_leases() {
     bench.until_health(1, Health::Down).await;
     let lease = bench.acquire().unwrap();
     bench
-        .command(PoolSettings {
-            order: BackendOrder::Descending,
-            ..settings(Strategy::LeastConn)
-        })
+        .command(PoolSettings { order: BackendOrder::Descending, ..settings(Strategy::LeastConn) })
         .await;
     assert_eq!(bench.view(1).health, Health::Down);
     assert_eq!(lease.backend().in_flight.get(), 1);
@@ -509,30 +434,22 @@ impl Bench {
 #[tokio::test(start_paused = true)]
 async fn servers_of_the_same_name_are_told_apart() {
     let bench = start(settings(Strategy::RoundRobin));
-    let named = |name: &str, host: &str| Endpoint {
-        name: Some(name.into()),
-        ..Endpoint::new(host, 80)
-    };
+    let named =
+        |name: &str, host: &str| Endpoint { name: Some(name.into()), ..Endpoint::new(host, 80) };
     bench.word.send_replace(Discovered {
         membership: Membership::Known([named("a", "b_c"), named("a_b", "c")].into_iter().collect()),
         ..Discovered::default()
     });
     assert!(bench.handle.wait_ready().await);
     let view = bench.handle.view();
-    let names: Vec<_> = view
-        .backends
-        .iter()
-        .map(|b| &*b.backend.server_name)
-        .collect();
+    let names: Vec<_> = view.backends.iter().map(|b| &*b.backend.server_name).collect();
     assert_eq!(names, ["a_b_c:80", "a_b_c:80#2"]);
 }
 
 /// A replay needs only the seed that a failure prints: `POOL_WALK_SEED=N cargo test pool_walk`.
 #[tokio::test(start_paused = true)]
 async fn pool_walk_keeps_its_invariants() {
-    let replay = std::env::var("POOL_WALK_SEED")
-        .ok()
-        .map(|s| s.parse().unwrap());
+    let replay = std::env::var("POOL_WALK_SEED").ok().map(|s| s.parse().unwrap());
     let seeds = replay.map_or_else(|| (0..12).map(|_| fastrand::u64(..)).collect(), |s| vec![s]);
     for seed in seeds {
         println!("POOL_WALK_SEED={seed}");
@@ -566,10 +483,7 @@ const LINES: [&str; 8] = [
 impl Walk {
     fn new(seed: u64, strategy: Strategy) -> Self {
         let order = BackendOrder::Shuffled(ShuffleSeed(u128::from(seed)));
-        let bench = start(PoolSettings {
-            order,
-            ..settings(strategy)
-        });
+        let bench = start(PoolSettings { order, ..settings(strategy) });
         Self {
             random: fastrand::Rng::with_seed(seed),
             bench,
@@ -606,22 +520,13 @@ impl Walk {
             }
             3 => {
                 let answers = [Answer::Pass, Answer::Refuse, Answer::Hang, Answer::Panic];
-                self.bench
-                    .script
-                    .answer(addr(n), answers[self.random.usize(..answers.len())]);
+                self.bench.script.answer(addr(n), answers[self.random.usize(..answers.len())]);
             }
             4 => {
                 let wait = Duration::from_millis(self.random.u64(1..3_000));
                 tokio::time::sleep(wait).await;
             }
-            5 if self
-                .bench
-                .handle
-                .view()
-                .backends
-                .iter()
-                .any(|b| b.addr == Some(addr(n))) =>
-            {
+            5 if self.bench.handle.view().backends.iter().any(|b| b.addr == Some(addr(n))) => {
                 self.bench.refuse(n);
                 tokio::task::yield_now().await;
             }
@@ -634,15 +539,9 @@ impl Walk {
     }
 
     async fn tell(&self) {
-        let hosts: Vec<_> = self
-            .said
-            .iter()
-            .map(|(n, line)| (n.to_string(), line.clone()))
-            .collect();
-        let said: Vec<_> = hosts
-            .iter()
-            .map(|(h, l)| (h.as_str(), l.as_str()))
-            .collect();
+        let hosts: Vec<_> =
+            self.said.iter().map(|(n, line)| (n.to_string(), line.clone())).collect();
+        let said: Vec<_> = hosts.iter().map(|(h, l)| (h.as_str(), l.as_str())).collect();
         self.bench.with(&said).await;
     }
 
@@ -665,58 +564,30 @@ impl Walk {
         let (snapshot, view) = (self.bench.handle.snapshot(), self.bench.handle.view());
         assert_eq!(snapshot.revision, view.revision);
         for shown in &view.backends {
-            let held = self
-                .leases
-                .iter()
-                .filter(|l| l.backend().id == shown.backend.id)
-                .count();
+            let held = self.leases.iter().filter(|l| l.backend().id == shown.backend.id).count();
             assert_eq!(shown.backend.in_flight.get() as usize, held, "{shown:?}");
             let usable = !shown.settings.disabled
                 && !shown.settings.weight.is_zero()
                 && shown.health != Health::Down;
             assert!(usable || !shown.eligible, "{shown:?}");
-            let active_up = view
-                .backends
-                .iter()
-                .any(|b| b.eligible && !b.settings.backup);
-            assert!(
-                !(shown.eligible && shown.settings.backup && active_up),
-                "{shown:?}"
-            );
+            let active_up = view.backends.iter().any(|b| b.eligible && !b.settings.backup);
+            assert!(!(shown.eligible && shown.settings.backup && active_up), "{shown:?}");
         }
-        let eligible: Vec<_> = view
-            .backends
-            .iter()
-            .filter(|b| b.eligible)
-            .map(|b| b.backend.id)
-            .collect();
+        let eligible: Vec<_> =
+            view.backends.iter().filter(|b| b.eligible).map(|b| b.backend.id).collect();
         let members: Vec<_> = snapshot.members.iter().map(|m| m.backend.id).collect();
         assert_eq!(eligible, members);
         assert_eq!(
             self.known_order(),
-            view.backends
-                .iter()
-                .map(|b| b.addr.unwrap())
-                .collect::<Vec<_>>()
+            view.backends.iter().map(|b| b.addr.unwrap()).collect::<Vec<_>>()
         );
     }
 
     /// Equal inputs give an equal snapshot: the order depends on what was said last and nothing else.
     fn known_order(&self) -> Vec<SocketAddr> {
-        let mut addrs: Vec<_> = self
-            .said
-            .iter()
-            .map(|(n, _)| (n.to_string(), addr(*n)))
-            .collect();
+        let mut addrs: Vec<_> = self.said.iter().map(|(n, _)| (n.to_string(), addr(*n))).collect();
         if addrs.is_empty() {
-            return self
-                .bench
-                .handle
-                .view()
-                .backends
-                .iter()
-                .map(|b| b.addr.unwrap())
-                .collect();
+            return self.bench.handle.view().backends.iter().map(|b| b.addr.unwrap()).collect();
         }
         crate::lb::order::arrange(self.order, &mut addrs, |(name, _)| name);
         addrs.into_iter().map(|(_, addr)| addr).collect()

@@ -113,12 +113,7 @@ fn in_use(record: &Record) -> String {
         Health::Up | Health::Down => match &record.last_check {
             None => "up, not checked yet".to_owned(),
             Some(check) if record.standing.contains('/') => {
-                format!(
-                    "{}: {}: {}",
-                    record.standing.to_lowercase(),
-                    check.code,
-                    check.detail
-                )
+                format!("{}: {}: {}", record.standing.to_lowercase(), check.code, check.detail)
             }
             Some(_) => "up".to_owned(),
         },

@@ -44,11 +44,7 @@ impl<'a> Asking<'a> {
         settings: &'a ProxySettings,
         wanted: Upgrade,
     ) -> Self {
-        Self {
-            client,
-            dialer: Dialer::new(&client.service, settings, client.local.worker),
-            wanted,
-        }
+        Self { client, dialer: Dialer::new(&client.service, settings, client.local.worker), wanted }
     }
 
     /// Asks until there is an answer or no further attempt is allowed.
@@ -157,16 +153,12 @@ impl<'a> Asking<'a> {
                 return Poll::Ready(Err(Failed::Late));
             }
             self.client.drive(cx);
-            promise
-                .as_mut()
-                .poll(cx)
-                .map_err(|mut error| match error.take_message() {
-                    Some(request) => Failed::Unsent(Box::new(request)),
-                    None => Failed::Broken {
-                        error: error.into_error(),
-                        heard: socket.received() != before,
-                    },
-                })
+            promise.as_mut().poll(cx).map_err(|mut error| match error.take_message() {
+                Some(request) => Failed::Unsent(Box::new(request)),
+                None => {
+                    Failed::Broken { error: error.into_error(), heard: socket.received() != before }
+                }
+            })
         });
         answer.await
     }

@@ -38,9 +38,7 @@ impl BodyFault {
     /// hyper's decoders speak in kinds of I/O errors.
     fn of(error: &hyper::Error) -> Self {
         let cause = std::error::Error::source(error);
-        let kind = cause
-            .and_then(|c| c.downcast_ref::<io::Error>())
-            .map(io::Error::kind);
+        let kind = cause.and_then(|c| c.downcast_ref::<io::Error>()).map(io::Error::kind);
         match kind {
             Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Self::Malformed,
             Some(_) | None => Self::Incomplete,
@@ -66,17 +64,11 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, progress: Rc<Progress>) -> Self {
-        Self {
-            incoming: Some(incoming),
-            progress,
-        }
+        Self { incoming: Some(incoming), progress }
     }
 
     pub(crate) fn empty(progress: Rc<Progress>) -> Self {
-        Self {
-            incoming: None,
-            progress,
-        }
+        Self { incoming: None, progress }
     }
 }
 
@@ -112,9 +104,7 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         let empty = || SizeHint::with_exact(0);
-        self.incoming
-            .as_ref()
-            .map_or_else(empty, Incoming::size_hint)
+        self.incoming.as_ref().map_or_else(empty, Incoming::size_hint)
     }
 }
 

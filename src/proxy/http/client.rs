@@ -116,9 +116,7 @@ impl Client {
             socket: Socket::new(stream),
             upstream: RefCell::new(None),
             progress: Rc::new(progress),
-            phase: Cell::new(Phase::Head {
-                since: Instant::now(),
-            }),
+            phase: Cell::new(Phase::Head { since: Instant::now() }),
             closing: Cell::new(false),
             rest_until: Cell::new(None),
             server_expired: Cell::new(false),
@@ -235,20 +233,16 @@ impl Client {
         let upstream = self.upstream.borrow();
         // Connecting has its own limit.
         let backend = &upstream.as_ref()?.socket;
-        Some(
-            if self.progress.complete.get() || backend.is_write_blocked() {
-                let since = match self.phase.get() {
-                    // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it.
-                    Phase::Waiting => backend.last_sent(),
-                    Phase::Idle { .. } | Phase::Head { .. } | Phase::Answering => {
-                        backend.last_active()
-                    }
-                };
-                (Expiry::Server, since, t.server)
-            } else {
-                let since = self.socket.last_active().max(backend.last_active());
-                (Expiry::Client, since, t.client)
-            },
-        )
+        Some(if self.progress.complete.get() || backend.is_write_blocked() {
+            let since = match self.phase.get() {
+                // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it.
+                Phase::Waiting => backend.last_sent(),
+                Phase::Idle { .. } | Phase::Head { .. } | Phase::Answering => backend.last_active(),
+            };
+            (Expiry::Server, since, t.server)
+        } else {
+            let since = self.socket.last_active().max(backend.last_active());
+            (Expiry::Client, since, t.client)
+        })
     }
 }

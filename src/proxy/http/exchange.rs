@@ -79,15 +79,8 @@ async fn forward(
     if settings.http.close_mode != CloseMode::KeepAlive && wanted == Upgrade::No {
         headers::close(&mut head.headers);
     }
-    let (lease, response) = Asking::new(client, settings, wanted)
-        .ask(head, body)
-        .await?;
-    let exchange = Exchange {
-        client: Rc::clone(client),
-        lease: Some(lease),
-        started,
-        over: false,
-    };
+    let (lease, response) = Asking::new(client, settings, wanted).ask(head, body).await?;
+    let exchange = Exchange { client: Rc::clone(client), lease: Some(lease), started, over: false };
     exchange.answer(response, wanted, settings).await
 }
 
@@ -130,10 +123,7 @@ impl Exchange {
             .await;
             ResponseBody::Empty
         } else {
-            ResponseBody::Answer {
-                incoming,
-                exchange: self,
-            }
+            ResponseBody::Answer { incoming, exchange: self }
         };
         Ok(Response::from_parts(head, body))
     }
@@ -151,12 +141,8 @@ impl Exchange {
             return Err(self.backend_error("protocol switch without a stream".into()));
         };
         self.finish();
-        *self.client.tunnel.borrow_mut() = Some(Tunnel {
-            backend,
-            early,
-            lease,
-            settings: Arc::clone(settings),
-        });
+        *self.client.tunnel.borrow_mut() =
+            Some(Tunnel { backend, early, lease, settings: Arc::clone(settings) });
         Ok(())
     }
 
@@ -213,9 +199,8 @@ impl Exchange {
 
     fn backend_error(&mut self, source: Box<dyn std::error::Error + Send + Sync>) -> ProxyError {
         let addr = self.client.upstream.borrow().as_ref().map(|u| u.key.1);
-        let addr = addr
-            .or_else(|| self.lease.as_ref().map(Lease::addr))
-            .unwrap_or(self.client.peer);
+        let addr =
+            addr.or_else(|| self.lease.as_ref().map(Lease::addr)).unwrap_or(self.client.peer);
         if let Some(cells) = self.backend_cells() {
             cells.response_errors.add(1);
         }

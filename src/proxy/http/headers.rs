@@ -128,15 +128,8 @@ pub(crate) fn forward_for(headers: &mut HeaderMap, rule: &ForwardFor, client: Ip
 
 /// True for methods that may be sent twice without doing anything twice (RFC 9110 9.2.2).
 pub(crate) fn is_idempotent(method: &Method) -> bool {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::TRACE,
-        Method::PUT,
-        Method::DELETE,
-    ]
-    .contains(method)
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE]
+        .contains(method)
 }
 
 fn contains(net: IpNet, addr: IpAddr) -> bool {
@@ -208,11 +201,8 @@ fn one_host(headers: &HeaderMap) -> Result<(), ProxyError> {
 /// name is gone.
 fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = |line: &HeaderValue| {
-        line.as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"chunked")
-    };
+    let is_chunked =
+        |line: &HeaderValue| line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
     lines.next().is_none_or(is_chunked) && lines.next().is_none()
 }
 
@@ -242,9 +232,7 @@ fn wanted_upgrade(parts: &Parts) -> Result<Upgrade, ProxyError> {
     if parts.headers.contains_key(WEBSOCKET_KEY) {
         Ok(Upgrade::WebSocket)
     } else {
-        Err(ProxyError::ClientProtocol(
-            "websocket without sec-websocket-key",
-        ))
+        Err(ProxyError::ClientProtocol("websocket without sec-websocket-key"))
     }
 }
 
@@ -337,11 +325,8 @@ mod tests {
             let mut parts = parts("GET", "/", headers);
             request(&mut parts).map(|upgrade| (upgrade, parts.headers.contains_key(UPGRADE)))
         };
-        let full = [
-            ("connection", "Upgrade"),
-            ("upgrade", "WebSocket"),
-            ("sec-websocket-key", "k"),
-        ];
+        let full =
+            [("connection", "Upgrade"), ("upgrade", "WebSocket"), ("sec-websocket-key", "k")];
         assert_eq!(ask(&full).unwrap(), (Upgrade::WebSocket, true));
         assert!(ask(&full[..2]).is_err());
         assert_eq!(ask(&full[1..]).unwrap(), (Upgrade::No, false));
@@ -401,10 +386,7 @@ mod tests {
     fn forwarded_for_appends_a_line_unless_told_otherwise() {
         let rule = |except: Option<(&str, u8)>, if_none| ForwardFor {
             header: "X-Forwarded-For".into(),
-            except: except.map(|(addr, prefix)| IpNet {
-                addr: addr.parse().unwrap(),
-                prefix,
-            }),
+            except: except.map(|(addr, prefix)| IpNet { addr: addr.parse().unwrap(), prefix }),
             if_none,
         };
         let lines = |rule: &ForwardFor, client: &str| {
@@ -412,26 +394,13 @@ mod tests {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_static("1.1.1.1"));
             forward_for(&mut headers, rule, client.parse().unwrap());
             let all = headers.get_all(X_FORWARDED_FOR).iter();
-            all.map(|v| v.to_str().unwrap().to_owned())
-                .collect::<Vec<_>>()
+            all.map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(
-            lines(&rule(None, false), "10.0.0.9"),
-            ["1.1.1.1", "10.0.0.9"]
-        );
+        assert_eq!(lines(&rule(None, false), "10.0.0.9"), ["1.1.1.1", "10.0.0.9"]);
         assert_eq!(lines(&rule(None, true), "10.0.0.9").len(), 1);
-        assert_eq!(
-            lines(&rule(Some(("10.0.0.0", 8)), false), "10.9.9.9").len(),
-            1
-        );
-        assert_eq!(
-            lines(&rule(Some(("10.0.0.0", 8)), false), "11.0.0.1").len(),
-            2
-        );
-        assert_eq!(
-            lines(&rule(Some(("0.0.0.0", 0)), false), "11.0.0.1").len(),
-            1
-        );
+        assert_eq!(lines(&rule(Some(("10.0.0.0", 8)), false), "10.9.9.9").len(), 1);
+        assert_eq!(lines(&rule(Some(("10.0.0.0", 8)), false), "11.0.0.1").len(), 2);
+        assert_eq!(lines(&rule(Some(("0.0.0.0", 0)), false), "11.0.0.1").len(), 1);
         assert_eq!(lines(&rule(Some(("::", 0)), false), "11.0.0.1").len(), 2);
     }
 }

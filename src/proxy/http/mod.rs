@@ -251,9 +251,7 @@ async fn swallow(client: &Client, mut stream: TcpStream) {
             let n = poll_fn(|cx| {
                 let mut buffer = client.local.buffer.borrow_mut();
                 let mut chunk = ReadBuf::new(&mut buffer);
-                Pin::new(&mut stream)
-                    .poll_read(cx, &mut chunk)
-                    .map_ok(|()| chunk.filled().len())
+                Pin::new(&mut stream).poll_read(cx, &mut chunk).map_ok(|()| chunk.filled().len())
             })
             .await?;
             if n == 0 {
@@ -269,23 +267,12 @@ async fn swallow(client: &Client, mut stream: TcpStream) {
 
 /// Bytes both ways after a protocol switch.
 async fn run_tunnel(client: &Rc<Client>, tunnel: Tunnel, early: bytes::Bytes) {
-    let Tunnel {
-        backend,
-        early: backend_early,
-        lease,
-        settings,
-    } = tunnel;
+    let Tunnel { backend, early: backend_early, lease, settings } = tunnel;
     let Some(stream) = client.socket.take() else {
         return;
     };
     let meter = Counters::new(&client.service, &lease, client.local.worker);
-    let ends = (
-        End { stream, early },
-        End {
-            stream: backend,
-            early: backend_early,
-        },
-    );
+    let ends = (End { stream, early }, End { stream: backend, early: backend_early });
     let idle = idle_timeout(&settings.timeouts);
     let finish = relay::run(ends.0, ends.1, &client.local.buffer, idle, &meter).await;
     tracing::debug!(service = %client.service.name, peer = %client.peer, ?finish, "tunnel ended");

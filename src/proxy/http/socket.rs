@@ -197,9 +197,7 @@ impl AsyncWrite for Io {
         if let [only] = bufs {
             return self.poll_write(cx, only);
         }
-        let result = self
-            .0
-            .poll_with(|stream| stream.poll_write_vectored(cx, bufs));
+        let result = self.0.poll_with(|stream| stream.poll_write_vectored(cx, bufs));
         self.0.note_write(result)
     }
 

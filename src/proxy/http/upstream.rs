@@ -50,10 +50,9 @@ impl Upstream {
             .max_headers(HEADERS)
             .max_header_size(HEAD_BYTES)
             .handshake(TokioIo::new(Io(Rc::clone(&socket))));
-        let (sender, connection) = handshake.await.map_err(|source| ProxyError::Backend {
-            addr: lease.addr(),
-            source: source.into(),
-        })?;
+        let (sender, connection) = handshake
+            .await
+            .map_err(|source| ProxyError::Backend { addr: lease.addr(), source: source.into() })?;
         Ok(Box::new(Self {
             sender,
             connection,

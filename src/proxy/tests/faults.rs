@@ -20,9 +20,7 @@ const CHILD: &str = "SMARTSTACK_TEST_CHILD";
 
 fn child(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1");
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     command
 }
 
@@ -122,10 +120,7 @@ impl Drop for Process {
 /// them. The pool learns nothing: every later pick of the dead one must be mended on the spot.
 #[test]
 fn a_killed_backend_fails_no_get() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if std::env::var_os(CHILD).is_some() {
         runtime.block_on(async {
             let origin = Origin::echo("a").await;

@@ -18,11 +18,7 @@ async fn both_sides_are_kept_open() {
     for path in ["/1", "/2", "/3"] {
         let answer = client.get(path).await;
         assert_eq!(answer.status, 200);
-        assert!(
-            answer
-                .body
-                .starts_with(&format!("a\nGET {path} HTTP/1.1\r\n"))
-        );
+        assert!(answer.body.starts_with(&format!("a\nGET {path} HTTP/1.1\r\n")));
         assert_eq!(header(&answer.body, "host"), Some("t"));
         assert_eq!(header(&answer.body, "x-forwarded-for"), Some("127.0.0.1"));
         assert_eq!(header(&answer.head, "connection"), None);
@@ -34,10 +30,7 @@ async fn both_sides_are_kept_open() {
     let cells = &rig.service.cells;
     assert_eq!(cells.sum(|c| c.requests.get()), 4);
     assert_eq!(cells.sum(|c| c.responses[2].get()), 4);
-    assert_eq!(
-        cells.sum(|c| c.latency.buckets.iter().map(|b| b.get()).sum()),
-        4
-    );
+    assert_eq!(cells.sum(|c| c.latency.buckets.iter().map(|b| b.get()).sum()), 4);
     assert_eq!(rig.pool.backends[0].cells.sum(|c| c.reuses.get()), 3);
 }
 
@@ -90,8 +83,7 @@ async fn two_framings_never_travel_together() {
 async fn an_answer_streams_while_it_is_made() {
     let origin = Origin::start(|_, mut conn| async move {
         conn.request().await.unwrap();
-        conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
-            .await;
+        conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
         // The second half only after the client has confirmed the first.
         assert_eq!(conn.request().await, None);
     })
@@ -114,9 +106,7 @@ async fn trailers_pass() {
     .await;
     let rig = Rig::http(&[origin.addr]).await;
     let mut client = rig.client().await;
-    client
-        .send("GET / HTTP/1.1\r\nhost: t\r\nte: trailers\r\nconnection: te\r\n\r\n")
-        .await;
+    client.send("GET / HTTP/1.1\r\nhost: t\r\nte: trailers\r\nconnection: te\r\n\r\n").await;
     assert_eq!(client.answer().await.body, "okx-sum: 7\r\n");
 }
 
@@ -137,9 +127,7 @@ async fn answers_without_body_leave_the_connection_clean() {
     let rig = Rig::http(&[origin.addr]).await;
     let mut client = rig.client().await;
     for (method, status) in [("HEAD", 200), ("PUT", 204), ("OPTIONS", 304), ("GET", 200)] {
-        client
-            .send(&format!("{method} / HTTP/1.1\r\nhost: t\r\n\r\n"))
-            .await;
+        client.send(&format!("{method} / HTTP/1.1\r\nhost: t\r\n\r\n")).await;
         let head = client.until("\r\n\r\n").await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head}");
         if method == "HEAD" {
@@ -167,9 +155,7 @@ async fn an_upgrade_becomes_a_tunnel() {
     .await;
     let rig = Rig::http(&[origin.addr]).await;
     let mut client = rig.client().await;
-    client
-        .send("GET / HTTP/1.1\r\nhost: t\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n")
-        .await;
+    client.send("GET / HTTP/1.1\r\nhost: t\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n").await;
     let head = client.until("\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert_eq!(header(&head, "upgrade"), Some("echo"));
@@ -215,10 +201,7 @@ async fn when_all_refuse_it_is_503_with_the_known_page() {
     let mut client = rig.client().await;
     let start = tokio::time::Instant::now();
     let answer = client.get("/").await;
-    assert!(
-        start.elapsed() >= Duration::from_millis(40),
-        "two turn-arounds"
-    );
+    assert!(start.elapsed() >= Duration::from_millis(40), "two turn-arounds");
     assert_eq!(answer.status, 503);
     assert_eq!(
         answer.body,
@@ -253,8 +236,7 @@ async fn no_backend_and_all_full_are_503() {
 async fn dies_under_the_second() -> Origin {
     Origin::start(|_, mut conn| async move {
         conn.request().await.unwrap();
-        conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-            .await;
+        conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
         conn.request().await.unwrap();
     })
     .await
@@ -302,11 +284,8 @@ async fn a_fresh_connection_that_dies_is_502_for_a_post() {
 
 #[tokio::test]
 async fn garbage_is_502() {
-    for junk in [
-        "SSH-2.0-OpenSSH\r\n\r\n",
-        "HTTP/1.1 abc\r\n\r\n",
-        "HTTP/1.1 200 OK\r\ncontent-le",
-    ] {
+    for junk in ["SSH-2.0-OpenSSH\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-le"]
+    {
         let origin = Origin::start(move |_, mut conn| async move {
             conn.request().await;
             conn.send(junk).await;
@@ -352,11 +331,7 @@ async fn a_late_answer_is_504() {
     assert!(answer.body.contains("The server didn't respond in time."));
     assert_eq!(rig.errors(ErrorCause::BackendTimeout), 1);
     assert_eq!(rig.in_flight(), 0);
-    assert_eq!(
-        client.get("/").await.status,
-        504,
-        "the client's connection lives"
-    );
+    assert_eq!(client.get("/").await.status, 504, "the client's connection lives");
 }
 
 #[tokio::test]
@@ -383,8 +358,7 @@ async fn an_answer_that_stalls_or_breaks_is_never_ended_cleanly() {
         for head in ["content-length: 100", "transfer-encoding: chunked"] {
             let origin = Origin::start(move |_, mut conn| async move {
                 conn.request().await;
-                conn.send(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n5\r\nabcde\r\n"))
-                    .await;
+                conn.send(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n5\r\nabcde\r\n")).await;
                 if stall {
                     conn.request().await;
                 }
@@ -396,16 +370,9 @@ async fn an_answer_that_stalls_or_breaks_is_never_ended_cleanly() {
             let mut client = rig.client().await;
             client.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n").await;
             let (got, _) = client.rest().await;
-            assert!(
-                got.contains("abcde") && !got.ends_with("0\r\n\r\n"),
-                "{got}"
-            );
+            assert!(got.contains("abcde") && !got.ends_with("0\r\n\r\n"), "{got}");
             until("lease back", || rig.in_flight() == 0).await;
-            let cause = if stall {
-                ErrorCause::BackendTimeout
-            } else {
-                ErrorCause::Backend
-            };
+            let cause = if stall { ErrorCause::BackendTimeout } else { ErrorCause::Backend };
             until("counted", || rig.errors(cause) == 1).await;
             assert_eq!(rig.errors(ErrorCause::ClientAbort), 0);
         }
@@ -420,11 +387,7 @@ async fn slow_heads_and_bodies_are_408_and_idle_connections_close_silently() {
     setup.settings.timeouts.http_request = Some(Duration::from_millis(60));
     setup.settings.timeouts.http_keep_alive = Some(Duration::from_millis(40));
     let rig = setup.start().await;
-    for start in [
-        "",
-        "GET / HT",
-        "POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nab",
-    ] {
+    for start in ["", "GET / HT", "POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nab"] {
         let mut client = rig.client().await;
         client.send(start).await;
         let (got, _) = client.rest().await;
@@ -467,16 +430,13 @@ async fn a_half_closed_client_still_gets_its_answer() {
 async fn an_early_answer_reaches_a_client_that_still_sends() {
     let origin = Origin::start(|_, mut conn| async move {
         conn.until("\r\n\r\n").await;
-        conn.send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nbig")
-            .await;
+        conn.send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nbig").await;
         conn.request().await;
     })
     .await;
     let rig = Rig::http(&[origin.addr]).await;
     let mut client = rig.client().await;
-    client
-        .send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 1000000\r\n\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 1000000\r\n\r\n").await;
     for _ in 0..10 {
         // The rest may meet a closed connection; the answer must be there all the same.
         if client.0.write_all(&[b'x'; 1000]).await.is_err() {
@@ -492,16 +452,13 @@ async fn an_answer_before_a_reset_is_heard() {
     let origin = Origin::start(|_, mut conn| async move {
         conn.until("\r\n\r\n").await;
         // Closing with the body unread resets the connection, right behind the answer.
-        conn.send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nbig")
-            .await;
+        conn.send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nbig").await;
     })
     .await;
     let rig = Rig::http(&[origin.addr]).await;
     for _ in 0..20 {
         let mut client = rig.client().await;
-        client
-            .send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 50000000\r\n\r\n")
-            .await;
+        client.send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 50000000\r\n\r\n").await;
         let body = vec![b'x'; 100_000];
         while client.0.write_all(&body).await.is_ok() {}
         let answer = client.answer().await;
@@ -536,8 +493,7 @@ async fn old_clients_are_served_their_way() {
     assert!(got.contains("a\nGET / HTTP/1.1\r\n"), "{got}");
     let mut kept = rig.client().await;
     for _ in 0..2 {
-        kept.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n")
-            .await;
+        kept.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n").await;
         let answer = kept.answer().await;
         assert_eq!(header(&answer.head, "connection"), Some("keep-alive"));
     }
@@ -605,11 +561,7 @@ async fn a_malformed_body_is_the_clients_fault() {
     let origin = Origin::echo("a").await;
     let rig = Rig::http(&[origin.addr]).await;
     let head = "POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
-    let bad = [
-        "5\nhello\r\n0\r\n\r\n",
-        "+5\r\nhello\r\n0\r\n\r\n",
-        "5\r\nhelloXX0\r\n\r\n",
-    ];
+    let bad = ["5\nhello\r\n0\r\n\r\n", "+5\r\nhello\r\n0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n"];
     for chunks in bad {
         // Before, a connection is made that the bad request then reuses.
         assert_eq!(rig.client().await.get("/").await.status, 200);
@@ -629,14 +581,9 @@ async fn a_malformed_body_is_the_clients_fault() {
 async fn an_upload_that_ends_early_is_the_clients_fault() {
     let origin = Origin::echo("a").await;
     let rig = Rig::http(&[origin.addr]).await;
-    for framing in [
-        "content-length: 10\r\n\r\nhi",
-        "transfer-encoding: chunked\r\n\r\n5\r\nhi",
-    ] {
+    for framing in ["content-length: 10\r\n\r\nhi", "transfer-encoding: chunked\r\n\r\n5\r\nhi"] {
         let mut client = rig.client().await;
-        client
-            .send(&format!("POST / HTTP/1.1\r\nhost: t\r\n{framing}"))
-            .await;
+        client.send(&format!("POST / HTTP/1.1\r\nhost: t\r\n{framing}")).await;
         client.0.shutdown().await.unwrap();
         assert_eq!(client.rest().await.0, "", "{framing}");
     }
@@ -650,17 +597,11 @@ async fn heads_are_bounded_as_haproxys() {
     let rig = Rig::http(&[origin.addr]).await;
     let head = |bytes: usize, count: usize| {
         let lines = "x: y\r\n".repeat(count);
-        format!(
-            "GET / HTTP/1.1\r\nhost: t\r\nbig: {}\r\n{lines}\r\n",
-            "x".repeat(bytes)
-        )
+        format!("GET / HTTP/1.1\r\nhost: t\r\nbig: {}\r\n{lines}\r\n", "x".repeat(bytes))
     };
-    for (bytes, count, ok) in [
-        (12_000, 0, true),
-        (10, 95, true),
-        (20_000, 0, false),
-        (10, 200, false),
-    ] {
+    for (bytes, count, ok) in
+        [(12_000, 0, true), (10, 95, true), (20_000, 0, false), (10, 200, false)]
+    {
         let mut client = rig.client().await;
         client.send(&head(bytes, count)).await;
         let got = client.answer().await;
@@ -720,11 +661,7 @@ async fn an_upload_passes_while_nobody_reads_the_answer() {
     .await;
     let rig = Rig::http(&[origin.addr]).await;
     let mut client = rig.client().await;
-    client
-        .send(&format!(
-            "POST / HTTP/1.1\r\nhost: t\r\ncontent-length: {SIZE}\r\n\r\n"
-        ))
-        .await;
+    client.send(&format!("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: {SIZE}\r\n\r\n")).await;
     client.0.write_all(&vec![b'q'; SIZE]).await.unwrap();
     let answer = client.answer().await;
     assert_eq!(answer.body.len(), SIZE + 4);

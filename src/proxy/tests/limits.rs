@@ -59,10 +59,7 @@ async fn at_the_service_limit_others_wait_in_the_kernel() {
     assert_eq!(first.get("/").await.status, 200);
     let mut second = rig.client().await;
     second.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n").await;
-    until("at the limit", || {
-        rig.service.cells.sum(|c| c.connections_refused.get()) > 0
-    })
-    .await;
+    until("at the limit", || rig.service.cells.sum(|c| c.connections_refused.get()) > 0).await;
     assert_eq!(rig.workers().open_connections(), 1);
     drop(first);
     assert_eq!(second.answer().await.status, 200);
@@ -81,10 +78,7 @@ async fn at_the_global_limit_others_wait_in_the_kernel() {
     }
     let mut third = rig.client().await;
     third.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n").await;
-    until("at the limit", || {
-        rig.service.cells.sum(|c| c.connections_refused.get()) > 0
-    })
-    .await;
+    until("at the limit", || rig.service.cells.sum(|c| c.connections_refused.get()) > 0).await;
     clients.pop();
     assert_eq!(third.answer().await.status, 200);
 }
@@ -97,13 +91,11 @@ async fn a_removed_listener_finishes_what_is_under_way() {
         async move {
             while let Some(request) = conn.request().await {
                 if request.starts_with("OPTIONS") {
-                    conn.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-                        .await;
+                    conn.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
                     continue;
                 }
                 released.wait_for(|r| *r).await.unwrap();
-                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-                    .await;
+                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
             }
         }
     })
@@ -148,13 +140,7 @@ async fn an_idle_data_plane_drains_at_once() {
 #[tokio::test]
 async fn workers_show_that_they_live() {
     let rig = Rig::http(&[]).await;
-    until("first beat", || {
-        rig.workers()
-            .silent_for()
-            .iter()
-            .all(|s| s.as_millis() < 2500)
-    })
-    .await;
+    until("first beat", || rig.workers().silent_for().iter().all(|s| s.as_millis() < 2500)).await;
     assert_eq!(rig.workers().count(), 1);
     let _keep = Arc::clone(&rig.service);
 }

@@ -84,10 +84,7 @@ impl Setup {
             cells: PerWorker::new(self.workers),
         });
         let sockets = listener::bind(&ListenerSettings {
-            addrs: vec![BindAddr {
-                addr: "127.0.0.1:0".parse().unwrap(),
-                required: true,
-            }],
+            addrs: vec![BindAddr { addr: "127.0.0.1:0".parse().unwrap(), required: true }],
             backlog: 128,
         })
         .unwrap();
@@ -95,16 +92,8 @@ impl Setup {
         let max_connections = self.global_max;
         let workers = Workers::start(self.workers, WorkerSettings { max_connections }).unwrap();
         let id = ListenerId(1);
-        workers
-            .add_listener(id, sockets, Arc::clone(&service))
-            .await
-            .unwrap();
-        Rig {
-            workers: Some(workers),
-            addr,
-            service,
-            pool,
-        }
+        workers.add_listener(id, sockets, Arc::clone(&service)).await.unwrap();
+        Rig { workers: Some(workers), addr, service, pool }
     }
 }
 
@@ -156,8 +145,7 @@ impl Client {
     }
 
     pub(super) async fn get(&mut self, path: &str) -> Answer {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n"))
-            .await;
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n")).await;
         self.answer().await
     }
 
@@ -233,9 +221,7 @@ impl Client {
     pub(super) async fn rest(&mut self) -> (String, Option<std::io::ErrorKind>) {
         let mut chunk = vec![0; 65536];
         loop {
-            match tokio::time::timeout(PATIENCE, self.0.read(&mut chunk))
-                .await
-                .expect("not closed")
+            match tokio::time::timeout(PATIENCE, self.0.read(&mut chunk)).await.expect("not closed")
             {
                 Ok(0) => return (String::from_utf8_lossy(&self.1).into(), None),
                 Ok(n) => self.1.extend_from_slice(&chunk[..n]),
@@ -287,11 +273,7 @@ impl Origin {
                 serving.spawn(script(number, Client(stream, Vec::new())));
             }
         });
-        Self {
-            addr,
-            connections,
-            task,
-        }
+        Self { addr, connections, task }
     }
 
     /// Answers every request with `name` and the request as it came (head and body).

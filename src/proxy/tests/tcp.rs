@@ -48,10 +48,7 @@ async fn megabytes_pass_a_slow_reader_unharmed() {
     let mut got = Vec::new();
     let mut chunk = [0; 5000];
     loop {
-        let n = tokio::time::timeout(PATIENCE, read.read(&mut chunk))
-            .await
-            .unwrap()
-            .unwrap();
+        let n = tokio::time::timeout(PATIENCE, read.read(&mut chunk)).await.unwrap().unwrap();
         if n == 0 {
             break;
         }
@@ -99,9 +96,7 @@ async fn a_reset_passes_through() {
 #[tokio::test]
 async fn a_refused_backend_is_left_for_another() {
     let origin = parrot().await;
-    let mut rig = Setup::new(Mode::Tcp, &[nobody(), origin.addr])
-        .start()
-        .await;
+    let mut rig = Setup::new(Mode::Tcp, &[nobody(), origin.addr]).start().await;
     for _ in 0..4 {
         let mut client = rig.client().await;
         client.0.shutdown().await.unwrap();

@@ -48,11 +48,7 @@ impl State {
             modified_zxid: self.zxid,
             ephemeral_owner: owner,
         };
-        let stored = Stored {
-            node,
-            children: BTreeSet::new(),
-            next_sequence: 0,
-        };
+        let stored = Stored { node, children: BTreeSet::new(), next_sequence: 0 };
         self.nodes.insert(path.to_owned(), stored);
         // A child watch on a missing node is an exists watch.
         fired.extend(self.child_watches.remove(path).into_iter().flatten());
@@ -73,15 +69,9 @@ impl State {
         let Some(stored) = self.nodes.get(path) else {
             return Vec::new();
         };
-        let children: Vec<_> = stored
-            .children
-            .iter()
-            .map(|name| names::child(path, name))
-            .collect();
-        let mut fired: Vec<_> = children
-            .iter()
-            .flat_map(|child| self.delete(child))
-            .collect();
+        let children: Vec<_> =
+            stored.children.iter().map(|name| names::child(path, name)).collect();
+        let mut fired: Vec<_> = children.iter().flat_map(|child| self.delete(child)).collect();
         let Some((parent, name)) = parent_and_name(path) else {
             return fired;
         };
@@ -126,9 +116,7 @@ impl State {
 
     pub(super) fn may_read(&self, path: &str) -> Result<(), RegistryError> {
         if self.forbidden.contains(path) {
-            return Err(RegistryError::NotAuthorised {
-                path: path.to_owned(),
-            });
+            return Err(RegistryError::NotAuthorised { path: path.to_owned() });
         }
         Ok(())
     }

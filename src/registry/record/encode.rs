@@ -35,8 +35,7 @@ impl NerveRecord {
             clippy::expect_used,
             reason = "keys are strings and the writer is a Vec: nothing can fail"
         )]
-        self.serialize(&mut serializer)
-            .expect("a record always serialises into memory");
+        self.serialize(&mut serializer).expect("a record always serialises into memory");
         out
     }
 }
@@ -90,10 +89,7 @@ mod tests {
 
     #[test]
     fn writes_nerves_bytes() {
-        assert_eq!(
-            encoded(&record()),
-            r#"{"host":"10.0.0.1","port":8080,"name":"i-abc123"}"#
-        );
+        assert_eq!(encoded(&record()), r#"{"host":"10.0.0.1","port":8080,"name":"i-abc123"}"#);
         let full = NerveRecord {
             weight: Some(3),
             haproxy_server_options: Some("backup".into()),
@@ -107,10 +103,7 @@ mod tests {
         );
         let odd = json!({"n": 1, "f": 1.0, "f2": "1e+20", "f3": 1.5e-07, "b": true, "nil": null,
             "arr": [1, "x"], "nest": {"a": {}}, "u": "é/<&\u{7f}\u{2028}\n\t\"\\\u{1}"});
-        let odd = NerveRecord {
-            labels: odd.as_object().cloned(),
-            ..record()
-        };
+        let odd = NerveRecord { labels: odd.as_object().cloned(), ..record() };
         assert!(encoded(&odd).ends_with(concat!(
             r#""labels":{"n":1,"f":1.0,"f2":"1e+20","f3":1.5e-07,"b":true,"nil":null,"arr":[1,"x"],"nest":{"a":{}},"#,
             "\"u\":\"é/<&\u{7f}\u{2028}\\n\\t\\\"\\\\\\u0001\"}}"

@@ -107,11 +107,7 @@ impl Dialer {
             match answered {
                 Ok((stream, answer)) => {
                     self.suspects.remove(&target.addr);
-                    return Some(Found {
-                        stream,
-                        answer,
-                        target,
-                    });
+                    return Some(Found { stream, answer, target });
                 }
                 Err(error) => {
                     self.turned_away |= error.kind() == io::ErrorKind::UnexpectedEof;
@@ -142,10 +138,7 @@ impl Dialer {
                 Err(error) => trouble(format!("{member}: cannot resolve: {error}")),
             }
             let addresses = self.known.get(&member).into_iter().flatten();
-            targets.extend(addresses.map(|addr| Target {
-                member: member.clone(),
-                addr: *addr,
-            }));
+            targets.extend(addresses.map(|addr| Target { member: member.clone(), addr: *addr }));
         }
         self.suspects.retain(|_, since| since.elapsed() < SUSPICION);
         fastrand::shuffle(&mut targets);
@@ -214,9 +207,7 @@ async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
 }
 
 async fn resolve(member: &Member) -> io::Result<Vec<SocketAddr>> {
-    let addresses: Vec<_> = tokio::net::lookup_host((&*member.host, member.port))
-        .await?
-        .collect();
+    let addresses: Vec<_> = tokio::net::lookup_host((&*member.host, member.port)).await?.collect();
     if addresses.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "no address"));
     }
@@ -230,10 +221,7 @@ async fn read_answer(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let (length, version) = head.split_at(4);
     let length = usize::try_from(be_u32(length)).unwrap_or(usize::MAX);
     if !(4..=ANSWER_MAX_BYTES).contains(&length) || be_u32(version) != 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "not a ZooKeeper server",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a ZooKeeper server"));
     }
     let mut body = vec![0_u8; length - 4];
     read_all(stream, &mut body).await?;
@@ -253,9 +241,7 @@ async fn read_all(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
 
 /// Big endian, as jute writes numbers.
 pub(super) fn be_u32(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .fold(0, |number, byte| (number << 8) | u32::from(*byte))
+    bytes.iter().fold(0, |number, byte| (number << 8) | u32::from(*byte))
 }
 
 /// A hung server: its kernel accepts, it does not answer.

@@ -103,11 +103,7 @@ impl FromStr for Ensemble {
             .split(',')
             .map(|member| parse_member(text, member.trim()))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            text: text.into(),
-            members,
-            chroot,
-        })
+        Ok(Self { text: text.into(), members, chroot })
     }
 }
 
@@ -128,10 +124,7 @@ fn split_chroot(text: &str) -> Result<(String, String), EnsembleError> {
     if path.split('/').all(is_name) {
         Ok((hosts.into(), format!("/{path}")))
     } else {
-        Err(EnsembleError::Chroot {
-            text: text.into(),
-            chroot: format!("/{path}"),
-        })
+        Err(EnsembleError::Chroot { text: text.into(), chroot: format!("/{path}") })
     }
 }
 
@@ -139,10 +132,7 @@ fn parse_member(text: &str, member: &str) -> Result<Member, EnsembleError> {
     if member.is_empty() {
         return Err(EnsembleError::EmptyMember { text: text.into() });
     }
-    let bad_host = |host: &str| EnsembleError::Host {
-        text: text.into(),
-        host: host.into(),
-    };
+    let bad_host = |host: &str| EnsembleError::Host { text: text.into(), host: host.into() };
     let (host, port) = match member.strip_prefix('[') {
         Some(rest) => {
             let (host, tail) = rest.split_once(']').ok_or_else(|| bad_host(member))?;
@@ -174,10 +164,7 @@ fn parse_member(text: &str, member: &str) -> Result<Member, EnsembleError> {
 fn parse_port(text: &str, port: &str) -> Result<u16, EnsembleError> {
     match port.parse::<u16>() {
         Ok(number) if number > 0 => Ok(number),
-        Ok(_) | Err(_) => Err(EnsembleError::Port {
-            text: text.into(),
-            port: port.into(),
-        }),
+        Ok(_) | Err(_) => Err(EnsembleError::Port { text: text.into(), port: port.into() }),
     }
 }
 
@@ -200,26 +187,14 @@ mod tests {
 
     #[test]
     fn port_defaults_to_2181_and_blanks_are_trimmed() {
-        assert_eq!(
-            names(" zk1 , tcp://10.0.0.1 "),
-            ["zk1:2181", "10.0.0.1:2181"]
-        );
+        assert_eq!(names(" zk1 , tcp://10.0.0.1 "), ["zk1:2181", "10.0.0.1:2181"]);
     }
 
     #[test]
     fn ipv6_needs_brackets() {
-        assert_eq!(
-            names("[::1]:2182,[fe80::1]"),
-            ["[::1]:2182", "[fe80::1]:2181"]
-        );
-        assert!(matches!(
-            "::1:2181".parse::<Ensemble>(),
-            Err(EnsembleError::Host { .. })
-        ));
-        assert!(matches!(
-            "[zk1]:1".parse::<Ensemble>(),
-            Err(EnsembleError::Host { .. })
-        ));
+        assert_eq!(names("[::1]:2182,[fe80::1]"), ["[::1]:2182", "[fe80::1]:2181"]);
+        assert!(matches!("::1:2181".parse::<Ensemble>(), Err(EnsembleError::Host { .. })));
+        assert!(matches!("[zk1]:1".parse::<Ensemble>(), Err(EnsembleError::Host { .. })));
     }
 
     #[test]
@@ -229,10 +204,7 @@ mod tests {
         assert_eq!(text("a,,b"), "connect string \"a,,b\": a member is empty");
         assert_eq!(text("a:0"), "connect string \"a:0\": \"0\" is not a port");
         assert_eq!(text("a:x"), "connect string \"a:x\": \"x\" is not a port");
-        assert_eq!(
-            text("a/b//c"),
-            "connect string \"a/b//c\": \"/b//c\" is not a path"
-        );
+        assert_eq!(text("a/b//c"), "connect string \"a/b//c\": \"/b//c\" is not a path");
         assert!(text("tcp+tls://a").contains("TLS to ZooKeeper is not supported"));
     }
 

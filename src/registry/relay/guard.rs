@@ -32,17 +32,11 @@ pub(super) struct Lists(Mutex<HashSet<u32>>);
 
 impl Lists {
     fn asked(&self, xid: u32) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(xid);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(xid);
     }
 
     fn answered(&self, xid: u32) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&xid)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&xid)
     }
 }
 
@@ -69,19 +63,13 @@ pub(super) struct Answers<'a> {
 
 impl<'a> Requests<'a> {
     pub(super) fn new(lists: &'a Lists) -> Self {
-        Self {
-            frames: Frames::new(REQUEST_HEAD_BYTES),
-            lists,
-        }
+        Self { frames: Frames::new(REQUEST_HEAD_BYTES), lists }
     }
 }
 
 impl<'a> Answers<'a> {
     pub(super) fn new(lists: &'a Lists) -> Self {
-        Self {
-            frames: Frames::new(ANSWER_HEAD_BYTES),
-            lists,
-        }
+        Self { frames: Frames::new(ANSWER_HEAD_BYTES), lists }
     }
 }
 
@@ -109,9 +97,7 @@ impl Check for Answers<'_> {
             let names = usize::try_from(names).unwrap_or(0);
             // An empty name still has its length.
             if is_list && names > length / 4 {
-                return Err(lie(format!(
-                    "announces {names} names in an answer of {length} bytes"
-                )));
+                return Err(lie(format!("announces {names} names in an answer of {length} bytes")));
             }
             Ok(())
         })
@@ -137,11 +123,7 @@ struct Frames {
 
 impl Frames {
     fn new(head_bytes: usize) -> Self {
-        Self {
-            head_bytes,
-            head: Vec::with_capacity(head_bytes),
-            rest_bytes: 0,
-        }
+        Self { head_bytes, head: Vec::with_capacity(head_bytes), rest_bytes: 0 }
     }
 
     /// Calls `on_head` with the length and the first bytes of each frame, as soon as they are known.
@@ -174,11 +156,7 @@ impl Frames {
 
     /// Bytes of the head to collect: the length first, then as much of the frame as there is.
     fn wanted(&self) -> usize {
-        if self.head.len() < 4 {
-            4
-        } else {
-            self.length().saturating_add(4).min(self.head_bytes)
-        }
+        if self.head.len() < 4 { 4 } else { self.length().saturating_add(4).min(self.head_bytes) }
     }
 
     fn length(&self) -> usize {
@@ -201,9 +179,7 @@ mod tests {
 
     fn answer_to(opcode: u32, answer: &[u8]) -> io::Result<()> {
         let lists = Lists::default();
-        Requests::new(&lists)
-            .check(&frame(&[7, opcode], b"path"))
-            .unwrap();
+        Requests::new(&lists).check(&frame(&[7, opcode], b"path")).unwrap();
         Answers::new(&lists).check(answer)
     }
 

@@ -33,10 +33,7 @@ pub(super) struct Operation {
 
 impl Operation {
     pub(super) fn new(name: &'static str, path: &str) -> Self {
-        Self {
-            name,
-            path: path.into(),
-        }
+        Self { name, path: path.into() }
     }
 
     pub(super) fn failed(&self, detail: impl fmt::Display) -> RegistryError {
@@ -87,10 +84,9 @@ pub(super) async fn with_client<T>(
             }
             Err(translate(error, ensemble, what))
         }
-        Err(_) => Err(unavailable(
-            ensemble,
-            &format!("no answer within {} s", READ_TIMEOUT.as_secs()),
-        )),
+        Err(_) => {
+            Err(unavailable(ensemble, &format!("no answer within {} s", READ_TIMEOUT.as_secs())))
+        }
     }
 }
 
@@ -105,18 +101,13 @@ fn no_session(shared: &Shared) -> String {
 }
 
 pub(super) fn unavailable(ensemble: &Arc<str>, detail: &str) -> RegistryError {
-    RegistryError::Unavailable {
-        ensemble: Arc::clone(ensemble),
-        detail: detail.into(),
-    }
+    RegistryError::Unavailable { ensemble: Arc::clone(ensemble), detail: detail.into() }
 }
 
 fn translate(error: zk::Error, ensemble: &Arc<str>, what: &Operation) -> RegistryError {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the crate's enum is open")]
     match error {
-        zk::Error::NoAuth => RegistryError::NotAuthorised {
-            path: what.path.clone(),
-        },
+        zk::Error::NoAuth => RegistryError::NotAuthorised { path: what.path.clone() },
         // The connection or the session went away under the request; reading again is safe and right.
         zk::Error::ConnectionLoss
         | zk::Error::Timeout

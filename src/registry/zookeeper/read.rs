@@ -126,9 +126,7 @@ fn place(path: &str, read: Result<(Vec<u8>, Stat), zk::Error>) -> Result<NodeRea
     match read {
         Ok((data, stat)) => Ok(Ok(Some(node(data, stat)))),
         Err(zk::Error::NoNode) => Ok(Ok(None)),
-        Err(zk::Error::NoAuth) => Ok(Err(RegistryError::NotAuthorised {
-            path: path.to_owned(),
-        })),
+        Err(zk::Error::NoAuth) => Ok(Err(RegistryError::NotAuthorised { path: path.to_owned() })),
         Err(error @ zk::Error::BadArguments(_)) => {
             Ok(Err(Operation::new("get", path).failed(error)))
         }

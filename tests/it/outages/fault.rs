@@ -54,16 +54,10 @@ pub(super) struct Pace {
     pub(super) load: Duration,
 }
 
-pub(super) const BRIEF: Pace = Pace {
-    session: 2,
-    outage: Duration::from_secs(4),
-    load: Duration::from_secs(7),
-};
-pub(super) const LONG: Pace = Pace {
-    session: 10,
-    outage: Duration::from_secs(25),
-    load: Duration::from_secs(60),
-};
+pub(super) const BRIEF: Pace =
+    Pace { session: 2, outage: Duration::from_secs(4), load: Duration::from_secs(7) };
+pub(super) const LONG: Pace =
+    Pace { session: 10, outage: Duration::from_secs(25), load: Duration::from_secs(60) };
 
 impl Fault {
     pub(super) fn zookeeper(self) -> Zk {
@@ -86,10 +80,7 @@ impl Fault {
 
     /// True while synapse has to say that it hears nobody.
     pub(super) fn silences(self) -> bool {
-        matches!(
-            self,
-            Self::Killed | Self::Hung | Self::QuorumLost | Self::InterfaceDown
-        )
+        matches!(self, Self::Killed | Self::Hung | Self::QuorumLost | Self::InterfaceDown)
     }
 
     /// Lets it happen, for the time of the outage.
@@ -190,9 +181,7 @@ pub(super) async fn register(registrations: &Registrations, origin: &Origin) -> 
     let node = format!("{PATH}/{}", origin.name());
     let (addr, name) = (origin.addr(), origin.name());
     let data = json!({"host": addr.ip().to_string(), "port": addr.port(), "name": name});
-    registrations
-        .create_named(&node, data.to_string().as_bytes())
-        .await;
+    registrations.create_named(&node, data.to_string().as_bytes()).await;
     node
 }
 

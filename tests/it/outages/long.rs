@@ -49,10 +49,7 @@ async fn three_sessions() {
     let up = Instant::now();
     until_used(front, &b).await;
     let back = up.elapsed();
-    println!(
-        "interface down: {:.2} % CPU, back after {back:?}",
-        busy * 100.0
-    );
+    println!("interface down: {:.2} % CPU, back after {back:?}", busy * 100.0);
     assert!(busy < 0.05, "{busy}");
     assert!(back < CONVERGENCE, "{back:?}");
 }
@@ -129,11 +126,7 @@ async fn slow_two_hundred_outages_leak_nothing() {
 async fn until_metric(synapse: &Synapse, line: &str) {
     eventually("the change is seen", PATIENCE, || async {
         let metrics = synapse.metrics().await;
-        if metrics.contains(line) {
-            Ok(())
-        } else {
-            Err(metrics)
-        }
+        if metrics.contains(line) { Ok(()) } else { Err(metrics) }
     })
     .await;
 }

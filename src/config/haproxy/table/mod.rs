@@ -145,12 +145,7 @@ const fn words(
     class: Class,
     keywords: &'static [&'static str],
 ) -> Group {
-    Group {
-        sections,
-        args,
-        class,
-        keywords,
-    }
+    Group { sections, args, class, keywords }
 }
 
 const fn not_yet(meanwhile: &'static str) -> Class {
@@ -201,16 +196,14 @@ pub(super) fn find(words: &[String], sections: Sections) -> Option<&'static Dire
         }
         index
     });
-    (1..=MAX_KEYWORD_WORDS.min(words.len()))
-        .rev()
-        .find_map(|count| {
-            let keyword = joined(words, count);
-            INDEX
-                .get(keyword.as_str())?
-                .iter()
-                .find(|directive| directive.sections.touches(sections))
-                .copied()
-        })
+    (1..=MAX_KEYWORD_WORDS.min(words.len())).rev().find_map(|count| {
+        let keyword = joined(words, count);
+        INDEX
+            .get(keyword.as_str())?
+            .iter()
+            .find(|directive| directive.sections.touches(sections))
+            .copied()
+    })
 }
 
 fn joined(words: &[String], count: usize) -> String {
@@ -228,11 +221,7 @@ const LONGEST_TYPO: usize = 64;
 /// The known keyword nearest to what `words` begin with, if it is near enough to be meant.
 pub(super) fn nearest(words: &[String], sections: Sections) -> Option<&'static Directive> {
     // A registration's words may be of any length, and distances cost the product of both.
-    if words
-        .iter()
-        .take(MAX_KEYWORD_WORDS)
-        .any(|word| word.len() > LONGEST_TYPO)
-    {
+    if words.iter().take(MAX_KEYWORD_WORDS).any(|word| word.len() > LONGEST_TYPO) {
         return None;
     }
     directives()
@@ -242,10 +231,7 @@ pub(super) fn nearest(words: &[String], sections: Sections) -> Option<&'static D
             let count = directive.keyword.split(' ').count();
             // haproxy's words are all in lower case.
             let written = joined(words, count).to_lowercase();
-            (
-                strsim::damerau_levenshtein(&written, directive.keyword),
-                directive,
-            )
+            (strsim::damerau_levenshtein(&written, directive.keyword), directive)
         })
         .filter(|(distance, directive)| is_near(*distance, directive.keyword))
         .min_by_key(|(distance, directive)| (*distance, std::cmp::Reverse(directive.keyword.len())))
@@ -285,11 +271,7 @@ mod tests {
                     a.keyword
                 );
             }
-            assert!(
-                a.keyword.split(' ').count() <= MAX_KEYWORD_WORDS,
-                "{}",
-                a.keyword
-            );
+            assert!(a.keyword.split(' ').count() <= MAX_KEYWORD_WORDS, "{}", a.keyword);
         }
     }
 
