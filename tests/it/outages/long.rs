@@ -118,7 +118,8 @@ async fn slow_two_hundred_outages_leak_nothing() {
         is_release()
     );
     assert!(end.0 <= start.0 + 4_000_000, "RSS {} -> {}", start.0, end.0);
-    assert!(end.1 <= start.1 + 2, "descriptors {} -> {}", start.1, end.1);
+    // A connection to the admin server or a reconnect may be under way; a leak would be one per outage.
+    assert!(end.1 <= start.1 + 8, "descriptors {} -> {}", start.1, end.1);
     assert!(back <= CONVERGENCE, "{back:?}");
     assert!(lines < 30 * rounds, "{lines} lines are a flood");
 }
