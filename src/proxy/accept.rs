@@ -87,7 +87,11 @@ pub(crate) fn register(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> 
 }
 
 /// Accepts until told to stop; what waits in the queue at that moment is still taken.
-pub(crate) async fn run(local: Rc<Local>, listener: Arc<Listener>, socket: AsyncFd<TcpListener>) {
+pub(crate) async fn run(
+    local: Rc<Local>,
+    listener: Arc<Listener>,
+    socket: Rc<AsyncFd<TcpListener>>,
+) {
     let stop = listener.stop_accepting.clone();
     let acceptor = Acceptor { local, listener, socket, stopped: Cell::new(false) };
     loop {
@@ -107,7 +111,7 @@ pub(crate) async fn run(local: Rc<Local>, listener: Arc<Listener>, socket: Async
 struct Acceptor {
     local: Rc<Local>,
     listener: Arc<Listener>,
-    socket: AsyncFd<TcpListener>,
+    socket: Rc<AsyncFd<TcpListener>>,
     /// Stopped by a limit or a shortage, and not accepted since.
     stopped: Cell<bool>,
 }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +15,10 @@ use super::local::Local;
 use super::shared::{Listener, Shared};
 use super::worker::TICK;
 use crate::telemetry::cells::WorkerId;
+
+/// Pause before a panicked acceptor runs again: one that panics at once must not burn the worker, and clients wait in
+/// the kernel's queue meanwhile.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
 /// A running worker, seen from the control thread.
 #[derive(Debug)]
@@ -98,9 +103,43 @@ async fn run(
 
 fn add(local: &Rc<Local>, listener: &Arc<Listener>, sockets: Vec<TcpListener>) -> io::Result<()> {
     for socket in sockets {
-        let socket = accept::register(socket)?;
-        let acceptor = accept::run(Rc::clone(local), Arc::clone(listener), socket);
+        let socket = Rc::new(accept::register(socket)?);
+        let (worker, on) = (Rc::clone(local), Arc::clone(listener));
+        let acceptor =
+            restarted(move || accept::run(Rc::clone(&worker), Arc::clone(&on), Rc::clone(&socket)));
         tokio::task::spawn_local(listener.acceptors.track_future(acceptor));
     }
     Ok(())
+}
+
+/// Runs what `start` makes, again after a panic (counted by whoever panicked), until it returns. What it works on, the
+/// listening socket, belongs to `start` and survives.
+async fn restarted<F>(mut start: impl FnMut() -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    while tokio::task::spawn_local(start()).await.is_err_and(|error| error.is_panic()) {
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_acceptor_that_panics_runs_again() {
+        let runs = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&runs);
+        let acceptor = restarted(move || {
+            let runs = Rc::clone(&counted);
+            async move {
+                runs.set(runs.get() + 1);
+                assert!(runs.get() > 2, "run {} panics", runs.get());
+            }
+        });
+        tokio::task::LocalSet::new().run_until(acceptor).await;
+        assert_eq!(runs.get(), 3);
+    }
 }
