@@ -58,13 +58,16 @@
 //! | check scheduler | 1 per service | its timer; a shared semaphore bounds probes in flight | reports | its pool ends |
 //! | generator | 1 per service | `watch<Discovered>` | word to the fleet | its token |
 //! | fleet | 1 | SIGHUP, generator configs | settings, listeners, sessions, the admin page | before the drain |
+//! | hand-over | 1, with a `state_dir` | a successor at `handover.sock` | — | the stop |
+//! | saver | 1 per service with a memory | new words of its source, a timer | `state_dir/last-known` | its source's token |
 //! | signs of life | 1 per thread | its timer | its heartbeat | last |
 //! | acceptor | 1 per listener and worker | accept | connections | its listener is removed |
 //! | connection | 1 per client | sockets, idle timers | cells, leases | closed, or the drain's deadline |
 //! | admin | 1, on the control thread | requests | — | after the drain, so that it can report it |
 //!
-//! Stopping: not ready → stop accepting → wait for connections up to the deadline → close the rest → pools, discovery →
-//! sessions → admin.
+//! A change of the file, of a generator config or of the process itself (reload, hand-over) is applied by the fleet,
+//! new before old. Stopping: not ready → stop accepting → wait for connections up to the deadline → close the rest →
+//! pools, discovery → sessions → admin.
 //!
 //! # Words
 //!
