@@ -90,9 +90,16 @@ async fn g2_serves_what_an_independent_client_registers() {
         .replace("zk1.example.com:2181", &hosts[0])
         .replace("zk3.example.com:2181", &hosts[2])
         .replace("127.0.0.2", &ip)
+        .replace("10.9.9.9", &ip)
         .replace("\"port\": 3301,", &format!("\"port\": 3301, \"bind_address\": \"{ip}\","))
         .replace(":3212", &lab.free_addr().to_string());
-    let _synapse = start(&lab, &text).await;
+    let synapse = start(&lab, &text).await;
+    // Until then the default server is in force, which makes the service ready.
+    eventually("discovery is heard", PATIENCE, || async {
+        let heard = synapse.service("search").await["discovery"]["membership"].clone();
+        if heard == "known" { Ok(()) } else { Err(heard) }
+    })
+    .await;
     let seen = sequence(SocketAddr::new(lab.ip(), 3301), 8).await;
     assert!(seen == "AB".repeat(4) || seen == "BA".repeat(4), "two active, one backup: {seen}");
     let users = SocketAddr::new(lab.ip(), 3302);
