@@ -42,7 +42,7 @@
 //! | 6 | [`app`] | everything below |
 //! | 5 | [`config`], [`admin`] | the settings types and handles of rows 0–4 |
 //! | 4 | [`proxy`] | [`lb`], rows 0–1 |
-//! | 3 | [`lb`] | [`discovery`], rows 0–1 |
+//! | 3 | [`lb`], [`registration`] | [`lb`]: [`discovery`], rows 0–1; [`registration`]: rows 0–1 |
 //! | 2 | [`discovery`] | [`registry`], [`telemetry`], row 0 |
 //! | 1 | [`health`], [`registry`], [`telemetry`] | row 0 |
 //! | 0 | [`endpoint`], [`backoff`], [`shutdown`], [`readiness`] | std, tokio |
@@ -85,6 +85,7 @@ pub mod health;
 pub mod lb;
 pub mod proxy;
 pub mod readiness;
+pub mod registration;
 pub mod registry;
 pub mod shutdown;
 pub mod telemetry;

@@ -21,6 +21,7 @@ pub mod json;
 pub mod membership;
 pub mod native;
 pub mod native_check;
+pub mod nerve;
 pub mod origins;
 pub mod process;
 pub mod reader;

@@ -9,6 +9,7 @@
 mod build;
 pub mod checker;
 pub mod http;
+pub mod local;
 pub mod rise_fall;
 pub mod runner;
 pub mod tcp;

@@ -4,11 +4,13 @@
 //! so that a misbehaving ensemble (or client) can freeze neither control nor data plane. Watches are one-shot and
 //! re-armed: persistent watches are silently lost on reconnect by the client crate (its defect A).
 
+pub mod credentials;
 pub mod memory;
 pub mod path;
 pub mod record;
 pub mod relay;
 pub mod session;
+pub mod writer;
 pub mod zookeeper;
 
 use std::fmt::Debug;
@@ -75,6 +77,8 @@ pub struct Node {
     pub modified_zxid: i64,
     /// Session that owns an ephemeral node, else 0.
     pub ephemeral_owner: i64,
+    /// How often the data were changed.
+    pub version: i32,
 }
 
 /// State of the session with an ensemble.

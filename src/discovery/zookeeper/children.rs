@@ -300,6 +300,7 @@ mod tests {
             created_zxid: created,
             modified_zxid: modified,
             ephemeral_owner: 0,
+            version: 0,
         })
     }
 

@@ -47,6 +47,7 @@ impl State {
             created_zxid: self.zxid,
             modified_zxid: self.zxid,
             ephemeral_owner: owner,
+            version: 0,
         };
         let stored = Stored { node, children: BTreeSet::new(), next_sequence: 0 };
         self.nodes.insert(path.to_owned(), stored);
@@ -61,6 +62,7 @@ impl State {
         if let Some(stored) = self.nodes.get_mut(path) {
             stored.node.data = data;
             stored.node.modified_zxid = self.zxid;
+            stored.node.version += 1;
         }
         self.data_watches.remove(path).unwrap_or_default()
     }

@@ -140,6 +140,7 @@ fn node(data: Vec<u8>, stat: Stat) -> Node {
         created_zxid: stat.czxid,
         modified_zxid: stat.mzxid,
         ephemeral_owner: stat.ephemeral_owner,
+        version: stat.version,
     }
 }
 

@@ -1,0 +1,75 @@
+//! The Nerve file: document to [`NerveConfig`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Complaint, LogFormat};
+use crate::endpoint::ServiceName;
+use crate::health::local::LocalCheckSettings;
+use crate::registration::RegistrationSettings;
+
+/// A complete configuration of nerve. Services that cannot work here (etcd) are left out and told in `refused`.
+#[derive(Clone, Debug)]
+pub struct NerveConfig {
+    /// `instance_id`, or `-i`.
+    pub instance_id: String,
+    /// The services in file order.
+    pub services: Vec<NerveService>,
+    /// Process-wide settings.
+    pub process: NerveProcess,
+    /// Services that are left out, each with the reason; the others run. `-k` fails on them.
+    pub refused: Vec<Complaint>,
+    /// What was accepted with a remark; printed at each start.
+    pub warnings: Vec<Complaint>,
+}
+
+/// Settings of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NerveProcess {
+    /// `admin.listen`. Default 127.0.0.1:3211.
+    pub admin_listen: SocketAddr,
+    /// `admin.push`: the push API is answered on `admin.listen` too, which must be loopback then. Default false.
+    pub admin_push: bool,
+    /// `state_dir`; as synapse's, with `/var/lib/nerve`.
+    pub state_dir: Option<PathBuf>,
+    /// `zk_session_timeout`. Default 30 s.
+    pub session_timeout: Duration,
+    /// `heartbeat_path`: touched every second while the main loop lives. Default: none.
+    pub heartbeat: Option<PathBuf>,
+    /// `drain_delay`: at a stop, time between "deregistered" and the end of the process, so that clients hear of it.
+    /// Default 0.
+    pub drain_delay: Duration,
+    /// `stop_timeout`: a stop ends after this, whatever ZooKeeper does. Default 5 s.
+    pub stop_timeout: Duration,
+    /// `log.format`.
+    pub log_format: LogFormat,
+    /// `statsd.host` and `.port`; `None` when there is no `statsd`.
+    pub statsd: Option<StatsdSettings>,
+}
+
+/// Where dogstatsd listens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatsdSettings {
+    /// `statsd.host`. Default localhost.
+    pub host: String,
+    /// `statsd.port`. Default 8125.
+    pub port: u16,
+    /// `statsd.sample_rate`: share of the events of a metric that is sent, by metric name. Default 1 (synapse only).
+    pub sample_rates: Vec<(String, f64)>,
+}
+
+impl Eq for StatsdSettings {}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NerveService {
+    /// Key under `services`.
+    pub name: ServiceName,
+    /// What is checked.
+    pub checks: LocalCheckSettings,
+    /// What is registered, and where.
+    pub registration: RegistrationSettings,
+    /// When it may be registered.
+    pub limits: crate::registration::LimitSettings,
+}

@@ -1,0 +1,96 @@
+//! Checks of the service on this host: nerve's `checks`.
+//!
+//! A *pass* goes through the checks of a service in order and stops at the first one whose verdict is down, as the
+//! original does: the verdicts of later checks freeze. Every check has a total deadline. Verdicts are nerve's, not
+//! haproxy's (`window`): the first result counts at once, afterwards `rise` and `fall` results in a row.
+//!
+//! Owner of the verdicts: the [`ServiceChecks`] of a service, which one task has.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is checked of one service, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalCheckSettings {
+    /// All must pass; none at all: always up.
+    pub checks: Vec<LocalCheck>,
+    /// `check_interval`: pause between the end of a pass and the next. Default 0.5 s (nerve).
+    pub interval: Duration,
+    /// `check_mocked`: every pass is up, nothing is asked. Default false.
+    pub is_mocked: bool,
+}
+
+/// One of `checks`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalCheck {
+    /// `name`; default `SERVICE TYPE-HOST:PORT`, for http `http-HOST:PORTURI`. Shown and measured under it.
+    pub name: Arc<str>,
+    /// What is asked.
+    pub probe: LocalProbe,
+    /// The whole attempt, resolving included. nerve's `timeout` (default 0.1 s) for most types; for http `open_timeout`
+    /// (0.2 s) + `timeout`. The original has no total: a server that drips bytes holds it for ever.
+    pub deadline: Duration,
+    /// `rise`: passes in a row that bring it up. Default 1.
+    pub rise: NonZeroU32,
+    /// `fall`: failures in a row that take it down. Default 1.
+    pub fall: NonZeroU32,
+}
+
+/// What a check asks (`type`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalProbe {
+    /// A connection is accepted.
+    Tcp(Target),
+    /// GET; 200 to 399 pass, and the body must contain `expect`.
+    Http(LocalHttp),
+    /// PING, then EXISTS of a key that nobody has.
+    Redis(Target),
+    /// A message is published to the queue `nerve` and comes back.
+    RabbitMq {
+        /// The broker.
+        target: Target,
+        /// `username`. Default guest.
+        username: Arc<str>,
+        /// `password`. Default guest.
+        password: Arc<str>,
+    },
+    /// Always passes.
+    Noop,
+    /// A program of the file's: exit code 0 passes. Native, not in the original.
+    Exec(Exec),
+}
+
+/// Who is asked. The name is resolved at every attempt and all its addresses are tried, IPv4 and IPv6.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Address or name. Default: the service's `host`.
+    pub host: Arc<str>,
+    /// Default: the service's `port`.
+    pub port: u16,
+}
+
+/// The `http` check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalHttp {
+    /// The server; `host` falls back to 127.0.0.1.
+    pub target: Target,
+    /// `uri`, required.
+    pub uri: Arc<str>,
+    /// `headers`, as written; they replace ours of the same name.
+    pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// `expect`: must occur in the body.
+    pub expect: Option<Arc<str>>,
+    /// `open_timeout`: for the connection. Default 0.2 s.
+    pub connect_timeout: Duration,
+}
+
+/// The `exec` check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// The program, absolute or in `PATH`. No shell.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
