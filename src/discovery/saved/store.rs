@@ -12,10 +12,11 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::Memory;
 use super::format::{self, MAX_BYTES, Record, Refusal, Said, SourceIdentity};
 use super::name::file_name;
 use super::seed::{self, Seed, SeedFile};
-use super::{Memory, disk};
+use crate::disk;
 use crate::endpoint::ServiceName;
 use crate::telemetry::cold;
 
@@ -152,7 +153,7 @@ impl Store {
         let (dir, name) = (self.dir.clone(), file_name(record.service.as_str()));
         let writing = tokio::task::spawn_blocking(move || {
             let bytes = format::encode(&record).map_err(SaveError::Encode)?;
-            disk::replace(&dir, &name, &bytes)
+            disk::replace(&dir, &name, &bytes, disk::PUBLIC)
                 .map_err(|source| SaveError::Write { path: dir.join(&name), source })
         });
         let saved = writing.await.map_err(SaveError::Died).and_then(|written| written);

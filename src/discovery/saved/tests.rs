@@ -13,6 +13,7 @@ use super::*;
 use crate::discovery::{
     Decode, FileSourceSettings, GeneratorSource, MembershipPolicy, ZooKeeperSourceSettings,
 };
+use crate::disk;
 use crate::endpoint::Endpoint;
 
 fn service() -> ServiceName {
@@ -288,7 +289,8 @@ impl Drop for Dir {
 fn a_crash_before_the_rename_leaves_the_old_file() {
     let dir = Dir::new();
     dir.put(&record(&["old"]));
-    let aside = disk::write_aside(&dir.0, &encode(&record(&["new"])).unwrap()).unwrap();
+    let aside =
+        disk::write_aside(&dir.0, &encode(&record(&["new"])).unwrap(), disk::PUBLIC).unwrap();
     assert_eq!(dir.on_disk().unwrap().endpoints.as_slice()[0].host.as_ref(), "old");
     // The next start removes it once it is surely abandoned, and nothing else.
     let _store = dir.store();

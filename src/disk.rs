@@ -8,20 +8,23 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
-/// How the name of a file begins that is still being written. No service has such a file: see `name`.
+/// How the name of a file begins that is still being written.
 const UNFINISHED: &str = ".new-";
 
 /// An unfinished file this old belongs to a process that died; a write takes seconds at most.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-/// Mode of the files: registrations are no secrets (the registry shows them to everybody).
-const FILE_MODE: u32 = 0o644;
+/// Mode of files that anybody may read: registrations are no secrets (the registry shows them to everybody).
+pub(crate) const PUBLIC: u32 = 0o644;
+
+/// Mode of files with secrets: passwords of sessions.
+pub(crate) const PRIVATE: u32 = 0o600;
 
 /// Mode of the directory.
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// Creates the directory (not its parents) unless it is there.
-pub(super) fn create_directory(dir: &Path) -> io::Result<()> {
+pub(crate) fn create_directory(dir: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(DIRECTORY_MODE).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => Err(error),
         Ok(()) | Err(_) => Ok(()),
@@ -29,7 +32,7 @@ pub(super) fn create_directory(dir: &Path) -> io::Result<()> {
 }
 
 /// The content of a regular file, at most `most` bytes and one more. `None`: there is no such file.
-pub(super) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
     // Never waits for the other end of a FIFO that somebody put here.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -47,12 +50,12 @@ pub(super) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Replaces `name` in `dir`: after this, or a crash at any point in it, the file is the old or the new one, whole.
-pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = match write_aside(dir, bytes) {
+pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let unfinished = match write_aside(dir, bytes, mode) {
         // Somebody cleaned up. Only the last level is made again: the rest is the operator's.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             create_directory(dir)?;
-            write_aside(dir, bytes)?
+            write_aside(dir, bytes, mode)?
         }
         written => written?,
     };
@@ -64,9 +67,9 @@ pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a file with a name of its own, down to the disk.
-pub(super) fn write_aside(dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+pub(crate) fn write_aside(dir: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     let path = dir.join(format!("{UNFINISHED}{}-{:016x}", std::process::id(), fastrand::u64(..)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
     // Without the sync a power cut could leave the new name with an empty file behind it.
     let written = file.write_all(bytes).and_then(|()| file.sync_data());
     match written {
@@ -79,7 +82,7 @@ pub(super) fn write_aside(dir: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
 }
 
 /// Removes what processes that died left behind.
-pub(super) fn clean(dir: &Path) -> io::Result<()> {
+pub(crate) fn clean(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let is_unfinished =

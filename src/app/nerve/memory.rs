@@ -1,0 +1,164 @@
+//! What a slot remembers, as text in a file. Pure.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use crate::registry::credentials::Credentials;
+
+/// Version of the format. Another one is refused: a memory misread is worse than none.
+const VERSION: u32 = 1;
+
+/// Largest file that is read, bytes: some thousands of persistent nodes.
+pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Sessions with one ensemble that are remembered: each left nodes behind for one session timeout at most.
+const MAX_SESSIONS: usize = 16;
+
+/// The record. Every operation says whether it changed anything.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Memory {
+    version: u32,
+    /// Grows by one with each process that takes a slot of the state directory.
+    pub(super) generation: u64,
+    /// The process that has, or had, the slot; for people.
+    pub(super) pid: u32,
+    /// Oldest first.
+    sessions: Vec<Known>,
+    nodes: Vec<Persistent>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+struct Known {
+    ensemble: String,
+    id: i64,
+    /// Base64; empty once the session is over.
+    password: String,
+}
+
+/// A persistent node that was made for a service.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(super) struct Persistent {
+    pub(super) service: String,
+    pub(super) parent: String,
+    pub(super) node: String,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { version: VERSION, generation: 0, pid: 0, sessions: Vec::new(), nodes: Vec::new() }
+    }
+}
+
+impl Memory {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let memory: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if memory.version != VERSION {
+            return Err(format!("version {} is not {VERSION}", memory.version));
+        }
+        Ok(memory)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        #[expect(clippy::expect_used, reason = "keys are strings, values plain: nothing can fail")]
+        serde_json::to_vec_pretty(self).expect("a record always serialises into memory")
+    }
+
+    /// The open session with `ensemble`.
+    pub(super) fn heir(&self, ensemble: &str) -> Option<Credentials> {
+        let last = self.sessions.iter().rfind(|known| known.ensemble == ensemble)?;
+        if last.password.is_empty() {
+            return None;
+        }
+        let password = BASE64.decode(&last.password).ok()?;
+        Some(Credentials { id: last.id, password })
+    }
+
+    /// Whether there is any open session.
+    pub(super) fn has_heirs(&self) -> bool {
+        self.sessions.iter().any(|known| !known.password.is_empty())
+    }
+
+    pub(super) fn knows(&self, session: i64) -> bool {
+        self.sessions.iter().any(|known| known.id == session)
+    }
+
+    pub(super) fn opened(&mut self, ensemble: &str, session: &Credentials) -> bool {
+        if self.heir(ensemble).as_ref() == Some(session) {
+            return false;
+        }
+        self.closed(ensemble);
+        self.sessions.retain(|known| known.id != session.id);
+        self.sessions.push(Known {
+            ensemble: ensemble.to_owned(),
+            id: session.id,
+            password: BASE64.encode(&session.password),
+        });
+        let count = self.sessions.iter().filter(|known| known.ensemble == ensemble).count();
+        if count > MAX_SESSIONS
+            && let Some(oldest) = self.sessions.iter().position(|known| known.ensemble == ensemble)
+        {
+            self.sessions.remove(oldest);
+        }
+        true
+    }
+
+    /// No session with `ensemble` is open any more; their ids stay known.
+    pub(super) fn closed(&mut self, ensemble: &str) -> bool {
+        let mut changed = false;
+        for known in self.sessions.iter_mut().filter(|known| known.ensemble == ensemble) {
+            changed |= !known.password.is_empty();
+            known.password.clear();
+        }
+        changed
+    }
+
+    pub(super) fn node(&self, service: &str, parent: &str) -> Option<&Persistent> {
+        self.nodes.iter().find(|known| known.service == service && known.parent == parent)
+    }
+
+    pub(super) fn set_node(
+        &mut self,
+        service: &str,
+        parent: &str,
+        node: Option<Persistent>,
+    ) -> bool {
+        if self.node(service, parent) == node.as_ref() {
+            return false;
+        }
+        self.nodes.retain(|known| known.service != service || known.parent != parent);
+        self.nodes.extend(node);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_sixteen_sessions_of_an_ensemble_and_one_heir() {
+        let mut memory = Memory::default();
+        for id in 1..=20 {
+            assert!(memory.opened("a", &Credentials { id, password: vec![1; 16] }));
+        }
+        memory.opened("b", &Credentials { id: 99, password: vec![2; 16] });
+        assert!(!memory.knows(4) && memory.knows(5) && memory.knows(20));
+        assert_eq!(memory.heir("a").map(|heir| heir.id), Some(20));
+        assert_eq!(memory.heir("b").map(|heir| heir.id), Some(99));
+        assert_eq!(Memory::decode(&memory.encode()), Ok(memory));
+    }
+
+    #[test]
+    fn says_whether_anything_changed() {
+        let mut memory = Memory::default();
+        let session = Credentials { id: 1, password: vec![1; 16] };
+        assert!(!memory.closed("a"));
+        assert!(memory.opened("a", &session));
+        assert!(!memory.opened("a", &session));
+        assert!(memory.closed("a"));
+        assert!(!memory.closed("a"));
+        assert!(!memory.set_node("s", "/p", None));
+    }
+}
