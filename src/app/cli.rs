@@ -88,7 +88,7 @@ fn run(files: &Files) -> ExitCode {
     };
     match load(&options) {
         Ok(loaded) => super::synapse::run(loaded, options),
-        Err(report) => refuse(report),
+        Err(report) => refuse_start(report),
     }
 }
 
@@ -99,7 +99,7 @@ fn check(files: &Files) -> ExitCode {
             print!("{}", crate::config::check::report(&loaded.config));
             ExitCode::SUCCESS
         }
-        Some(Err(report)) => refuse(report),
+        Some(Err(report)) => refuse_start(report),
         None => ExitCode::from(EXIT_REFUSED),
     }
 }
@@ -116,8 +116,12 @@ fn options(files: &Files) -> Option<LoadOptions> {
     Some(options)
 }
 
+fn refuse_start(report: Report) -> ExitCode {
+    refuse("synapse", report, "; nothing was started")
+}
+
 /// Warnings first, as `check` has them for a good file: what the last screen shows is what must be mended.
-fn refuse(report: Report) -> ExitCode {
+pub(super) fn refuse(program: &str, report: Report, end: &str) -> ExitCode {
     for warning in grouped(report.warnings) {
         say(&format!("warning: {warning}"));
     }
@@ -126,7 +130,7 @@ fn refuse(report: Report) -> ExitCode {
     }
     let count = report.complaints.len();
     let plural = if count == 1 { "" } else { "s" };
-    say(&format!("synapse: configuration refused: {count} complaint{plural}; nothing was started"));
+    say(&format!("{program}: configuration refused: {count} complaint{plural}{end}"));
     ExitCode::from(EXIT_REFUSED)
 }
 

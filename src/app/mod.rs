@@ -18,6 +18,7 @@ pub mod registries;
 mod reload;
 pub mod service;
 mod serving;
+pub(crate) mod sessions;
 pub mod signal;
 mod state;
 mod stop;

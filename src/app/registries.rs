@@ -1,39 +1,22 @@
-//! One session per ensemble, shared by all services that name it; closed when the last of them is gone.
+//! The registries that synapse discovers services with: sessions that can be read, and nothing else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
+use super::sessions::Sessions;
 use crate::config::ServiceConfig;
 use crate::discovery::SourceSettings;
 use crate::registry::Registry;
 use crate::registry::memory::MemoryRegistry;
 use crate::registry::session::SessionSettings;
-use crate::registry::zookeeper::{StartError, ZooKeeperRegistry};
+use crate::registry::zookeeper::StartError;
 
-/// Bound on the end of all registry threads: each gives its goodbye a second.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
-
-/// Opens and closes sessions. Owned by the fleet.
+/// Opens and closes the sessions that services are discovered with. Owned by the fleet.
 #[derive(Debug)]
 pub struct Registries {
     settings: SessionSettings,
-    /// By connect string.
-    running: HashMap<Arc<str>, Running>,
-    /// Sessions that are being closed.
-    closing: TaskTracker,
-    /// Stands in for every ensemble (demo).
-    memory: Option<Arc<MemoryRegistry>>,
-}
-
-#[derive(Debug)]
-struct Running {
-    registry: Arc<ZooKeeperRegistry>,
-    /// Ends the session.
-    stop: CancellationToken,
+    sessions: Sessions,
 }
 
 /// The opened registries by connect string. Cheap to clone.
@@ -74,17 +57,13 @@ fn ensemble(source: &SourceSettings) -> Option<&Arc<str>> {
 impl Registries {
     /// Real sessions.
     pub fn zookeeper(session_timeout: Duration) -> Self {
-        Self {
-            settings: SessionSettings { timeout: session_timeout },
-            running: HashMap::new(),
-            closing: TaskTracker::new(),
-            memory: None,
-        }
+        let settings = SessionSettings { timeout: session_timeout, ..SessionSettings::default() };
+        Self { settings, sessions: Sessions::default() }
     }
 
     /// One in-memory registry for every ensemble.
     pub fn memory(registry: Arc<MemoryRegistry>) -> Self {
-        Self { memory: Some(registry), ..Self::zookeeper(Duration::from_secs(30)) }
+        Self { settings: SessionSettings::default(), sessions: Sessions::memory(registry) }
     }
 
     /// The session of each ensemble that `services` name, opened if it was not. An unreachable ensemble is no error.
@@ -95,55 +74,24 @@ impl Registries {
         let mut opened: HashMap<Arc<str>, Arc<dyn Registry>> = HashMap::new();
         for ensemble in services.iter().filter_map(|s| ensemble(&s.source)) {
             if !opened.contains_key(ensemble) {
-                opened.insert(Arc::clone(ensemble), self.open_one(ensemble)?);
+                // From here on it can be read only.
+                let registry = self.sessions.open(ensemble, || self.settings.clone())?;
+                opened.insert(Arc::clone(ensemble), registry);
             }
         }
         Ok(Opened(Arc::new(opened)))
     }
 
-    fn open_one(&mut self, ensemble: &Arc<str>) -> Result<Arc<dyn Registry>, StartError> {
-        if let Some(memory) = &self.memory {
-            return Ok(Arc::clone(memory) as Arc<dyn Registry>);
-        }
-        if let Some(running) = self.running.get(ensemble) {
-            return Ok(Arc::clone(&running.registry) as Arc<dyn Registry>);
-        }
-        let stop = CancellationToken::new();
-        let registry = ZooKeeperRegistry::start(ensemble, self.settings, stop.clone())?;
-        let running = Running { registry: Arc::clone(&registry), stop };
-        self.running.insert(Arc::clone(ensemble), running);
-        Ok(registry)
-    }
-
     /// Closes the sessions that none of `services` names; does not wait for the end.
     pub fn retain(&mut self, services: &[ServiceConfig]) {
-        let closing = &self.closing;
-        self.running.retain(|name, running| {
-            let used = services.iter().any(|s| ensemble(&s.source) == Some(name));
-            if !used {
-                tracing::info!(ensemble = %name, "no service uses the ensemble any more: its session is closed");
-                running.stop.cancel();
-                let registry = Arc::clone(&running.registry);
-                closing.spawn(async move { registry.closed().await });
-            }
-            used
-        });
+        let is_used = |name: &str| {
+            services.iter().any(|s| ensemble(&s.source).is_some_and(|used| **used == *name))
+        };
+        self.sessions.retain(is_used, |_name| ());
     }
 
-    /// Closes all sessions at once, which takes about a second; a registry thread that hangs is left behind.
+    /// Closes all sessions at once, which takes about a second.
     pub async fn close(self) {
-        for running in self.running.values() {
-            running.stop.cancel();
-        }
-        self.closing.close();
-        let closed = async {
-            for running in self.running.values() {
-                running.registry.closed().await;
-            }
-            self.closing.wait().await;
-        };
-        if tokio::time::timeout(CLOSE_DEADLINE, closed).await.is_err() {
-            tracing::error!("a registry thread did not end in time; its session will expire");
-        }
+        self.sessions.close().await;
     }
 }

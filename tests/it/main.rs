@@ -30,6 +30,7 @@ mod harness;
 mod health;
 mod http;
 mod last_known;
+mod nerve;
 mod layers;
 mod outages;
 mod reload;

@@ -290,7 +290,7 @@ fn complete(config: &mut Value, lab: &Lab, admin: SocketAddr) {
     map.entry("workers").or_insert_with(|| json!(2));
 }
 
-async fn collect(pipe: impl AsyncRead + Unpin, into: Arc<Mutex<String>>) {
+pub(crate) async fn collect(pipe: impl AsyncRead + Unpin, into: Arc<Mutex<String>>) {
     let mut lines = BufReader::new(pipe).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let mut text = into.lock().expect("no panic");

@@ -1,0 +1,167 @@
+//! From what runs to what should: a comparison by service, new before old.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fleet::{Fleet, Origin, Parts, ensemble};
+use super::running::{Running, Shown, passes_on};
+use super::slot::Slot;
+use crate::config::nerve::NerveService;
+use crate::endpoint::ServiceName;
+use crate::registry::session::SessionSettings;
+use crate::registry::writer::RegistryWriter;
+
+/// How long the former registration of a changed service waits for the new one to stand. The original waits as long.
+const OVERLAP: Duration = Duration::from_secs(30);
+
+/// Services named in one log line.
+const MAX_NAMED: usize = 10;
+
+/// What a change came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) added: Vec<ServiceName>,
+    pub(super) changed: Vec<ServiceName>,
+    pub(super) removed: Vec<ServiceName>,
+    pub(super) untouched: usize,
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, names) in
+            [("added", &self.added), ("changed", &self.changed), ("removed", &self.removed)]
+        {
+            if !names.is_empty() {
+                let named: Vec<_> = names.iter().take(MAX_NAMED).map(ServiceName::as_str).collect();
+                let more = if names.len() > MAX_NAMED { ", …" } else { "" };
+                write!(f, "{} {what} ({}{more}), ", names.len(), named.join(", "))?;
+            }
+        }
+        write!(f, "{} untouched", self.untouched)
+    }
+}
+
+impl Fleet {
+    /// Makes exactly `wanted` run: unchanged services notice nothing.
+    ///
+    /// # Errors
+    /// When the system gives no thread for a session; nothing has changed then.
+    pub(super) fn apply(&mut self, wanted: Vec<(NerveService, Origin)>) -> io::Result<Changes> {
+        let mut registries = HashMap::new();
+        for (service, _) in &wanted {
+            if let Some(ensemble) = ensemble(service) {
+                registries.insert(Arc::clone(ensemble), self.open(ensemble)?);
+            }
+        }
+        let mut changes = Changes::default();
+        let mut former: HashMap<ServiceName, (Running, Origin)> = std::mem::take(&mut self.services)
+            .into_iter()
+            .map(|running| (running.0.service().name.clone(), running))
+            .collect();
+        for (service, origin) in wanted {
+            let name = service.name.clone();
+            let old = former.remove(&name);
+            if let Some((running, _)) = old {
+                if *running.service() == service {
+                    changes.untouched += 1;
+                    self.services.push((running, origin));
+                    continue;
+                }
+                changes.changed.push(name);
+                let registry = registry_of(&registries, &service);
+                let running = self.replace(running, service, registry);
+                self.services.push((running, origin));
+            } else {
+                changes.added.push(name);
+                let registry = registry_of(&registries, &service);
+                let running = self.launch(service, registry);
+                self.services.push((running, origin));
+            }
+        }
+        for (name, (running, _)) in former {
+            changes.removed.push(name);
+            self.let_go(running, None);
+        }
+        self.show();
+        self.close_unused();
+        Ok(changes)
+    }
+
+    fn open(&mut self, ensemble: &Arc<str>) -> io::Result<Arc<dyn RegistryWriter>> {
+        let Parts { config, slot, sessions, .. } = &mut self.parts;
+        let timeout = config.process.session_timeout;
+        let settings = || session_settings(ensemble, timeout, slot.as_ref());
+        sessions.open(ensemble, settings).map_err(io::Error::other)
+    }
+
+    fn launch(&self, service: NerveService, registry: Option<Arc<dyn RegistryWriter>>) -> Running {
+        let mark = self.parts.pushed.known.downs.get(service.name.as_str()).cloned();
+        Running::start(service, mark, registry, &self.parts.household)
+    }
+
+    /// The new one beside the old one, or in its place when both mean the same node.
+    fn replace(
+        &mut self,
+        old: Running,
+        service: NerveService,
+        registry: Option<Arc<dyn RegistryWriter>>,
+    ) -> Running {
+        let name = service.name.clone();
+        if passes_on(old.service(), &service) {
+            tracing::info!(service = %name, "changed; its registration stays");
+            old.release();
+            self.leaving.spawn(async move { old.leave().await });
+            return self.launch(service, registry);
+        }
+        tracing::info!(service = %name, "changed; the former registration goes when the new one stands");
+        let new = self.launch(service, registry);
+        self.let_go(old, Some(new.shown().clone()));
+        new
+    }
+
+    /// Deregisters, after `successor` is settled.
+    fn let_go(&mut self, running: Running, successor: Option<Shown>) {
+        let patience = self.parts.config.process.stop_timeout;
+        let name = running.service().name.clone();
+        let ensemble = ensemble(running.service()).map(Arc::clone);
+        if let Some(ensemble) = &ensemble {
+            *self.still_used.entry(Arc::clone(ensemble)).or_default() += 1;
+        }
+        let left = self.left.0.clone();
+        self.leaving.spawn(async move {
+            if let Some(mut successor) = successor
+                && tokio::time::timeout(OVERLAP, successor.settled()).await.is_err()
+            {
+                tracing::warn!(service = %name, "its new registration does not stand yet; the former one goes");
+            }
+            if running.deregister(patience).await {
+                tracing::info!(service = %name, "deregistered");
+            } else {
+                tracing::error!(service = %name, "its end was not acknowledged; it ends with the session");
+            }
+            if let Some(ensemble) = ensemble {
+                // The fleet listens as long as it lives; afterwards nobody needs to know.
+                drop(left.send(ensemble));
+            }
+        });
+    }
+}
+
+fn registry_of(
+    registries: &HashMap<Arc<str>, Arc<dyn RegistryWriter>>,
+    service: &NerveService,
+) -> Option<Arc<dyn RegistryWriter>> {
+    ensemble(service).and_then(|name| registries.get(name)).map(Arc::clone)
+}
+
+/// How a session with `ensemble` is begun: with the one that was left in our slot, if there is one.
+fn session_settings(
+    ensemble: &Arc<str>,
+    timeout: Duration,
+    slot: Option<&Arc<Slot>>,
+) -> SessionSettings {
+    SessionSettings { timeout, heir: slot.and_then(|slot| slot.heir(ensemble)) }
+}

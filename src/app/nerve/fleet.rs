@@ -1,0 +1,187 @@
+//! All services of this host: the one place that starts, changes and ends them.
+//!
+//! A reload, an announced downtime and a pushed service are commands to one task, so nothing races. Commands end at
+//! once: what takes time (a registration that is to go, a new one that must stand before the old one goes) is left to
+//! tasks that are counted in `leaving`.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::super::sessions::Sessions;
+use super::super::signal::ReloadSignal;
+use super::command::Command;
+use super::pushed::PushedStore;
+use super::running::{Household, Running, Shown, passes_on};
+use super::slot::Slot;
+use crate::config::nerve::{NerveConfig, NerveLoadOptions, NerveService};
+use crate::endpoint::ServiceName;
+use crate::registration::Place;
+use crate::registry::session::SessionSettings;
+use crate::registry::writer::RegistryWriter;
+
+/// Between two looks for pushed services that were not renewed.
+const EXPIRY_CHECK: Duration = Duration::from_secs(1);
+
+/// Where a service is defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The configuration file.
+    File,
+    /// The push API; forgotten at this time unless it is put again.
+    Pushed {
+        /// When.
+        until: SystemTime,
+    },
+}
+
+/// One service, as it is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// What can be seen of it.
+    pub(crate) shown: Shown,
+    /// Where it is defined.
+    pub(crate) origin: Origin,
+}
+
+/// The services in order; replaced whole.
+pub(crate) type Entries = Arc<ArcSwap<Vec<Entry>>>;
+
+/// What a fleet is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) config: NerveConfig,
+    /// How SIGHUP loads it again; `None`: there is no file (demo).
+    pub(crate) options: Option<NerveLoadOptions>,
+    pub(crate) household: Household,
+    pub(crate) slot: Option<Arc<Slot>>,
+    pub(crate) pushed: PushedStore,
+    pub(crate) sessions: Sessions,
+    pub(crate) entries: Entries,
+    /// Set when the file on disk is not the one in force.
+    pub(crate) differs: watch::Sender<bool>,
+}
+
+/// Owner of all running services.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(super) parts: Parts,
+    pub(super) services: Vec<(Running, Origin)>,
+    /// Registrations on their way out.
+    pub(super) leaving: JoinSet<()>,
+    /// Ensembles that `leaving` uses.
+    pub(super) still_used: HashMap<Arc<str>, usize>,
+    pub(super) left: (mpsc::UnboundedSender<Arc<str>>, mpsc::UnboundedReceiver<Arc<str>>),
+}
+
+impl Fleet {
+    /// Starts every service of the configuration, and those that were pushed.
+    ///
+    /// # Errors
+    /// When the system gives no thread for a session.
+    pub(crate) fn start(parts: Parts) -> io::Result<Self> {
+        let mut fleet = Self {
+            parts,
+            services: Vec::new(),
+            leaving: JoinSet::new(),
+            still_used: HashMap::new(),
+            left: mpsc::unbounded_channel(),
+        };
+        let wanted = fleet.wanted();
+        fleet.apply(wanted)?;
+        Ok(fleet)
+    }
+
+    /// Obeys until `settled`.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut hangup: ReloadSignal,
+        settled: CancellationToken,
+    ) -> Self {
+        let mut expiry = tokio::time::interval(EXPIRY_CHECK);
+        loop {
+            tokio::select! {
+                () = settled.cancelled() => return self,
+                () = hangup.next() => self.reload().await,
+                Some(command) = commands.recv() => self.obey(command),
+                Some(ensemble) = self.left.1.recv() => self.has_left(&ensemble),
+                Some(ended) = self.leaving.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a registration on its way out was lost sight of");
+                    }
+                }
+                _ = expiry.tick() => self.forget_expired(),
+            }
+        }
+    }
+
+    /// What should run: the file's services, then those that were pushed.
+    pub(super) fn wanted(&self) -> Vec<(NerveService, Origin)> {
+        let config = &self.parts.config;
+        let mut wanted: Vec<_> =
+            config.services.iter().map(|service| (service.clone(), Origin::File)).collect();
+        let mut names: HashSet<ServiceName> = wanted.iter().map(|(s, _)| s.name.clone()).collect();
+        for (name, pushed) in &self.parts.pushed.known.services {
+            let resolved = config.service(name, &pushed.definition);
+            match resolved {
+                Ok(service) if names.insert(service.name.clone()) => {
+                    wanted.push((service, Origin::Pushed { until: pushed.until }));
+                }
+                Ok(_) => tracing::warn!(service = name, "pushed, but the file has it now: the file counts"),
+                Err(complaints) => {
+                    let complaints: Vec<_> = complaints.iter().map(ToString::to_string).collect();
+                    tracing::error!(service = name, ?complaints, "pushed earlier, refused now");
+                }
+            }
+        }
+        wanted
+    }
+
+    fn has_left(&mut self, ensemble: &Arc<str>) {
+        if let Some(count) = self.still_used.get_mut(ensemble) {
+            *count -= 1;
+            if *count == 0 {
+                self.still_used.remove(ensemble);
+                self.close_unused();
+            }
+        }
+    }
+
+    pub(super) fn close_unused(&mut self) {
+        let Self { parts, services, still_used, .. } = self;
+        let used: HashSet<Arc<str>> = services
+            .iter()
+            .filter_map(|(running, _)| ensemble(running.service()).map(Arc::clone))
+            .chain(still_used.keys().map(Arc::clone))
+            .collect();
+        let slot = parts.slot.clone();
+        parts.sessions.retain(|name| used.contains(name), move |name| {
+            if let Some(slot) = &slot {
+                slot.closed(name);
+            }
+        });
+    }
+
+    pub(super) fn show(&self) {
+        let entry = |(running, origin): &(Running, Origin)| Entry {
+            shown: running.shown().clone(),
+            origin: *origin,
+        };
+        self.parts.entries.store(Arc::new(self.services.iter().map(entry).collect()));
+    }
+}
+
+/// The ensemble that a service is registered with; `None` for a file.
+pub(super) fn ensemble(service: &NerveService) -> Option<&Arc<str>> {
+    match &service.registration.place {
+        Place::ZooKeeper(place) => Some(&place.ensemble),
+        Place::File { .. } => None,
+    }
+}

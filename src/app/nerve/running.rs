@@ -1,0 +1,219 @@
+//! One service of this host as it runs: its watcher, its reporter, and what is known of both.
+//!
+//! The watcher alone says what is wanted, until it has ended; then its owner says the last word ([`Running::deregister`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::super::supervise::supervise;
+use crate::config::nerve::NerveService;
+use crate::endpoint::ServiceName;
+use crate::health::local::LocalCheckSettings;
+use crate::registration::view::{DownMark, WatchView};
+use crate::registration::watcher::Watcher;
+use crate::registration::{self, Kin, Phase, Place, Registration, Wanted};
+use crate::registry::Session;
+use crate::registry::writer::RegistryWriter;
+use crate::registry::record::NerveRecord;
+
+/// A task ends at its next wait; one that does not is a defect and is left behind.
+const TASK_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What all services of the process share.
+#[derive(Debug)]
+pub(crate) struct Household {
+    /// Whose other sessions are.
+    pub(crate) kin: Arc<dyn Kin>,
+    /// Every watcher and reporter.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// A running service. Dropping it leaves everything running; it ends by one of its two methods.
+#[derive(Debug)]
+pub(crate) struct Running {
+    service: NerveService,
+    marks: watch::Sender<Option<DownMark>>,
+    wanted: watch::Sender<Wanted>,
+    shown: Shown,
+    watching: Work,
+    reporting: Work,
+}
+
+/// What can be seen of a running service, from any thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// Its name.
+    pub(crate) name: ServiceName,
+    /// Where it is registered.
+    pub(crate) place: Place,
+    /// What it says there.
+    pub(crate) record: Arc<NerveRecord>,
+    /// Its watcher's view.
+    pub(crate) view: watch::Receiver<WatchView>,
+    /// Its reporter's.
+    pub(crate) registration: watch::Receiver<Registration>,
+    /// The session that its node belongs to; `None` for a file.
+    pub(crate) session: Option<watch::Receiver<Session>>,
+}
+
+/// A supervised task and its end.
+#[derive(Debug)]
+struct Work {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Work {
+    async fn end(self, what: &'static str, name: &ServiceName) {
+        self.stop.cancel();
+        if timeout(TASK_DEADLINE, self.task).await.is_err() {
+            tracing::error!(service = %name, task = what, "did not end in time and is left behind");
+        }
+    }
+}
+
+impl Running {
+    /// Starts watcher and reporter. `registry` is that of the service's ensemble, `None` for a file.
+    pub(crate) fn start(
+        service: NerveService,
+        mark: Option<DownMark>,
+        registry: Option<Arc<dyn RegistryWriter>>,
+        household: &Household,
+    ) -> Self {
+        let (marks, wanted) = (watch::Sender::new(mark), watch::Sender::new(Wanted::Undecided));
+        let (view, registration) = (watch::Sender::default(), watch::Sender::default());
+        let settings = service.registration.clone();
+        let shown = Shown {
+            name: service.name.clone(),
+            place: settings.place.clone(),
+            record: Arc::new(settings.record.clone()),
+            view: view.subscribe(),
+            registration: registration.subscribe(),
+            session: registry.as_ref().map(|registry| registry.session()),
+        };
+        let watching = watch_over(&service, (&marks, &wanted, view), &household.tasks);
+        let (stop, kin) = (CancellationToken::new(), Arc::clone(&household.kin));
+        let (token, wishes) = (stop.clone(), wanted.clone());
+        let name = ("reporter", service.name.to_string());
+        let task = supervise(&household.tasks, name, stop.clone(), move || {
+            let reporter = registration::build(&settings, registry.as_ref(), &kin);
+            reporter.run(wishes.subscribe(), registration.clone(), token.clone())
+        });
+        let reporting = Work { stop, task };
+        Self { service, marks, wanted, shown, watching, reporting }
+    }
+
+    /// Its settings.
+    pub(crate) fn service(&self) -> &NerveService {
+        &self.service
+    }
+
+    /// What can be seen of it.
+    pub(crate) fn shown(&self) -> &Shown {
+        &self.shown
+    }
+
+    /// Announces a downtime, or (`None`) its end.
+    pub(crate) fn mark(&self, mark: Option<DownMark>) {
+        self.marks.send_if_modified(|current| {
+            let changed = *current != mark;
+            *current = mark;
+            changed
+        });
+    }
+
+    /// Takes the registration away and ends. False when that was not acknowledged within `patience`.
+    pub(crate) async fn deregister(mut self, patience: Duration) -> bool {
+        let name = self.service.name.clone();
+        self.watching.end("watcher", &name).await;
+        self.wanted.send_replace(Wanted::Absent);
+        let absent = self.shown.registration.wait_for(|r| r.phase == Phase::Absent);
+        let is_gone = matches!(timeout(patience, absent).await, Ok(Ok(_)));
+        self.reporting.end("reporter", &name).await;
+        is_gone
+    }
+
+    /// From now on the registration is not touched any more; [`Running::leave`] comes next.
+    pub(crate) fn release(&self) {
+        self.reporting.stop.cancel();
+    }
+
+    /// Ends and leaves the registration as it is, to whoever goes on with it.
+    pub(crate) async fn leave(self) {
+        // The reporter first: what the watcher says in its last moment must not be acted upon.
+        self.reporting.end("reporter", &self.service.name).await;
+        self.watching.end("watcher", &self.service.name).await;
+    }
+}
+
+impl Shown {
+    /// Waits until it is known whether this service is to be registered, and that was done.
+    pub(crate) async fn settled(&mut self) {
+        // Channels end with their tasks, which live as long as the service: an end settles it too.
+        let decided = |view: &WatchView| view.wanted != Wanted::Undecided;
+        if self.view.wait_for(decided).await.is_err() {
+            return;
+        }
+        let done = |r: &Registration| matches!(r.phase, Phase::Registered | Phase::Absent);
+        drop(self.registration.wait_for(done).await);
+    }
+}
+
+fn watch_over(
+    service: &NerveService,
+    (marks, wanted, view): (
+        &watch::Sender<Option<DownMark>>,
+        &watch::Sender<Wanted>,
+        watch::Sender<WatchView>,
+    ),
+    tasks: &TaskTracker,
+) -> Work {
+    let stop = CancellationToken::new();
+    let (token, marks, wanted) = (stop.clone(), marks.clone(), wanted.clone());
+    let checks: LocalCheckSettings = service.checks.clone();
+    let (limits, name) = (service.limits.clone(), service.name.clone());
+    let who = ("watcher", name.to_string());
+    let task = supervise(tasks, who, stop.clone(), move || {
+        let watcher = Watcher::new(&checks, &limits, &name);
+        watcher.run(marks.subscribe(), wanted.clone(), view.clone(), token.clone())
+    });
+    Work { stop, task }
+}
+
+/// Whether `new` goes on with the node of `old` as it stands: then `old` leaves it. Otherwise `new` gets one of its own,
+/// and `old` takes its away afterwards.
+pub(crate) fn passes_on(old: &NerveService, new: &NerveService) -> bool {
+    let (old, new) = (&old.registration, &new.registration);
+    let is_same_place = old.place == new.place || same_node_place(&old.place, &new.place);
+    let has_fixed_name = match &new.place {
+        Place::ZooKeeper(place) => !place.kind.is_sequential() && !place.is_path_encoded,
+        Place::File { .. } => false,
+    };
+    let (a, b) = (&old.record, &new.record);
+    let is_same_identity = (&a.host, &a.port, &a.name) == (&b.host, &b.port, &b.name);
+    is_same_place && (is_same_identity || has_fixed_name && a.name == b.name) && {
+        // A name that holds the record is another node when the record changes.
+        let is_encoded = matches!(&new.place, Place::ZooKeeper(p) if p.is_path_encoded && !p.kind.is_sequential());
+        !is_encoded || a == b
+    }
+}
+
+/// Equal but for what does not change the node.
+fn same_node_place(old: &Place, new: &Place) -> bool {
+    match (old, new) {
+        (Place::ZooKeeper(old), Place::ZooKeeper(new)) => {
+            let old = registration::ZooKeeperPlace { ttl: new.ttl, ..old.clone() };
+            old == *new
+        }
+        (Place::File { path: old }, Place::File { path: new }) => old == new,
+        (Place::ZooKeeper(_), Place::File { .. }) | (Place::File { .. }, Place::ZooKeeper(_)) => {
+            false
+        }
+    }
+}
