@@ -1,17 +1,19 @@
 //! One ordered document out of the file, `service_conf_dir` and the overlay.
 //!
-//! Every file goes through the templates and the parser, then the parts are put together: each file of
-//! `service_conf_dir` replaces the service of its name (`*.json` first, then `*.yaml`, each group sorted), the overlay
+//! Every file goes through the templates (synapse only) and the parser, then the parts are put together: each file of
+//! `service_conf_dir` replaces the service of its name (in the order of the program's glob, see [`Reading`]), the overlay
 //! is merged deep on top. Beside the values stands [`Origins`]: which subtrees come from another file, so that a
 //! complaint names the file that somebody has to edit. The document is kept: a generator config found in the registry
 //! is resolved against it later.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::json::{self, SyntaxError};
 use super::reader::Cursor;
 use super::report::{Place, Report};
 use super::template::{self, Env};
@@ -42,6 +44,31 @@ impl Origins {
     }
 }
 
+/// How the files of one of the two programs are read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    env: Env,
+    has_templates: bool,
+    json: fn(&str) -> Result<Value, SyntaxError>,
+    /// Extensions of service files, in the order in which the original's glob finds them.
+    extensions: [&'static str; 2],
+}
+
+impl Reading {
+    /// Synapse: templates, `*.{json,yaml}`.
+    pub fn synapse(env: &Env) -> Self {
+        let extensions = ["json", "yaml"];
+        Self { env: env.clone(), has_templates: true, json: json::parse_json, extensions }
+    }
+
+    /// Nerve: no templates (`<%` is text), numbers of JSON as YAML has them (labels are registered byte for byte),
+    /// `*.{yaml,json}`.
+    pub fn nerve(env: &Env) -> Self {
+        let extensions = ["yaml", "json"];
+        Self { env: env.clone(), has_templates: false, json: json::parse_json_as_psych, extensions }
+    }
+}
+
 /// A configuration as read, before anything is understood.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -56,11 +83,11 @@ impl Document {
     pub fn load(
         file: &Path,
         overlay: Option<&Path>,
-        env: &Env,
+        reading: &Reading,
         report: &mut Report,
     ) -> Option<Self> {
-        let main = read_map(file, env, report);
-        let overlay = overlay.map(|path| (path, read_map(path, env, report)));
+        let main = read_map(file, reading, report);
+        let overlay = overlay.map(|path| (path, read_map(path, reading, report)));
         let mut document = Self::new(file_name(file), main?);
         let from_overlay = overlay
             .as_ref()
@@ -70,7 +97,7 @@ impl Document {
             None => document.root.get("service_conf_dir").map(|dir| (dir.clone(), file)),
         };
         if let Some((dir, named_in)) = conf_dir.filter(|(dir, _)| !dir.is_null()) {
-            document.add_service_files(&dir, named_in, env, report);
+            document.add_service_files(&dir, named_in, reading, report);
         }
         if let Some((path, map)) = overlay {
             let place = document_place(file_name(path));
@@ -95,16 +122,22 @@ impl Document {
         &self.file
     }
 
-    fn add_service_files(&mut self, dir: &Value, named_in: &Path, env: &Env, report: &mut Report) {
+    fn add_service_files(
+        &mut self,
+        dir: &Value,
+        named_in: &Path,
+        reading: &Reading,
+        report: &mut Report,
+    ) {
         let place = document_place(file_name(named_in)).key("service_conf_dir");
         let Value::String(dir) = dir else {
             report.complain(&place, format!("{dir} is not a directory's name"));
             return;
         };
-        let Some(dir) = find_dir(dir, named_in, env, &place, report) else {
+        let Some(dir) = find_dir(dir, named_in, &reading.env, &place, report) else {
             return;
         };
-        let files = match service_files(&dir) {
+        let files = match service_files(&dir, reading.extensions) {
             Ok(files) => files,
             Err(e) => {
                 report.complain(&place, format!("directory {}: {e}", dir.display()));
@@ -112,7 +145,7 @@ impl Document {
             }
         };
         for (name, path) in files {
-            if let Some(service) = read_map(&path, env, report) {
+            if let Some(service) = read_map(&path, reading, report) {
                 self.set_service(name, service, document_place(file_name(&path)));
             }
         }
@@ -136,9 +169,9 @@ impl Document {
 }
 
 /// Reads one file to a map; every failure is a complaint about that file.
-fn read_map(path: &Path, env: &Env, report: &mut Report) -> Option<Map<String, Value>> {
+fn read_map(path: &Path, reading: &Reading, report: &mut Report) -> Option<Map<String, Value>> {
     let place = document_place(file_name(path));
-    match read_value(path, env) {
+    match read_value(path, reading) {
         Ok(Value::Object(map)) => Some(map),
         Ok(Value::Null) => {
             report.complain(&place, "the file is empty");
@@ -156,19 +189,23 @@ fn read_map(path: &Path, env: &Env, report: &mut Report) -> Option<Map<String, V
     }
 }
 
-fn read_value(path: &Path, env: &Env) -> Result<Value, String> {
+fn read_value(path: &Path, reading: &Reading) -> Result<Value, String> {
     let bytes = std::fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
-    parse_bytes(&bytes, path.extension().is_some_and(|e| e == "json"), env)
+    parse_bytes(&bytes, path.extension().is_some_and(|e| e == "json"), reading)
 }
 
 /// Templates, then JSON or YAML.
-pub(super) fn parse_bytes(bytes: &[u8], is_json: bool, env: &Env) -> Result<Value, String> {
+pub(super) fn parse_bytes(bytes: &[u8], is_json: bool, reading: &Reading) -> Result<Value, String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| format!("is not UTF-8 (first bad byte at offset {})", e.valid_up_to()))?;
-    let text = template::expand(text, env).map_err(|e| e.to_string())?;
+    let text = if reading.has_templates {
+        Cow::Owned(template::expand(text, &reading.env).map_err(|e| e.to_string())?)
+    } else {
+        Cow::Borrowed(text)
+    };
     // A file that starts as JSON was meant as JSON, whatever it is called.
     let is_json = is_json || text.trim_start().starts_with('{');
-    yaml::parse(&text, is_json).map_err(|e| {
+    yaml::parse_with(reading.json, &text, is_json).map_err(|e| {
         let kind = if is_json { "JSON" } else { "YAML" };
         format!("is not {kind}: {e}")
     })
@@ -215,18 +252,19 @@ fn find_dir(
     None
 }
 
-/// Service name and file: all `*.json`, then all `*.yaml`, sorted; hidden files are not meant (as in Ruby's glob).
-fn service_files(dir: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+/// Service name and file: all of the first extension, then all of the second, each sorted; hidden files are not meant
+/// (as in Ruby's glob).
+fn service_files(dir: &Path, extensions: [&str; 2]) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         let (Some(stem), Some(extension)) = (path.file_stem(), path.extension()) else {
             continue;
         };
-        let is_yaml = extension == "yaml";
+        let group = extensions.iter().position(|known| extension == *known);
         let name = stem.to_string_lossy().into_owned();
-        if (is_yaml || extension == "json") && !name.starts_with('.') {
-            files.push((is_yaml, name, path));
+        if let Some(group) = group.filter(|_| !name.starts_with('.')) {
+            files.push((group, name, path));
         }
     }
     files.sort();
@@ -283,7 +321,12 @@ pub(super) mod tests {
         let mut report = Report::default();
         let overlay = overlay.map(|name| dir.0.join(name));
         let file = dir.0.join("main.yaml");
-        let document = Document::load(&file, overlay.as_deref(), &Env::empty(), &mut report);
+        let document = Document::load(
+            &file,
+            overlay.as_deref(),
+            &Reading::synapse(&Env::empty()),
+            &mut report,
+        );
         (document, report)
     }
 
@@ -310,6 +353,25 @@ pub(super) mod tests {
         assert!(report.complaints.is_empty());
         // Found beside the file, not in the working directory: said so.
         assert!(report.warnings[0].text.contains("beside"));
+    }
+
+    #[test]
+    fn nerve_has_no_templates_and_reads_yaml_first() {
+        let dir = TestDir::new(&[
+            ("main.json", "{\"service_conf_dir\": \"s.d\"}"),
+            ("s.d/b.yaml", "x: <% ruby %>"),
+            ("s.d/both.yaml", "x: yaml"),
+            ("s.d/both.json", "{\"x\": \"json \\ud83d\\ude00\"}"),
+            ("s.d/a.json", "{}"),
+        ]);
+        let mut report = Report::default();
+        let reading = Reading::nerve(&Env::empty());
+        let document = Document::load(&dir.0.join("main.json"), None, &reading, &mut report);
+        let document = document.unwrap();
+        assert!(report.complaints.is_empty(), "{report:?}");
+        assert_eq!(service_names(&document), ["b", "both", "a"]);
+        assert_eq!(document.root["services"]["b"]["x"], "<% ruby %>");
+        assert_eq!(document.root["services"]["both"]["x"], "json 😀");
     }
 
     #[test]

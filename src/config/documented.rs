@@ -1,7 +1,8 @@
 //! `docs/configuration.md` and the readers know the same keys.
 
 use super::{
-    membership, native, native_check, process, sections, servers, service, source, zookeeper,
+    daemon, membership, native, native_check, process, sections, servers, service, source,
+    zookeeper,
 };
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -22,7 +23,7 @@ fn the_page_and_the_readers_know_the_same_keys() {
     let tables: [(&str, &[&str]); 17] = [
         ("## Top level", &process::KEYS),
         ("## `admin`", &process::ADMIN_KEYS),
-        ("## `log`", &process::LOG_KEYS),
+        ("## `log`", &daemon::LOG_KEYS),
         ("## A service", &service::KEYS),
         ("## `discovery`, method `base`", &source::BASE_KEYS),
         ("## `discovery`, method `file`", &source::FILE_KEYS),

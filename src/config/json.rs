@@ -1,6 +1,8 @@
-//! Strict JSON with whole numbers of any size.
+//! Strict JSON with whole numbers of any size, and JSON files with numbers as Psych reads them.
 
 use serde_json::Value;
+
+use super::scalar;
 
 /// Why a text cannot be read: JSON's or YAML's reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,13 +21,31 @@ pub struct SyntaxError {
 /// # Errors
 /// The first place that is not JSON.
 pub fn parse_json(text: &str) -> Result<Value, SyntaxError> {
+    parse_with(text, |number| is_big_integer(number).then(|| Value::from(number)))
+}
+
+/// Reads strict JSON with numbers as YAML has them: to the original nerve, which reads every file as YAML, `1e+20` and
+/// `1e3` are text, and labels are registered that way.
+///
+/// # Errors
+/// The first place that is not JSON.
+pub fn parse_json_as_psych(text: &str) -> Result<Value, SyntaxError> {
+    parse_with(text, |number| {
+        let psych = scalar::resolve(number);
+        let same = serde_json::from_str::<Value>(number).is_ok_and(|json| json == psych);
+        (!same).then_some(psych)
+    })
+}
+
+/// `reread` gives the value of a number that JSON would read otherwise.
+fn parse_with(text: &str, reread: impl Fn(&str) -> Option<Value>) -> Result<Value, SyntaxError> {
     let parsed = serde_json::from_str::<Value>(text).map_err(|e| SyntaxError {
         line: e.line(),
         column: e.column(),
         text: json_text(&e),
     })?;
-    match quote_big_integers(text) {
-        Some(quoted) => Ok(serde_json::from_str(&quoted).unwrap_or(parsed)),
+    match replace_numbers(text, reread) {
+        Some(replaced) => Ok(serde_json::from_str(&replaced).unwrap_or(parsed)),
         None => Ok(parsed),
     }
 }
@@ -39,8 +59,8 @@ fn json_text(error: &serde_json::Error) -> String {
     }
 }
 
-/// Puts quotes around integers that do not fit 64 bits, which would become floats. `None`: there are none.
-fn quote_big_integers(text: &str) -> Option<String> {
+/// Writes other values where `reread` has any. `None`: nowhere.
+fn replace_numbers(text: &str, reread: impl Fn(&str) -> Option<Value>) -> Option<String> {
     let mut out = String::new();
     let mut copied = 0;
     let mut in_string = false;
@@ -63,9 +83,9 @@ fn quote_big_integers(text: &str) -> Option<String> {
             (Some(from), false) => {
                 start = None;
                 let token = text.get(from..at)?;
-                if is_big_integer(token) {
+                if let Some(value) = reread(token) {
                     out.push_str(text.get(copied..from)?);
-                    out.extend(["\"", token, "\""]);
+                    out.push_str(&value.to_string());
                     copied = at;
                 }
             }
@@ -99,6 +119,15 @@ mod tests {
         );
         assert_eq!(parse_json(&json).unwrap(), expected);
         assert_eq!(parse_json(seed).unwrap(), json!(seed));
+    }
+
+    #[test]
+    fn numbers_can_be_psychs() {
+        let json = r#"{"a": [1e+20,1e3, 1.5e-07, -0, 2.50, 12, 99999999999999999999], "1e3": "1e3 \ud83d\ude00"}"#;
+        let expected = json!({"a": ["1e+20", "1e3", 1.5e-7, 0, 2.5, 12, "99999999999999999999"],
+            "1e3": "1e3 😀"});
+        assert_eq!(parse_json_as_psych(json).unwrap(), expected);
+        assert_eq!(parse_json("1e3").unwrap(), json!(1000.0));
     }
 
     proptest! {

@@ -9,6 +9,7 @@
 
 pub mod addresses;
 pub mod check;
+pub mod daemon;
 pub mod defaults;
 pub mod diff;
 pub mod document;

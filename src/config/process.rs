@@ -1,10 +1,10 @@
 //! Process-wide keys of the document.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::daemon::{self, Host};
 use super::defaults;
 use super::haproxy::GlobalSettings;
 use super::origins::effective;
@@ -12,7 +12,7 @@ use super::reader::{Cursor, Section};
 use super::report::Report;
 use super::template::Env;
 use super::text::BareNumber;
-use super::{Complaint, EffectiveValue, LogFormat, ProcessSettings};
+use super::{Complaint, EffectiveValue, ProcessSettings};
 use crate::discovery::saved::SeedFile;
 
 /// Keys of the top level.
@@ -35,9 +35,6 @@ pub const KEYS: [&str; 13] = [
 /// Keys of `admin`.
 pub const ADMIN_KEYS: [&str; 1] = ["listen"];
 
-/// Keys of `log`.
-pub const LOG_KEYS: [&str; 1] = ["format"];
-
 /// What the process-wide keys say.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -58,8 +55,10 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     };
     let admin = top.get("admin").and_then(|c| c.section(&ADMIN_KEYS, report));
     let listen = admin.as_ref().and_then(|section| section.get("listen"));
-    let admin_listen =
-        listen.as_ref().and_then(|c| socket_addr(c, report)).unwrap_or(defaults::ADMIN_LISTEN);
+    let admin_listen = listen
+        .as_ref()
+        .and_then(|c| daemon::socket_addr(c, report))
+        .unwrap_or(defaults::ADMIN_LISTEN);
     show("admin.listen", admin_listen.to_string(), listen.as_ref());
 
     let workers_key = top.get("workers");
@@ -69,15 +68,16 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let timeout_key = top.get("zk_session_timeout");
     let session_timeout = timeout_key
         .as_ref()
-        .and_then(|c| session_timeout(c, report))
+        .and_then(|c| daemon::session_timeout(c, report))
         .unwrap_or(defaults::SESSION_TIMEOUT);
     show("zk_session_timeout", format!("{session_timeout:?}"), timeout_key.as_ref());
 
-    let log_format = log_format(top, report);
+    let log_format = daemon::log_format(top, report);
     show("log.format", format!("{log_format:?}").to_lowercase(), top.get("log").as_ref());
 
     let mut notes = Vec::new();
-    let (state_dir, origin) = state_dir(top, env, &mut notes, report);
+    let host = Host { env, state_dir: Path::new(defaults::STATE_DIR) };
+    let (state_dir, origin) = daemon::state_dir(top, &host, &mut notes, report);
     origins.push(origin);
     let seed = seed_file(top, &mut origins, report);
     let (hard_stop_after, origin) = hard_stop_after(top, global, report);
@@ -138,17 +138,6 @@ fn workers(cursor: &Cursor<'_>, report: &mut Report) -> Option<NonZeroUsize> {
     usize::try_from(count).ok().and_then(NonZeroUsize::new)
 }
 
-fn session_timeout(cursor: &Cursor<'_>, report: &mut Report) -> Option<Duration> {
-    let timeout = cursor.duration(BareNumber::Seconds, report)?;
-    let range = defaults::SESSION_TIMEOUT_MIN..=defaults::SESSION_TIMEOUT_MAX;
-    if !range.contains(&timeout) {
-        let text = format!("{timeout:?} is not between {:?} and {:?}", range.start(), range.end());
-        report.complain(cursor.place(), text);
-        return None;
-    }
-    Some(timeout)
-}
-
 /// The native key, else haproxy's, else the default.
 fn hard_stop_after(
     top: &Section<'_>,
@@ -165,68 +154,6 @@ fn hard_stop_after(
     let time = own.or(global.hard_stop_after).unwrap_or(defaults::HARD_STOP_AFTER);
     let origin = effective("hard_stop_after", format!("{time:?}"), place.as_ref());
     (time, origin)
-}
-
-fn log_format(top: &Section<'_>, report: &mut Report) -> LogFormat {
-    top.get("log")
-        .and_then(|c| c.section(&LOG_KEYS, report))
-        .and_then(|section| section.get("format"))
-        .and_then(|c| c.choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)], report))
-        .unwrap_or_default()
-}
-
-/// `ADDR:PORT`, `localhost:PORT`, or a port alone (on loopback).
-fn socket_addr(cursor: &Cursor<'_>, report: &mut Report) -> Option<SocketAddr> {
-    let text = cursor.text(report)?;
-    let loopback = |port: &str| {
-        let port = port.parse().ok()?;
-        Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
-    };
-    let port_only = text.strip_prefix("localhost:").unwrap_or(&text);
-    let addr = text.parse().ok().or_else(|| loopback(port_only));
-    if addr.is_none() {
-        let text = format!("{text:?} is not ADDRESS:PORT such as \"127.0.0.1:3210\"");
-        report.complain(cursor.place(), text);
-    }
-    addr
-}
-
-fn state_dir(
-    top: &Section<'_>,
-    env: &Env,
-    notes: &mut Vec<Complaint>,
-    report: &mut Report,
-) -> (Option<PathBuf>, EffectiveValue) {
-    let key = top.get("state_dir");
-    let dir = match &key {
-        Some(cursor) => cursor.word(report).map(PathBuf::from),
-        None => default_state_dir(top, env, notes),
-    };
-    let shown = dir.as_ref().map_or_else(|| "none".to_owned(), |d| d.display().to_string());
-    let origin = effective("state_dir", shown, key.as_ref().map(Cursor::place));
-    (dir, origin)
-}
-
-/// systemd's directory, else the system's if this process can write there. Looks, creates nothing: `check` runs this.
-fn default_state_dir(top: &Section<'_>, env: &Env, notes: &mut Vec<Complaint>) -> Option<PathBuf> {
-    let from_systemd = env.var("STATE_DIRECTORY");
-    // systemd joins several directories with `:`.
-    let first = from_systemd.as_deref().and_then(|dirs| dirs.split(':').next());
-    if let Some(dir) = first.filter(|dir| !dir.is_empty()) {
-        return Some(PathBuf::from(dir));
-    }
-    let dir = Path::new(defaults::STATE_DIR);
-    let writable =
-        |dir: &Path| rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok() && dir.is_dir();
-    if writable(dir) || (!dir.exists() && dir.parent().is_some_and(writable)) {
-        return Some(dir.to_owned());
-    }
-    let text = format!(
-        "not set and {} cannot be written: nothing is remembered across restarts",
-        dir.display()
-    );
-    notes.push(top.place().key("state_dir").complaint(text));
-    None
 }
 
 /// What the original left behind.

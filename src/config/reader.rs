@@ -197,17 +197,30 @@ impl<'a> Cursor<'a> {
     /// A duration above zero: `"250ms"`, `"5s"` (units us ms s m h d), or a bare number. At most 10 years, so that no
     /// deadline overflows.
     pub fn duration(&self, bare: BareNumber, report: &mut Report) -> Option<Duration> {
+        let fits = self.time(bare).filter(|d| !d.is_zero());
+        if fits.is_none() {
+            self.wrong("a positive duration such as \"250ms\" or \"5s\"", report);
+        }
+        fits
+    }
+
+    /// As [`duration`](Self::duration), or zero.
+    pub fn delay(&self, bare: BareNumber, report: &mut Report) -> Option<Duration> {
+        let fits = self.time(bare);
+        if fits.is_none() {
+            self.wrong("a duration such as 0, \"250ms\" or \"5s\"", report);
+        }
+        fits
+    }
+
+    fn time(&self, bare: BareNumber) -> Option<Duration> {
         const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
         let parsed = match self.value {
             Value::Number(number) => number.as_f64().and_then(|n| bare_duration(n, bare)),
             Value::String(text) => parse_duration(text, bare),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
-        let fits = parsed.filter(|d| !d.is_zero() && *d <= TEN_YEARS);
-        if fits.is_none() {
-            self.wrong("a positive duration such as \"250ms\" or \"5s\"", report);
-        }
-        fits
+        parsed.filter(|d| *d <= TEN_YEARS)
     }
 
     /// haproxy lines: a list of strings, or one string. A string of several lines counts as several.

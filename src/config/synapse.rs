@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::addresses::Taken;
-use super::document::Document;
+use super::document::{Document, Reading};
 use super::generator::Generator;
 use super::haproxy::{self, TopSection};
 use super::origins::shorten;
@@ -56,7 +56,8 @@ pub struct Loaded {
 pub fn load(options: &LoadOptions) -> Result<Loaded, Report> {
     let mut report = Report::default();
     let overlay = options.overlay.as_deref();
-    let document = Document::load(&options.file, overlay, &options.env, &mut report);
+    let reading = Reading::synapse(&options.env);
+    let document = Document::load(&options.file, overlay, &reading, &mut report);
     match document {
         Some(document) => resolve(document, options, report),
         None => Err(report),
@@ -207,7 +208,8 @@ pub(super) mod tests {
     }
 
     pub(in crate::config) fn load_text(text: &str, strict: bool) -> Result<Loaded, Report> {
-        let value = document::parse_bytes(text.as_bytes(), false, &Env::empty()).unwrap();
+        let value = document::parse_bytes(text.as_bytes(), false, &Reading::synapse(&Env::empty()))
+            .unwrap();
         let Value::Object(map) = value else {
             panic!("not a map: {value}");
         };
@@ -634,7 +636,7 @@ haproxy: {port: 3300}",
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            drop(document::parse_bytes(&bytes, false, &Env::empty()));
+            drop(document::parse_bytes(&bytes, false, &Reading::synapse(&Env::empty())));
         }
 
         /// A golden file with any one value replaced by something of the wrong kind.
@@ -656,7 +658,7 @@ haproxy: {port: 3300}",
     }
 
     /// Replaces the value that stands at number `left` in depth-first order.
-    fn mutate(value: &mut Value, left: &mut usize, junk: &Value) -> bool {
+    pub(in crate::config) fn mutate(value: &mut Value, left: &mut usize, junk: &Value) -> bool {
         if *left == 0 {
             *value = junk.clone();
             return true;

@@ -27,8 +27,20 @@ const MAX_DEPTH: usize = 100;
 /// # Errors
 /// The first place where the text cannot be read on.
 pub fn parse(text: &str, prefer_json: bool) -> Result<Value, SyntaxError> {
+    parse_with(parse_json, text, prefer_json)
+}
+
+/// As [`parse`], with another reader of strict JSON.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(
+    json: fn(&str) -> Result<Value, SyntaxError>,
+    text: &str,
+    prefer_json: bool,
+) -> Result<Value, SyntaxError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let json_error = match parse_json(text) {
+    let json_error = match json(text) {
         Ok(value) => return Ok(value),
         Err(e) => e,
     };

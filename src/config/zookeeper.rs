@@ -92,15 +92,9 @@ fn show_generator(generator: &GeneratorSource) -> String {
 }
 
 /// An absolute ZooKeeper path.
-fn node_path(cursor: &Cursor<'_>, report: &mut Report) -> Option<Arc<str>> {
+pub(super) fn node_path(cursor: &Cursor<'_>, report: &mut Report) -> Option<Arc<str>> {
     let text = cursor.word(report)?;
-    let odd = |c: char| c.is_control() || c == '\u{fffd}';
-    let valid = text == "/"
-        || text
-            .strip_prefix('/')
-            .is_some_and(|rest| rest.split('/').all(|p| !matches!(p, "" | "." | "..")))
-            && !text.contains(odd);
-    if !valid {
+    if !is_node_path(&text) {
         let text = format!(
             "{text:?} is not a ZooKeeper path (absolute, no empty part, no \"/\" at the end)"
         );
@@ -108,6 +102,18 @@ fn node_path(cursor: &Cursor<'_>, report: &mut Report) -> Option<Arc<str>> {
         return None;
     }
     Some(Arc::from(text))
+}
+
+/// What ZooKeeper takes for a path.
+pub(super) fn is_node_path(text: &str) -> bool {
+    let is_part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(is_node_char);
+    text == "/" || text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_part))
+}
+
+/// What ZooKeeper takes in the name of a node (`PathUtils.validatePath`).
+pub(super) fn is_node_char(c: char) -> bool {
+    let refused = matches!(c, '/' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{ffff}');
+    !refused && !c.is_control()
 }
 
 fn decode(cursor: &Cursor<'_>, report: &mut Report) -> Option<Decode> {

@@ -415,7 +415,7 @@ mod tests {
             let labels = json!({"l": label, "f": float});
             let record = NerveRecord {
                 host: host.clone(), port: json!(port), name: name.clone(), weight,
-                haproxy_server_options: None, labels: labels.as_object().cloned(),
+                haproxy_server_options: None, labels: Some(labels),
             };
             let endpoint = decode(&record.encode(), RecordFormat::Nerve).unwrap();
             prop_assert_eq!(&*endpoint.host, host.as_str());

@@ -36,7 +36,11 @@ pub(super) fn parse(args: &[String]) -> Result<ProbeSettings, String> {
     }))
 }
 
-fn check_uri(uri: &str) -> Result<(), String> {
+/// What a check may ask for.
+///
+/// # Errors
+/// A remark for the complaint.
+pub(in crate::config) fn check_uri(uri: &str) -> Result<(), String> {
     let starts_well = uri.starts_with('/') || uri == "*" || uri.contains("://");
     if !starts_well || !uri.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(format!("{uri:?} is not a uri to check; it begins with / and has no blanks"));
@@ -55,7 +59,7 @@ fn header(line: &str) -> Result<(String, String), String> {
 }
 
 /// RFC 9110 `token`: what methods and header names are made of.
-pub(super) fn is_token(text: &str) -> bool {
+pub(in crate::config) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

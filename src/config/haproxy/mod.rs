@@ -14,7 +14,7 @@ mod apply;
 mod bind;
 mod defaults;
 mod draft;
-mod httpchk;
+pub(super) mod httpchk;
 mod listener;
 mod origins;
 mod routing;

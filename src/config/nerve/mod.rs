@@ -1,13 +1,35 @@
 //! The Nerve file: document to [`NerveConfig`].
+//!
+//! Airbnb's file loads unchanged, except where the original could not have worked with it: that is complained about, all
+//! at once, each with file, key path and value. A service that needs something that does not exist here (etcd, https
+//! checks) is left out and told in [`NerveConfig::refused`]; the others run. Whether a service has changed is a question
+//! of its [`NerveService`]: keys that nobody reads do not count (they do in the original).
+
+mod checks;
+mod defaults;
+mod limits;
+mod load;
+mod place;
+mod process;
+mod service;
+mod taken;
+
+#[cfg(test)]
+mod documented;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::load::{NerveLoadOptions, load, resolve, service};
+pub use self::taken::Taken;
 use super::{Complaint, LogFormat};
+
 use crate::endpoint::ServiceName;
 use crate::health::local::LocalCheckSettings;
-use crate::registration::RegistrationSettings;
+use crate::registration::{DampingSettings, LimitSettings, RegistrationSettings};
 
 /// A complete configuration of nerve. Services that cannot work here (etcd) are left out and told in `refused`.
 #[derive(Clone, Debug)]
@@ -18,10 +40,26 @@ pub struct NerveConfig {
     pub services: Vec<NerveService>,
     /// Process-wide settings.
     pub process: NerveProcess,
+    /// What services inherit from the top level; for [`service`].
+    pub defaults: ServiceDefaults,
     /// Services that are left out, each with the reason; the others run. `-k` fails on them.
     pub refused: Vec<Complaint>,
     /// What was accepted with a remark; printed at each start.
     pub warnings: Vec<Complaint>,
+}
+
+/// What services inherit from the top level of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceDefaults {
+    /// `flap_damping`; `None` when it is switched off.
+    pub damping: Option<DampingSettings>,
+}
+
+impl Default for ServiceDefaults {
+    /// Those of an empty file.
+    fn default() -> Self {
+        Self { damping: Some(defaults::DAMPING) }
+    }
 }
 
 /// Settings of the process.
@@ -71,5 +109,5 @@ pub struct NerveService {
     /// What is registered, and where.
     pub registration: RegistrationSettings,
     /// When it may be registered.
-    pub limits: crate::registration::LimitSettings,
+    pub limits: LimitSettings,
 }

@@ -3,8 +3,8 @@
 use std::io;
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
-use serde_json::{Map, Value};
 
 /// What nerve writes about one instance, in nerve's key order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,12 +18,12 @@ pub struct NerveRecord {
     /// Only when configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<i64>,
-    /// Only when configured.
+    /// Only when configured: whatever the value is, `null` included.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub haproxy_server_options: Option<String>,
-    /// Only when configured, `{}` included; in the config's order.
+    pub haproxy_server_options: Option<Value>,
+    /// Only when configured: whatever the value is, `{}` and `null` included; in the config's order.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels: Option<Map<String, Value>>,
+    pub labels: Option<Value>,
 }
 
 impl NerveRecord {
@@ -93,7 +93,7 @@ mod tests {
         let full = NerveRecord {
             weight: Some(3),
             haproxy_server_options: Some("backup".into()),
-            labels: json!({"az": "a"}).as_object().cloned(),
+            labels: Some(json!({"az": "a"})),
             port: json!("8080"),
             ..record()
         };
@@ -101,9 +101,11 @@ mod tests {
             encoded(&full),
             r#"{"host":"10.0.0.1","port":"8080","name":"i-abc123","weight":3,"haproxy_server_options":"backup","labels":{"az":"a"}}"#
         );
+        let null = NerveRecord { haproxy_server_options: Some(Value::Null), ..record() };
+        assert!(encoded(&null).ends_with(r#","haproxy_server_options":null}"#));
         let odd = json!({"n": 1, "f": 1.0, "f2": "1e+20", "f3": 1.5e-07, "b": true, "nil": null,
             "arr": [1, "x"], "nest": {"a": {}}, "u": "é/<&\u{7f}\u{2028}\n\t\"\\\u{1}"});
-        let odd = NerveRecord { labels: odd.as_object().cloned(), ..record() };
+        let odd = NerveRecord { labels: Some(odd), ..record() };
         assert!(encoded(&odd).ends_with(concat!(
             r#""labels":{"n":1,"f":1.0,"f2":"1e+20","f3":1.5e-07,"b":true,"nil":null,"arr":[1,"x"],"nest":{"a":{}},"#,
             "\"u\":\"é/<&\u{7f}\u{2028}\\n\\t\\\"\\\\\\u0001\"}}"

@@ -1,0 +1,51 @@
+//! Every default of the Nerve file: unit, reason, source.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::registration::DampingSettings;
+
+/// `admin.listen`: loopback, because it needs no password; the port after synapse's.
+pub(super) const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3211);
+
+/// `state_dir` of a system service: the Filesystem Hierarchy Standard's place for state.
+pub(super) const STATE_DIR: &str = "/var/lib/nerve";
+
+/// `drain_delay`: none, as the original.
+pub(super) const DRAIN_DELAY: Duration = Duration::ZERO;
+
+/// `stop_timeout`: ten times what a busy ensemble takes for a delete; supervisors kill after 10 s (Docker) or more.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `statsd.host`: the agent runs on every host (nerve).
+pub(super) const STATSD_HOST: &str = "localhost";
+
+/// `statsd.port`: dogstatsd's (nerve).
+pub(super) const STATSD_PORT: u16 = 8125;
+
+/// `check_interval`: nerve's.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A check's `timeout`: nerve's.
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// `open_timeout` of an http check: nerve's.
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// A check's `rise` and `fall`: nerve's.
+pub(super) const RISE_FALL: NonZeroU32 = NonZeroU32::MIN;
+
+/// `username` and `password` of a rabbitmq check: RabbitMQ's account for connections of this host (nerve).
+pub(super) const RABBITMQ_GUEST: &str = "guest";
+
+/// `flap_damping`: ours. A deployment restarts an instance once or twice; five times a minute is a crash loop. With these
+/// numbers a service that goes up and down every half second is written less than once in 10 s.
+pub(super) const DAMPING: DampingSettings = DampingSettings {
+    flaps: 5,
+    window: Duration::from_secs(60),
+    half_life: Duration::from_secs(15),
+    suppress: 3.0,
+    reuse: 1.0,
+    max_suppress: Duration::from_secs(60),
+};
