@@ -36,8 +36,15 @@ async fn first<T>(
     deadline: Instant,
     attempt: impl AsyncFn(SocketAddr, Duration) -> Result<T, ProbeError>,
 ) -> Result<T, ProbeError> {
-    let addrs = resolve(target, deadline).await?;
-    let mut trouble = failure("L4CON", format!("{:?} has no address", target.host));
+    first_of(&resolve(target, deadline).await?, deadline, attempt).await
+}
+
+async fn first_of<T>(
+    addrs: &[SocketAddr],
+    deadline: Instant,
+    attempt: impl AsyncFn(SocketAddr, Duration) -> Result<T, ProbeError>,
+) -> Result<T, ProbeError> {
+    let mut trouble = failure("L4CON", "the name has no address".to_owned());
     let mut is_first = true;
     for (tried, addr) in addrs.iter().enumerate() {
         let others = u32::try_from(addrs.len() - tried).unwrap_or(u32::MAX);
@@ -106,18 +113,38 @@ mod tests {
         assert_eq!(probe(&target, soon()).await.unwrap().code, "L4OK");
     }
 
-    #[tokio::test]
-    async fn a_later_address_is_reached_when_the_first_swallows_everything() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let target = Target { host: "127.0.0.1".into(), port: 1 };
-        let good = listener.local_addr().unwrap();
-        let tries = std::sync::Mutex::new(0);
-        let done = first(&target, soon(), async |_, bound| {
-            *tries.lock().unwrap() += 1;
-            crate::health::tcp::connect(good, bound).await
+    /// What becomes of addresses that end in such a way, by their ports.
+    async fn tried(outcomes: [Result<(), &'static str>; 2]) -> (Result<u16, String>, Duration) {
+        let addrs = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let start = Instant::now();
+        let result = first_of(&addrs, start + Duration::from_secs(1), async |addr, bound| {
+            match outcomes[usize::from(addr.port()) - 1] {
+                Ok(()) => Ok(addr.port()),
+                Err("hang") => {
+                    tokio::time::sleep(bound).await;
+                    Err(failure("L4TOUT", String::new()))
+                }
+                Err(code) => Err(failure(code, String::new())),
+            }
         });
-        assert!(done.await.is_ok());
-        assert_eq!(tries.into_inner().unwrap(), 1);
+        (result.await.map_err(|error| error.code.to_owned()), start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_swallows_everything_leaves_time_for_the_next() {
+        let half = Duration::from_millis(500);
+        assert_eq!(tried([Err("hang"), Ok(())]).await, (Ok(2), half));
+        let all = tried([Err("hang"), Err("hang")]).await;
+        assert_eq!(all, (Err("L4TOUT".to_owned()), 2 * half));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_family_that_we_lack_is_no_excuse_for_the_others() {
+        for outcomes in [[Err("L4CON"), Err(SOCKET_ERROR)], [Err(SOCKET_ERROR), Err("L4CON")]] {
+            assert_eq!(tried(outcomes).await.0, Err("L4CON".to_owned()));
+        }
+        let ours = tried([Err(SOCKET_ERROR), Err(SOCKET_ERROR)]).await.0;
+        assert_eq!(ours, Err(SOCKET_ERROR.to_owned()));
     }
 
     #[tokio::test]

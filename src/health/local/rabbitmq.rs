@@ -12,7 +12,8 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, Queu
 use lapin::types::FieldTable;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{
-    AsyncTcpStream, BasicProperties, Connection, ConnectionProperties, Error, ErrorKind, runtime,
+    AsyncTcpStream, BasicProperties, Channel, Connection, ConnectionProperties, Error, ErrorKind,
+    runtime,
 };
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -33,6 +34,10 @@ const EXPIRATION: &str = "2000";
 /// server's 128 kB that would be 8 MB a check.
 const FRAME_MAX: u32 = 8192;
 
+/// Heartbeat, seconds. The client cannot do without and keeps a task for up to half of it after the connection has ended:
+/// with the server's 60 s that would be 60 tasks of one check. A broker that is silent for twice as long fails the check.
+const HEARTBEAT: u16 = 10;
+
 pub(super) async fn probe(
     target: &Target,
     username: &str,
@@ -42,6 +47,8 @@ pub(super) async fn probe(
     let stream = connect::connect(target, deadline).await?;
     // Nothing is lost when this fails; it only ends less politely.
     SockRef::from(&stream).set_linger(None).ok();
+    // Else two of the steps wait for a delayed ACK, 40 ms each: the default timeout is 100 ms.
+    stream.set_nodelay(true).ok();
     let sever = Sever::new(&stream)?;
     let uri = AMQPUri {
         scheme: AMQPScheme::AMQP,
@@ -51,13 +58,20 @@ pub(super) async fn probe(
             port: target.port,
         },
         vhost: VHOST.to_owned(),
-        query: AMQPQueryString { frame_max: Some(FRAME_MAX), ..AMQPQueryString::default() },
+        query: AMQPQueryString {
+            frame_max: Some(FRAME_MAX),
+            heartbeat: Some(HEARTBEAT),
+            ..AMQPQueryString::default()
+        },
     };
     let opened = async { open(uri, stream).await.map_err(|error| trouble(&error)) };
     let connection = answered_by(deadline, opened).await?;
-    let result = answered_by(deadline, round_trip(&connection)).await;
-    // The verdict stands; a broker that does not say goodbye in time is cut off.
+    let mut channel = None;
+    let result = answered_by(deadline, round_trip(&connection, &mut channel)).await;
+    // The verdict stands; a broker that does not say goodbye in time is cut off. The channel lives that long: dropped before,
+    // its own goodbye would cross the connection's, and the client takes that for an error.
     timeout_at(deadline, connection.close(200, "OK".into())).await.ok();
+    drop(channel);
     drop(sever);
     result
 }
@@ -75,9 +89,9 @@ async fn open(uri: AMQPUri, stream: TcpStream) -> lapin::Result<Connection> {
     Connection::connector(uri, runtime::default_runtime()?, connect, properties).await
 }
 
-async fn round_trip(connection: &Connection) -> ProbeResult {
+async fn round_trip(connection: &Connection, channel: &mut Option<Channel>) -> ProbeResult {
     let came_back = async {
-        let channel = connection.create_channel().await?;
+        let channel = channel.insert(connection.create_channel().await?);
         channel
             .queue_declare(QUEUE.into(), QueueDeclareOptions::default(), FieldTable::default())
             .await?;
@@ -170,8 +184,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_probe_leaves_no_thread() {
+    async fn a_dropped_probe_leaves_no_thread_and_no_task() {
         let check = check(scripted(Behaviour::Hang).await);
+        let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let before = alive();
         let check = crate::health::local::testing::check(check);
         let far = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
         let mut probing = Box::pin(super::super::probe(&check, far));
@@ -189,5 +205,10 @@ mod tests {
         }
         drop(probing);
         until("ended", |count| count == 0).await;
+        let end = tokio::time::Instant::now() + patience;
+        while alive() > before {
+            assert!(tokio::time::Instant::now() < end, "{} tasks of {before}", alive());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 }
