@@ -5,11 +5,12 @@
 //! thread, so a panic in the client crate (a lying server can cause one) becomes an error of this call. A dropped future
 //! aborts its task; a dropped watch is removed at the server.
 //!
-//! Invariants: nothing here writes; watches are one-shot; every call ends within 6 s per request, whatever
+//! Invariants: only `write` writes; watches are one-shot; every call ends within 6 s per request, whatever
 //! the ensemble does.
 
 mod call;
 mod read;
+mod write;
 
 use std::fmt;
 use std::io;
