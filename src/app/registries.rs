@@ -75,7 +75,7 @@ impl Registries {
     /// Real sessions.
     pub fn zookeeper(session_timeout: Duration) -> Self {
         Self {
-            settings: SessionSettings { timeout: session_timeout },
+            settings: SessionSettings { timeout: session_timeout, heir: None },
             running: HashMap::new(),
             closing: TaskTracker::new(),
             memory: None,
@@ -109,7 +109,7 @@ impl Registries {
             return Ok(Arc::clone(&running.registry) as Arc<dyn Registry>);
         }
         let stop = CancellationToken::new();
-        let registry = ZooKeeperRegistry::start(ensemble, self.settings, stop.clone())?;
+        let registry = ZooKeeperRegistry::start(ensemble, self.settings.clone(), stop.clone())?;
         let running = Running { registry: Arc::clone(&registry), stop };
         self.running.insert(Arc::clone(ensemble), running);
         Ok(registry)
