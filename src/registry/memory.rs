@@ -1,16 +1,19 @@
 //! The in-memory twin of ZooKeeper: the tree, one-shot watches and a session that can be cut, healed and expired.
 //!
-//! For tests, benches and `synapse demo`; it keeps nothing across a restart. One [`MemoryRegistry`] is one reader's view
-//! of one ensemble: the inherent methods act *on the server* (they work while the session is cut), the [`Registry`] methods
-//! act through the session. As in ZooKeeper, a watch that fires while the session is cut is delivered when it heals, and
-//! an expiry ends all watches.
+//! For tests, benches and `synapse demo`; it keeps nothing across a restart. One [`MemoryRegistry`] is one session (and its
+//! successors) with one ensemble; [`MemoryRegistry::another`] opens a further one on the same tree. The inherent methods
+//! act *on the server* (they work while the session is cut), the [`Registry`] and
+//! [`RegistryWriter`](super::writer::RegistryWriter) methods act through the session. As in ZooKeeper, a watch that fires
+//! while the session is cut is delivered when it heals, and an expiry ends all watches.
 //!
 //! All state sits behind one mutex that is held for a few map operations and never across an await. Watches are fired
 //! after it is released.
 
 mod reads;
 mod tree;
+mod writes;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,11 +22,12 @@ use tokio::time::Instant;
 
 pub use self::reads::ReadCounts;
 use self::reads::Reads;
-use self::tree::{Fire, State, watched};
+use self::tree::{Fire, State, View, watched};
+pub use self::writes::WriteFault;
 use super::{Node, NodeRead, Registry, RegistryError, Session, SessionState, Watched};
 use crate::health::BoxFuture;
 
-/// A registry in memory. Cheap to clone; clones are the same registry.
+/// A registry in memory. Cheap to clone; clones are the same session.
 #[derive(Clone, Debug)]
 pub struct MemoryRegistry {
     shared: Arc<Shared>,
@@ -33,9 +37,20 @@ pub struct MemoryRegistry {
 struct Shared {
     /// What errors call the ensemble.
     ensemble: Arc<str>,
-    state: Mutex<State>,
+    /// The server: shared by all sessions.
+    state: Arc<Mutex<State>>,
+    /// Our place in [`State::views`].
+    view: u64,
     session: watch::Sender<Session>,
     reads: Reads,
+    /// What happens to our next writes, in order.
+    faults: Mutex<VecDeque<WriteFault>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).views.remove(&self.view);
+    }
 }
 
 impl Default for MemoryRegistry {
@@ -47,22 +62,41 @@ impl Default for MemoryRegistry {
 impl MemoryRegistry {
     /// An empty registry with a connected session; `ensemble` is its name in errors.
     pub fn new(ensemble: impl Into<Arc<str>>) -> Self {
+        let mut state = State::default();
+        state.create("/", Vec::new(), 0);
+        Self::open(ensemble.into(), Arc::new(Mutex::new(state)))
+    }
+
+    /// A session of its own on the same tree, connected: another process, as it were.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::open(Arc::clone(&self.shared.ensemble), Arc::clone(&self.shared.state))
+    }
+
+    fn open(ensemble: Arc<str>, state: Arc<Mutex<State>>) -> Self {
+        let (id, view) = {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = state.next_session();
+            let view = state.views.last_key_value().map_or(0, |(last, _)| last + 1);
+            state.views.insert(view, View::default());
+            (id, view)
+        };
         let session = Session {
             state: SessionState::Connected,
             generation: 1,
             since: Instant::now(),
-            id: Some(1),
+            id: Some(id),
             negotiated_timeout: Some(Duration::from_secs(30)),
             last_error: None,
         };
-        let mut state = State::default();
-        state.create("/", Vec::new(), 0);
         Self {
             shared: Arc::new(Shared {
-                ensemble: ensemble.into(),
-                state: Mutex::new(state),
+                ensemble,
+                state,
+                view,
                 session: watch::Sender::new(session),
                 reads: Reads::default(),
+                faults: Mutex::default(),
             }),
         }
     }
@@ -113,7 +147,7 @@ impl MemoryRegistry {
         let mut found = false;
         self.change(|state| {
             found = state.nodes.contains_key(path);
-            state.delete(path)
+            state.remove(path)
         });
         found
     }
@@ -125,26 +159,33 @@ impl MemoryRegistry {
 
     /// The connection breaks: reads fail, watches are held back, the session survives.
     pub fn cut(&self) {
-        self.lock().cut = true;
+        self.lock().view(self.shared.view).cut = true;
         self.enter(SessionState::Disconnected, "connection cut");
     }
 
     /// The session ends: reads fail, all watches end, our ephemerals go. [`Self::heal`] opens the next session.
     pub fn expire(&self) {
         let owner = self.shared.session.borrow().id;
-        let mut ended = Vec::new();
-        {
+        let ended = {
             let mut state = self.lock();
-            state.cut = true;
-            if let Some(owner) = owner {
-                ended.extend(state.delete_owned(owner));
-            }
-            let state = &mut *state;
-            for watches in [&mut state.child_watches, &mut state.data_watches] {
-                ended.extend(watches.drain().flat_map(|(_, fires)| fires));
-            }
-            ended.append(&mut state.undelivered);
-        }
+            let fired = owner.map(|owner| state.delete_owned(owner));
+            let view = state.view(self.shared.view);
+            view.cut = true;
+            (fired, view.end())
+        };
+        self.enter(SessionState::Expired, "session expired");
+        drop(ended);
+    }
+
+    /// We believe that the session is over while the server still has it: its ephemerals stay until
+    /// [`Self::end_session_of`]. [`Self::heal`] opens the next session.
+    pub fn give_up(&self) {
+        let ended = {
+            let mut state = self.lock();
+            let view = state.view(self.shared.view);
+            view.cut = true;
+            view.end()
+        };
         self.enter(SessionState::Expired, "session expired");
         drop(ended);
     }
@@ -153,13 +194,17 @@ impl MemoryRegistry {
     pub fn heal(&self) {
         let late = {
             let mut state = self.lock();
-            state.cut = false;
-            std::mem::take(&mut state.undelivered)
+            let next = self.shared.session.borrow().state == SessionState::Expired;
+            let next = next.then(|| state.next_session());
+            let view = state.view(self.shared.view);
+            view.cut = false;
+            (std::mem::take(&mut view.undelivered), next)
         };
+        let (late, next) = late;
         self.shared.session.send_modify(|session| {
-            if session.state == SessionState::Expired {
+            if let Some(id) = next {
                 session.generation += 1;
-                session.id = session.id.map(|id| id + 1);
+                session.id = Some(id);
             }
             session.state = SessionState::Connected;
             session.since = Instant::now();
@@ -168,7 +213,7 @@ impl MemoryRegistry {
         drop(late);
     }
 
-    /// From now on reading `path` is not authorised.
+    /// From now on reading or writing `path`, or creating a child of it, is not authorised.
     pub fn forbid(&self, path: &str) {
         self.lock().forbidden.insert(path.to_owned());
     }
@@ -197,17 +242,9 @@ impl MemoryRegistry {
             .unwrap_or_default()
     }
 
-    /// Runs one change and delivers (or holds back) what it fired, outside the lock.
+    /// Runs one change and delivers what it fired, outside the lock.
     fn change(&self, change: impl FnOnce(&mut State) -> Vec<Fire>) {
-        let fired = {
-            let mut state = self.lock();
-            let fired = change(&mut state);
-            if state.cut {
-                state.undelivered.extend(fired);
-                return;
-            }
-            fired
-        };
+        let fired = change(&mut self.lock());
         drop(fired);
     }
 
@@ -226,8 +263,8 @@ impl MemoryRegistry {
 
     /// The state, if a read of `path` is possible now.
     fn readable(&self, path: &str) -> Result<MutexGuard<'_, State>, RegistryError> {
-        let state = self.lock();
-        if state.cut {
+        let mut state = self.lock();
+        if state.view(self.shared.view).cut {
             return Err(RegistryError::Unavailable {
                 ensemble: Arc::clone(&self.shared.ensemble),
                 detail: "connection cut".to_owned(),
@@ -248,7 +285,7 @@ impl Registry for MemoryRegistry {
             let mut state = self.readable(path)?;
             let children =
                 state.nodes.get(path).map(|stored| stored.children.iter().cloned().collect());
-            Ok(watched(&mut state.child_watches, path, children))
+            Ok(watched(&mut state.view(self.shared.view).child_watches, path, children))
         })
     }
 
@@ -259,7 +296,7 @@ impl Registry for MemoryRegistry {
         Box::pin(async move {
             let mut state = self.readable(path)?;
             let node = state.nodes.get(path).map(|stored| stored.node.clone());
-            Ok(watched(&mut state.data_watches, path, node))
+            Ok(watched(&mut state.view(self.shared.view).data_watches, path, node))
         })
     }
 

@@ -12,13 +12,14 @@
 //! It also keeps lies about sizes from the crate, which would end the process (`guard`).
 //!
 //! Invariants: one client connection at a time; bytes flow only after a member answered the client's first request;
-//! when either side ends, both do. Nothing here knows sessions or watches.
+//! when either side ends, both do. Nothing here knows watches, and of sessions only the handshake ([`SessionKey`]).
 
 pub mod ensemble;
 
 mod connection;
 mod dial;
 mod guard;
+mod key;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,6 +34,7 @@ use tracing::{debug, info};
 use self::connection::{Ended, hold, pump, read_request};
 use self::dial::{Dialer, Found, cause};
 use self::ensemble::Ensemble;
+pub use self::key::SessionKey;
 use crate::backoff::Backoff;
 
 /// How often the crate's connect string repeats the relay. The crate pauses only between passes over its list, and
@@ -86,6 +88,7 @@ pub struct Relay {
     dialer: Dialer,
     backoff: Backoff,
     status: watch::Sender<RelayStatus>,
+    key: Arc<SessionKey>,
 }
 
 impl Relay {
@@ -101,7 +104,14 @@ impl Relay {
             dialer: Dialer::new(ensemble, timing),
             backoff: Backoff::new(Duration::from_millis(50), timing.backoff_cap),
             status: watch::Sender::default(),
+            key: Arc::default(),
         })
+    }
+
+    /// Carries the session of `key`.
+    #[must_use]
+    pub fn with_key(self, key: Arc<SessionKey>) -> Self {
+        Self { key, ..self }
     }
 
     /// Where the relay listens.
@@ -141,7 +151,10 @@ impl Relay {
             debug!(%error, "relay: events may be late");
         }
         let request = match read_request(&mut client).await {
-            Ok(request) => request,
+            Ok(mut request) => {
+                self.key.put_into(&mut request);
+                request
+            }
             Err(error) => {
                 debug!(%error, "relay: no connect request from the client");
                 return;
@@ -152,6 +165,7 @@ impl Relay {
             found = self.search(&request) => found,
             () = hold(&mut client, &mut held) => return,
         };
+        self.key.learn_from(&found.answer);
         self.backoff.reset();
         let target = found.target.clone();
         let member: Arc<str> = target.member.to_string().into();

@@ -32,9 +32,13 @@
 //! is gone. A new generation is a new session id; watches end with their client either way, and tell so.
 //!
 //! State: the supervisor alone writes [`Session`](super::Session) and the current client; callers hold a client for one operation only,
-//! because the last clone dropped closes the session at the server, which is how a clean shutdown works. To survive a
-//! restart of the process (nerve), the id and password of [`SessionInfo`] will be kept by whoever owns `state_dir` and
-//! handed in as the first heir.
+//! because the last clone dropped closes the session at the server, which is how a clean shutdown works.
+//!
+//! To survive a restart of the process (nerve), whoever owns `state_dir` keeps the credentials that the relay read in the
+//! handshake and hands them in as [`SessionSettings::heir`]; the process that ends *detaches*: the relay breaks its
+//! connections before the last clone of the client is dropped, so that the goodbye cannot reach a server. The crate's own
+//! `with_detached` would do the same, but for every end: then nobody could close a session. Two live processes must
+//! never have one session: each would throw the other out, for ever.
 
 mod shared;
 
@@ -51,6 +55,7 @@ use zookeeper_client::{Client, SessionInfo};
 
 pub(super) use self::shared::Shared;
 use super::SessionState;
+use super::credentials::Credentials;
 use super::relay::ensemble::Ensemble;
 use super::relay::{Relay, RelayStatus, RelayTiming};
 use crate::backoff::Backoff;
@@ -71,7 +76,7 @@ const REMINDER: Duration = Duration::from_secs(30);
 const AUTH_PAUSE: Duration = Duration::from_secs(30);
 
 /// What to ask of the ensemble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSettings {
     /// Session timeout to ask for; the server clamps it to 2..=20 of its ticks (4..=40 s by default), see
     /// [`negotiated_timeout`](super::Session::negotiated_timeout)(super::Session::negotiated_timeout). A dead connection is noticed after 0.4 of it, ephemeral nodes of a killed process
@@ -79,11 +84,14 @@ pub struct SessionSettings {
     ///
     /// Default 30 s (`zk_session_timeout`): the originals' client makes the server grant 36 s and 32 s.
     pub timeout: Duration,
+    /// The session to go on with, if a server still knows it; else, and by default, a new one is opened. The process that
+    /// had it must have ended, or [detached](super::zookeeper::ZooKeeperRegistry::detach).
+    pub heir: Option<Credentials>,
 }
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30) }
+        Self { timeout: Duration::from_secs(30), heir: None }
     }
 }
 
@@ -111,6 +119,8 @@ enum Ended {
     Lost(SessionInfo),
     AuthFailed,
     Stopped,
+    /// Stopped, but its session is to be left alone.
+    Detached(Client),
 }
 
 impl Supervisor {
@@ -141,7 +151,11 @@ impl Supervisor {
         let mut helpers = JoinSet::new();
         helpers.spawn(forward_trouble(relay.status(), Arc::clone(&self)));
         helpers.spawn(relay.run());
-        self.sessions(&connect_string).await;
+        if let Some(client) = self.sessions(&connect_string).await {
+            // In this order: the client says goodbye when it is dropped.
+            helpers.shutdown().await;
+            drop(client);
+        }
     }
 
     async fn bind_relay(&self) -> Option<Relay> {
@@ -149,7 +163,7 @@ impl Supervisor {
         let mut backoff = attempts();
         loop {
             match Relay::bind(self.ensemble.clone(), timing).await {
-                Ok(relay) => return Some(relay),
+                Ok(relay) => return Some(relay.with_key(Arc::clone(self.shared.key()))),
                 Err(error) => self.shared.note(&format!("relay: {error}").into()),
             }
             if self.stopped_within(backoff.next_delay()).await {
@@ -158,13 +172,13 @@ impl Supervisor {
         }
     }
 
-    /// One session after the other.
-    async fn sessions(&self, connect_string: &str) {
+    /// One session after the other. Gives the client that must not say goodbye, if there is one.
+    async fn sessions(&self, connect_string: &str) -> Option<Client> {
         let mut heir = None;
         let mut backoff = attempts();
         loop {
             let opened = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return None,
                 opened = self.open(connect_string, heir.clone()) => opened,
             };
             let opened_at = Instant::now();
@@ -180,7 +194,7 @@ impl Supervisor {
                 }
                 Opened::NotYet => {
                     if self.stopped_within(backoff.next_delay()).await {
-                        return;
+                        return None;
                     }
                     continue;
                 }
@@ -194,23 +208,26 @@ impl Supervisor {
                     heir = Some(session);
                     // None after a session that lasted; then reconnecting is not to be delayed.
                     if is_short && self.stopped_within(backoff.next_delay()).await {
-                        return;
+                        return None;
                     }
                 }
                 Ended::AuthFailed => {
                     heir = None;
+                    self.shared.key().forget();
                     if self.stopped_within(AUTH_PAUSE).await {
-                        return;
+                        return None;
                     }
                 }
-                Ended::Stopped => return,
+                Ended::Stopped => return None,
+                Ended::Detached(client) => return Some(client),
             }
         }
     }
 
     /// Asks for a session: the old one, if there is one to go on with. Lasts up to 1.8 T when no member answers.
     async fn open(&self, connect_string: &str, heir: Option<SessionInfo>) -> Opened {
-        let is_heir = heir.is_some();
+        // A client that brings no session of its own is given the one that the relay holds.
+        let former = heir.as_ref().map(|heir| heir.id().0).or_else(|| self.shared.key().held_id());
         let mut connector =
             Client::connector().with_session_timeout(self.settings.timeout.min(TIMEOUT_MAX));
         if let Some(heir) = heir {
@@ -220,12 +237,12 @@ impl Supervisor {
             Ok(client) => {
                 info!(
                     ensemble = %self.ensemble.text(), session = %client.session_id(), timeout = ?client.session_timeout(),
-                    "{}", if is_heir { "session re-attached" } else { "session opened" }
+                    "{}", if former == Some(client.session_id().0) { "session re-attached" } else { "session opened" }
                 );
                 Opened::Client(client)
             }
             Err(zk::Error::AuthFailed) => Opened::AuthFailed,
-            Err(zk::Error::SessionExpired) if is_heir => Opened::Gone,
+            Err(zk::Error::SessionExpired) if former.is_some() => Opened::Gone,
             Err(error) => {
                 debug!(ensemble = %self.ensemble.text(), %error, "no session yet");
                 Opened::NotYet
@@ -244,6 +261,10 @@ impl Supervisor {
             }
             tokio::select! {
                 () = self.stop.cancelled() => {
+                    if self.shared.is_detached() {
+                        self.shared.enter(SessionState::Disconnected);
+                        return Ended::Detached(client);
+                    }
                     self.close(client).await;
                     return Ended::Stopped;
                 }

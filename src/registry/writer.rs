@@ -2,8 +2,13 @@
 //!
 //! Every write has one of three ends: done, refused, or *unknown* ([`WriteError::Unknown`]: the connection or the session
 //! went away under the request, or the answer took too long; the request may still be executed). After an unknown end the
-//! caller looks before it writes again. Requests of one session are executed in the order in which they were made, so a
-//! look that follows a write on the same session sees what became of it.
+//! caller looks before it writes again.
+//!
+//! Order: requests of one session are executed in the order in which they were made; a request that was queued before the
+//! connection broke is either executed before those that are sent on the next one, or never. A member answers *reads*
+//! from what it has by now, which after a reconnect may be older than a write of ours; [`RegistryWriter::children`] lets
+//! it catch up, and reads that follow it see at least as much. So a look that begins with `children` tells what became of
+//! a write. A future that is dropped takes nothing back: its write may still be done.
 
 use super::{Node, Registry, RegistryError};
 use crate::health::BoxFuture;
@@ -47,8 +52,9 @@ pub trait RegistryWriter: Registry {
         kind: NodeKind,
     ) -> BoxFuture<'a, Result<Created, WriteError>>;
 
-    /// Names of the children of `path` as the member that we are connected with has them; `None` when `path` does not
-    /// exist. Sets no watch.
+    /// Names of the children of `path`; `None` when `path` does not exist. Sees every write of this session that was made
+    /// before, those of unknown outcome included: the member that we are connected with is made to catch up first.
+    /// Sets no watch.
     fn children<'a>(
         &'a self,
         path: &'a str,

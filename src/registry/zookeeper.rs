@@ -5,11 +5,12 @@
 //! thread, so a panic in the client crate (a lying server can cause one) becomes an error of this call. A dropped future
 //! aborts its task; a dropped watch is removed at the server.
 //!
-//! Invariants: nothing here writes; watches are one-shot; every call ends within 6 s per request, whatever
+//! Invariants: only `write` writes; watches are one-shot; every call ends within 6 s per request, whatever
 //! the ensemble does.
 
 mod call;
 mod read;
+mod write;
 
 use std::fmt;
 use std::io;
@@ -24,6 +25,7 @@ use tracing::error;
 use zookeeper_client::Client;
 
 use self::call::{AsyncWork, Operation, shield, unavailable, with_client};
+use super::credentials::Credentials;
 use super::relay::ensemble::{Ensemble, EnsembleError};
 pub use super::session::SessionSettings;
 use super::session::{Shared, Supervisor};
@@ -91,7 +93,7 @@ impl ZooKeeperRegistry {
         let registry = Arc::new(Self {
             ensemble: Arc::clone(parsed.text()),
             runtime: runtime.handle().clone(),
-            shared: Arc::new(Shared::new()),
+            shared: Arc::new(Shared::new(settings.heir.clone())),
             stop: stop.clone(),
             ended: CancellationToken::new(),
         });
@@ -123,6 +125,20 @@ impl ZooKeeperRegistry {
     /// Asks the thread to end: the session is closed at the server. Waits for nothing, see [`closed`](Self::closed).
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Asks the thread to end and to leave the session at the server as it is: it and its ephemeral nodes live on for the
+    /// session's timeout, for whoever has its [`credentials`](Self::credentials). What is under way ends with an unknown
+    /// outcome. Waits for nothing; the session is free for the next process when [`closed`](Self::closed) completes.
+    pub fn detach(&self) {
+        self.shared.detach();
+        self.stop.cancel();
+    }
+
+    /// What it takes to go on with the current session elsewhere. `None` while there is none: before the first one, and
+    /// from the moment on in which a server says that the last one expired. Kept after the end.
+    pub fn credentials(&self) -> watch::Receiver<Option<Credentials>> {
+        self.shared.key().granted()
     }
 
     /// Completes when the thread has ended, after a stop: the session is closed, or the attempt took too long (1 s).

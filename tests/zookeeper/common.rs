@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use smartstack::registry::credentials::Credentials;
 use smartstack::registry::zookeeper::{SessionSettings, ZooKeeperRegistry};
 use smartstack::registry::{Registry, Session, SessionState};
 use tokio::time::{Instant, timeout};
@@ -20,7 +21,16 @@ pub(crate) fn shared() -> &'static Zk {
 
 /// A registry with a session timeout of `seconds`.
 pub(crate) fn registry(ensemble: &str, seconds: u64) -> Arc<ZooKeeperRegistry> {
-    let settings = SessionSettings { timeout: Duration::from_secs(seconds) };
+    heir_of(ensemble, seconds, None)
+}
+
+/// A registry that goes on with the session of `heir`.
+pub(crate) fn heir_of(
+    ensemble: &str,
+    seconds: u64,
+    heir: Option<Credentials>,
+) -> Arc<ZooKeeperRegistry> {
+    let settings = SessionSettings { timeout: Duration::from_secs(seconds), heir };
     ZooKeeperRegistry::start(ensemble, settings, CancellationToken::new()).unwrap()
 }
 

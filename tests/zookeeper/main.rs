@@ -22,3 +22,5 @@ mod defects;
 mod faults;
 mod hostile;
 mod slow;
+mod takeover;
+mod writer;

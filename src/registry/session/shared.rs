@@ -8,6 +8,8 @@ use tokio::time::Instant;
 use tracing::info;
 use zookeeper_client::Client;
 
+use super::super::credentials::Credentials;
+use super::super::relay::SessionKey;
 use super::super::{Session, SessionState};
 
 /// State of the session and the client that has it. One writer, the supervisor; many readers.
@@ -21,10 +23,15 @@ pub(in super::super) struct Shared {
     suspect: Notify,
     /// A server refused `multiRead` (older than 3.6); forgotten with each new client, as servers get upgraded.
     lacks_multi_read: AtomicBool,
+    /// The session as the relay sees it.
+    key: Arc<SessionKey>,
+    /// The end is to leave the session as it is.
+    is_detached: AtomicBool,
 }
 
 impl Shared {
-    pub(in super::super) fn new() -> Self {
+    /// Goes on with the session of `heir`, if there is one.
+    pub(in super::super) fn new(heir: Option<Credentials>) -> Self {
         Self {
             session: watch::Sender::new(Session {
                 state: SessionState::Connecting,
@@ -37,7 +44,22 @@ impl Shared {
             client: watch::Sender::new(None),
             suspect: Notify::new(),
             lacks_multi_read: AtomicBool::new(false),
+            key: Arc::new(SessionKey::new(heir)),
+            is_detached: AtomicBool::new(false),
         }
+    }
+
+    pub(in super::super) fn key(&self) -> &Arc<SessionKey> {
+        &self.key
+    }
+
+    /// From now on a stop leaves the session alone.
+    pub(in super::super) fn detach(&self) {
+        self.is_detached.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        self.is_detached.load(Ordering::Relaxed)
     }
 
     pub(in super::super) fn session(&self) -> watch::Receiver<Session> {
@@ -76,9 +98,11 @@ impl Shared {
         });
     }
 
-    /// The client is usable. A session id not seen before starts a generation.
+    /// The client is usable. A session id not seen before starts a generation. The id is the one that the server granted
+    /// to this connection: one that hands out another session than asked for is not noticed by the crate.
     pub(super) fn enter_connected(&self, client: &Client) {
-        let id = client.session_id().0;
+        let granted = self.key.granted().borrow().as_ref().map(|granted| granted.id);
+        let id = granted.unwrap_or(client.session_id().0);
         self.session.send_modify(|session| {
             if session.state != SessionState::Connected {
                 session.state = SessionState::Connected;

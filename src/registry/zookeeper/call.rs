@@ -20,7 +20,7 @@ const SESSION_WAIT: Duration = Duration::from_secs(1);
 
 /// Bound on one request of a connected session. 50,000 names take 73 ms; a server that needs 5 s hangs, and the client
 /// itself would notice only at 0.4 of the session timeout.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is being done to which node, for error texts.
 #[derive(Clone, Debug)]
@@ -68,14 +68,7 @@ pub(super) async fn with_client<T>(
     what: &Operation,
     work: impl AsyncWork<T>,
 ) -> Result<T, RegistryError> {
-    let mut clients = shared.client();
-    let client = match timeout(SESSION_WAIT, clients.wait_for(Option::is_some)).await {
-        Ok(Ok(client)) => client.clone(),
-        Ok(Err(_)) | Err(_) => None,
-    };
-    let Some(client) = client else {
-        return Err(unavailable(ensemble, &no_session(shared)));
-    };
+    let client = client(shared, ensemble).await?;
     match timeout(READ_TIMEOUT, work.start(client)).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
@@ -84,10 +77,23 @@ pub(super) async fn with_client<T>(
             }
             Err(translate(error, ensemble, what))
         }
-        Err(_) => {
-            Err(unavailable(ensemble, &format!("no answer within {} s", READ_TIMEOUT.as_secs())))
-        }
+        Err(_) => Err(no_answer(ensemble)),
     }
+}
+
+/// The client, once there is a session.
+pub(super) async fn client(shared: &Shared, ensemble: &Arc<str>) -> Result<Client, RegistryError> {
+    let mut clients = shared.client();
+    let client = match timeout(SESSION_WAIT, clients.wait_for(Option::is_some)).await {
+        Ok(Ok(client)) => client.clone(),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    client.ok_or_else(|| unavailable(ensemble, &no_session(shared)))
+}
+
+/// Nothing came within [`READ_TIMEOUT`].
+pub(super) fn no_answer(ensemble: &Arc<str>) -> RegistryError {
+    unavailable(ensemble, &format!("no answer within {} s", READ_TIMEOUT.as_secs()))
 }
 
 /// The state of the session with the last trouble, as text.
@@ -104,7 +110,7 @@ pub(super) fn unavailable(ensemble: &Arc<str>, detail: &str) -> RegistryError {
     RegistryError::Unavailable { ensemble: Arc::clone(ensemble), detail: detail.into() }
 }
 
-fn translate(error: zk::Error, ensemble: &Arc<str>, what: &Operation) -> RegistryError {
+pub(super) fn translate(error: zk::Error, ensemble: &Arc<str>, what: &Operation) -> RegistryError {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the crate's enum is open")]
     match error {
         zk::Error::NoAuth => RegistryError::NotAuthorised { path: what.path.clone() },

@@ -134,7 +134,7 @@ fn place(path: &str, read: Result<(Vec<u8>, Stat), zk::Error>) -> Result<NodeRea
     }
 }
 
-fn node(data: Vec<u8>, stat: Stat) -> Node {
+pub(super) fn node(data: Vec<u8>, stat: Stat) -> Node {
     Node {
         data,
         created_zxid: stat.czxid,
