@@ -22,7 +22,8 @@
 mod diagnosis;
 mod index;
 pub mod metrics;
-mod percent;
+pub mod nerve;
+pub(crate) mod percent;
 mod process;
 pub mod routes;
 pub mod server;

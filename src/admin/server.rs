@@ -57,7 +57,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Largest request body: a command's; the others' are tolerated up to here and thrown away.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Time for the body of a command.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Where clients come in.
-pub trait Listen: Send + 'static {
+pub trait Listen: Send + Sync + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -122,7 +122,8 @@ pub async fn serve<S: Site>(listener: impl Listen, site: Arc<S>, stop: Cancellat
             Ok((stream, peer, place)) => {
                 pause.reset();
                 let (site, answers, stop) = (Arc::clone(&site), answers.clone(), stop.clone());
-                let respond = move |request| respond(request, peer, Arc::clone(&site), answers.clone());
+                let respond =
+                    move |request| respond(request, peer, Arc::clone(&site), answers.clone());
                 connections.spawn(connection(stream, place, respond, stop));
             }
             Err(error) => {

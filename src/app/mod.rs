@@ -12,6 +12,7 @@ pub(crate) mod front;
 mod generators;
 pub(crate) mod handover;
 mod inventory;
+pub mod nerve;
 pub mod process;
 pub mod registries;
 mod reload;
