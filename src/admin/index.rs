@@ -7,7 +7,7 @@ use super::routes::missing;
 use super::table::{printable, status_table};
 use super::when::{Now, rfc3339, short};
 use super::{AdminState, diagnosis};
-use crate::registry::SessionState;
+use crate::registry::{Session, SessionState};
 
 /// Paths with a word about each.
 const LINKS: [(&str, &str); 5] = [
@@ -84,14 +84,20 @@ fn head(state: &AdminState) -> String {
     out
 }
 
-fn registry_line(ensemble: &str, session: &crate::registry::Session, now: Now) -> String {
-    let state = match session.state {
+/// The word for the state of a session.
+pub(super) fn session_word(state: SessionState) -> &'static str {
+    match state {
         SessionState::Connecting => "connecting",
         SessionState::Connected => "connected",
         SessionState::Disconnected => "disconnected",
         SessionState::Expired => "expired",
         SessionState::AuthFailed => "authentication failed",
-    };
+    }
+}
+
+/// One line about the session with an ensemble.
+pub(super) fn registry_line(ensemble: &str, session: &Session, now: Now) -> String {
+    let state = session_word(session.state);
     let since = short(Duration::from_secs(now.age(session.since).as_secs()));
     let error = match &session.last_error {
         Some(error) => format!(", last error: {}", printable(error)),
@@ -100,6 +106,7 @@ fn registry_line(ensemble: &str, session: &crate::registry::Session, now: Now) -
     format!("zookeeper {ensemble}: {state} for {since}{error}\n")
 }
 
-fn escaped(text: &str) -> String {
+/// For HTML, attributes included.
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

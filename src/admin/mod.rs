@@ -14,16 +14,21 @@
 //! | `/services` | every service: JSON, or a table with `?format=text` |
 //! | `/services/NAME` | every known backend with its state and the reason for it |
 //!
+//! That is synapse's [`site`]; nerve has one of its own (`nerve`), which also takes commands. Both stand behind the one
+//! bounded [`server`].
+//!
 //! To add a path: a variant in `routes::Route`, an arm in `routes::answer`, a test through the real server.
 
 mod diagnosis;
 mod index;
 pub mod metrics;
-mod percent;
+pub mod nerve;
+pub(crate) mod percent;
 mod process;
 pub mod routes;
 pub mod server;
 pub mod services;
+pub mod site;
 pub mod table;
 pub mod traffic;
 mod when;

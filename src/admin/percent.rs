@@ -26,7 +26,7 @@ pub(super) fn percent_decode(text: &str) -> String {
 }
 
 /// Escapes everything but the characters that stand for themselves in a path segment.
-pub(super) fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

@@ -2,19 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{HeaderMap, Method, Response, StatusCode};
+use hyper::{Method, StatusCode};
 use serde::Serialize;
 
-use crate::telemetry::render;
+use crate::telemetry::{cold, render};
 
 use super::percent::percent_decode;
+use super::site::{Answer, Asked, Form, Lane, Site, body, json, nearest, not_allowed, plain};
 use super::{AdminState, ServiceEntry, diagnosis, index, metrics, services, table};
-
-/// An answer that is complete in memory.
-pub(super) type Answer = Response<Full<Bytes>>;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,65 +63,34 @@ impl Route {
     }
 }
 
-/// In which form somebody wants to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Json,
-    Text,
-    Html,
-}
+impl Site for AdminState {
+    fn count(&self, path: &str) {
+        cold::admin_request(Route::of(path).label());
+    }
 
-/// A request, as far as answers depend on it.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    method: Method,
-    route: Route,
-    query: String,
-    accept: String,
-}
-
-impl Asked {
-    pub(super) fn new(method: &Method, uri: &hyper::Uri, headers: &HeaderMap) -> Self {
-        let accept = headers
-            .get(hyper::header::ACCEPT)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        Self {
-            method: method.clone(),
-            route: Route::of(uri.path()),
-            query: uri.query().unwrap_or_default().to_owned(),
-            accept: accept.to_owned(),
+    fn lane(&self, _method: &Method, path: &str) -> Lane {
+        match Route::of(path) {
+            Route::Live => Lane::Instant,
+            Route::Index
+            | Route::Ready
+            | Route::Metrics
+            | Route::Services
+            | Route::Service(_)
+            | Route::Unknown => Lane::Rendering,
         }
     }
 
-    pub(super) fn route(&self) -> &Route {
-        &self.route
-    }
-
-    /// `?format=…` wins; then `Accept`; the path's own form otherwise.
-    fn form(&self, default: Form) -> Form {
-        let asked = self.query.split('&').find_map(|pair| pair.strip_prefix("format="));
-        match asked {
-            Some("text") => Form::Text,
-            Some("json") => Form::Json,
-            Some("html") => Form::Html,
-            Some(_) | None if self.accept.contains("application/json") => Form::Json,
-            Some(_) | None if self.accept.contains("text/html") => Form::Html,
-            Some(_) | None if self.accept.contains("text/plain") => Form::Text,
-            Some(_) | None => default,
-        }
+    fn page(&self, asked: &Asked) -> Answer {
+        answer(self, asked)
     }
 }
 
 /// The answer. Takes up to some tens of milliseconds with ten thousand backends.
 pub(super) fn answer(state: &AdminState, asked: &Asked) -> Answer {
-    if asked.method != Method::GET && asked.method != Method::HEAD {
-        let text = format!("{} is not answered here, only GET and HEAD\n", asked.method);
-        let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, text);
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+    if !asked.only_reads() {
+        return not_allowed(asked, "GET, HEAD");
     }
-    match asked.route() {
+    match &Route::of(asked.path()) {
         Route::Index => index_page(state, asked.form(Form::Text)),
         Route::Live => plain(StatusCode::OK, "ok\n"),
         Route::Ready => ready(state, asked.form(Form::Text)),
@@ -205,22 +169,9 @@ fn one(state: &AdminState, raw: &str, form: Form) -> Answer {
     }
 }
 
-/// How many names a 404 offers.
-const SHOWN_NEAREST: usize = 5;
-
-/// Names less alike than this are no help.
-const LEAST_LIKENESS: f64 = 0.6;
-
 fn unknown_service(entries: &Arc<Vec<ServiceEntry>>, name: &str) -> Answer {
-    let mut nearest: Vec<(f64, &str)> = entries
-        .iter()
-        .map(|entry| entry.service.name.as_str())
-        .map(|known| (strsim::jaro_winkler(known, name), known))
-        .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
-        .collect();
-    nearest.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let nearest: Vec<_> =
-        nearest.iter().take(SHOWN_NEAREST).map(|(_, known)| table::printable(known)).collect();
+    let known = entries.iter().map(|entry| entry.service.name.as_str());
+    let nearest: Vec<_> = nearest(known, name).into_iter().map(table::printable).collect();
     let hint = if nearest.is_empty() {
         format!("; /services lists all {}", entries.len())
     } else {
@@ -228,33 +179,6 @@ fn unknown_service(entries: &Arc<Vec<ServiceEntry>>, name: &str) -> Answer {
     };
     let name = table::printable(name);
     plain(StatusCode::NOT_FOUND, format!("no service {name:?}{hint}\n"))
-}
-
-fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
-    match serde_json::to_string_pretty(value) {
-        Ok(mut text) => {
-            text.push('\n');
-            body(status, "application/json", text)
-        }
-        Err(error) => plain(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("the answer cannot be written as JSON: {error}\n"),
-        ),
-    }
-}
-
-/// A text answer.
-pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    body(status, "text/plain; charset=utf-8", text)
-}
-
-fn body(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(text.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub fn status_table(entries: &[ServiceEntry]) -> String {
         lines.push(service_line(entry, now));
         lines.extend(backends.map(|backend| backend_line(backend, now)));
     }
-    align(&lines)
+    align(&lines, RIGHT)
 }
 
 /// One line per service.
@@ -37,7 +37,7 @@ pub(super) fn services_table(entries: &[ServiceEntry]) -> String {
     let headings = HEADINGS.map(str::to_owned);
     let services = entries.iter().map(|entry| service_line(entry, now));
     let lines: Vec<Line> = std::iter::once(headings).chain(services).collect();
-    align(&lines)
+    align(&lines, RIGHT)
 }
 
 fn service_line(entry: &ServiceEntry, now: Now) -> Line {
@@ -80,7 +80,7 @@ fn backend_line(backend: &BackendView, now: Now) -> Line {
 }
 
 /// The text with control characters (and the ones that reverse the writing direction) escaped.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         let turns_writing = matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -93,8 +93,9 @@ pub(super) fn printable(text: &str) -> String {
     shown
 }
 
-fn align(lines: &[Line]) -> String {
-    let mut widths = [0; HEADINGS.len()];
+/// Cells below each other. Columns in `right` hold numbers and are aligned to the right.
+pub(super) fn align<const N: usize>(lines: &[[String; N]], right: [bool; N]) -> String {
+    let mut widths = [0; N];
     for line in lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = (*width).max(cell.chars().count());
@@ -103,7 +104,7 @@ fn align(lines: &[Line]) -> String {
     let mut out = String::new();
     for line in lines {
         let start = out.len();
-        for ((cell, width), right) in line.iter().zip(widths).zip(RIGHT) {
+        for ((cell, width), right) in line.iter().zip(widths).zip(right) {
             let cell = if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
             if out.len() > start {
                 out.push_str("  ");

@@ -242,7 +242,7 @@ async fn scrapes_pass_promtool() {
 }
 
 /// Fails unless `promtool check metrics` accepts `text` without a remark.
-fn promtool(text: &str) {
+pub(super) fn promtool(text: &str) {
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -19,6 +19,8 @@ pub struct WatchView {
     pub checks: Vec<CheckView>,
     /// Passes that have ended.
     pub passes: u64,
+    /// Those of them that ended with a verdict of down.
+    pub failed_passes: u64,
     /// Changes of the verdict, the first one included.
     pub transitions: u64,
     /// Somebody announced a downtime.

@@ -100,8 +100,9 @@ pub fn inherit(inherited: &ColdCount) {
 const MAX_INHERITED_LABELS: usize = 2;
 
 /// Families that are counted here; the others are written by the admin server from cells and views.
-pub const COLD: [Metric; 8] = [
+pub const COLD: [Metric; 9] = [
     names::ADMIN_REQUESTS,
+    names::NERVE_ADMIN_REQUESTS,
     names::CONFIG_RELOADS,
     names::CONFIG_REJECTED,
     names::LAST_KNOWN_SAVES,
@@ -114,6 +115,11 @@ pub const COLD: [Metric; 8] = [
 /// Counts a request to the admin server. `route` is the pattern that matched, not the path that was asked.
 pub fn admin_request(route: &'static str) {
     metrics::counter!(names::ADMIN_REQUESTS.name, names::ROUTE => route).increment(1);
+}
+
+/// Counts a request to nerve's pages, as [`admin_request`].
+pub fn nerve_admin_request(route: &'static str) {
+    metrics::counter!(names::NERVE_ADMIN_REQUESTS.name, names::ROUTE => route).increment(1);
 }
 
 /// Counts a configuration taken into use.
@@ -161,6 +167,7 @@ mod tests {
     fn events_appear_with_type_and_help_once_the_recorder_is_installed() {
         let cold = ColdMetrics::install().unwrap();
         admin_request("/metrics");
+        nerve_admin_request("/metrics");
         config_reloaded();
         config_rejected();
         task_lost();

@@ -1,6 +1,6 @@
 //! Every metric: name, type, unit, help. The only place with these literals.
 //!
-//! Names follow `synapse_<noun>_<unit>_total`; units are base units (seconds, bytes). Labels are bounded: `service`,
+//! Names follow `synapse_<noun>_<unit>_total` (`nerve_…` for nerve); units are base units (seconds, bytes). Labels are bounded: `service`,
 //! `backend` (haproxy's server name), `code`, `cause`, `ensemble`, `worker`. To add a metric: a constant here, a place in
 //! [`ALL`], a sample where it is collected; the golden `/metrics` test then shows it.
 
@@ -20,6 +20,10 @@ pub const WORKER: &str = "worker";
 pub const VERSION: &str = "version";
 /// Kind of a control-plane task: `discovery`, `pool`, …
 pub const TASK: &str = "task";
+/// Name of one of nerve's checks, as in its configuration.
+pub const CHECK: &str = "check";
+/// How a pass of nerve's checks ended: `up` or `down`.
+pub const RESULT: &str = "result";
 /// Which path of the admin server, from a fixed list.
 pub const ROUTE: &str = "route";
 /// Why something was refused, from a fixed list.
@@ -183,6 +187,30 @@ metrics! {
     LAST_KNOWN_REFUSED = counter("synapse_last_known_refused_total", "Files of last known backends that were not used, by reason.");
     TASK_RESTARTS = counter("synapse_task_restarts_total", "Tasks that ended when they should not have and were started again, by kind.");
     TASKS_LOST = counter("synapse_tasks_lost_total", "Tasks that ended when they should not have and cannot be started again.");
+
+    NERVE_BUILD_INFO = gauge("nerve_build_info", "Version of the running program; always 1.");
+    NERVE_READY = gauge("nerve_ready", "1 when /ready answers 200.");
+    NERVE_CONFIG_WARNINGS = gauge("nerve_config_warnings", "Remarks about the configuration in use.");
+    NERVE_CONFIG_REFUSED = gauge("nerve_config_refused_services", "Services of the configuration that cannot work here and are left out.");
+    NERVE_CONFIG_ON_DISK_DIFFERS = gauge("nerve_config_on_disk_differs", "1 when the file was refused at the last reload, or holds values that need a restart.");
+    NERVE_SERVICES = gauge("nerve_services", "Services that are watched, pushed ones included.");
+    NERVE_REGISTRY_CONNECTED = gauge("nerve_registry_connected", "1 while the session with the ensemble is usable.");
+    NERVE_REGISTRY_SESSIONS = counter("nerve_registry_sessions_total", "Sessions opened with the ensemble.");
+    NERVE_REGISTRY_STATE_AGE = gauge("nerve_registry_state_age_seconds", "Time since the session entered its present state.").seconds();
+    NERVE_SERVICE_UP = gauge("nerve_service_up", "1 when the checks of the service pass, 0 when not; absent before the first verdict.");
+    NERVE_SERVICE_REGISTERED = gauge("nerve_service_registered", "1 when the service stands in the registry as far as is known.");
+    NERVE_SERVICE_SETTLED = gauge("nerve_service_settled", "1 when the registry has acknowledged what is wanted of it.");
+    NERVE_SERVICE_DOWN_ANNOUNCED = gauge("nerve_service_down_announced", "1 while a downtime is announced.");
+    NERVE_SERVICE_SUPPRESSED = gauge("nerve_service_suppressed", "1 while a return is held back by flap damping.");
+    NERVE_SERVICE_PUSHED = gauge("nerve_service_pushed", "1 for a service that was registered over the push API.");
+    NERVE_FLAP_PENALTY = gauge("nerve_flap_penalty", "Flap penalty now; it halves every half-life.");
+    NERVE_SERVICE_TRANSITIONS = counter("nerve_service_transitions_total", "Changes of the verdict, the first one included.");
+    NERVE_SERVICE_THROTTLED = counter("nerve_service_throttled_total", "Changes that the rate limit held back, or would have in shadow mode.");
+    NERVE_CHECK_RESULTS = counter("nerve_check_results_total", "Passes through the checks of the service, by how they ended.");
+    NERVE_CHECK_UP = gauge("nerve_check_up", "1 when the check passes, 0 when not; absent before its first result.");
+    NERVE_CHECK_DURATION = gauge("nerve_check_duration_seconds", "Time that the last attempt took.").seconds();
+    NERVE_REGISTRY_WRITES = counter("nerve_registry_writes_total", "Writes for the service that the registry acknowledged.");
+    NERVE_ADMIN_REQUESTS = counter("nerve_admin_requests_total", "Requests to nerve's pages by route.");
 }
 
 #[cfg(test)]

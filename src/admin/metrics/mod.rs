@@ -7,12 +7,13 @@
 mod backends;
 mod row;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use crate::discovery::Membership;
 use crate::proxy::pulse::Pulse;
-use crate::registry::SessionState;
+use crate::registry::{Session, SessionState};
 use crate::telemetry::cells::{Cell, ErrorCause, ServiceCells, WorkerId};
 use crate::telemetry::names::{self, Metric};
 use crate::telemetry::render::{Exposition, Labels};
@@ -20,14 +21,16 @@ use crate::telemetry::render::{Exposition, Labels};
 use self::row::{Row, rows};
 use super::process::Usage;
 use super::when::{Now, millis};
-use super::{AdminState, RegistryEntry, ServiceEntry, diagnosis, routes};
+use super::{About, AdminState, RegistryEntry, ServiceEntry, diagnosis, routes};
 
 /// The whole answer.
 pub fn render(state: &AdminState) -> String {
     let now = Now::read();
     let services = state.services.load_full();
     let mut out = Exposition::new();
-    process_families(&mut out, state, Usage::read());
+    process_families(&mut out, &names::BUILD_INFO, &state.about, Usage::read());
+    let ready = u8::from(routes::missing(state).is_empty());
+    out.family(&names::READY).sample(&Labels::none(), ready);
     families(&mut out, &services, &state.registries.load_full(), now);
     worker_family(&mut out, &services, state.about.workers);
     let warnings = state.config_warnings.load().len();
@@ -41,11 +44,16 @@ pub fn render(state: &AdminState) -> String {
     out.finish()
 }
 
-fn process_families(out: &mut Exposition, state: &AdminState, usage: Usage) {
+/// Facts about the process, whichever program it is: `build` is its own family.
+pub(super) fn process_families(
+    out: &mut Exposition,
+    build: &'static Metric,
+    about: &About,
+    usage: Usage,
+) {
     let none = Labels::none();
-    let build = none.with(names::VERSION, state.about.version);
-    out.family(&names::BUILD_INFO).sample(&build, 1);
-    if let Ok(start) = state.about.started_at.duration_since(UNIX_EPOCH) {
+    out.family(build).sample(&none.with(names::VERSION, about.version), 1);
+    if let Ok(start) = about.started_at.duration_since(UNIX_EPOCH) {
         let start = start.as_secs_f64();
         out.family(&names::PROCESS_START).sample(&none, start);
     }
@@ -61,8 +69,6 @@ fn process_families(out: &mut Exposition, state: &AdminState, usage: Usage) {
     if let Some(max) = usage.max_fds {
         out.family(&names::PROCESS_MAX_FDS).sample(&none, max);
     }
-    let ready = u8::from(routes::missing(state).is_empty());
-    out.family(&names::READY).sample(&none, ready);
 }
 
 /// Signs of life of all threads.
@@ -107,7 +113,11 @@ pub(super) fn families(
     now: Now,
 ) {
     out.family(&names::SERVICES).sample(&Labels::none(), services.len());
-    registry_families(out, registries, now);
+    let sessions: Vec<_> = registries
+        .iter()
+        .map(|entry| (Arc::clone(&entry.ensemble), entry.session.borrow().clone()))
+        .collect();
+    registry_families(out, &SESSION_FAMILIES, &sessions, now);
     let rows = rows(services);
     traffic_families(out, &rows);
     http_families(out, &rows);
@@ -117,24 +127,33 @@ pub(super) fn families(
     backends::traffic_families(out, &rows);
 }
 
-fn registry_families(out: &mut Exposition, registries: &[RegistryEntry], now: Now) {
-    let sessions: Vec<_> = registries
+/// The families about sessions: connected, how many, since when. Each program has its own.
+pub(super) type SessionFamilies = [&'static Metric; 3];
+
+const SESSION_FAMILIES: SessionFamilies =
+    [&names::REGISTRY_CONNECTED, &names::REGISTRY_SESSIONS, &names::REGISTRY_STATE_AGE];
+
+/// The sessions, by the ensemble's connect string.
+pub(super) fn registry_families(
+    out: &mut Exposition,
+    [connected, opened, age]: &SessionFamilies,
+    sessions: &[(Arc<str>, Session)],
+    now: Now,
+) {
+    let sessions: Vec<_> = sessions
         .iter()
-        .map(|entry| {
-            let labels = Labels::none().with(names::ENSEMBLE, &entry.ensemble);
-            (labels, entry.session.borrow().clone())
-        })
+        .map(|(ensemble, session)| (Labels::none().with(names::ENSEMBLE, ensemble), session))
         .collect();
-    let mut family = out.family(&names::REGISTRY_CONNECTED);
+    let mut family = out.family(connected);
     for (labels, session) in &sessions {
         let connected = u8::from(session.state == SessionState::Connected);
         family.sample(labels, connected);
     }
-    let mut family = out.family(&names::REGISTRY_SESSIONS);
+    let mut family = out.family(opened);
     for (labels, session) in &sessions {
         family.sample(labels, session.generation);
     }
-    let mut family = out.family(&names::REGISTRY_STATE_AGE);
+    let mut family = out.family(age);
     for (labels, session) in &sessions {
         family.sample(labels, now.age_s(session.since));
     }

@@ -87,7 +87,12 @@ impl Drop for Door {
 
 /// Knocks at the door in `dir`; `None` when nobody is behind it.
 pub(crate) fn knock(dir: &Path) -> io::Result<Option<BlockingStream>> {
-    match with_short_path(&dir.join(SOCKET), |path| BlockingStream::connect(path)) {
+    connect(&dir.join(SOCKET))
+}
+
+/// Connects with `socket`; `None` when nobody is behind it. Any other error: above all, that we may not.
+pub(crate) fn connect(socket: &Path) -> io::Result<Option<BlockingStream>> {
+    match with_short_path(socket, |path| BlockingStream::connect(path)) {
         Ok(stream) => Ok(Some(stream)),
         Err(error)
             if matches!(
@@ -104,7 +109,10 @@ pub(crate) fn knock(dir: &Path) -> io::Result<Option<BlockingStream>> {
 }
 
 /// Calls `act` with a path to the same file that fits into a socket address: a long one goes over `/proc/self/fd`.
-fn with_short_path<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn with_short_path<T>(
+    path: &Path,
+    act: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<T> {
     if path.as_os_str().len() <= MAX_PATH_BYTES {
         return act(path);
     }

@@ -41,8 +41,8 @@ pub(super) enum Command {
 /// Why a command was not obeyed.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// No such service; these there are.
-    Unknown(Vec<String>),
+    /// No such service.
+    Unknown,
     /// The service stands in the configuration file.
     InFile,
     /// Too many are pushed already.
@@ -70,11 +70,7 @@ impl Fleet {
 
     fn find(&self, service: &str) -> Result<usize, Refused> {
         let at = self.services.iter().position(|(s, _)| s.service().name.as_str() == service);
-        at.ok_or_else(|| Refused::Unknown(self.names()))
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.services.iter().map(|(s, _)| s.service().name.to_string()).collect()
+        at.ok_or(Refused::Unknown)
     }
 
     fn entry(&self, at: usize) -> Result<Entry, Refused> {
@@ -82,7 +78,7 @@ impl Fleet {
             shown: running.shown().clone(),
             origin: *origin,
         });
-        found.ok_or_else(|| Refused::Unknown(self.names()))
+        found.ok_or(Refused::Unknown)
     }
 
     fn mark(&mut self, service: &str, mark: Option<DownMark>) -> Result<Entry, Refused> {
@@ -109,7 +105,7 @@ impl Fleet {
         {
             return Err(Refused::InFile);
         }
-        self.parts.config.service(service, &definition).map_err(Refused::Definition)?;
+        self.resolve(service, &definition).map_err(Refused::Definition)?;
         let known = &self.parts.pushed.known.services;
         if known.len() >= MAX_PUSHED && !known.contains_key(service) {
             return Err(Refused::Full(MAX_PUSHED));

@@ -10,17 +10,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use serde_json::Value;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::super::sessions::Sessions;
 use super::super::signal::ReloadSignal;
 use super::command::Command;
+use super::desk::Remarks;
 use super::pushed::PushedStore;
 use super::running::{Household, Running, Shown, passes_on};
 use super::slot::Slot;
-use crate::config::nerve::{NerveConfig, NerveLoadOptions, NerveService};
+use crate::config::Complaint;
+use crate::config::nerve::{self, NerveConfig, NerveLoadOptions, NerveService, Taken};
 use crate::endpoint::ServiceName;
 use crate::registration::Place;
 use crate::registry::session::SessionSettings;
@@ -64,8 +67,7 @@ pub(crate) struct Parts {
     pub(crate) pushed: PushedStore,
     pub(crate) sessions: Sessions,
     pub(crate) entries: Entries,
-    /// Set when the file on disk is not the one in force.
-    pub(crate) differs: watch::Sender<bool>,
+    pub(crate) remarks: Arc<ArcSwap<Remarks>>,
 }
 
 /// Owner of all running services.
@@ -95,6 +97,7 @@ impl Fleet {
         };
         let wanted = fleet.wanted();
         fleet.apply(wanted)?;
+        fleet.show_remarks(Vec::new(), false);
         Ok(fleet)
     }
 
@@ -124,13 +127,12 @@ impl Fleet {
 
     /// What should run: the file's services, then those that were pushed.
     pub(super) fn wanted(&self) -> Vec<(NerveService, Origin)> {
-        let config = &self.parts.config;
+        let services = &self.parts.config.services;
         let mut wanted: Vec<_> =
-            config.services.iter().map(|service| (service.clone(), Origin::File)).collect();
+            services.iter().map(|service| (service.clone(), Origin::File)).collect();
         let mut names: HashSet<ServiceName> = wanted.iter().map(|(s, _)| s.name.clone()).collect();
         for (name, pushed) in &self.parts.pushed.known.services {
-            let resolved = config.service(name, &pushed.definition);
-            match resolved {
+            match self.resolve(name, &pushed.definition) {
                 Ok(service) if names.insert(service.name.clone()) => {
                     wanted.push((service, Origin::Pushed { until: pushed.until }));
                 }
@@ -154,6 +156,30 @@ impl Fleet {
         }
     }
 
+    /// A pushed definition as the service that it makes. It must not stand where one of the file stands.
+    pub(super) fn resolve(
+        &self,
+        name: &str,
+        definition: &Value,
+    ) -> Result<NerveService, Vec<Complaint>> {
+        let config = &self.parts.config;
+        let resolved = nerve::service(name, definition, &config.instance_id, &config.defaults, false);
+        let complaint = |text: String| {
+            let file = Arc::from(format!("definition of {name:?}"));
+            vec![Complaint { file, path: String::new(), text }]
+        };
+        let services = resolved.map_err(|report| report.complaints)?;
+        let [service] = <[NerveService; 1]>::try_from(services)
+            .map_err(|_many| complaint("load_test_concurrency is for the file only".to_owned()))?;
+        let mut taken = Taken::default();
+        for known in &config.services {
+            // The file's own places do not clash: they have been compared when it was loaded.
+            taken.add(known).map_err(complaint)?;
+        }
+        taken.add(&service).map_err(complaint)?;
+        Ok(service)
+    }
+
     pub(super) fn close_unused(&mut self) {
         let Self { parts, services, still_used, .. } = self;
         let used: HashSet<Arc<str>> = services
@@ -167,6 +193,19 @@ impl Fleet {
                 slot.closed(name);
             }
         });
+    }
+
+    /// Shows what there is to say about the configuration in force; `more`: what cannot be put in force.
+    pub(super) fn show_remarks(&self, more: Vec<String>, differs: bool) {
+        let config = &self.parts.config;
+        let mut warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(more);
+        self.parts.remarks.store(Arc::new(Remarks {
+            instance_id: config.instance_id.clone(),
+            refused: config.refused.iter().map(ToString::to_string).collect(),
+            warnings,
+            differs,
+        }));
     }
 
     pub(super) fn show(&self) {

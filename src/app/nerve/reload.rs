@@ -1,9 +1,11 @@
 //! SIGHUP: the file is read again; a bad one changes nothing.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::fleet::Fleet;
-use crate::config::nerve::{NerveConfig, load};
+use crate::config::nerve::{NerveConfig, NerveProcess, load};
 use crate::config::report::grouped;
 use crate::telemetry::cold;
 
@@ -41,7 +43,9 @@ impl Fleet {
             complaints = complaints.len(),
             "reload refused: nothing has changed, the former configuration stays in force"
         );
-        self.parts.differs.send_replace(true);
+        let mut remarks = (**self.parts.remarks.load()).clone();
+        remarks.differs = true;
+        self.parts.remarks.store(Arc::new(remarks));
         cold::config_rejected();
     }
 
@@ -62,12 +66,44 @@ impl Fleet {
         for warning in &config.warnings {
             tracing::warn!(%warning, "configuration");
         }
-        let keys = config.process.needs_restart(&former.process);
-        for key in &keys {
-            tracing::warn!(key, "the new value needs a restart; the former stays in use");
+        let undone: Vec<_> = needs_restart(&former.process, &config.process)
+            .into_iter()
+            .map(|key| format!("{key}: the new value needs a restart; the former stays in use"))
+            .collect();
+        for remark in &undone {
+            tracing::warn!(remark, "configuration");
         }
-        self.parts.differs.send_replace(!keys.is_empty());
+        let differs = !undone.is_empty();
+        self.show_remarks(undone, differs);
         tracing::info!(%changes, "services");
         Ok(())
     }
+}
+
+/// Keys of the process with another value that a running process cannot take.
+fn needs_restart(old: &NerveProcess, new: &NerveProcess) -> Vec<&'static str> {
+    // Every field by name: a new one does not compile until it is judged.
+    let NerveProcess {
+        admin_listen,
+        admin_push,
+        state_dir,
+        session_timeout,
+        heartbeat,
+        drain_delay: _,
+        stop_timeout: _,
+        log_format,
+        statsd,
+    } = new;
+    [
+        ("admin.listen", old.admin_listen != *admin_listen),
+        ("admin.push", old.admin_push != *admin_push),
+        ("state_dir", old.state_dir != *state_dir),
+        ("zk_session_timeout", old.session_timeout != *session_timeout),
+        ("heartbeat_path", old.heartbeat != *heartbeat),
+        ("log.format", old.log_format != *log_format),
+        ("statsd", old.statsd != *statsd),
+    ]
+    .into_iter()
+    .filter_map(|(key, is_other)| is_other.then_some(key))
+    .collect()
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,14 +17,17 @@ use super::super::cli::{say, start_log};
 use super::super::sessions::Sessions;
 use super::super::signal::{ReloadSignal, StopSignals};
 use super::super::systemd::Notifier;
-use super::desk::{Doors, NerveDesk};
+use super::desk::NerveDesk;
+use super::doors::Doors;
 use super::fleet::{Entries, Fleet, Parts};
 use super::heartbeat;
 use super::pushed::PushedStore;
 use super::running::Household;
 use super::slot::{Alone, Slot};
 use super::stop::{Changer, Farewell, stop};
+use crate::admin::nerve::NerveSite;
 use crate::config::nerve::{NerveConfig, NerveLoadOptions};
+use crate::health::local::LocalRunner;
 use crate::registration::Kin;
 use crate::telemetry::cold::ColdMetrics;
 
@@ -77,23 +80,23 @@ async fn serve(
     let process = config.process.clone();
     let slot = slot(process.state_dir.as_deref());
     let entries = Entries::default();
-    let (differs, on_disk) = watch::channel(false);
+    let remarks = Arc::default();
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
-    let tasks = TaskTracker::new();
     let kin: Arc<dyn Kin> = slot.clone().map_or_else(|| Arc::new(Alone) as _, |slot| slot as _);
     let parts = Parts {
         config,
         options: Some(options),
-        household: Household { kin, tasks },
+        household: Household { kin, tasks: TaskTracker::new(), checks: LocalRunner::default() },
         slot: slot.clone(),
         pushed: PushedStore::open(process.state_dir.as_deref()),
         sessions: Sessions::default(),
         entries: Arc::clone(&entries),
-        differs,
+        remarks: Arc::clone(&remarks),
     };
     let fleet = Fleet::start(parts)?;
-    let desk = Arc::new(NerveDesk::new(entries, commands, on_disk, cold, &process));
-    let doors = Doors::open(&desk, admin, slot.as_deref(), &process)?;
+    let desk = Arc::new(NerveDesk::new(entries, remarks, commands, process.state_dir.clone()));
+    let site = Arc::new(NerveSite::new(Arc::clone(&desk) as _, process.admin_push, cold));
+    let doors = Doors::open(&site, (process.admin_listen, admin), slot.as_deref());
     let settled = CancellationToken::new();
     let changer =
         Changer { task: tokio::spawn(fleet.run(inbox, hangup, settled.clone())), settled };

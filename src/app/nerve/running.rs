@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::supervise::supervise;
+use super::desk::is_settled;
+use super::fleet::ensemble;
 use crate::config::nerve::NerveService;
 use crate::endpoint::ServiceName;
-use crate::health::local::LocalCheckSettings;
+use crate::health::local::{LocalRunner, ServiceChecks};
 use crate::registration::view::{DownMark, WatchView};
 use crate::registration::watcher::Watcher;
 use crate::registration::{self, Kin, Phase, Place, Registration, Wanted};
@@ -32,6 +34,8 @@ pub(crate) struct Household {
     pub(crate) kin: Arc<dyn Kin>,
     /// Every watcher and reporter.
     pub(crate) tasks: TaskTracker,
+    /// Bounds the probes under way over all services.
+    pub(crate) checks: LocalRunner,
 }
 
 /// A running service. Dropping it leaves everything running; it ends by one of its two methods.
@@ -58,8 +62,8 @@ pub(crate) struct Shown {
     pub(crate) view: watch::Receiver<WatchView>,
     /// Its reporter's.
     pub(crate) registration: watch::Receiver<Registration>,
-    /// The session that its node belongs to; `None` for a file.
-    pub(crate) session: Option<watch::Receiver<Session>>,
+    /// The ensemble and the session that its node belongs to; `None` for a file.
+    pub(crate) session: Option<(Arc<str>, watch::Receiver<Session>)>,
 }
 
 /// A supervised task and its end.
@@ -95,9 +99,11 @@ impl Running {
             record: Arc::new(settings.record.clone()),
             view: view.subscribe(),
             registration: registration.subscribe(),
-            session: registry.as_ref().map(|registry| registry.session()),
+            session: ensemble(&service)
+                .zip(registry.as_ref())
+                .map(|(name, registry)| (Arc::clone(name), registry.session())),
         };
-        let watching = watch_over(&service, (&marks, &wanted, view), &household.tasks);
+        let watching = watch_over(&service, (&marks, &wanted, view), household);
         let (stop, kin) = (CancellationToken::new(), Arc::clone(&household.kin));
         let (token, wishes) = (stop.clone(), wanted.clone());
         let name = ("reporter", service.name.to_string());
@@ -156,12 +162,20 @@ impl Shown {
     /// Waits until it is known whether this service is to be registered, and that was done.
     pub(crate) async fn settled(&mut self) {
         // Channels end with their tasks, which live as long as the service: an end settles it too.
-        let decided = |view: &WatchView| view.wanted != Wanted::Undecided;
-        if self.view.wait_for(decided).await.is_err() {
-            return;
+        loop {
+            let wanted = self.view.borrow_and_update().wanted;
+            let phase = self.registration.borrow_and_update().phase;
+            if is_settled(wanted, phase) {
+                return;
+            }
+            let changed = tokio::select! {
+                changed = self.view.changed() => changed,
+                changed = self.registration.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
         }
-        let done = |r: &Registration| matches!(r.phase, Phase::Registered | Phase::Absent);
-        drop(self.registration.wait_for(done).await);
     }
 }
 
@@ -172,15 +186,16 @@ fn watch_over(
         &watch::Sender<Wanted>,
         watch::Sender<WatchView>,
     ),
-    tasks: &TaskTracker,
+    household: &Household,
 ) -> Work {
     let stop = CancellationToken::new();
     let (token, marks, wanted) = (stop.clone(), marks.clone(), wanted.clone());
-    let checks: LocalCheckSettings = service.checks.clone();
+    let (settings, runner) = (service.checks.clone(), household.checks.clone());
     let (limits, name) = (service.limits.clone(), service.name.clone());
     let who = ("watcher", name.to_string());
-    let task = supervise(tasks, who, stop.clone(), move || {
-        let watcher = Watcher::new(&checks, &limits, &name);
+    let task = supervise(&household.tasks, who, stop.clone(), move || {
+        let checks = Box::new(ServiceChecks::new(&settings, &runner));
+        let watcher = Watcher::new(checks, settings.interval, limits.clone(), name.clone());
         watcher.run(marks.subscribe(), wanted.clone(), view.clone(), token.clone())
     });
     Work { stop, task }
