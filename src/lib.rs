@@ -45,7 +45,7 @@
 //! | 3 | [`lb`], [`registration`] | [`lb`]: [`discovery`], rows 0–1; [`registration`]: rows 0–1 |
 //! | 2 | [`discovery`] | [`registry`], [`telemetry`], row 0 |
 //! | 1 | [`health`], [`registry`], [`telemetry`] | row 0 |
-//! | 0 | [`endpoint`], [`backoff`], [`shutdown`], [`readiness`] | std, tokio |
+//! | 0 | [`endpoint`], [`backoff`], [`shutdown`], [`readiness`], `disk` | std, tokio |
 //!
 //! # Tasks: who runs, who stops them
 //!
@@ -80,6 +80,7 @@ pub mod app;
 pub mod backoff;
 pub mod config;
 pub mod discovery;
+mod disk;
 pub mod endpoint;
 pub mod health;
 pub mod lb;

@@ -14,8 +14,10 @@
 
 pub mod damping;
 pub mod decide;
+pub mod file;
 pub mod rate;
 pub mod view;
+pub mod watcher;
 
 use std::fmt::Debug;
 use std::path::PathBuf;

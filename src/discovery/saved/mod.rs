@@ -15,7 +15,6 @@
 //!
 //! Owner of: the files below `state_dir/`[`DIRECTORY`]. Not used for `base`, whose list stands in the configuration.
 
-mod disk;
 mod format;
 mod keeper;
 mod name;

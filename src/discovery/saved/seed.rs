@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::disk;
+use crate::disk;
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::registry::record;
 

@@ -12,10 +12,11 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::Memory;
 use super::format::{self, MAX_BYTES, Record, Refusal, Said, SourceIdentity};
 use super::name::file_name;
 use super::seed::{self, Seed, SeedFile};
-use super::{Memory, disk};
+use crate::disk;
 use crate::endpoint::ServiceName;
 use crate::telemetry::cold;
 

@@ -13,6 +13,7 @@ use super::*;
 use crate::discovery::{
     Decode, FileSourceSettings, GeneratorSource, MembershipPolicy, ZooKeeperSourceSettings,
 };
+use crate::disk;
 use crate::endpoint::Endpoint;
 
 fn service() -> ServiceName {
