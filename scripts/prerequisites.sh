@@ -10,6 +10,8 @@ NEEDED='
   ss iproute2
   nft nftables
   curl curl
+  redis-server redis-server
+  /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
 '
 
 # What the benches call.

@@ -123,7 +123,8 @@ fn status(line: &[u8]) -> Result<u16, ProbeError> {
     })
 }
 
-fn judge(status: u16) -> Result<ProbePass, ProbeError> {
+/// 2xx and 3xx pass.
+pub(super) fn judge(status: u16) -> Result<ProbePass, ProbeError> {
     if (200..400).contains(&status) {
         return Ok(ProbePass { code: "L7OK", status: Some(status) });
     }

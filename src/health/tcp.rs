@@ -65,7 +65,8 @@ async fn bounded(
     Ok(stream)
 }
 
-fn connect_error(error: &io::Error) -> ProbeError {
+/// The code for an error of a socket call.
+pub(super) fn connect_error(error: &io::Error) -> ProbeError {
     if is_ours(error) {
         return failure(SOCKET_ERROR, error.to_string());
     }

@@ -333,7 +333,7 @@ impl Member {
 
 /// Polling the outside world between two looks, for code that is not async.
 #[expect(clippy::disallowed_methods, reason = "no runtime here; tests only")]
-fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
@@ -364,7 +364,7 @@ fn fresh_dir() -> PathBuf {
 }
 
 /// Ports that are free now: bound together, so that they differ, and released together.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<_> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()

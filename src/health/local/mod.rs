@@ -4,12 +4,37 @@
 //! original does: the verdicts of later checks freeze. Every check has a total deadline. Verdicts are nerve's, not
 //! haproxy's (`window`): the first result counts at once, afterwards `rise` and `fall` results in a row.
 //!
+//! Every failed probe counts as a failure, with one exception: `SOCKERR`, our own lack of descriptors or ports, says
+//! nothing about the service and leaves the verdict as it is.
+//!
+//! To add a check: one file with a `probe`, a variant in [`LocalProbe`], one arm in [`probe`].
+//!
 //! Owner of the verdicts: the [`ServiceChecks`] of a service, which one task has.
+
+mod connect;
+mod exec;
+mod http;
+mod rabbitmq;
+mod redis;
+mod service;
+#[cfg(test)]
+mod testing;
+pub mod window;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+pub use service::{CheckResult, LocalRunner, Pass, Prober, ServiceChecks};
+
+use super::tcp::failure;
+use super::{ProbeError, ProbePass};
+
+/// What one probe brings.
+pub type ProbeResult = Result<ProbePass, ProbeError>;
 
 /// What is checked of one service, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,4 +118,32 @@ pub struct Exec {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+}
+
+/// Asks what `check` asks, once. Ends by `deadline` with the code of the stage that was too slow.
+///
+/// # Errors
+/// [`ProbeError`] when the check does not pass, whatever the reason.
+pub async fn probe(check: &LocalCheck, deadline: Instant) -> ProbeResult {
+    match &check.probe {
+        LocalProbe::Tcp(target) => connect::probe(target, deadline).await,
+        LocalProbe::Http(http) => http::probe(http, deadline).await,
+        LocalProbe::Redis(target) => redis::probe(target, deadline).await,
+        LocalProbe::RabbitMq { target, username, password } => {
+            rabbitmq::probe(target, username, password, deadline).await
+        }
+        LocalProbe::Noop => Ok(ProbePass { code: "L7OK", status: None }),
+        LocalProbe::Exec(exec) => exec::probe(exec, deadline).await,
+    }
+}
+
+/// An exchange with a server that has accepted us.
+async fn answered_by<T>(
+    deadline: Instant,
+    exchange: impl Future<Output = Result<T, ProbeError>>,
+) -> Result<T, ProbeError> {
+    match timeout_at(deadline, exchange).await {
+        Ok(result) => result,
+        Err(_) => Err(failure("L7TOUT", "no answer in time".to_owned())),
+    }
 }
