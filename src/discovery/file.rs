@@ -8,10 +8,9 @@
 //! rewrite must not empty a service. A single unusable item is skipped and counted, the rest is used.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::fs::File;
@@ -22,16 +21,13 @@ use tracing::{info, warn};
 
 use super::publish::{Part, Publisher, Reading};
 use super::{Discovered, Discovery, FileSourceSettings, MAX_SHOWN_MALFORMED, Membership};
+use crate::disk::Identity;
 use crate::endpoint::EndpointSet;
 use crate::health::BoxFuture;
 use crate::registry::record;
 
 /// Largest file that is read, bytes: some 100,000 records. More is a mistake in the path.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
-
-/// A file changed within this time may change again without a new time stamp (kernels stamp by ticks, some file systems
-/// by seconds): it is read again until it is older.
-const RACY: Duration = Duration::from_secs(2);
 
 /// Turns the text of a file into a value; the error is one line. Injected, because YAML belongs to `config`.
 pub type Parse = fn(&str) -> Result<Value, String>;
@@ -87,16 +83,6 @@ struct Seen {
     racy: Option<Vec<u8>>,
     /// The last reading was published, so the same bytes need no second one.
     is_good: bool,
-}
-
-/// What changes when a file is replaced or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl Follower {
@@ -212,25 +198,6 @@ async fn read(path: &Path) -> io::Result<(Identity, Vec<u8>)> {
         ));
     }
     Ok((Identity::of(&metadata), text))
-}
-
-impl Identity {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// Changed (by the kernel's stamp, which nobody can set back) just now, or in the future.
-    fn is_racy(&self) -> bool {
-        let changed = SystemTime::UNIX_EPOCH
-            + Duration::from_secs(u64::try_from(self.changed.0).unwrap_or_default());
-        changed.elapsed().map_or(true, |age| age < RACY)
-    }
 }
 
 #[cfg(test)]

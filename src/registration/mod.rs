@@ -12,7 +12,12 @@
 //! Identity: only nodes of our own session are changed or deleted, and those of sessions that our `state_dir` remembers
 //! ([`Kin`]). Foreign nodes are waited for.
 
+pub mod damping;
+pub mod decide;
+pub mod file;
+pub mod rate;
 pub mod view;
+pub mod watcher;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -192,8 +197,9 @@ impl Default for RateSettings {
 }
 
 /// `flap_damping` (after RFC 2439): each time that the checks go from up to down adds 1 to a penalty that halves every
-/// `half_life`, held back or not; from `suppress` on the service stays unregistered until the penalty is down to `reuse`.
-/// Delays re-registration only, never a first registration and never a deregistration.
+/// `half_life`, held back or not (an announced downtime is no flap); from `suppress` on the service stays unregistered
+/// until the penalty is down to `reuse`. Delays re-registration only, never a first registration and never a
+/// deregistration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DampingSettings {
     /// `flaps`: nothing is held back before more than this many of them within `window`. Default 5.

@@ -1,0 +1,204 @@
+//! One service's watcher: runs its checks, decides, publishes.
+//!
+//! A pass of the checks may hang; the watcher does not. Announced downtimes, their ends and those of damping are handled
+//! while a pass is under way and while the watcher pauses, so nothing delays a deregistration that somebody asks for.
+//!
+//! Owner of the verdict, the limits, [`Wanted`] and [`WatchView`]. A stop leaves all of them as they are: who wants the
+//! service deregistered asks the reporter after that.
+
+mod announced;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use self::announced::Announced;
+use self::page::Page;
+use super::decide::{Decider, Decision, Why};
+use super::view::{DownMark, WatchView};
+use super::{LimitSettings, Wanted};
+use crate::endpoint::ServiceName;
+use crate::health::{BoxFuture, ProbeError, ProbePass};
+
+/// Shortest pause between two passes: `check_interval: 0` must not be a busy loop.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+
+/// The checks of a service as the watcher needs them.
+pub trait Checks: Debug + Send + 'static {
+    /// Their names, in order.
+    fn names(&self) -> Vec<Arc<str>>;
+
+    /// Goes through them once. Dropped when the watcher stops.
+    fn pass(&mut self) -> BoxFuture<'_, Pass>;
+}
+
+/// What a pass of the checks brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// The verdict on the service; `None`: no evidence, nothing changes.
+    pub is_up: Option<bool>,
+    /// The checks that ran: the first ones of [`Checks::names`], in order.
+    pub results: Vec<CheckResult>,
+}
+
+/// What one check brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckResult {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its verdict after this result; `None` while there is no evidence.
+    pub is_up: Option<bool>,
+    /// What came out.
+    pub result: Result<ProbePass, ProbeError>,
+    /// How long the probe took.
+    pub took: Duration,
+    /// When it ended.
+    pub at: SystemTime,
+}
+
+/// The watcher of one service.
+#[derive(Debug)]
+pub struct Watcher {
+    checks: Box<dyn Checks>,
+    interval: Duration,
+    limits: LimitSettings,
+    service: ServiceName,
+}
+
+impl Watcher {
+    /// A watcher that pauses `interval` between the end of a pass and the next, at least 10 ms.
+    pub fn new(
+        checks: Box<dyn Checks>,
+        interval: Duration,
+        limits: LimitSettings,
+        service: ServiceName,
+    ) -> Self {
+        Self { checks, interval: interval.max(MIN_PAUSE), limits, service }
+    }
+
+    /// Runs until `stop`.
+    ///
+    /// `wanted` changes only when the wish does. `view` always shows the last results, but its receivers are woken only
+    /// by what somebody would want to hear of: verdicts, the wish, its reason, downtimes, limits.
+    pub async fn run(
+        self,
+        marks: watch::Receiver<Option<DownMark>>,
+        wanted: watch::Sender<Wanted>,
+        view: watch::Sender<WatchView>,
+        stop: CancellationToken,
+    ) {
+        let Self { mut checks, interval, limits, service } = self;
+        let mut desk = Desk {
+            decider: Decider::new(&limits, Instant::now()),
+            announced: Announced::new(marks),
+            wanted,
+            page: Page::new(view, checks.names()),
+            wake: None,
+            told_suppressed: None,
+            is_shadow: limits.rate.is_shadow,
+            service,
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = desk.work(checks.as_mut(), interval) => {}
+        }
+    }
+}
+
+/// The watcher at work.
+#[derive(Debug)]
+struct Desk {
+    service: ServiceName,
+    decider: Decider,
+    announced: Announced,
+    wanted: watch::Sender<Wanted>,
+    page: Page,
+    /// When to decide again at the latest.
+    wake: Option<Instant>,
+    /// End of the suppression that the log knows of.
+    told_suppressed: Option<Instant>,
+    is_shadow: bool,
+}
+
+impl Desk {
+    async fn work(&mut self, checks: &mut dyn Checks, interval: Duration) {
+        self.decide(None);
+        loop {
+            let pass = self.attend(checks.pass()).await;
+            self.decide(Some(pass));
+            self.attend(sleep(interval)).await;
+        }
+    }
+
+    /// Waits for `what` and decides meanwhile whenever there is reason to.
+    async fn attend<T>(&mut self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.announced.changed() => {}
+                () = reached(self.wake) => {}
+                done = &mut what => return done,
+            }
+            self.decide(None);
+        }
+    }
+
+    fn decide(&mut self, pass: Option<Pass>) {
+        let now = Instant::now();
+        let downtime = self.announced.downtime();
+        let verdict = pass.as_ref().and_then(|pass| pass.is_up);
+        let is_turn = verdict.is_some_and(|is_up| self.decider.verdict(is_up, downtime, now));
+        let decision = self.decider.decide(downtime, now);
+        self.wake = decision.wake;
+        let is_new_wish = self.wanted.send_if_modified(|wanted| {
+            std::mem::replace(wanted, decision.wanted) != decision.wanted
+        });
+        self.page.update(pass, &decision, &self.decider, self.announced.mark(now));
+        self.tell(&decision, is_turn, is_new_wish, now);
+    }
+
+    /// Each change once: what is wished for, else the verdict; the beginning of being held back.
+    fn tell(&mut self, decision: &Decision, is_turn: bool, is_new_wish: bool, now: Instant) {
+        let service = &self.service;
+        let suppressed = self.decider.suppressed_until(now);
+        let was_suppressed = self.told_suppressed.is_some_and(|until| now < until);
+        self.told_suppressed = suppressed;
+        if let Some(until) = suppressed.filter(|_| !was_suppressed) {
+            let (penalty, wait) = (self.decider.penalty(now), until - now);
+            warn!(%service, penalty, ?wait, "flapping: not registered again before it calms down");
+        }
+        if decision.is_newly_throttled {
+            warn!(%service, shadow = self.is_shadow, "changes more often than rate_limiting allows");
+        }
+        if !is_turn && !is_new_wish {
+            return;
+        }
+        let (reason, wanted) = (self.page.reason(), decision.wanted);
+        if is_new_wish {
+            info!(%service, %reason, "{}", if wanted == Wanted::Present { "up" } else { "down" });
+        } else if was_suppressed && decision.why != Why::Announced {
+            // A flapper would fill the log.
+            debug!(%service, %reason, "the verdict changed, nothing else");
+        } else {
+            info!(%service, %reason, "the verdict changed, nothing else");
+        }
+    }
+}
+
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
