@@ -17,3 +17,10 @@ impl fmt::Debug for Credentials {
         write!(f, "Credentials({:#x})", self.id)
     }
 }
+
+/// Who remembers sessions for the next process. Called on the registry thread, before anybody can use the session: no node
+/// is made that nobody remembers the owner of. May block for the time of a small write.
+pub trait SessionKeeper: fmt::Debug + Send + Sync {
+    /// `session` with `ensemble` is the current one from now on.
+    fn keep(&self, ensemble: &str, session: &Credentials);
+}

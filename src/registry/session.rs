@@ -55,7 +55,7 @@ use zookeeper_client::{Client, SessionInfo};
 
 pub(super) use self::shared::Shared;
 use super::SessionState;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, SessionKeeper};
 use super::relay::ensemble::Ensemble;
 use super::relay::{Relay, RelayStatus, RelayTiming};
 use crate::backoff::Backoff;
@@ -76,7 +76,7 @@ const REMINDER: Duration = Duration::from_secs(30);
 const AUTH_PAUSE: Duration = Duration::from_secs(30);
 
 /// What to ask of the ensemble.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SessionSettings {
     /// Session timeout to ask for; the server clamps it to 2..=20 of its ticks (4..=40 s by default), see
     /// [`negotiated_timeout`](super::Session::negotiated_timeout)(super::Session::negotiated_timeout). A dead connection is noticed after 0.4 of it, ephemeral nodes of a killed process
@@ -87,11 +87,13 @@ pub struct SessionSettings {
     /// The session to go on with, if a server still knows it; else, and by default, a new one is opened. The process that
     /// had it must have ended, or [detached](super::zookeeper::ZooKeeperRegistry::detach).
     pub heir: Option<Credentials>,
+    /// Who remembers each session. Default: nobody.
+    pub keeper: Option<Arc<dyn SessionKeeper>>,
 }
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), heir: None }
+        Self { timeout: Duration::from_secs(30), heir: None, keeper: None }
     }
 }
 
@@ -286,6 +288,7 @@ impl Supervisor {
         match state {
             zk::SessionState::SyncConnected | zk::SessionState::ConnectedReadOnly => {
                 debug!(%ensemble, %session, "connected");
+                self.keep();
                 self.shared.enter_connected(client);
                 None
             }
@@ -306,6 +309,14 @@ impl Supervisor {
                 self.shared.enter(SessionState::Expired);
                 Some(Ended::Lost(client.session().clone()))
             }
+        }
+    }
+
+    /// Has the session remembered.
+    fn keep(&self) {
+        let session = self.shared.key().granted().borrow().clone();
+        if let Some((keeper, session)) = self.settings.keeper.as_ref().zip(session) {
+            keeper.keep(self.ensemble.text(), &session);
         }
     }
 

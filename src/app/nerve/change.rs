@@ -163,5 +163,9 @@ fn session_settings(
     timeout: Duration,
     slot: Option<&Arc<Slot>>,
 ) -> SessionSettings {
-    SessionSettings { timeout, heir: slot.and_then(|slot| slot.heir(ensemble)) }
+    SessionSettings {
+        timeout,
+        heir: slot.and_then(|slot| slot.heir(ensemble)),
+        keeper: slot.map(|slot| Arc::clone(slot) as _),
+    }
 }

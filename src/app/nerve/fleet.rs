@@ -20,14 +20,12 @@ use super::super::signal::ReloadSignal;
 use super::command::Command;
 use super::desk::Remarks;
 use super::pushed::PushedStore;
-use super::running::{Household, Running, Shown, passes_on};
+use super::running::{Household, Running, Shown};
 use super::slot::Slot;
 use crate::config::Complaint;
 use crate::config::nerve::{self, NerveConfig, NerveLoadOptions, NerveService, Taken};
 use crate::endpoint::ServiceName;
 use crate::registration::Place;
-use crate::registry::session::SessionSettings;
-use crate::registry::writer::RegistryWriter;
 
 /// Between two looks for pushed services that were not renewed.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use super::desk::is_settled;
 use super::fleet::ensemble;
 use crate::config::nerve::NerveService;
 use crate::endpoint::ServiceName;
-use crate::health::local::{LocalRunner, ServiceChecks};
+use crate::health::local::LocalRunner;
 use crate::registration::view::{DownMark, WatchView};
 use crate::registration::watcher::Watcher;
 use crate::registration::{self, Kin, Phase, Place, Registration, Wanted};
@@ -194,8 +194,7 @@ fn watch_over(
     let (limits, name) = (service.limits.clone(), service.name.clone());
     let who = ("watcher", name.to_string());
     let task = supervise(&household.tasks, who, stop.clone(), move || {
-        let checks = Box::new(ServiceChecks::new(&settings, &runner));
-        let watcher = Watcher::new(checks, settings.interval, limits.clone(), name.clone());
+        let watcher = Watcher::new(&settings, &runner, limits.clone(), name.clone());
         watcher.run(marks.subscribe(), wanted.clone(), view.clone(), token.clone())
     });
     Work { stop, task }

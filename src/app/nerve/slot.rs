@@ -23,10 +23,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FlockOperation, flock};
 
 use super::memory::{MAX_BYTES, Memory, Persistent};
+use super::socket::SLOT_PREFIX;
 use crate::disk;
 use crate::endpoint::ServiceName;
 use crate::registration::{Kin, Relation};
-use crate::registry::credentials::Credentials;
+use crate::registry::credentials::{Credentials, SessionKeeper};
 
 /// Nerves that may run at once with one `state_dir`. Two are usual while one replaces the other.
 const MAX_SLOTS: usize = 8;
@@ -115,11 +116,6 @@ impl Slot {
         self.memory().heir(ensemble)
     }
 
-    /// Remembers a session, before any node of it is made.
-    pub(crate) fn keep(&self, ensemble: &str, session: &Credentials) {
-        self.change(|memory| memory.opened(ensemble, session));
-    }
-
     /// The session with `ensemble` was closed at the server: nobody can go on with it.
     pub(crate) fn closed(&self, ensemble: &str) {
         self.change(|memory| memory.closed(ensemble));
@@ -157,6 +153,12 @@ impl Slot {
                 Ok(None) | Err(_) => Relation::Younger,
             })
         })
+    }
+}
+
+impl SessionKeeper for Slot {
+    fn keep(&self, ensemble: &str, session: &Credentials) {
+        self.change(|memory| memory.opened(ensemble, session));
     }
 }
 
@@ -199,7 +201,7 @@ impl Kin for Alone {
 }
 
 fn slot_dir(state_dir: &Path, number: usize) -> PathBuf {
-    state_dir.join(format!("slot-{number}"))
+    state_dir.join(format!("{SLOT_PREFIX}{number}"))
 }
 
 /// The lock of a slot; `None` when a process holds it. Dropping it gives it back.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::list::{Line, List, NotAList};
-use crate::disk::{self, FILE_MODE, Identity};
+use crate::disk::{self, Identity, PUBLIC};
 
 /// Largest file that is edited, bytes; as much as synapse reads.
 const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
@@ -125,10 +125,10 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let file = disk::write_new(&unfinished, text)?;
+    let file = disk::write_new(&unfinished, text, PUBLIC)?;
     // Whatever our umask says: synapse may run as somebody else.
     let replaced = file
-        .set_permissions(Permissions::from_mode(FILE_MODE))
+        .set_permissions(Permissions::from_mode(PUBLIC))
         .and_then(|()| fs::rename(&unfinished, path));
     if replaced.is_err() {
         disk::discard(&unfinished);
