@@ -336,7 +336,7 @@ services:
       - {type: base}
       - tcp
       - {type: http, rise: 0, fall: one, timeout: 0}
-      - {type: http, uri: 'a b', headers: {'x y': 1, z: [1]}, open_timeout: x, port: 0}
+      - {type: http, uri: \"a\\nb\", headers: {'x y': 1, z: [1]}, open_timeout: x, port: 0}
       - {type: exec}
       - {type: exec, command: ' '}
   nothing:
@@ -389,7 +389,7 @@ const EXPECTED: &[&str] = &[
     "services.checks.checks[5].fall: \"one\" is not a number of results",
     "services.checks.checks[5].uri: is required",
     "services.checks.checks[6].port: 0 is not a port",
-    "services.checks.checks[6].uri: \"a b\" is not a uri",
+    "services.checks.checks[6].uri: \"a\\nb\" is not a uri",
     "services.checks.checks[6].open_timeout: \"x\" is not a positive duration",
     "services.checks.checks[6].headers.\"x y\": \"x y\": \"1\" is not a header",
     "services.checks.checks[6].headers.z: [1] is not a string",
@@ -435,7 +435,8 @@ instanc_id: j
 listen_port: 1
 services:
   a: {host: h, port: 1, zk_hosts: z, zk_path: /a/, use_path_encoding: 'true', ttl_seconds: 5, zk_cluster_name: c, zk_pth: x}
-  b: {host: h, port: 1, zk_hosts: [z], zk_path: /b, rate_limiting: {average_rate: ~}, haproxy_server_options: [1], labels: x}
+  b: {host: h, port: 1, zk_hosts: [z], zk_path: /b, rate_limiting: {average_rate: ~}, haproxy_server_options: [1]}
+  c: {host: h, port: 1, zk_hosts: [z], zk_path: /c, checks: [{type: http, uri: u}]}
 ";
     let config = good(text);
     let texts = lines(&config.warnings);
@@ -446,8 +447,8 @@ services:
         "services.a.use_path_encoding: \"true\" is not true: nothing is encoded",
         "services.a.ttl_seconds: no effect with node_type ephemeral_sequential",
         "services.b.rate_limiting.average_rate: null counts as not set",
-        "services.b.haproxy_server_options: [1] is registered as it is",
-        "services.b.labels: \"x\" is registered as it is",
+        "services.b: registered as it is, but synapse skips such a registration: haproxy_server_options is [1]",
+        "services.c.checks[0].uri: \"u\" does not begin with \"/\": it is asked as \"/u\"",
     ];
     for text in expected {
         let line = format!("nerve.yaml: {text}");
@@ -522,6 +523,8 @@ fn the_file_reporter_needs_no_zookeeper() {
     let text = "instance_id: i\nservices: {a: {host: h, port: 1, reporter_type: file, file_path: /run/web.json}}";
     let place = Place::File { path: "/run/web.json".into() };
     assert_eq!(good(text).services[0].registration.place, place);
+    let texts = complaints(&text.replace("host: h", "host: h, labels: [1]"));
+    assert!(texts[0].contains("services.a: synapse cannot read this: labels is"), "{texts:?}");
 }
 
 #[test]
