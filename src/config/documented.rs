@@ -40,12 +40,17 @@ fn the_page_and_the_readers_know_the_same_keys() {
         ("### `proxy.check`", &native_check::KEYS),
     ];
     for (heading, known) in tables {
-        let mut page = documented(heading);
-        let mut known = known.to_vec();
-        page.sort_unstable();
-        known.sort_unstable();
-        assert_eq!(page, known, "{heading}");
+        assert_documented(heading, known);
     }
+}
+
+/// The table under `heading` has exactly the keys `known`.
+pub(super) fn assert_documented(heading: &str, known: &[&str]) {
+    let mut page = documented(heading);
+    let mut known = known.to_vec();
+    page.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(page, known, "{heading}");
 }
 
 #[test]

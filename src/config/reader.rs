@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::document::Origins;
 use super::report::{Line, Place, Report};
-use super::text::{BareNumber, bare_duration, parse_duration, show, unknown_key};
+use super::text::{BareNumber, duration_of, show, unknown_key};
 
 /// One value of the document and where it stands.
 #[derive(Clone, Debug)]
@@ -194,10 +194,9 @@ impl<'a> Cursor<'a> {
         number
     }
 
-    /// A duration above zero: `"250ms"`, `"5s"` (units us ms s m h d), or a bare number. At most 10 years, so that no
-    /// deadline overflows.
+    /// A duration above zero, see [`duration_of`].
     pub fn duration(&self, bare: BareNumber, report: &mut Report) -> Option<Duration> {
-        let fits = self.time(bare).filter(|d| !d.is_zero());
+        let fits = duration_of(self.value, bare).filter(|d| !d.is_zero());
         if fits.is_none() {
             self.wrong("a positive duration such as \"250ms\" or \"5s\"", report);
         }
@@ -206,21 +205,11 @@ impl<'a> Cursor<'a> {
 
     /// As [`duration`](Self::duration), or zero.
     pub fn delay(&self, bare: BareNumber, report: &mut Report) -> Option<Duration> {
-        let fits = self.time(bare);
+        let fits = duration_of(self.value, bare);
         if fits.is_none() {
             self.wrong("a duration such as 0, \"250ms\" or \"5s\"", report);
         }
         fits
-    }
-
-    fn time(&self, bare: BareNumber) -> Option<Duration> {
-        const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
-        let parsed = match self.value {
-            Value::Number(number) => number.as_f64().and_then(|n| bare_duration(n, bare)),
-            Value::String(text) => parse_duration(text, bare),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        };
-        parsed.filter(|d| *d <= TEN_YEARS)
     }
 
     /// haproxy lines: a list of strings, or one string. A string of several lines counts as several.

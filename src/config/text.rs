@@ -13,6 +13,18 @@ pub enum BareNumber {
     Seconds,
 }
 
+/// The duration that a value says: `"250ms"`, `"5s"` (units us ms s m h d), or a bare number. At most 10 years, so that no
+/// deadline overflows.
+pub fn duration_of(value: &Value, bare: BareNumber) -> Option<Duration> {
+    const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+    let parsed = match value {
+        Value::Number(number) => number.as_f64().and_then(|n| bare_duration(n, bare)),
+        Value::String(text) => parse_duration(text, bare),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    parsed.filter(|d| *d <= TEN_YEARS)
+}
+
 /// A number with a unit (us ms s m h d), or a bare one.
 pub fn parse_duration(text: &str, bare: BareNumber) -> Option<Duration> {
     let text = text.trim();

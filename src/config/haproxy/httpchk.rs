@@ -36,11 +36,7 @@ pub(super) fn parse(args: &[String]) -> Result<ProbeSettings, String> {
     }))
 }
 
-/// What a check may ask for.
-///
-/// # Errors
-/// A remark for the complaint.
-pub(in crate::config) fn check_uri(uri: &str) -> Result<(), String> {
+fn check_uri(uri: &str) -> Result<(), String> {
     let starts_well = uri.starts_with('/') || uri == "*" || uri.contains("://");
     if !starts_well || !uri.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(format!("{uri:?} is not a uri to check; it begins with / and has no blanks"));

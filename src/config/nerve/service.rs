@@ -14,8 +14,8 @@ use crate::config::report::Report;
 use crate::config::text::{BareNumber, show};
 use crate::endpoint::ServiceName;
 use crate::health::local::LocalCheckSettings;
-use crate::registration::{LimitSettings, RegistrationSettings};
-use crate::registry::record::NerveRecord;
+use crate::registration::{LimitSettings, Place, RegistrationSettings};
+use crate::registry::record::{NerveRecord, RecordFormat, decode};
 use crate::registry::writer::MAX_DATA_BYTES;
 
 /// Keys of a service. The last nine have no effect: what etcd needs, and what the original or Yelp's tools put there.
@@ -129,8 +129,8 @@ impl Shared<'_> {
             port,
             name: self.instance_id.to_owned(),
             weight,
-            haproxy_server_options: options(section, report),
-            labels: labels(section, report),
+            haproxy_server_options: verbatim(section, "haproxy_server_options"),
+            labels: verbatim(section, "labels"),
         });
         let record = record.filter(|record| fits(record, section, report));
         let place = match place::read(section, report) {
@@ -144,6 +144,7 @@ impl Shared<'_> {
         let (Some(record), Some(place), []) = (record, place, refused.as_slice()) else {
             return Outcome { services: Vec::new(), refused };
         };
+        judge(&record, &place, section, report);
         let name = ServiceName::new(name);
         let registration = RegistrationSettings { service: name.clone(), record, place };
         Outcome { services: vec![NerveService { name, checks, registration, limits }], refused }
@@ -186,25 +187,23 @@ fn weight(section: &Section<'_>, report: &mut Report) -> Option<i64> {
     weight
 }
 
-/// Verbatim when the key is there, as the original; what readers cannot use is said.
-fn options(section: &Section<'_>, report: &mut Report) -> Option<Value> {
-    let cursor = section.raw("haproxy_server_options")?;
-    let shown = show(cursor.value());
-    if cursor.value().is_array() || cursor.value().is_object() {
-        let text = format!("{shown} is registered as it is, but synapse skips such a registration");
-        report.warn(cursor.place(), text);
-    }
-    Some(cursor.value().clone())
+/// Verbatim when the key is there, null included, as the original.
+fn verbatim(section: &Section<'_>, key: &str) -> Option<Value> {
+    section.raw(key).map(|cursor| cursor.value().clone())
 }
 
-fn labels(section: &Section<'_>, report: &mut Report) -> Option<Value> {
-    let cursor = section.raw("labels")?;
-    if !cursor.is_null() && !cursor.value().is_object() {
-        let shown = show(cursor.value());
-        let text = format!("{shown} is registered as it is, but synapse skips it: not a map");
-        report.warn(cursor.place(), text);
+/// What readers make of it: the original registers whatever it is told.
+fn judge(record: &NerveRecord, place: &Place, section: &Section<'_>, report: &mut Report) {
+    let Err(error) = decode(&record.encode(), RecordFormat::Nerve) else {
+        return;
+    };
+    let text = format!("registered as it is, but synapse skips such a registration: {error}");
+    match place {
+        Place::ZooKeeper(_) => report.warn(section.place(), text),
+        Place::File { .. } => {
+            report.complain(section.place(), format!("synapse cannot read this: {error}"));
+        }
     }
-    Some(cursor.value().clone())
 }
 
 fn fits(record: &NerveRecord, section: &Section<'_>, report: &mut Report) -> bool {

@@ -55,7 +55,10 @@ fn spot(service: &NerveService) -> Option<Spot> {
             Some(Spot::Node { ensemble: place.ensemble.to_string(), path })
         }
         Place::File { path } => {
-            let port = record.port.as_str().map_or_else(|| record.port.to_string(), str::to_owned);
+            let digits =
+                record.port.as_str().map_or_else(|| record.port.to_string(), str::to_owned);
+            // A string of digits and the number are one port.
+            let port = digits.trim_start_matches('0').to_owned();
             Some(Spot::Line { file: path.clone(), host: record.host.clone(), port })
         }
     }

@@ -19,15 +19,12 @@ fn options() -> NerveLoadOptions {
 
 fn load_with(text: &str, options: &NerveLoadOptions) -> Result<NerveConfig, Report> {
     let reading = Reading::nerve(&options.env);
-    match document::parse_bytes(text.as_bytes(), false, &reading).unwrap() {
-        Value::Object(map) => {
-            resolve(&Document::new("nerve.yaml", map), options, Report::default())
-        }
-        other => panic!("not a map: {other}"),
-    }
+    let value = document::parse_bytes(text.as_bytes(), false, &reading).unwrap();
+    let Value::Object(map) = value else { panic!("not a map: {value}") };
+    resolve(&Document::new("nerve.yaml", map), options, Report::default())
 }
 
-fn good(text: &str) -> NerveConfig {
+pub(super) fn good(text: &str) -> NerveConfig {
     load_with(text, &options()).unwrap_or_else(|report| panic!("{report:#?}"))
 }
 
@@ -54,7 +51,7 @@ fn bytes(service: &NerveService) -> String {
     String::from_utf8(service.registration.record.encode()).unwrap()
 }
 
-fn node(service: &NerveService) -> &ZooKeeperPlace {
+pub(super) fn node(service: &NerveService) -> &ZooKeeperPlace {
     match &service.registration.place {
         Place::ZooKeeper(place) => place,
         Place::File { path } => panic!("{}", path.display()),
@@ -125,6 +122,18 @@ fn n2_loads_unchanged() {
         path::encode(data.as_bytes()).unwrap(),
         "base64_192_eyJob3N0IjoiMTAuMC4zLjE3IiwicG9ydCI6NDU2NywibmFtZSI6IndlYi0xNyIsIndlaWdodCI6NywiaGFwcm94eV9zZXJ2ZXJfb3B0aW9ucyI6ImJhY2t1cCIsImxhYmVscyI6eyJheiI6InVzLWVhc3QtMWEiLCJyZWdpb246dXN3ZXN0MSI6IiJ9fQ==_"
     );
+    assert_eq!(node(batch).kind, NodeKind::Persistent);
+    assert_eq!(node(batch).ttl, Some(seconds(60.0)));
+    assert_eq!(names(batch), ["batch_persistent noop-10.0.3.17:7000"]);
+    assert_eq!(names(queue), ["queue rabbitmq-10.0.3.17:5672"]);
+    assert_eq!(names(cache), ["cache redis-10.0.3.17:6379"]);
+    assert_eq!(cache.checks.checks[0].fall.get(), 3);
+}
+
+#[test]
+fn n2_has_every_key_in_effect() {
+    let config = load(&golden("n2_nerve_breadth.yaml")).unwrap();
+    let thrift = &config.services[0];
     assert_eq!(&*node(thrift).ensemble, "zk1:2181,zk3:2181");
     assert!(node(thrift).is_path_encoded);
     assert_eq!(thrift.checks.interval, seconds(2.0));
@@ -137,12 +146,6 @@ fn n2_loads_unchanged() {
     let LocalProbe::Http(http) = &http.probe else { panic!("{http:?}") };
     assert_eq!(http.expect.as_deref(), Some("OK"));
     assert_eq!(http.headers, [("Host".into(), "thrift.local".into())]);
-    assert_eq!(node(batch).kind, NodeKind::Persistent);
-    assert_eq!(node(batch).ttl, Some(seconds(60.0)));
-    assert_eq!(names(batch), ["batch_persistent noop-10.0.3.17:7000"]);
-    assert_eq!(names(queue), ["queue rabbitmq-10.0.3.17:5672"]);
-    assert_eq!(names(cache), ["cache redis-10.0.3.17:6379"]);
-    assert_eq!(cache.checks.checks[0].fall.get(), 3);
 }
 
 #[test]
@@ -284,126 +287,126 @@ fn checks_have_nerves_defaults() {
     assert_eq!(all[1].probe, LocalProbe::Redis(Target { host: "r".into(), port: 6379 }));
     let LocalProbe::RabbitMq { username, password, .. } = &all[2].probe else { panic!() };
     assert_eq!((&**username, &**password), ("guest", "guest"));
-    let exec = |at: usize| match &all[at].probe {
-        LocalProbe::Exec(exec) => (exec.program.to_str().unwrap(), exec.arguments.as_slice()),
-        other => panic!("{other:?}"),
+    let exec = |at: usize| {
+        let LocalProbe::Exec(exec) = &all[at].probe else { panic!("{:?}", all[at]) };
+        (exec.program.to_str().unwrap(), exec.arguments.as_slice())
     };
     assert_eq!(exec(4), ("/bin/true", ["-x".to_owned(), "y".to_owned()].as_slice()));
     assert_eq!(exec(5), ("prog", ["a b".to_owned(), String::new()].as_slice()));
 }
 
-#[test]
-fn every_mistake_is_reported_at_once() {
-    let zk = "zk_hosts: [z], zk_path: /p";
-    let text = format!(
-        "
+/// Everything that the original refuses (or crashes on), and the native keys.
+const BAD: &str = "
 heartbeat_path: ''
 max_repeated_report_failures: many
-statsd: {{port: 0}}
-admin: {{listen: 0.0.0.0:1, push: true}}
+statsd: {port: 0}
+admin: {listen: 0.0.0.0:1, push: true}
 zk_session_timeout: 1ms
 drain_delay: soon
 stop_timeout: 0
-log: {{format: xml}}
-flap_damping: {{flaps: -1, half_life: 0, suppress: 1, reuse: 2}}
+log: {format: xml}
+flap_damping: {flaps: -1, half_life: 0, suppress: 1, reuse: 2}
 services:
-  no_host: {{port: 1, {zk}}}
-  no_port: {{host: h, {zk}}}
-  bad_port: {{host: h, port: 80a, {zk}}}
-  number_host: {{host: 10, port: 1, {zk}}}
-  no_zk: {{host: h, port: 1}}
-  bad_zk: {{host: h, port: 1, zk_hosts: ['a b'], zk_path: web, node_type: forever}}
-  no_such_reporter: {{host: h, port: 1, reporter_type: zookeper}}
-  base_reporter: {{host: h, port: 1, reporter_type: base}}
-  no_file: {{host: h, port: 1, reporter_type: file, file_path: relative.json}}
-  weights: {{host: h, port: 1, {zk}, weight: heavy}}
-  null_weight: {{host: h, port: 1, {zk}, weight: ~}}
-  negative_weight: {{host: h, port: 1, {zk}, weight: -1}}
-  rates: {{host: h, port: 1, {zk}, rate_limiting: {{average_rate: '1', max_burst: 0.5, shadow_mode: perhaps}}}}
-  negative_rate: {{host: h, port: 1, {zk}, rate_limiting: {{average_rate: -1}}}}
-  rate_list: {{host: h, port: 1, {zk}, rate_limiting: [1]}}
-  interval: {{host: h, port: 1, {zk}, check_interval: 0, check_mocked: 3, load_test_concurrency: 0}}
-  ttl: {{host: h, port: 1, {zk}, node_type: persistent, ttl_seconds: -5}}
+  no_host: {port: 1, zk_hosts: [z], zk_path: /p}
+  no_port: {host: h, zk_hosts: [z], zk_path: /p}
+  bad_port: {host: h, port: 80a, zk_hosts: [z], zk_path: /p}
+  number_host: {host: 10, port: 1, zk_hosts: [z], zk_path: /p}
+  no_zk: {host: h, port: 1}
+  bad_zk: {host: h, port: 1, zk_hosts: ['a b'], zk_path: web, node_type: forever}
+  no_such_reporter: {host: h, port: 1, reporter_type: zookeper}
+  base_reporter: {host: h, port: 1, reporter_type: base}
+  no_file: {host: h, port: 1, reporter_type: file, file_path: relative.json}
+  weights: {host: h, port: 1, zk_hosts: [z], zk_path: /p, weight: heavy}
+  null_weight: {host: h, port: 1, zk_hosts: [z], zk_path: /p, weight: ~}
+  negative_weight: {host: h, port: 1, zk_hosts: [z], zk_path: /p, weight: -1}
+  rates: {host: h, port: 1, zk_hosts: [z], zk_path: /p, rate_limiting: {average_rate: '1', max_burst: 0.5, shadow_mode: perhaps}}
+  negative_rate: {host: h, port: 1, zk_hosts: [z], zk_path: /p, rate_limiting: {average_rate: -1}}
+  rate_list: {host: h, port: 1, zk_hosts: [z], zk_path: /p, rate_limiting: [1]}
+  interval: {host: h, port: 1, zk_hosts: [z], zk_path: /p, check_interval: 0, check_mocked: 3, load_test_concurrency: 0}
+  ttl: {host: h, port: 1, zk_hosts: [z], zk_path: /p, node_type: persistent, ttl_seconds: -5}
   checks:
     host: h
     port: 1
     zk_hosts: [z]
     zk_path: /p
     checks:
-      - {{}}
-      - {{type: htp}}
-      - {{type: mysql, module: nerve-mysql}}
-      - {{type: base}}
+      - {}
+      - {type: htp}
+      - {type: mysql, module: nerve-mysql}
+      - {type: base}
       - tcp
-      - {{type: http, rise: 0, fall: one, timeout: 0}}
-      - {{type: http, uri: 'a b', headers: {{'x y': 1, z: [1]}}, open_timeout: x, port: 0}}
-      - {{type: exec}}
-      - {{type: exec, command: ' '}}
+      - {type: http, rise: 0, fall: one, timeout: 0}
+      - {type: http, uri: \"a\\nb\", headers: {'x y': 1, z: [1]}, open_timeout: x, port: 0}
+      - {type: exec}
+      - {type: exec, command: ' '}
   nothing:
-"
-    );
-    let texts = complaints(&text);
-    let expected = [
-        "heartbeat_path: must not be empty",
-        "max_repeated_report_failures: \"many\" is not a number of failures",
-        "statsd.port: 0 is not a port",
-        "admin.push: needs a loopback address in listen, not 0.0.0.0",
-        "zk_session_timeout: 1ms is not between",
-        "drain_delay: \"soon\" is not a duration",
-        "stop_timeout: 0 is not a positive duration",
-        "log.format: \"xml\" is not one of text, json",
-        "flap_damping.flaps: -1 is not a number of flaps",
-        "flap_damping.half_life: 0 is not a positive duration",
-        "flap_damping: reuse 2 is not below suppress 1",
-        "instance_id: is required (or -i ID)",
-        "services.no_host.host: is required",
-        "services.no_port.port: is required",
-        "services.bad_port.port: \"80a\" is not a port",
-        "services.number_host.host: 10 is not an address or a DNS name",
-        "services.no_zk.zk_hosts: is required",
-        "services.no_zk.zk_path: is required",
-        "services.bad_zk.zk_hosts[0]: \"a b\" is not host:port",
-        "services.bad_zk.zk_path: \"web\" is not a ZooKeeper path",
-        "services.bad_zk.node_type: \"forever\" is not one of ephemeral_sequential, ephemeral, persistent_sequential, persistent",
-        "services.no_such_reporter.reporter_type: \"zookeper\" is not a reporter; did you mean \"zookeeper\"?",
-        "services.base_reporter.reporter_type: \"base\" never registers anything",
-        "services.no_file.file_path: \"relative.json\" is not the absolute path of a file",
-        "services.weights.weight: \"heavy\" is not a weight",
-        "services.null_weight.weight: null is not a weight",
-        "services.negative_weight.weight: -1 is not a weight",
-        "services.rates.rate_limiting.average_rate: \"1\" is not a number from 0",
-        "services.rates.rate_limiting.max_burst: 0.5 is not a number from 1",
-        "services.rates.rate_limiting.shadow_mode: \"perhaps\" is not true or false",
-        "services.negative_rate.rate_limiting.average_rate: -1 is not a number from 0",
-        "services.rate_list.rate_limiting: [1] is not a map",
-        "services.interval.load_test_concurrency: 0 is not a number of instances",
-        "services.interval.check_interval: 0 is not a positive duration",
-        "services.interval.check_mocked: 3 is not true or false",
-        "services.ttl.ttl_seconds: -5 is not a positive duration",
-        "services.checks.checks[0].type: is required: one of tcp, http, redis, rabbitmq, noop, exec",
-        "services.checks.checks[1].type: \"htp\" is not a check; did you mean \"http\"?",
-        "services.checks.checks[2].type: \"mysql\" is not a check: tcp, http,",
-        "services.checks.checks[3].type: \"base\" always fails",
-        "services.checks.checks[4]: \"tcp\" is not a map",
-        "services.checks.checks[5].timeout: 0 is not a positive duration",
-        "services.checks.checks[5].rise: 0 is not a number of results",
-        "services.checks.checks[5].fall: \"one\" is not a number of results",
-        "services.checks.checks[5].uri: is required",
-        "services.checks.checks[6].port: 0 is not a port",
-        "services.checks.checks[6].uri: \"a b\" is not a uri",
-        "services.checks.checks[6].open_timeout: \"x\" is not a positive duration",
-        "services.checks.checks[6].headers.\"x y\": \"x y\": \"1\" is not a header",
-        "services.checks.checks[6].headers.z: [1] is not a string",
-        "services.checks.checks[7].command: is required",
-        "services.checks.checks[8].command: \" \" is not a program",
-        "services.nothing: null is not a map",
-    ];
-    for text in expected {
+";
+
+const EXPECTED: &[&str] = &[
+    "heartbeat_path: must not be empty",
+    "max_repeated_report_failures: \"many\" is not a number of failures",
+    "statsd.port: 0 is not a port",
+    "admin.push: needs a loopback address in listen, not 0.0.0.0",
+    "zk_session_timeout: 1ms is not between",
+    "drain_delay: \"soon\" is not a duration",
+    "stop_timeout: 0 is not a positive duration",
+    "log.format: \"xml\" is not one of text, json",
+    "flap_damping.flaps: -1 is not a number of flaps",
+    "flap_damping.half_life: 0 is not a positive duration",
+    "flap_damping: reuse 2 is not below suppress 1",
+    "instance_id: is required (or -i ID)",
+    "services.no_host.host: is required",
+    "services.no_port.port: is required",
+    "services.bad_port.port: \"80a\" is not a port",
+    "services.number_host.host: 10 is not an address or a DNS name",
+    "services.no_zk.zk_hosts: is required",
+    "services.no_zk.zk_path: is required",
+    "services.bad_zk.zk_hosts[0]: \"a b\" is not host:port",
+    "services.bad_zk.zk_path: \"web\" is not a ZooKeeper path",
+    "services.bad_zk.node_type: \"forever\" is not one of ephemeral_sequential, ephemeral, persistent_sequential, persistent",
+    "services.no_such_reporter.reporter_type: \"zookeper\" is not a reporter; did you mean \"zookeeper\"?",
+    "services.base_reporter.reporter_type: \"base\" never registers anything",
+    "services.no_file.file_path: \"relative.json\" is not the absolute path of a file",
+    "services.weights.weight: \"heavy\" is not a weight",
+    "services.null_weight.weight: null is not a weight",
+    "services.negative_weight.weight: -1 is not a weight",
+    "services.rates.rate_limiting.average_rate: \"1\" is not a number from 0",
+    "services.rates.rate_limiting.max_burst: 0.5 is not a number from 1",
+    "services.rates.rate_limiting.shadow_mode: \"perhaps\" is not true or false",
+    "services.negative_rate.rate_limiting.average_rate: -1 is not a number from 0",
+    "services.rate_list.rate_limiting: [1] is not a map",
+    "services.interval.load_test_concurrency: 0 is not a number of instances",
+    "services.interval.check_interval: 0 is not a positive duration",
+    "services.interval.check_mocked: 3 is not true or false",
+    "services.ttl.ttl_seconds: -5 is not a positive duration",
+    "services.checks.checks[0].type: is required: one of tcp, http, redis, rabbitmq, noop, exec",
+    "services.checks.checks[1].type: \"htp\" is not a check; did you mean \"http\"?",
+    "services.checks.checks[2].type: \"mysql\" is not a check: tcp, http,",
+    "services.checks.checks[3].type: \"base\" always fails",
+    "services.checks.checks[4]: \"tcp\" is not a map",
+    "services.checks.checks[5].timeout: 0 is not a positive duration",
+    "services.checks.checks[5].rise: 0 is not a number of results",
+    "services.checks.checks[5].fall: \"one\" is not a number of results",
+    "services.checks.checks[5].uri: is required",
+    "services.checks.checks[6].port: 0 is not a port",
+    "services.checks.checks[6].uri: \"a\\nb\" is not a uri",
+    "services.checks.checks[6].open_timeout: \"x\" is not a positive duration",
+    "services.checks.checks[6].headers.\"x y\": \"x y\": \"1\" is not a header",
+    "services.checks.checks[6].headers.z: [1] is not a string",
+    "services.checks.checks[7].command: is required",
+    "services.checks.checks[8].command: \" \" is not a program",
+    "services.nothing: null is not a map",
+];
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let texts = complaints(BAD);
+    for text in EXPECTED {
         let line = format!("nerve.yaml: {text}");
         let found = texts.iter().filter(|t| t.starts_with(&line)).count();
         assert_eq!(found, 1, "{line}\nin {texts:#?}");
     }
-    assert_eq!(texts.len(), expected.len(), "{texts:#?}");
+    assert_eq!(texts.len(), EXPECTED.len(), "{texts:#?}");
     assert!(texts.iter().all(|text| !text.contains('\n')), "{texts:#?}");
 }
 
@@ -432,7 +435,8 @@ instanc_id: j
 listen_port: 1
 services:
   a: {host: h, port: 1, zk_hosts: z, zk_path: /a/, use_path_encoding: 'true', ttl_seconds: 5, zk_cluster_name: c, zk_pth: x}
-  b: {host: h, port: 1, zk_hosts: [z], zk_path: /b, rate_limiting: {average_rate: ~}, haproxy_server_options: [1], labels: x}
+  b: {host: h, port: 1, zk_hosts: [z], zk_path: /b, rate_limiting: {average_rate: ~}, haproxy_server_options: [1]}
+  c: {host: h, port: 1, zk_hosts: [z], zk_path: /c, checks: [{type: http, uri: u}]}
 ";
     let config = good(text);
     let texts = lines(&config.warnings);
@@ -443,8 +447,8 @@ services:
         "services.a.use_path_encoding: \"true\" is not true: nothing is encoded",
         "services.a.ttl_seconds: no effect with node_type ephemeral_sequential",
         "services.b.rate_limiting.average_rate: null counts as not set",
-        "services.b.haproxy_server_options: [1] is registered as it is",
-        "services.b.labels: \"x\" is registered as it is",
+        "services.b: registered as it is, but synapse skips such a registration: haproxy_server_options is [1]",
+        "services.c.checks[0].uri: \"u\" does not begin with \"/\": it is asked as \"/u\"",
     ];
     for text in expected {
         let line = format!("nerve.yaml: {text}");
@@ -519,6 +523,8 @@ fn the_file_reporter_needs_no_zookeeper() {
     let text = "instance_id: i\nservices: {a: {host: h, port: 1, reporter_type: file, file_path: /run/web.json}}";
     let place = Place::File { path: "/run/web.json".into() };
     assert_eq!(good(text).services[0].registration.place, place);
+    let texts = complaints(&text.replace("host: h", "host: h, labels: [1]"));
+    assert!(texts[0].contains("services.a: synapse cannot read this: labels is"), "{texts:?}");
 }
 
 #[test]
