@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use super::*;
-use crate::admin::nerve::fixture::{Running, Script, directory, down, on_unix, up};
+use crate::admin::nerve::fixture::{Running, Script, directory, documented, down, on_unix, up};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -54,7 +54,7 @@ impl Slots {
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
+        std::fs::remove_dir_all(&self.dir).ok();
     }
 }
 
@@ -184,6 +184,15 @@ fn wrong_usage_is_told_by_the_parser() {
         assert_eq!(error.exit_code(), 2, "{words:?}");
     }
     assert!(parse(dir, &["status", "a", "--json"]).unwrap().reach().json);
+}
+
+#[test]
+fn the_documented_commands_are_understood() {
+    for line in documented("sh nerve").lines() {
+        let words = line.replace("'deploy 1234'", "deploy").replace("--socket /", "--socket=/");
+        let parsed = Arguments::try_parse_from(words.split_whitespace());
+        assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+    }
 }
 
 #[test]
