@@ -217,3 +217,23 @@ fn definitions_are_bounded() {
     assert!(matches!(read(&dir.join("none")), Err(ClientError::File { .. })));
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_say_done_or_refused() {
+    let script = Script::new(vec![up("search")]);
+    let slots = Slots::new("cli-exit", &[Some(&script), None]);
+    let socket = slots.dir.join("slot-0").join(socket::SOCKET);
+    let dead = slots.dir.join("slot-1").join(socket::SOCKET);
+    for (words, socket, code) in [
+        (&["down", "search"][..], &socket, 0),
+        (&["up", "search", "--json"], &socket, 0),
+        (&["up", "serach"], &socket, EXIT_FAILED),
+        (&["up", "search"], &dead, EXIT_FAILED),
+    ] {
+        let place = ["--socket", socket.to_str().unwrap()];
+        let words = ["nerve"].iter().chain(words).chain(&place).copied();
+        let command = Arguments::try_parse_from(words).unwrap().command;
+        let ended = tokio::task::spawn_blocking(|| run(command)).await.unwrap();
+        assert_eq!(ended, ExitCode::from(code), "{socket:?}");
+    }
+}
