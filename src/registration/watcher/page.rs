@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Pass;
+use crate::health::local::Pass;
 use crate::registration::decide::{Decider, Decision, Why};
 use crate::registration::view::{CheckView, DownMark, WatchView};
 
