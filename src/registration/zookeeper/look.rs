@@ -150,8 +150,11 @@ impl Memory {
         // What we have made for this service is ours to end, whatever it says by now. A node of our session under our name
         // that says nothing legible is ours too: if it is a sibling's, with another port, that one mends it.
         let is_legible = Shape::is_legible(&found.name, &found.node.data);
-        found.is_same |=
-            found.whose == Whose::Ours && (found.node.ephemeral_owner == 0 || !is_legible);
+        found.is_same |= match found.whose {
+            Whose::Ours => found.node.ephemeral_owner == 0 || !is_legible,
+            Whose::Of(Relation::Former) => !is_legible,
+            Whose::Of(Relation::Elder | Relation::Younger | Relation::Foreign) => false,
+        };
         found
     }
 }

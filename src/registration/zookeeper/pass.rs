@@ -105,7 +105,7 @@ impl Desk {
         let mut found = self.look(session).await?;
         for _ in 0..MAX_STEPS {
             let step = next(&self.shape, &found, wanted);
-            if let Some(rest) = self.rest(step, session).await? {
+            if let Some(rest) = self.rest(step, wanted, session).await? {
                 return Ok(rest);
             }
             found = match step {
@@ -157,17 +157,22 @@ impl Desk {
     }
 
     /// The end of the pass, if `step` is one and still true when the watch is set.
-    async fn rest(&mut self, step: Step<'_>, session: i64) -> Result<Option<Rest>, Setback> {
+    async fn rest(
+        &mut self,
+        step: Step<'_>,
+        wanted: Wanted,
+        session: i64,
+    ) -> Result<Option<Rest>, Setback> {
         match step {
             Step::Nothing => {
                 self.memory.forget(&self.shape);
                 self.publisher.absent();
                 Ok(Some(Rest { watch: None, on: On::Nothing }))
             }
-            Step::Stands(found) if found.node.data == self.shape.bytes => {
+            Step::Stands(found) if wanted == Wanted::Present => {
                 self.confirm(&found.path, session).await
             }
-            // Undecided: a node of ours that says something else is left as it is.
+            // Undecided: what is ours is left as it is, one too many included.
             Step::Stands(found) => {
                 let watched = self.registry.watch_data(&found.path).await?;
                 Ok((watched.value.as_ref() == Some(&found.node)).then(|| {

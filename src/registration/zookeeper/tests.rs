@@ -511,7 +511,9 @@ async fn walk(mut rng: fastrand::Rng) {
     let mut sessions = HashSet::from([registry.session_id()]);
     let mut wish = Wanted::Undecided;
     for _ in 0..rng.usize(1..40) {
-        match rng.usize(..12) {
+        let deed = rng.usize(..12);
+        println!("deed {deed}: {:?}", *running.state.borrow());
+        match deed {
             0 | 1 => registry.fail_next_write(WriteFault::LostAnswer),
             2 => registry.fail_next_write(WriteFault::LostRequest),
             3 => registry.cut(),
