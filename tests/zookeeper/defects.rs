@@ -1,5 +1,6 @@
 //! The three defects of the client crate, each made harmless. See the module page of `registry::session`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -45,6 +46,27 @@ async fn a_watches_survive_a_reconnect() {
     fires(children.changed, 2).await;
     fires(data.changed, 2).await;
     assert_eq!(registry.session().borrow().generation, 1);
+}
+
+/// A, and ZOOKEEPER-4466 with it (a one-shot watch that fires ends the recursive one of its path): there are none but
+/// one-shot watches.
+#[test]
+fn a_persistent_watches_are_never_set() {
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut files = 0;
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            files += 1;
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(!text.contains("AddWatchMode"), "{}", path.display());
+        }
+    }
+    assert!(files > 100, "only {files} files seen");
 }
 
 /// B: `connect(2)` fails at once because there is no route to the ensemble.

@@ -20,5 +20,7 @@ mod common;
 mod contract;
 mod defects;
 mod faults;
+mod herd;
 mod hostile;
+mod refusal;
 mod slow;

@@ -86,6 +86,23 @@ async fn slow_a_rolling_restart_costs_no_session() {
     assert_eq!(registry.session().borrow().id, before.id);
 }
 
+/// A server that starts accepts connections which it never answers; with a long timeout the client would wait for it.
+#[tokio::test]
+async fn slow_ten_restarts_are_each_over_within_two_seconds() {
+    let zk = Zk::standalone();
+    let registry = connected(&zk.connect_string(), 10).await;
+    for round in 0..10 {
+        zk.kill9();
+        wait_state(&registry, SessionState::Disconnected, 5).await;
+        zk.restart();
+        let started = Instant::now();
+        wait_state(&registry, SessionState::Connected, 10).await;
+        println!("round {round}: back after {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    }
+    assert_eq!(registry.session().borrow().generation, 1);
+}
+
 /// A minute without a server at a timeout of 1 s: some thirty expiries. Nothing may pile up.
 #[test]
 fn slow_a_long_absence_leaks_nothing() {
