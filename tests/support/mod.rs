@@ -12,6 +12,7 @@ pub(crate) mod load;
 pub(crate) mod oracle;
 pub(crate) mod origin;
 pub(crate) mod registry;
+pub(crate) mod scene;
 pub(crate) mod synapse;
 pub(crate) mod wait;
 pub(crate) mod zookeeper;

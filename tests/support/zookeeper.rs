@@ -22,7 +22,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -47,6 +47,27 @@ pub(crate) const PERSISTENT: CreateOptions<'static> =
 pub(crate) const EPHEMERAL: CreateOptions<'static> =
     CreateMode::Ephemeral.with_acls(Acls::anyone_all());
 
+/// How servers are started, where that differs from one server on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'a> {
+    /// How many; more than one elect a leader.
+    pub(crate) size: usize,
+    /// Further lines of `zoo.cfg`; they override ours.
+    pub(crate) config: &'a str,
+    /// Further arguments of the virtual machine.
+    pub(crate) jvm: &'a [&'a str],
+    /// What starts the virtual machine, for a server in another network: `nsenter -t PID -n`.
+    pub(crate) launcher: &'a [&'a str],
+    /// Where the servers are reached from here.
+    pub(crate) host: Ipv4Addr,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { size: 1, config: "", jvm: &[], launcher: &[], host: Ipv4Addr::LOCALHOST }
+    }
+}
+
 /// A standalone server or an ensemble. Dropped: all servers are killed, all files removed.
 #[derive(Debug)]
 pub(crate) struct Zk {
@@ -57,26 +78,27 @@ pub(crate) struct Zk {
 impl Zk {
     /// One server with a tick of 500 ms: session timeouts of 1..=10 s. Returns when it answers.
     pub(crate) fn standalone() -> Self {
-        Self::standalone_with("")
+        Self::with(&Setup::default())
     }
 
     /// One server with further lines in its `zoo.cfg` (they override ours).
-    pub(crate) fn standalone_with(extra: &str) -> Self {
-        Self::start(1, extra)
+    pub(crate) fn standalone_with(config: &str) -> Self {
+        Self::with(&Setup { config, ..Setup::default() })
     }
 
     /// `size` servers that elect a leader. Returns when all of them serve.
     pub(crate) fn ensemble(size: usize) -> Self {
-        Self::start(size, "")
+        Self::with(&Setup { size, ..Setup::default() })
     }
 
-    fn start(size: usize, extra: &str) -> Self {
+    /// Servers as described. Returns when all of them serve.
+    pub(crate) fn with(setup: &Setup<'_>) -> Self {
         assert!(Path::new(JAR).exists(), "ZooKeeper is not installed: {INSTALL}");
         let dir = fresh_dir();
-        let ports = free_ports(size * 3);
-        let (client_ports, rest) = ports.split_at(size);
+        let ports = free_ports(setup.size * 3);
+        let (client_ports, rest) = ports.split_at(setup.size);
         let mut quorum = String::new();
-        if size > 1 {
+        if setup.size > 1 {
             for (index, pair) in rest.chunks(2).enumerate() {
                 let line = format!("server.{}=127.0.0.1:{}:{}\n", index + 1, pair[0], pair[1]);
                 quorum.push_str(&line);
@@ -86,7 +108,7 @@ impl Zk {
         let members = client_ports
             .iter()
             .enumerate()
-            .map(|(index, port)| Member::create(&dir, index, *port, &format!("{quorum}{extra}\n")))
+            .map(|(index, port)| Member::create(&dir, index, *port, &quorum, setup))
             .collect();
         let zk = Self { members, dir };
         for member in &zk.members {
@@ -154,6 +176,23 @@ impl Zk {
         self.members.iter().for_each(Member::cut_sockets);
     }
 
+    /// Copies the data of a standalone server, as operators do for a backup.
+    pub(crate) fn back_up(&self) -> Backup {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let backup = Backup(self.dir.join(format!("backup-{number}")));
+        copy(&self.member(0).database(), &backup.0);
+        backup
+    }
+
+    /// Kills a standalone server and starts it with the data of a backup.
+    pub(crate) fn restore(&self, backup: &Backup) {
+        self.kill9();
+        self.wipe();
+        copy(&backup.0, &self.member(0).database());
+        self.restart();
+    }
+
     /// Starts every member that does not run, and waits until all serve.
     pub(crate) fn restart(&self) {
         for member in &self.members {
@@ -181,27 +220,54 @@ impl Drop for Zk {
     }
 }
 
+/// A copy of a server's data, beside it.
+#[derive(Debug)]
+pub(crate) struct Backup(PathBuf);
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory for a copy");
+    for file in fs::read_dir(from).expect("a server's data") {
+        let file = file.expect("readable");
+        fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
+    }
+}
+
 /// One server process.
 #[derive(Debug)]
 pub(crate) struct Member {
-    port: u16,
+    addr: SocketAddr,
     dir: PathBuf,
+    /// The program and its arguments.
+    command: Vec<String>,
     child: Mutex<Option<Child>>,
 }
 
 impl Member {
-    fn create(dir: &Path, index: usize, port: u16, extra: &str) -> Self {
+    fn create(dir: &Path, index: usize, port: u16, quorum: &str, setup: &Setup<'_>) -> Self {
         let dir = dir.join(format!("m{}", index + 1));
         let data = dir.join("data");
         fs::create_dir_all(&data).expect("temporary directory");
         fs::write(data.join("myid"), format!("{}\n", index + 1)).expect("myid");
         let config = format!(
             "tickTime=500\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n\
-             4lw.commands.whitelist=*\nforceSync=no\nadmin.enableServer=false\n{extra}",
+             4lw.commands.whitelist=*\nforceSync=no\nadmin.enableServer=false\n{quorum}{}\n",
             data.display(),
+            setup.config,
         );
-        fs::write(dir.join("zoo.cfg"), config).expect("zoo.cfg");
-        Self { port, dir, child: Mutex::new(None) }
+        let file = dir.join("zoo.cfg");
+        fs::write(&file, config).expect("zoo.cfg");
+        let command = setup
+            .launcher
+            .iter()
+            .chain(&["java", "-Xms32m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .chain(setup.jvm)
+            .map(|argument| (*argument).to_owned())
+            .chain(["-cp".to_owned(), format!("/usr/share/java/slf4j-simple.jar:{JAR}")])
+            .chain(["org.apache.zookeeper.server.quorum.QuorumPeerMain".to_owned()])
+            .chain([file.display().to_string()])
+            .collect();
+        let addr = SocketAddr::from((setup.host, port));
+        Self { addr, dir, command, child: Mutex::new(None) }
     }
 
     /// `127.0.0.1:PORT`.
@@ -211,7 +277,11 @@ impl Member {
 
     /// The client port.
     pub(crate) fn addr(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        self.addr
+    }
+
+    fn database(&self) -> PathBuf {
+        self.dir.join("data/version-2")
     }
 
     /// The server's process id, while it runs.
@@ -225,18 +295,18 @@ impl Member {
 
     fn spawn(&self) {
         // Somebody else on our port would answer `srvr` in our server's place.
-        drop(TcpListener::bind(self.addr()).expect("the client port is free"));
+        if self.addr.ip().is_loopback() {
+            drop(TcpListener::bind(self.addr).expect("the client port is free"));
+        }
         let log = fs::File::create(self.dir.join("log")).expect("log file");
-        let java = Command::new("java")
-            .args(["-Xms32m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(format!("/usr/share/java/slf4j-simple.jar:{JAR}"))
-            .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
-            .arg(self.dir.join("zoo.cfg"))
+        let (program, arguments) = self.command.split_first().expect("at least java");
+        let java = Command::new(program)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log file"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("java: {error}; {INSTALL}"));
+            .unwrap_or_else(|error| panic!("{program}: {error}; {INSTALL}"));
         guard_against_our_death(java.id(), &self.dir);
         *self.lock() = Some(java);
     }
@@ -285,12 +355,12 @@ impl Member {
     /// Removes the data of a killed server: it comes back empty.
     pub(crate) fn wipe(&self) {
         assert!(self.pid().is_none(), "kill it first");
-        fs::remove_dir_all(self.dir.join("data/version-2")).expect("server data");
+        fs::remove_dir_all(self.database()).expect("server data");
     }
 
     /// Resets all established connections to this server's client port (`ss -K`; needs CAP_NET_ADMIN).
     pub(crate) fn cut_sockets(&self) {
-        let port = format!("dport = :{}", self.port);
+        let port = format!("dport = :{}", self.addr.port());
         let cut = Command::new("ss")
             .args(["-K", "-t", "dst", "127.0.0.1", &port])
             .output()
