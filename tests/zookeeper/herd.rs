@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::common::{connected, fresh_path, shared};
+use crate::common::{connected, fresh_node, shared};
 use crate::zk::PERSISTENT;
 
 const READERS: usize = 20;
@@ -102,8 +102,7 @@ fn record(number: usize) -> Vec<u8> {
 async fn a_burst_costs_each_of_many_readers_few_lists_and_its_first_event_acts_at_once() {
     let zk = shared();
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.mkdir(&path, &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let mut readers = Vec::new();
     for _ in 0..READERS {
         let mut reader = Reader::start(&zk.connect_string(), &path).await;

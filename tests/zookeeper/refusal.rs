@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
 use crate::child::{Cpu, is_child};
-use crate::common::{connected, fires, fresh_path, registry, shared, wait_session, wait_state};
+use crate::common::{connected, fires, fresh_node, registry, shared, wait_session, wait_state};
 use crate::defects::in_runtime;
 use crate::zk::{PERSISTENT, Zk};
 
@@ -102,8 +102,7 @@ async fn forget(mut client: TcpStream, server: SocketAddr) -> std::io::Result<()
 async fn another_session_than_asked_for_loses_no_change() {
     let zk = shared();
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let forgetful = Forgetful::before(zk.member(0).addr()).await;
     let registry = connected(&forgetful.addr.to_string(), 4).await;
     let sessions = || zk.member(0).four_letters("cons").unwrap();
