@@ -47,7 +47,8 @@ fn slow_the_crate_alone_still_has_defect_b() {
         let cpu = Cpu::start();
         sleep(Duration::from_secs(2)).await;
         println!("CPU of the crate alone: {:.4}", cpu.share());
-        assert!(cpu.share() > 0.5, "{}", cpu.share());
+        // Three times what the cured one may use; a busy machine has no whole core for it.
+        assert!(cpu.share() > 0.15, "{}", cpu.share());
     });
 }
 

@@ -114,6 +114,6 @@ async fn three_megabytes_of_names_are_read_with_bounded_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_fifty_thousand_registrations_are_read_with_bounded_memory() {
-    crowd(50_000, Written::InData, 500_000_000).await;
-    crowd(50_000, Written::InName, 500_000_000).await;
+    crowd(50_000, Written::InData, 650_000_000).await;
+    crowd(50_000, Written::InName, 650_000_000).await;
 }
