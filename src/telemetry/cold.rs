@@ -50,6 +50,20 @@ impl ColdMetrics {
     }
 }
 
+impl ColdMetrics {
+    /// As [`Self::render`] for nerve: what both programs count is named after the one that counts.
+    pub fn render_for_nerve(&self) -> String {
+        let named = |line: &str| {
+            let (head, rest) = match line.split_once("synapse_") {
+                Some((head @ ("" | "# HELP " | "# TYPE "), rest)) => (head, rest),
+                Some(_) | None => return format!("{line}\n"),
+            };
+            format!("{head}nerve_{rest}\n")
+        };
+        self.render().lines().map(named).collect()
+    }
+}
+
 /// One series of a cold family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColdCount {
@@ -182,6 +196,10 @@ mod tests {
             assert!(text.contains(&format!("# TYPE {name} counter\n")), "{text}");
         }
         assert!(text.contains("synapse_admin_requests_total{route=\"/metrics\"} "));
+        let of_nerve = cold.render_for_nerve();
+        assert!(of_nerve.contains("# TYPE nerve_task_restarts_total counter\n"), "{of_nerve}");
+        assert!(of_nerve.contains("\nnerve_task_restarts_total{task=\"pool\"} 1\n"), "{of_nerve}");
+        assert!(!of_nerve.contains("synapse_"), "{of_nerve}");
         assert!(ColdMetrics::install().is_err(), "one recorder a process");
         assert_eq!(ColdMetrics::disconnected().render(), "");
     }
