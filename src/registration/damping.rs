@@ -15,16 +15,22 @@ use tokio::time::Instant;
 
 use super::DampingSettings;
 
+impl DampingSettings {
+    /// Ours: the originals have none. A deployment restarts an instance once or twice; five times a minute is a crash
+    /// loop. With these numbers a service that goes up and down every half second is written less than once in 10 s.
+    pub const DEFAULT: Self = Self {
+        flaps: 5,
+        window: Duration::from_secs(60),
+        half_life: Duration::from_secs(15),
+        suppress: 3.0,
+        reuse: 1.0,
+        max_suppress: Duration::from_secs(60),
+    };
+}
+
 impl Default for DampingSettings {
     fn default() -> Self {
-        Self {
-            flaps: 5,
-            window: Duration::from_secs(60),
-            half_life: Duration::from_secs(15),
-            suppress: 3.0,
-            reuse: 1.0,
-            max_suppress: Duration::from_secs(60),
-        }
+        Self::DEFAULT
     }
 }
 

@@ -14,7 +14,7 @@ mod tests;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -27,7 +27,8 @@ use super::decide::{Decider, Decision, Why};
 use super::view::{DownMark, WatchView};
 use super::{LimitSettings, Wanted};
 use crate::endpoint::ServiceName;
-use crate::health::{BoxFuture, ProbeError, ProbePass};
+use crate::health::BoxFuture;
+use crate::health::local::{LocalCheckSettings, LocalRunner, Pass, ServiceChecks};
 
 /// Shortest pause between two passes: `check_interval: 0` must not be a busy loop.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
@@ -37,32 +38,18 @@ pub trait Checks: Debug + Send + 'static {
     /// Their names, in order.
     fn names(&self) -> Vec<Arc<str>>;
 
-    /// Goes through them once. Dropped when the watcher stops.
+    /// Goes through them once; its results are those of the first checks, in order. Dropped when the watcher stops.
     fn pass(&mut self) -> BoxFuture<'_, Pass>;
 }
 
-/// What a pass of the checks brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pass {
-    /// The verdict on the service; `None`: no evidence, nothing changes.
-    pub is_up: Option<bool>,
-    /// The checks that ran: the first ones of [`Checks::names`], in order.
-    pub results: Vec<CheckResult>,
-}
+impl Checks for ServiceChecks {
+    fn names(&self) -> Vec<Arc<str>> {
+        self.checks().map(|(name, _)| Arc::clone(name)).collect()
+    }
 
-/// What one check brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckResult {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its verdict after this result; `None` while there is no evidence.
-    pub is_up: Option<bool>,
-    /// What came out.
-    pub result: Result<ProbePass, ProbeError>,
-    /// How long the probe took.
-    pub took: Duration,
-    /// When it ended.
-    pub at: SystemTime,
+    fn pass(&mut self) -> BoxFuture<'_, Pass> {
+        Box::pin(Self::pass(self))
+    }
 }
 
 /// The watcher of one service.
@@ -75,8 +62,20 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher that pauses `interval` between the end of a pass and the next, at least 10 ms.
+    /// A watcher with the checks of `settings`.
     pub fn new(
+        settings: &LocalCheckSettings,
+        runner: &LocalRunner,
+        limits: LimitSettings,
+        service: ServiceName,
+    ) -> Self {
+        let checks = Box::new(ServiceChecks::new(settings, runner));
+        Self::with_checks(checks, settings.interval, limits, service)
+    }
+
+    /// A watcher with checks of the caller's making, that pauses `interval` between the end of a pass and the next, at
+    /// least 10 ms.
+    pub fn with_checks(
         checks: Box<dyn Checks>,
         interval: Duration,
         limits: LimitSettings,

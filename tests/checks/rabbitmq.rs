@@ -3,10 +3,10 @@ use std::time::Duration;
 use smartstack::health::local::LocalProbe;
 use tokio::time::Instant;
 
-use crate::services::RabbitMq;
+use crate::services::Service;
 use crate::{run, said, target};
 
-fn asked(broker: &RabbitMq, password: &str) -> LocalProbe {
+fn asked(broker: &Service, password: &str) -> LocalProbe {
     LocalProbe::RabbitMq {
         target: target(broker.port()),
         username: "guest".into(),
@@ -16,7 +16,7 @@ fn asked(broker: &RabbitMq, password: &str) -> LocalProbe {
 
 #[tokio::test]
 async fn a_real_rabbitmq_passes_and_is_left_politely() {
-    let broker = RabbitMq::start();
+    let broker = Service::rabbitmq();
     let begun = Instant::now();
     for _ in 0..20 {
         assert_eq!(said(asked(&broker, "guest")).await, "L7OK");
@@ -38,7 +38,7 @@ async fn a_real_rabbitmq_passes_and_is_left_politely() {
 
 #[tokio::test]
 async fn a_stopped_rabbitmq_fails_at_the_deadline_and_passes_when_it_goes_on() {
-    let broker = RabbitMq::start();
+    let broker = Service::rabbitmq();
     broker.stop();
     let deadline = Duration::from_millis(300);
     let (result, took) = run(asked(&broker, "guest"), deadline).await;

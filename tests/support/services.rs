@@ -33,17 +33,19 @@ const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// How long a server may take to answer: RabbitMQ needs six seconds on an idle machine.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 
-/// A redis server, without persistence. Dropped: killed, its files removed.
+/// A server that answers. Dropped: killed, its files removed.
 #[derive(Debug)]
-pub(crate) struct Redis {
+pub(crate) struct Service {
     server: Server,
+    /// What it needs while it lives: dropped after it.
+    _helper: Option<Server>,
     dir: Dir,
     port: u16,
 }
 
-impl Redis {
-    /// Returns when it answers. With `password`, nobody may do anything without it.
-    pub(crate) fn start(password: Option<&str>) -> Self {
+impl Service {
+    /// A redis without persistence. With `password`, nobody may do anything without it.
+    pub(crate) fn redis(password: Option<&str>) -> Self {
         let dir = Dir::fresh("redis");
         let port = free_ports(1)[0];
         let mut command = Command::new("redis-server");
@@ -54,68 +56,23 @@ impl Redis {
         }
         let server = Server::spawn(command, &dir.0, "redis-server");
         wait_for(addr(port), b"PING\r\n", &dir.0);
-        Self { server, dir, port }
+        Self { server, _helper: None, dir, port }
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// SIGSTOP: the kernel still accepts connections, nobody answers.
-    pub(crate) fn stop(&self) {
-        self.server.signal(Signal::STOP);
-    }
-
-    pub(crate) fn cont(&self) {
-        self.server.signal(Signal::CONT);
-    }
-}
-
-/// A RabbitMQ broker without plugins; guest/guest may do everything. Dropped: killed, its files removed.
-#[derive(Debug)]
-pub(crate) struct RabbitMq {
-    // Dropped in this order: the broker looks for its epmd while it lives.
-    server: Server,
-    epmd: Server,
-    dir: Dir,
-    port: u16,
-}
-
-impl RabbitMq {
-    /// Returns when it speaks AMQP.
-    pub(crate) fn start() -> Self {
+    /// A RabbitMQ broker without plugins; guest/guest may do everything.
+    pub(crate) fn rabbitmq() -> Self {
         let dir = Dir::fresh("rabbitmq");
         let ports = free_ports(3);
         let (port, dist, epmd_port) = (ports[0], ports[1], ports[2]);
         let mut command = Command::new("epmd");
         command.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
-        let epmd = Server::spawn(command, &dir.0, "epmd");
+        let epmd = Server::spawn(command, &dir.0, "erlang-base");
         wait_for(addr(epmd_port), b"\0\x01n", &dir.0);
-        let below = |name: &str| dir.0.join(name);
         let mut command = Command::new(RABBITMQ);
-        command
-            .env("HOME", &dir.0)
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("ERL_EPMD_PORT", epmd_port.to_string())
-            .env("RABBITMQ_NODENAME", format!("smartstack{port}@localhost"))
-            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODE_PORT", port.to_string())
-            .env("RABBITMQ_DIST_PORT", dist.to_string())
-            .env("RABBITMQ_MNESIA_BASE", below("mnesia"))
-            .env("RABBITMQ_LOG_BASE", below("log"))
-            .env("RABBITMQ_LOGS", "-")
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", below("plugins"))
-            .env("RABBITMQ_CONFIG_FILE", below("none"))
-            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
-            .env(
-                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none",
-            )
-            // The shell becomes the broker instead of watching over it.
-            .env("RUNNING_UNDER_SYSTEMD", "1");
+        broker_environment(&mut command, &dir.0, [port, dist, epmd_port]);
         let server = Server::spawn(command, &dir.0, "rabbitmq-server");
         wait_for(addr(port), b"AMQP\0\0\x09\x01", &dir.0);
-        Self { server, epmd, dir, port }
+        Self { server, _helper: Some(epmd), dir, port }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -131,10 +88,34 @@ impl RabbitMq {
         self.server.signal(Signal::CONT);
     }
 
-    /// What the broker has said so far.
+    /// What it has said so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.0.join("output")).expect("its output")
     }
+}
+
+/// Everything below `dir`, on these ports of 127.0.0.1: AMQP, distribution, epmd.
+fn broker_environment(command: &mut Command, dir: &Path, [port, dist, epmd]: [u16; 3]) {
+    command
+        .env("HOME", dir)
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .env("ERL_EPMD_PORT", epmd.to_string())
+        .env("RABBITMQ_NODENAME", format!("smartstack{port}@localhost"))
+        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_NODE_PORT", port.to_string())
+        .env("RABBITMQ_DIST_PORT", dist.to_string())
+        .env("RABBITMQ_MNESIA_BASE", dir.join("mnesia"))
+        .env("RABBITMQ_LOG_BASE", dir.join("log"))
+        .env("RABBITMQ_LOGS", "-")
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("plugins"))
+        .env("RABBITMQ_CONFIG_FILE", dir.join("none"))
+        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+        .env(
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+            "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none",
+        )
+        // The shell becomes the broker instead of watching over it.
+        .env("RUNNING_UNDER_SYSTEMD", "1");
 }
 
 fn addr(port: u16) -> SocketAddr {

@@ -30,7 +30,7 @@ pub(crate) fn heir_of(
     seconds: u64,
     heir: Option<Credentials>,
 ) -> Arc<ZooKeeperRegistry> {
-    let settings = SessionSettings { timeout: Duration::from_secs(seconds), heir };
+    let settings = SessionSettings { timeout: Duration::from_secs(seconds), heir, keeper: None };
     ZooKeeperRegistry::start(ensemble, settings, CancellationToken::new()).unwrap()
 }
 

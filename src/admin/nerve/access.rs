@@ -1,4 +1,4 @@
-//! Who may command. Reading is not asked about here.
+//! Who may command, and what nobody may ask from another site.
 //!
 //! A browser is the only program on a host that runs strangers' code and lets it connect to loopback: it adds `Origin` to
 //! whatever it sends across sites, and a name that was made to point here (DNS rebinding) shows in `Host`.
@@ -44,9 +44,7 @@ impl Access {
 
     /// Whether what is asked may be done.
     pub(super) fn allows(&self, asked: &Asked) -> Result<(), Forbidden> {
-        if asked.head.headers.contains_key(ORIGIN) {
-            return Err(Forbidden::Browser);
-        }
+        not_across_sites(asked)?;
         match asked.peer {
             Peer::Unix { uid: Some(uid) } if uid == 0 || uid == self.uid => Ok(()),
             peer @ Peer::Unix { .. } => Err(Forbidden::Stranger { peer, ours: self.uid }),
@@ -60,6 +58,11 @@ impl Access {
             }
         }
     }
+}
+
+/// For everything, pages included: a page of ours sends no `Origin` when it reads.
+pub(super) fn not_across_sites(asked: &Asked) -> Result<(), Forbidden> {
+    if asked.head.headers.contains_key(ORIGIN) { Err(Forbidden::Browser) } else { Ok(()) }
 }
 
 /// Whom the client meant to ask; an absolute URI wins over the header (RFC 9112, 3.2.2). Empty when it does not say.

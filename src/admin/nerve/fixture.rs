@@ -288,3 +288,11 @@ pub(crate) fn directory(name: &str) -> std::path::PathBuf {
     std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     dir
 }
+
+/// The one block of `docs/nerve.md` whose info string is `kind`.
+pub(crate) fn documented(kind: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/nerve.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, block) = text.split_once(&format!("```{kind}\n")).expect("a block of that kind");
+    block.split_once("```").expect("its end").0.to_owned()
+}

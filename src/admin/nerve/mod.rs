@@ -1,7 +1,7 @@
 //! nerve's pages and its push API: `/live`, `/ready`, `/metrics`, `/v1/services`, and commands about one service.
 //!
 //! Nothing here owns state or talks to a registry: everything is asked of a [`Desk`], which `app` implements. Reading is
-//! open to whoever can connect. Commands ([`access`]) are taken over the unix socket from root and from the user that
+//! open to whoever can connect. Commands (`access`) are taken over the unix socket from root and from the user that
 //! nerve runs as, and over TCP only when the configuration says so, from this host, and never from a browser.
 //!
 //! | path | answer |

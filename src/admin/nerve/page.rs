@@ -50,7 +50,7 @@ h1{font-size:1.3em;margin:0 0 .3em}\
 p{margin:.1em 0}\
 div{overflow-x:auto}\
 table{border-collapse:collapse;margin:1em 0}\
-th,td{text-align:left;padding:.25em 1em .25em 0;border-bottom:1px solid #8884;vertical-align:top;white-space:nowrap}\
+th,td{text-align:left;padding:.25em 1em .25em 0;border-top:1px solid #8884;vertical-align:top;white-space:nowrap}\
 td:last-child{white-space:normal;min-width:20em;overflow-wrap:anywhere}\
 td:nth-child(3),td:nth-child(5),th:nth-child(3),th:nth-child(5){text-align:right}\
 tr.check td{border:0;opacity:.75;font-size:.9em;padding-top:0}\
@@ -151,7 +151,9 @@ fn head(process: &ProcessStatus, services: &[ServiceStatus], now: Now) -> Vec<(b
     }
     for (ensemble, session) in &process.sessions {
         let is_bad = session.state != crate::registry::SessionState::Connected;
-        lines.push((is_bad, registry_line(ensemble, session, now)));
+        let id = session.id.map_or_else(String::new, |id| format!(", session {}", shape::hex(id)));
+        let line = registry_line(ensemble, session, now);
+        lines.push((is_bad, format!("{}{id}\n", line.trim_end())));
     }
     lines
 }

@@ -9,6 +9,7 @@ use crate::admin::table::printable;
 use crate::admin::when::Now;
 use crate::telemetry::render;
 
+use super::access::not_across_sites;
 use super::desk::ServiceStatus;
 use super::{NerveSite, diagnosis, metrics, page, shape, table};
 
@@ -95,6 +96,9 @@ impl Route {
 
 /// The answer to what changes nothing.
 pub(super) fn page(site: &NerveSite, asked: &Asked) -> Answer {
+    if let Err(forbidden) = not_across_sites(asked) {
+        return plain(StatusCode::FORBIDDEN, format!("{forbidden}\n"));
+    }
     let route = Route::of(asked.path());
     let is_command = matches!(route, Route::Down(_) | Route::Up(_));
     if route == Route::Unknown {

@@ -174,7 +174,7 @@ fn age(then: SystemTime, now: Now) -> f64 {
 }
 
 /// Session ids as ZooKeeper's own tools print them.
-fn hex(id: i64) -> String {
+pub(super) fn hex(id: i64) -> String {
     format!("{id:#x}")
 }
 

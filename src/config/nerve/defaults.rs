@@ -4,8 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::registration::DampingSettings;
-
 /// `admin.listen`: loopback, because it needs no password; the port after synapse's.
 pub(super) const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3211);
 
@@ -38,14 +36,3 @@ pub(super) const RISE_FALL: NonZeroU32 = NonZeroU32::MIN;
 
 /// `username` and `password` of a rabbitmq check: RabbitMQ's account for connections of this host (nerve).
 pub(super) const RABBITMQ_GUEST: &str = "guest";
-
-/// `flap_damping`: ours. A deployment restarts an instance once or twice; five times a minute is a crash loop. With these
-/// numbers a service that goes up and down every half second is written less than once in 10 s.
-pub(super) const DAMPING: DampingSettings = DampingSettings {
-    flaps: 5,
-    window: Duration::from_secs(60),
-    half_life: Duration::from_secs(15),
-    suppress: 3.0,
-    reuse: 1.0,
-    max_suppress: Duration::from_secs(60),
-};

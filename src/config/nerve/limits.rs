@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::defaults;
 use crate::config::reader::{Cursor, Section};
 use crate::config::report::Report;
 use crate::config::text::{BareNumber, show};
@@ -56,12 +55,12 @@ pub(super) fn damping(
     let Some(cursor) = section.get("flap_damping") else {
         return inherited.cloned();
     };
-    let base = || inherited.cloned().unwrap_or(defaults::DAMPING);
+    let base = || inherited.cloned().unwrap_or(DampingSettings::DEFAULT);
     match cursor.value() {
         Value::Bool(false) => None,
         Value::Bool(true) => Some(base()),
         Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-            Some(damping_map(&cursor, base(), report).unwrap_or(defaults::DAMPING))
+            Some(damping_map(&cursor, base(), report).unwrap_or(DampingSettings::DEFAULT))
         }
     }
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::service::Shared;
 use super::taken::Taken;
-use super::{NerveConfig, NerveService, ServiceDefaults, defaults, limits, process};
+use super::{NerveConfig, NerveService, ServiceDefaults, limits, process};
+use crate::registration::DampingSettings;
 use crate::config::Complaint;
 use crate::config::document::{Document, Reading};
 use crate::config::reader::{Cursor, Section};
@@ -73,7 +74,7 @@ pub fn resolve(
     let mut notes = Vec::new();
     let process = process::read(&top, &options.env, &mut notes, &mut report);
     let instance_id = process::instance_id(&top, options.instance_id.as_deref(), &mut report);
-    let damping = limits::damping(&top, Some(&defaults::DAMPING), &mut report);
+    let damping = limits::damping(&top, Some(&DampingSettings::DEFAULT), &mut report);
     let defaults = ServiceDefaults { damping };
     let shared = Shared { instance_id: &instance_id, defaults: &defaults, allow_exec: true };
     let (services, mut refused) = read_services(&top, &shared, &mut report);

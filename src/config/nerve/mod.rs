@@ -58,7 +58,7 @@ pub struct ServiceDefaults {
 impl Default for ServiceDefaults {
     /// Those of an empty file.
     fn default() -> Self {
-        Self { damping: Some(defaults::DAMPING) }
+        Self { damping: Some(DampingSettings::DEFAULT) }
     }
 }
 

@@ -225,7 +225,7 @@ fn defaults_are_nerves() {
     assert!(web.checks.checks.is_empty() && !web.checks.is_mocked);
     assert_eq!(web.checks.interval, seconds(0.5));
     assert_eq!(web.limits.rate, RateSettings::default());
-    assert_eq!(web.limits.damping, Some(defaults::DAMPING));
+    assert_eq!(web.limits.damping, Some(DampingSettings::DEFAULT));
     let place = ZooKeeperPlace {
         ensemble: "zk:2181".into(),
         path: "/web".into(),
@@ -534,13 +534,13 @@ fn damping_is_inherited_key_by_key_and_can_be_switched_off() {
             format!("flap_damping: {top}\n{}", service_text(&format!(", flap_damping: {own}")));
         good(&text).services.remove(0).limits.damping
     };
-    assert_eq!(damping("~", "~"), Some(defaults::DAMPING));
+    assert_eq!(damping("~", "~"), Some(DampingSettings::DEFAULT));
     assert_eq!(damping("false", "~"), None);
     assert_eq!(damping("~", "false"), None);
-    assert_eq!(damping("false", "true"), Some(defaults::DAMPING));
+    assert_eq!(damping("false", "true"), Some(DampingSettings::DEFAULT));
     let both = damping("{flaps: 2, half_life: 1m}", "{flaps: 3}").unwrap();
     assert_eq!((both.flaps, both.half_life), (3, seconds(60.0)));
-    assert_eq!(both.window, defaults::DAMPING.window);
+    assert_eq!(both.window, DampingSettings::DEFAULT.window);
 }
 
 #[test]

@@ -113,13 +113,11 @@ async fn round_trip(connection: &Connection, channel: &mut Option<Channel>) -> P
 
 /// What the broker says is `L7STS`; what is no AMQP, and what broke off, `L7RSP`.
 fn trouble(error: &Error) -> ProbeError {
-    match error.kind() {
-        ErrorKind::ProtocolError(said) => {
-            failure("L7STS", format!("rabbitmq says {} {:?}", said.get_id(), said.get_message()))
-        }
-        ErrorKind::IOError(error) => failure("L7RSP", format!("connection lost: {error}")),
-        _ => failure("L7RSP", error.to_string()),
+    if let ErrorKind::ProtocolError(said) = error.kind() {
+        let text = format!("rabbitmq says {} {:?}", said.get_id(), said.get_message());
+        return failure("L7STS", text);
     }
+    failure("L7RSP", error.to_string())
 }
 
 /// Ends the socket under the client's thread, which ends with it.

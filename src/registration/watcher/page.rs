@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Pass;
+use crate::health::local::Pass;
 use crate::registration::decide::{Decider, Decision, Why};
 use crate::registration::view::{CheckView, DownMark, WatchView};
 
@@ -90,6 +90,7 @@ impl Page {
 fn take_pass(view: &mut WatchView, pass: Pass) -> bool {
     let mut is_news = pass.is_up.is_some() && put(&mut view.is_up, pass.is_up);
     view.passes += 1;
+    view.failed_passes += u64::from(pass.is_up == Some(false));
     if is_news {
         view.transitions += 1;
         view.since = Some(SystemTime::now());

@@ -1,10 +1,13 @@
 //! The watcher with a paused clock and scripted checks.
 
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::health::local::CheckResult;
+use crate::health::{ProbeError, ProbePass};
 use crate::registration::{DampingSettings, RateSettings};
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -75,7 +78,7 @@ impl Running {
         let (out, wanted) = watch::channel(Wanted::Undecided);
         let (page, view) = watch::channel(WatchView::default());
         let stop = CancellationToken::new();
-        let watcher = Watcher::new(checks, INTERVAL, limits, ServiceName::new("web"));
+        let watcher = Watcher::with_checks(checks, INTERVAL, limits, ServiceName::new("web"));
         let task = tokio::spawn(watcher.run(marks_seen, out, page, stop.clone()));
         Self { marks, wanted, view, stop, task, start: Instant::now() }
     }
@@ -249,4 +252,57 @@ async fn a_stop_leaves_the_wish_even_if_a_check_hangs() {
     running.stop.cancel();
     running.task.await.unwrap();
     assert_eq!(*running.wanted.borrow(), Wanted::Present);
+}
+
+#[tokio::test]
+async fn real_checks_are_shown_by_name() {
+    let settings = LocalCheckSettings {
+        checks: vec![crate::health::local::LocalCheck {
+            name: "web noop".into(),
+            probe: crate::health::local::LocalProbe::Noop,
+            deadline: INTERVAL,
+            rise: std::num::NonZeroU32::MIN,
+            fall: std::num::NonZeroU32::MIN,
+        }],
+        interval: INTERVAL,
+        is_mocked: false,
+    };
+    let (limits, service) = (LimitSettings::default(), ServiceName::new("web"));
+    let watcher = Watcher::new(&settings, &LocalRunner::default(), limits, service);
+    let (_marks, marks) = watch::channel(None);
+    let (out, _wanted) = watch::channel(Wanted::Undecided);
+    let (page, mut view) = watch::channel(WatchView::default());
+    let stop = CancellationToken::new();
+    tokio::spawn(watcher.run(marks, out, page, stop.clone()));
+    let seen = view.wait_for(|view| view.is_up == Some(true)).await.unwrap().clone();
+    assert_eq!((&*seen.checks[0].name, seen.checks[0].is_up), ("web noop", Some(true)));
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_evidence_changes_nothing() {
+    #[derive(Debug)]
+    struct Blind(u32);
+    impl Checks for Blind {
+        fn names(&self) -> Vec<Arc<str>> {
+            Vec::new()
+        }
+        fn pass(&mut self) -> BoxFuture<'_, Pass> {
+            self.0 += 1;
+            let is_up = if self.0 == 3 { Some(true) } else { None };
+            Box::pin(std::future::ready(Pass { is_up, results: Vec::new() }))
+        }
+    }
+    let (limits, service) = (LimitSettings::default(), ServiceName::new("web"));
+    let watcher = Watcher::with_checks(Box::new(Blind(0)), INTERVAL, limits, service);
+    let (_marks, marks) = watch::channel(None);
+    let (out, wanted) = watch::channel(Wanted::Undecided);
+    let (page, mut view) = watch::channel(WatchView::default());
+    let stop = CancellationToken::new();
+    tokio::spawn(watcher.run(marks, out, page, stop.clone()));
+    view.wait_for(|view| view.is_up.is_some()).await.unwrap();
+    assert_eq!(view.borrow().passes, 3);
+    sleep(10 * INTERVAL).await;
+    assert_eq!((*wanted.borrow(), view.borrow().is_up), (Wanted::Present, Some(true)));
+    stop.cancel();
 }

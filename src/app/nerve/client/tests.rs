@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use super::*;
-use crate::admin::nerve::fixture::{Running, Script, directory, down, on_unix, up};
+use crate::admin::nerve::fixture::{Running, Script, directory, documented, down, on_unix, up};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -54,7 +54,7 @@ impl Slots {
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
+        std::fs::remove_dir_all(&self.dir).ok();
     }
 }
 
@@ -187,6 +187,15 @@ fn wrong_usage_is_told_by_the_parser() {
 }
 
 #[test]
+fn the_documented_commands_are_understood() {
+    for line in documented("sh nerve").lines() {
+        let words = line.replace("'deploy 1234'", "deploy").replace("--socket /", "--socket=/");
+        let parsed = Arguments::try_parse_from(words.split_whitespace());
+        assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+    }
+}
+
+#[test]
 fn nobody_there_is_said_with_what_to_do() {
     let missing = directory("cli-nobody").join("none");
     let command = parse(&missing, &["status"]).unwrap();
@@ -207,4 +216,24 @@ fn definitions_are_bounded() {
     assert_eq!(read(&file).unwrap(), b"{}");
     assert!(matches!(read(&dir.join("none")), Err(ClientError::File { .. })));
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_say_done_or_refused() {
+    let script = Script::new(vec![up("search")]);
+    let slots = Slots::new("cli-exit", &[Some(&script), None]);
+    let socket = slots.dir.join("slot-0").join(socket::SOCKET);
+    let dead = slots.dir.join("slot-1").join(socket::SOCKET);
+    for (words, socket, code) in [
+        (&["down", "search"][..], &socket, 0),
+        (&["up", "search", "--json"], &socket, 0),
+        (&["up", "serach"], &socket, EXIT_FAILED),
+        (&["up", "search"], &dead, EXIT_FAILED),
+    ] {
+        let place = ["--socket", socket.to_str().unwrap()];
+        let words = ["nerve"].iter().chain(words).chain(&place).copied();
+        let command = Arguments::try_parse_from(words).unwrap().command;
+        let ended = tokio::task::spawn_blocking(|| run(command)).await.unwrap();
+        assert_eq!(ended, ExitCode::from(code), "{socket:?}");
+    }
 }

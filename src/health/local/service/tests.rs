@@ -16,17 +16,23 @@ enum Answer {
     OurFault,
 }
 
-/// Answers by the name of a check (default: pass), and how often each was asked.
+/// Answers by the name of a check (default: pass), and who was asked.
 #[derive(Clone, Debug, Default)]
-struct Script(Arc<Mutex<(HashMap<String, Answer>, Vec<String>)>>);
+struct Script(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    answers: HashMap<String, Answer>,
+    asked: Vec<String>,
+}
 
 impl Script {
     fn set(&self, name: &str, answer: Answer) {
-        self.0.lock().unwrap().0.insert(name.to_owned(), answer);
+        self.0.lock().unwrap().answers.insert(name.to_owned(), answer);
     }
 
     fn asked(&self) -> String {
-        std::mem::take(&mut self.0.lock().unwrap().1).concat()
+        std::mem::take(&mut self.0.lock().unwrap().asked).concat()
     }
 
     fn runner(&self, limit: usize) -> LocalRunner {
@@ -34,8 +40,8 @@ impl Script {
         let prober: Prober = Arc::new(move |check, _| {
             let answer = {
                 let mut state = script.0.lock().unwrap();
-                state.1.push(check.name.to_string());
-                state.0.get(&*check.name).copied().unwrap_or(Answer::Pass)
+                state.asked.push(check.name.to_string());
+                state.answers.get(&*check.name).copied().unwrap_or(Answer::Pass)
             };
             Box::pin(async move {
                 tokio::time::sleep(Duration::from_millis(1)).await;
