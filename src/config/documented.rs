@@ -2,7 +2,7 @@
 
 use super::{
     daemon, membership, native, native_check, process, sections, servers, service, source,
-    zookeeper,
+    statsd, zookeeper,
 };
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -20,10 +20,11 @@ fn documented(heading: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_page_and_the_readers_know_the_same_keys() {
-    let tables: [(&str, &[&str]); 17] = [
+    let tables: [(&str, &[&str]); 18] = [
         ("## Top level", &process::KEYS),
         ("## `admin`", &process::ADMIN_KEYS),
         ("## `log`", &daemon::LOG_KEYS),
+        ("## `statsd`", &statsd::KEYS),
         ("## A service", &service::KEYS),
         ("## `discovery`, method `base`", &source::BASE_KEYS),
         ("## `discovery`, method `file`", &source::FILE_KEYS),

@@ -13,6 +13,7 @@ use crate::config::nerve::NerveService;
 use crate::endpoint::ServiceName;
 use crate::registry::session::SessionSettings;
 use crate::registry::writer::RegistryWriter;
+use crate::telemetry::statsd::nerve::{Reason, client_used, watcher_launched, watcher_reaped};
 
 /// How long the former registration of a changed service waits for the new one to stand. The original waits as long.
 const OVERLAP: Duration = Duration::from_secs(30);
@@ -70,11 +71,14 @@ impl Fleet {
                     self.services.push((running, origin));
                     continue;
                 }
+                watcher_launched(Reason::Update, name.as_str());
+                watcher_reaped(Reason::Update, name.as_str());
                 changes.changed.push(name);
                 let registry = registry_of(&registries, &service);
                 let running = self.replace(running, service, registry);
                 self.services.push((running, origin));
             } else {
+                watcher_launched(Reason::New, name.as_str());
                 changes.added.push(name);
                 let registry = registry_of(&registries, &service);
                 let running = self.launch(service, registry);
@@ -82,6 +86,7 @@ impl Fleet {
             }
         }
         for (name, (running, _)) in former {
+            watcher_reaped(Reason::Old, name.as_str());
             changes.removed.push(name);
             self.let_go(running, None);
         }

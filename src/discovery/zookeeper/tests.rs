@@ -33,7 +33,8 @@ fn start_with(
 ) -> Running {
     let (out, seen) = watch::channel(Discovered::default());
     let stop = CancellationToken::new();
-    tokio::spawn(Box::new(ZooKeeperDiscovery::new(through, settings)).run(out, stop.clone()));
+    let source = ZooKeeperDiscovery::new(through, settings, &ServiceName::new("s"));
+    tokio::spawn(Box::new(source).run(out, stop.clone()));
     Running { registry, seen, _stop: stop.drop_guard() }
 }
 

@@ -118,14 +118,10 @@ impl Watcher {
         emit_time(&names::SYNAPSE_ZK_GET, took, &self.of_service());
     }
 
-    /// A child could not be read.
-    pub fn child_unread(&self) {
-        emit(&names::SYNAPSE_ZK_GET_FAILED, 1, &[]);
-    }
-
-    /// A child's record cannot be used.
-    pub fn child_malformed(&self) {
-        emit(&names::SYNAPSE_ZK_PARSE_FAILED, 1, &[]);
+    /// A child cannot be used: it was read and is malformed, or could not be read.
+    pub fn child_unusable(&self, is_read: bool) {
+        let parse = &names::SYNAPSE_ZK_PARSE_FAILED;
+        emit(if is_read { parse } else { &names::SYNAPSE_ZK_GET_FAILED }, 1, &[]);
     }
 
     /// A generator config could not be read.
@@ -185,8 +181,8 @@ mod tests {
         watcher.listing_took(4 * MS);
         watcher.listing_failed();
         watcher.reading_took(5 * MS);
-        watcher.child_unread();
-        watcher.child_malformed();
+        watcher.child_unusable(false);
+        watcher.child_unusable(true);
         watcher.config_unread();
         assert_eq!(
             agent.events::<11>(),
