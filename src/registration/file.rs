@@ -135,7 +135,7 @@ impl Keeper {
             let wish = *wanted.borrow_and_update();
             // Not interrupted by the stop: an edit that landed after our end could undo what a successor wrote.
             let pause = match wish {
-                Wanted::Undecided => POLL,
+                Wanted::Undecided => self.watch().await,
                 Wanted::Present | Wanted::Absent => self.step(wish).await,
             };
             tokio::select! {
@@ -147,6 +147,16 @@ impl Keeper {
         }
     }
 
+    /// Only says what is there: an item of ours, whatever else it says, or none.
+    async fn watch(&mut self) -> Duration {
+        match self.look(Wanted::Absent).await {
+            Ok(true) => self.settle(Wanted::Absent, false),
+            Ok(false) => self.settle(Wanted::Present, false),
+            Err(error) => return self.complain(Wanted::Undecided, &error.to_string()),
+        }
+        POLL
+    }
+
     /// Looks and does what is to be done; how long to wait before the next look.
     async fn step(&mut self, wish: Wanted) -> Duration {
         match self.look(wish).await {
@@ -155,7 +165,7 @@ impl Keeper {
                 POLL
             }
             Ok(false) => self.mend(wish).await,
-            Err(error) => self.complain(&error.to_string()),
+            Err(error) => self.complain(wish, &error.to_string()),
         }
     }
 
@@ -175,16 +185,16 @@ impl Keeper {
 
     async fn mend(&mut self, wish: Wanted) -> Duration {
         if self.settled.is_some_and(|(former, _)| former == wish) && !self.may_restore() {
-            return self.complain("somebody else changes our item again and again");
+            return self.complain(wish, "somebody else changes our item again and again");
         }
         let edit = self
             .blocking(move |target| edit::edit(&target.path, &target.line, wish == Wanted::Present))
             .await;
         match edit {
-            Ok(Edit::Busy) => return self.wait_for_lock(),
+            Ok(Edit::Busy) => return self.wait_for_lock(wish),
             Ok(Edit::Written) => self.settle(wish, true),
             Ok(Edit::Unneeded) => self.settle(wish, false),
-            Err(error) => return self.complain(&error.to_string()),
+            Err(error) => return self.complain(wish, &error.to_string()),
         }
         self.settled = Some((wish, None));
         POLL
@@ -203,10 +213,10 @@ impl Keeper {
         true
     }
 
-    fn wait_for_lock(&mut self) -> Duration {
+    fn wait_for_lock(&mut self, wish: Wanted) -> Duration {
         let since = *self.locked_out.get_or_insert_with(Instant::now);
         if since.elapsed() >= LOCK_PATIENCE {
-            self.complain("another process holds the lock and does not let go");
+            self.complain(wish, "another process holds the lock and does not let go");
         }
         self.lock_waits.next_delay()
     }
@@ -228,10 +238,13 @@ impl Keeper {
     }
 
     /// Shows trouble, and logs it when it is another one.
-    fn complain(&self, trouble: &str) -> Duration {
-        let phase = match self.state.borrow().phase {
-            Phase::Registered | Phase::Unconfirmed => Phase::Unconfirmed,
-            Phase::Unknown | Phase::Absent | Phase::Changing | Phase::Blocked => Phase::Changing,
+    fn complain(&self, wish: Wanted, trouble: &str) -> Duration {
+        let former = self.state.borrow().phase;
+        let was_there = matches!(former, Phase::Registered | Phase::Unconfirmed);
+        let phase = match wish {
+            Wanted::Present | Wanted::Undecided if was_there => Phase::Unconfirmed,
+            Wanted::Undecided => Phase::Unknown,
+            Wanted::Present | Wanted::Absent => Phase::Changing,
         };
         if self.show(phase, Some(trouble), 0).1 {
             warn!(service = %self.service, path = %self.shown, trouble, "the file is not as wanted");

@@ -11,13 +11,18 @@
 //!
 //! Identity: only nodes of our own session are changed or deleted, and those of sessions that our `state_dir` remembers
 //! ([`Kin`]). Foreign nodes are waited for.
-
+mod build;
+#[cfg(test)]
+mod contract;
 pub mod damping;
 pub mod decide;
 pub mod file;
 pub mod rate;
 pub mod view;
 pub mod watcher;
+pub mod zookeeper;
+
+pub use self::build::build;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -150,7 +155,9 @@ pub trait Kin: Debug + Send + Sync {
     /// Whose `session` is; never asked about the current one.
     fn relation(&self, session: i64) -> Relation;
 
-    /// The persistent node that this host has made for `service` under `parent`, if one is remembered.
+    /// The persistent node that this host has made for `service` under `parent`, if one is remembered. While one replaces
+    /// another there are several, one a line (no path contains a line end); one that was asked for, but not acknowledged
+    /// yet, stands there without its number.
     fn remembered_node(&self, service: &ServiceName, parent: &str) -> Option<String>;
 
     /// Remembers it (or, with `None`, forgets it), before the write is acknowledged to anybody.

@@ -6,12 +6,15 @@
     reason = "tests: clippy knows them only by their attribute, and these are helpers too"
 )]
 
+#[path = "../support/child.rs"]
+mod child;
 #[path = "../support/services.rs"]
 mod services;
 #[path = "../support/zookeeper.rs"]
 mod zookeeper;
 
 mod cost;
+mod descriptors;
 mod rabbitmq;
 mod redis;
 

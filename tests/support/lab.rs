@@ -86,6 +86,11 @@ impl Lab {
         OriginProcess::start(name, self.free_addr()).await
     }
 
+    /// The same at an address of the test's choice: a backend that comes back.
+    pub(crate) async fn origin_process_at(&self, name: &str, addr: SocketAddr) -> OriginProcess {
+        OriginProcess::start(name, addr).await
+    }
+
     /// Starts `synapse` and waits until it is ready.
     pub(crate) async fn synapse(&self, config: Value) -> Synapse {
         let synapse = self.synapse_unready(config).await;

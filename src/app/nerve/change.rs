@@ -58,10 +58,11 @@ impl Fleet {
             }
         }
         let mut changes = Changes::default();
-        let mut former: HashMap<ServiceName, (Running, Origin)> = std::mem::take(&mut self.services)
-            .into_iter()
-            .map(|running| (running.0.service().name.clone(), running))
-            .collect();
+        let mut former: HashMap<ServiceName, (Running, Origin)> =
+            std::mem::take(&mut self.services)
+                .into_iter()
+                .map(|running| (running.0.service().name.clone(), running))
+                .collect();
         for (service, origin) in wanted {
             let name = service.name.clone();
             let old = former.remove(&name);

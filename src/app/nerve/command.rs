@@ -22,18 +22,9 @@ pub(super) type Reply = oneshot::Sender<Result<Entry, Refused>>;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Announces a downtime (`None`: its end).
-    Mark {
-        service: String,
-        mark: Option<DownMark>,
-        reply: Reply,
-    },
+    Mark { service: String, mark: Option<DownMark>, reply: Reply },
     /// Defines a service, or renews it.
-    Put {
-        service: String,
-        definition: Value,
-        until: SystemTime,
-        reply: Reply,
-    },
+    Put { service: String, definition: Value, until: SystemTime, reply: Reply },
     /// Forgets a service that was put.
     Delete { service: String, reply: Reply },
 }
@@ -74,10 +65,10 @@ impl Fleet {
     }
 
     fn entry(&self, at: usize) -> Result<Entry, Refused> {
-        let found = self.services.get(at).map(|(running, origin)| Entry {
-            shown: running.shown().clone(),
-            origin: *origin,
-        });
+        let found = self
+            .services
+            .get(at)
+            .map(|(running, origin)| Entry { shown: running.shown().clone(), origin: *origin });
         found.ok_or(Refused::Unknown)
     }
 
@@ -130,8 +121,7 @@ impl Fleet {
     /// Ends services that were not renewed.
     pub(super) fn forget_expired(&mut self) {
         let now = SystemTime::now();
-        let is_over =
-            |origin: &Origin| matches!(origin, Origin::Pushed { until } if *until <= now);
+        let is_over = |origin: &Origin| matches!(origin, Origin::Pushed { until } if *until <= now);
         if !self.services.iter().any(|(_, origin)| is_over(origin)) {
             return;
         }

@@ -208,5 +208,8 @@ fn status(entry: &Entry) -> ServiceStatus {
 
 /// What is wanted is not decided before the first pass of the checks has ended.
 pub(super) fn is_settled(wanted: Wanted, phase: Phase) -> bool {
-    matches!((wanted, phase), (Wanted::Present, Phase::Registered) | (Wanted::Absent, Phase::Absent))
+    matches!(
+        (wanted, phase),
+        (Wanted::Present, Phase::Registered) | (Wanted::Absent, Phase::Absent)
+    )
 }

@@ -112,9 +112,11 @@ fn link_to(slot: &Path) -> Option<PathBuf> {
     let link = slot.parent()?.join(SOCKET);
     let target = Path::new(slot.file_name()?).join(SOCKET);
     let draft = link.with_extension(format!("new-{}", std::process::id()));
-    let made = std::os::unix::fs::symlink(target, &draft)
-        .and_then(|()| std::fs::rename(&draft, &link));
-    made.inspect_err(|error| tracing::warn!(link = %link.display(), %error, "no link to the socket"))
-        .ok()?;
+    let made =
+        std::os::unix::fs::symlink(target, &draft).and_then(|()| std::fs::rename(&draft, &link));
+    made.inspect_err(
+        |error| tracing::warn!(link = %link.display(), %error, "no link to the socket"),
+    )
+    .ok()?;
     Some(link)
 }

@@ -134,7 +134,10 @@ impl Fleet {
                 Ok(service) if names.insert(service.name.clone()) => {
                     wanted.push((service, Origin::Pushed { until: pushed.until }));
                 }
-                Ok(_) => tracing::warn!(service = name, "pushed, but the file has it now: the file counts"),
+                Ok(_) => tracing::warn!(
+                    service = name,
+                    "pushed, but the file has it now: the file counts"
+                ),
                 Err(complaints) => {
                     let complaints: Vec<_> = complaints.iter().map(ToString::to_string).collect();
                     tracing::error!(service = name, ?complaints, "pushed earlier, refused now");
@@ -161,7 +164,8 @@ impl Fleet {
         definition: &Value,
     ) -> Result<NerveService, Vec<Complaint>> {
         let config = &self.parts.config;
-        let resolved = nerve::service(name, definition, &config.instance_id, &config.defaults, false);
+        let resolved =
+            nerve::service(name, definition, &config.instance_id, &config.defaults, false);
         let complaint = |text: String| {
             let file = Arc::from(format!("definition of {name:?}"));
             vec![Complaint { file, path: String::new(), text }]
@@ -186,11 +190,14 @@ impl Fleet {
             .chain(still_used.keys().map(Arc::clone))
             .collect();
         let slot = parts.slot.clone();
-        parts.sessions.retain(|name| used.contains(name), move |name| {
-            if let Some(slot) = &slot {
-                slot.closed(name);
-            }
-        });
+        parts.sessions.retain(
+            |name| used.contains(name),
+            move |name| {
+                if let Some(slot) = &slot {
+                    slot.closed(name);
+                }
+            },
+        );
     }
 
     /// Shows what there is to say about the configuration in force; `more`: what cannot be put in force.

@@ -22,7 +22,6 @@ use crate::registration::watcher::Watcher;
 use crate::registration::{self, Kin, Phase, Place, Registration, Wanted};
 use crate::registry::Session;
 use crate::registry::writer::RegistryWriter;
-use crate::registry::record::NerveRecord;
 
 /// A task ends at its next wait; one that does not is a defect and is left behind.
 const TASK_DEADLINE: Duration = Duration::from_secs(1);
@@ -56,8 +55,6 @@ pub(crate) struct Shown {
     pub(crate) name: ServiceName,
     /// Where it is registered.
     pub(crate) place: Place,
-    /// What it says there.
-    pub(crate) record: Arc<NerveRecord>,
     /// Its watcher's view.
     pub(crate) view: watch::Receiver<WatchView>,
     /// Its reporter's.
@@ -96,7 +93,6 @@ impl Running {
         let shown = Shown {
             name: service.name.clone(),
             place: settings.place.clone(),
-            record: Arc::new(settings.record.clone()),
             view: view.subscribe(),
             registration: registration.subscribe(),
             session: ensemble(&service)
@@ -211,11 +207,13 @@ pub(crate) fn passes_on(old: &NerveService, new: &NerveService) -> bool {
     };
     let (a, b) = (&old.record, &new.record);
     let is_same_identity = (&a.host, &a.port, &a.name) == (&b.host, &b.port, &b.name);
-    is_same_place && (is_same_identity || has_fixed_name && a.name == b.name) && {
-        // A name that holds the record is another node when the record changes.
-        let is_encoded = matches!(&new.place, Place::ZooKeeper(p) if p.is_path_encoded && !p.kind.is_sequential());
-        !is_encoded || a == b
-    }
+    is_same_place
+        && (is_same_identity || has_fixed_name && a.name == b.name)
+        && {
+            // A name that holds the record is another node when the record changes.
+            let is_encoded = matches!(&new.place, Place::ZooKeeper(p) if p.is_path_encoded && !p.kind.is_sequential());
+            !is_encoded || a == b
+        }
 }
 
 /// Equal but for what does not change the node.

@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::service::Shared;
 use super::taken::Taken;
 use super::{NerveConfig, NerveService, ServiceDefaults, limits, process};
-use crate::registration::DampingSettings;
 use crate::config::Complaint;
 use crate::config::document::{Document, Reading};
 use crate::config::reader::{Cursor, Section};
 use crate::config::report::{Place, Report, grouped};
 use crate::config::template::Env;
+use crate::registration::DampingSettings;
 
 /// What to load and how.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -68,7 +68,9 @@ async fn resolve(target: &Target, deadline: Instant) -> Result<Vec<SocketAddr>, 
     match timeout_at(deadline, look_up(&target.host, target.port)).await {
         Ok(Ok(addrs)) => Ok(addrs),
         Ok(Err(error)) => {
-            let said = connect_error(&error);
+            // Without descriptors the resolver cannot read its files and says that the name is unknown.
+            let ours = TcpSocket::new_v4().err();
+            let said = connect_error(ours.as_ref().unwrap_or(&error));
             Err(failure(said.code, format!("{:?}: {}", target.host, said.detail)))
         }
         Err(_) => Err(failure("L4TOUT", format!("{:?} not resolved in time", target.host))),

@@ -139,7 +139,7 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 fn directory(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -139,11 +139,9 @@ async fn undecided_touches_nothing_and_absent_makes_no_file() {
 
     let there = r#"[{"host":"me","port":7,"name":"i-1","weight":3}]"#;
     scratch.put(there);
-    let running = scratch.start(record("me", 7));
-    // The time of two looks; nothing to wait for, since nothing may happen.
-    sleep(2 * POLL).await;
-    assert_eq!(running.state.borrow().phase, Phase::Unknown);
-    assert_eq!(scratch.text(), there);
+    let mut running = scratch.start(record("me", 7));
+    let state = running.until(|state| state.phase == Phase::Registered).await;
+    assert_eq!((state.writes, scratch.text().as_str()), (0, there));
 }
 
 #[tokio::test]

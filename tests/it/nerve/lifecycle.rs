@@ -40,7 +40,7 @@ async fn a_service_that_dies_is_gone_and_one_that_returns_is_back_within_its_int
         origin.kill9().await;
         until_nodes(&client, PATH, 0).await;
         assert!(begun.elapsed() < Duration::from_millis(700), "gone after {:?}", begun.elapsed());
-        origin.restart().await;
+        origin = lab.origin_process_at("a", origin.addr()).await;
         let begun = Instant::now();
         until_nodes(&client, PATH, 1).await;
         assert!(begun.elapsed() < Duration::from_millis(700), "back after {:?}", begun.elapsed());
@@ -115,8 +115,7 @@ async fn sigusr2_leaves_everything_to_the_successor() {
     let lab = Lab::new().await;
     let zk = Zk::standalone();
     let client = zk.client().await;
-    let mut nerve =
-        Nerve::start(&lab, json!({"services": {"web": up(&zk, json!({}))}})).await;
+    let mut nerve = Nerve::start(&lab, json!({"services": {"web": up(&zk, json!({}))}})).await;
     let before = until_nodes(&client, PATH, 1).await;
     nerve.signal(Signal::USR2);
     assert_eq!(nerve.ended().await.code(), Some(0));
@@ -211,8 +210,11 @@ async fn check_config_says_what_is_wrong_and_starts_nothing() {
         assert!(begun.elapsed() < Duration::from_secs(1), "{file}: {:?}", begun.elapsed());
         assert_eq!(said.stderr.contains("etcd"), code == 1, "{file}: {}", said.stderr);
     }
-    let bad = lab.write("bad.yaml", "services:\n  web: {port: 1, weight: x, checks: [{type: ldap}]}\n");
-    let said = run("nerve", &["-c", bad.to_str().expect("text")], &[("NERVE_CHECK_CONFIG", "false")]).await;
+    let bad =
+        lab.write("bad.yaml", "services:\n  web: {port: 1, weight: x, checks: [{type: ldap}]}\n");
+    let said =
+        run("nerve", &["-c", bad.to_str().expect("text")], &[("NERVE_CHECK_CONFIG", "false")])
+            .await;
     assert_eq!(said.code, Some(1));
     for part in ["instance_id", "services.web.host", "weight", "ldap", "zk_hosts", "zk_path"] {
         assert!(said.stderr.contains(part), "{part}: {}", said.stderr);

@@ -139,9 +139,9 @@ fn is_named(seen: &Seen, parent: &str, pattern: &str) -> bool {
     let name = seen.path.strip_prefix(&format!("{parent}/")).unwrap_or_default();
     match pattern.strip_suffix('#') {
         None => name == pattern,
-        Some(prefix) => name.strip_prefix(prefix).is_some_and(|digits| {
-            digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit())
-        }),
+        Some(prefix) => name
+            .strip_prefix(prefix)
+            .is_some_and(|digits| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit())),
     }
 }
 
