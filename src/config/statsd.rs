@@ -18,7 +18,7 @@ const HOST: &str = "localhost";
 const PORT: u16 = 8125;
 
 /// Reads the section with these `keys`.
-pub fn read(cursor: &Cursor<'_>, keys: &[&str], report: &mut Report) -> StatsdSettings {
+pub fn read(cursor: &Cursor<'_>, keys: &'static [&'static str], report: &mut Report) -> StatsdSettings {
     let section = cursor.section(keys, report);
     let section = section.as_ref();
     let host = section.and_then(|s| s.get("host")).and_then(|c| c.word(report));

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::endpoint::EndpointSet;
+use crate::endpoint::{EndpointSet, ServiceName};
 use crate::health::BoxFuture;
 use crate::registry::Registry;
 

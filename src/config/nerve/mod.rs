@@ -86,3 +86,16 @@ pub struct NerveProcess {
     /// `statsd.host` and `.port`; `None` when there is no `statsd`.
     pub statsd: Option<StatsdSettings>,
 }
+
+/// One service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NerveService {
+    /// Key under `services`.
+    pub name: ServiceName,
+    /// What is checked.
+    pub checks: LocalCheckSettings,
+    /// What is registered, and where.
+    pub registration: RegistrationSettings,
+    /// When it may be registered.
+    pub limits: LimitSettings,
+}

@@ -6,7 +6,7 @@ use super::{NerveProcess, defaults};
 use crate::config::Complaint;
 use crate::config::daemon::{self, Host};
 use crate::config::defaults::SESSION_TIMEOUT;
-use crate::config::reader::{Cursor, Section};
+use crate::config::reader::Section;
 use crate::config::report::Report;
 use crate::config::statsd;
 use crate::config::template::Env;

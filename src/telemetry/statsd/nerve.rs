@@ -108,14 +108,10 @@ pub fn throttled(service: &str, is_shadow: bool) {
     emit(&names::NERVE_THROTTLED, 1, &[service, shadow]);
 }
 
-/// A session with an ensemble is opened.
-pub fn client_created(ensemble: &str) {
-    emit(&names::NERVE_ZK_CREATED, 1, &[cluster(ensemble)]);
-}
-
-/// A service uses a session that is open.
-pub fn client_reused(ensemble: &str) {
-    emit(&names::NERVE_ZK_REUSED, 1, &[cluster(ensemble)]);
+/// A service uses a session with an ensemble: one that was opened for it, or one that was open.
+pub fn client_used(ensemble: &str, is_new: bool) {
+    let metric = if is_new { &names::NERVE_ZK_CREATED } else { &names::NERVE_ZK_REUSED };
+    emit(metric, 1, &[cluster(ensemble)]);
 }
 
 /// Length of the encoded record that a node's name is made of.
@@ -219,8 +215,8 @@ mod tests {
     fn a_reporter_tells_what_the_original_tells() {
         const ZK: &str = "zk2.ex.com:2181,zk10.ex.com:2181";
         let agent = Agent::install(&[]);
-        client_created(ZK);
-        client_reused(ZK);
+        client_used(ZK, true);
+        client_used(ZK, false);
         child_bytes(ZK, "/a", 68);
         create_took(ZK, "/a", 3 * MS);
         save_took(ZK, MS / 4);
