@@ -9,6 +9,7 @@ NEEDED='
   promtool prometheus
   ss iproute2
   nft nftables
+  faketime faketime
   curl curl
   redis-server redis-server
   /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server

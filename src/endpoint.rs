@@ -92,8 +92,8 @@ pub struct Endpoint {
     pub weight: Option<u64>,
     /// `haproxy_server_options` of the registration: extra words for the server line.
     pub server_options: Option<Arc<str>>,
-    /// Labels, for label filters.
-    pub labels: Labels,
+    /// Labels, for label filters. Shared: a map takes a kilobyte, and an endpoint stands in half a dozen sets.
+    pub labels: Arc<Labels>,
     /// `haproxy_server_id`: the numeric id asked for in stats (default servers and state files only).
     pub server_id: Option<u32>,
 }
@@ -108,7 +108,7 @@ impl Endpoint {
             id: None,
             weight: None,
             server_options: None,
-            labels: Labels::new(),
+            labels: Arc::default(),
             server_id: None,
         }
     }

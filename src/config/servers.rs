@@ -42,7 +42,7 @@ fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
         id: section.get("id").and_then(|c| c.integer(any.clone(), "an id", report)),
         weight: section.get("weight").and_then(|c| c.integer(any, "a weight", report)),
         server_options: options.map(|line| Arc::from(line.text)),
-        labels: section.get("labels").map(|c| labels(&c, report)).unwrap_or_default(),
+        labels: section.get("labels").map(|c| labels(&c, report).into()).unwrap_or_default(),
         server_id: section
             .get("haproxy_server_id")
             .and_then(|c| c.integer(1..=MAX_SERVER_ID, "a server id", report))

@@ -257,7 +257,10 @@ mod tests {
     }
 
     fn labelled(host: &str, az: Value) -> Endpoint {
-        Endpoint { labels: [("az".to_owned(), az)].into(), ..endpoint(host) }
+        Endpoint {
+            labels: crate::endpoint::Labels::from([("az".to_owned(), az)]).into(),
+            ..endpoint(host)
+        }
     }
 
     fn az(value: Value, negate: bool) -> LabelFilter {

@@ -137,7 +137,7 @@ fn from_map(map: &Map<String, Value>) -> Result<Endpoint, RecordError> {
     endpoint.name = text(map, "name")?;
     endpoint.weight = weight(map)?;
     endpoint.server_options = text(map, "haproxy_server_options")?;
-    endpoint.labels = labels(map)?;
+    endpoint.labels = labels(map)?.into();
     Ok(endpoint)
 }
 
@@ -297,7 +297,8 @@ mod tests {
             name: Some("i-0aaa".into()),
             weight: Some(7),
             server_options: Some("backup".into()),
-            labels: [("az".into(), json!("us-east-1a")), ("n".into(), json!(1))].into(),
+            labels: Labels::from([("az".into(), json!("us-east-1a")), ("n".into(), json!(1))])
+                .into(),
             ..Endpoint::new("10.0.1.11", 9001)
         };
         assert_eq!(endpoint, expected);

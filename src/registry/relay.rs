@@ -51,9 +51,14 @@ pub struct RelayTiming {
     pub dial: Duration,
     /// Head start of a member before the next one is dialled too. Default 150 ms.
     pub stagger: Duration,
-    /// Bound on the answer to the connect request while other members remain to be tried. Default a tenth of the
-    /// session timeout, 1 to 5 s.
+    /// Bound on the answer to the connect request in the first pass over all members; silence doubles it, so that a slow
+    /// server is not asked again and again. The client's own patience ends after 0.4 of the session timeout.
+    ///
+    /// Default 1 s. A ZooKeeper that is starting accepts connections that it never answers nor closes (3.8.0: every
+    /// third one made in its first tenth of a second), and a healed ensemble is to be used within 2 s.
     pub answer: Duration,
+    /// Upper bound of that while other members remain to be tried. Default a tenth of the session timeout, 1 to 5 s.
+    pub answer_cap: Duration,
     /// Longest pause between the starts of two passes over all members. Default 500 ms.
     pub backoff_cap: Duration,
 }
@@ -65,7 +70,9 @@ impl RelayTiming {
             resolve: Duration::from_secs(2),
             dial: Duration::from_millis(750),
             stagger: Duration::from_millis(150),
-            answer: (session_timeout / 10).clamp(Duration::from_secs(1), Duration::from_secs(5)),
+            answer: Duration::from_secs(1),
+            answer_cap: (session_timeout / 10)
+                .clamp(Duration::from_secs(1), Duration::from_secs(5)),
             backoff_cap: Duration::from_millis(500),
         }
     }
@@ -86,6 +93,7 @@ pub struct Relay {
     listener: TcpListener,
     addr: SocketAddr,
     dialer: Dialer,
+    timing: RelayTiming,
     backoff: Backoff,
     status: watch::Sender<RelayStatus>,
     key: Arc<SessionKey>,
@@ -102,6 +110,7 @@ impl Relay {
             addr: listener.local_addr()?,
             listener,
             dialer: Dialer::new(ensemble, timing),
+            timing,
             backoff: Backoff::new(Duration::from_millis(50), timing.backoff_cap),
             status: watch::Sender::default(),
             key: Arc::default(),
@@ -189,16 +198,20 @@ impl Relay {
     /// black holes is pause enough.
     async fn search(&mut self, request: &[u8]) -> Found {
         let mut request = request.to_vec();
+        let mut patience = self.timing.answer;
         loop {
             let started = Instant::now();
             let status = &self.status;
             let trouble = |text| note(status, text);
-            if let Some(found) = self.dialer.find(&request, trouble).await {
+            if let Some(found) = self.dialer.find(&request, patience, trouble).await {
                 return found;
             }
-            if self.dialer.take_turned_away() {
+            let missed = self.dialer.take_missed();
+            if missed.turned_away {
                 forget_seen(&mut request);
             }
+            // A member that refuses meanwhile was started anew: nothing is left of its slowness.
+            patience = if missed.silent { patience.saturating_mul(2) } else { self.timing.answer };
             sleep_until(started + self.backoff.next_delay()).await;
         }
     }
@@ -287,6 +300,30 @@ mod tests {
         assert!("127.1".parse::<Ipv4Addr>().is_err());
         let addresses: Vec<_> = ("127.1", 4711).to_socket_addrs().unwrap().collect();
         assert_eq!(addresses, [SocketAddr::from(([127, 0, 0, 1], 4711))]);
+    }
+
+    /// As ZooKeeper does while it starts.
+    #[tokio::test]
+    async fn a_request_that_is_never_answered_is_asked_again_with_growing_patience() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (mut client, status) = start(&addr.to_string()).await;
+        let begun = Instant::now();
+        let (mut lost, mut gaps) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            lost.push(listener.accept().await.unwrap());
+            gaps.push(begun.elapsed());
+        }
+        let mut server = serve(&listener).await;
+        let mut seen = vec![0; answer().len()];
+        client.read_exact(&mut seen).await.unwrap();
+        assert_eq!(seen, answer());
+        server.write_all(b"x").await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), b'x');
+        let silent = format!("{addr}: accepts but does not answer");
+        assert_eq!(status.borrow().trouble.as_deref(), Some(&*silent));
+        assert!(gaps[2] - gaps[1] >= 2 * timing().answer, "{gaps:?}");
+        assert!(begun.elapsed() >= 7 * timing().answer, "{gaps:?}");
     }
 
     #[tokio::test]

@@ -190,10 +190,7 @@ impl Supervisor {
                     heir = None;
                     continue;
                 }
-                Opened::AuthFailed => {
-                    self.shared.enter(SessionState::AuthFailed);
-                    Ended::AuthFailed
-                }
+                Opened::AuthFailed => self.refused(),
                 Opened::NotYet => {
                     if self.stopped_within(backoff.next_delay()).await {
                         return None;
@@ -299,11 +296,7 @@ impl Supervisor {
                 self.shared.enter(SessionState::Disconnected);
                 None
             }
-            zk::SessionState::AuthFailed => {
-                error!(%ensemble, "the ensemble refuses our credentials");
-                self.shared.enter(SessionState::AuthFailed);
-                Some(Ended::AuthFailed)
-            }
+            zk::SessionState::AuthFailed => Some(self.refused()),
             zk::SessionState::Expired | zk::SessionState::Closed => {
                 warn!(%ensemble, %session, "session expired");
                 self.shared.enter(SessionState::Expired);
@@ -318,6 +311,12 @@ impl Supervisor {
         if let Some((keeper, session)) = self.settings.keeper.as_ref().zip(session) {
             keeper.keep(self.ensemble.text(), &session);
         }
+    }
+
+    fn refused(&self) -> Ended {
+        error!(ensemble = %self.ensemble.text(), "the ensemble refuses our credentials");
+        self.shared.enter(SessionState::AuthFailed);
+        Ended::AuthFailed
     }
 
     /// Drops the clones that we own and waits for the goodbye. Operations under way hold clones too; they watch the same

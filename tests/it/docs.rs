@@ -139,14 +139,7 @@ fn what_happens_when_is_enforced_by_tests() {
             wrong.push(format!("no test: {}", cells[0]));
         }
         for name in names {
-            // `outage!` makes tests of the names it is given.
-            let made = [
-                format!("fn {name}("),
-                format!(" {name},"),
-                format!(" {name});"),
-                format!(" {name}\n"),
-            ];
-            if !made.iter().any(|made| source.contains(made)) {
+            if !source.contains(&format!("fn {name}(")) {
                 wrong.push(format!("{}: there is no test {name}", cells[0]));
             }
         }

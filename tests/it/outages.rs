@@ -3,8 +3,13 @@
 //! Each fault is tried twice: briefly, and as `slow_…` with 60 s of load. What the registry alone has to endure
 //! (`tests/zookeeper`) is not repeated here.
 
+mod crowd;
+mod ensemble;
 mod fault;
 mod long;
+mod network;
+mod registrations;
+mod time;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,15 +24,14 @@ use crate::support::load::Load;
 use crate::support::oracle::need;
 use crate::support::origin::Origin;
 use crate::support::registry::Registrations;
+use crate::support::scene::Scene;
 use crate::support::synapse::Synapse;
 use crate::support::zookeeper::Zk;
 
-use fault::{
-    BRIEF, Fault, LONG, Pace, hosts, is_connected, register, until_asked, until_used, web,
-};
+use fault::{BRIEF, Fault, LONG, Pace, hosts, until_asked, until_used, web};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const PATH: &str = "/nerve/services/web";
+const PATH: &str = Scene::PATH;
 const PER_SECOND: u32 = 500;
 /// The promise: from the registration after healing to its first request.
 const CONVERGENCE: Duration = Duration::from_secs(2);
@@ -42,7 +46,7 @@ async fn survives(fault: Fault, pace: Pace) {
     let (mut origins, mut nodes) = (Vec::new(), Vec::new());
     for name in ["A", "B", "C"] {
         let origin = lab.origin(name).await;
-        nodes.push(register(&registrations, &origin).await);
+        nodes.push(registrations.keep(PATH, &origin).await);
         origins.push(origin);
     }
     let late = lab.origin("D").await;
@@ -72,7 +76,7 @@ async fn survives(fault: Fault, pace: Pace) {
     );
     report.assert_no_failure();
     assert!(since_registered <= CONVERGENCE, "{since_registered:?}");
-    assert!(is_connected(&synapse).await);
+    assert!(synapse.is_connected().await);
     assert!(lines < FLOOD, "{lines} lines:\n{}", synapse.log());
 }
 
@@ -87,7 +91,7 @@ async fn newcomer(zk: &Zk, late: &Origin) -> Duration {
     let registrations = Registrations::connect(&zk.connect_string()).await;
     registrations.path(PATH).await;
     late.mark();
-    register(&registrations, late).await;
+    registrations.keep(PATH, late).await;
     let registered = Instant::now();
     until_asked(late).await;
     registered.elapsed()
@@ -116,7 +120,7 @@ async fn serves_as_before(fault: Fault, origins: &[Origin], synapse: &Synapse) {
 async fn is_shown(fault: Fault, synapse: &Synapse) {
     let metrics = synapse.metrics().await;
     let reason = synapse.service("web").await["reason"].to_string();
-    assert_eq!(is_connected(synapse).await, !fault.silences());
+    assert_eq!(synapse.is_connected().await, !fault.silences());
     if fault.silences() {
         assert!(metrics.contains("synapse_discovery_trouble{service=\"web\"} 1\n"));
         assert!(reason.contains("discovery: "), "{reason}");
@@ -129,37 +133,85 @@ async fn is_shown(fault: Fault, synapse: &Synapse) {
     }
 }
 
-/// One brief and one long test per fault.
-macro_rules! outage {
-    ($fault:ident, $brief:ident, $slow:ident) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $brief() {
-            survives(Fault::$fault, BRIEF).await;
-        }
-
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $slow() {
-            survives(Fault::$fault, LONG).await;
-        }
-    };
+#[test]
+fn zookeeper_killed_costs_no_request() {
+    run(survives(Fault::Killed, BRIEF));
 }
 
-outage!(Killed, zookeeper_killed_costs_no_request, slow_zookeeper_killed_costs_no_request);
-outage!(Hung, zookeeper_hung_costs_no_request, slow_zookeeper_hung_costs_no_request);
-outage!(Restarted, zookeeper_restarted_costs_no_request, slow_zookeeper_restarted_costs_no_request);
-outage!(Wiped, zookeeper_wiped_costs_no_request, slow_zookeeper_wiped_costs_no_request);
-outage!(
-    Emptied,
-    all_registrations_deleted_cost_no_request,
-    slow_all_registrations_deleted_cost_no_request
-);
-outage!(
-    ParentDeleted,
-    the_parent_deleted_costs_no_request,
-    slow_the_parent_deleted_costs_no_request
-);
-outage!(LeaderLost, the_leader_lost_costs_no_request, slow_the_leader_lost_costs_no_request);
-outage!(QuorumLost, the_quorum_lost_costs_no_request, slow_the_quorum_lost_costs_no_request);
+#[test]
+fn slow_zookeeper_killed_costs_no_request() {
+    run(survives(Fault::Killed, LONG));
+}
+
+#[test]
+fn zookeeper_hung_costs_no_request() {
+    run(survives(Fault::Hung, BRIEF));
+}
+
+#[test]
+fn slow_zookeeper_hung_costs_no_request() {
+    run(survives(Fault::Hung, LONG));
+}
+
+#[test]
+fn zookeeper_restarted_costs_no_request() {
+    run(survives(Fault::Restarted, BRIEF));
+}
+
+#[test]
+fn slow_zookeeper_restarted_costs_no_request() {
+    run(survives(Fault::Restarted, LONG));
+}
+
+#[test]
+fn zookeeper_wiped_costs_no_request() {
+    run(survives(Fault::Wiped, BRIEF));
+}
+
+#[test]
+fn slow_zookeeper_wiped_costs_no_request() {
+    run(survives(Fault::Wiped, LONG));
+}
+
+#[test]
+fn all_registrations_deleted_cost_no_request() {
+    run(survives(Fault::Emptied, BRIEF));
+}
+
+#[test]
+fn slow_all_registrations_deleted_cost_no_request() {
+    run(survives(Fault::Emptied, LONG));
+}
+
+#[test]
+fn the_parent_deleted_costs_no_request() {
+    run(survives(Fault::ParentDeleted, BRIEF));
+}
+
+#[test]
+fn slow_the_parent_deleted_costs_no_request() {
+    run(survives(Fault::ParentDeleted, LONG));
+}
+
+#[test]
+fn the_leader_lost_costs_no_request() {
+    run(survives(Fault::LeaderLost, BRIEF));
+}
+
+#[test]
+fn slow_the_leader_lost_costs_no_request() {
+    run(survives(Fault::LeaderLost, LONG));
+}
+
+#[test]
+fn the_quorum_lost_costs_no_request() {
+    run(survives(Fault::QuorumLost, BRIEF));
+}
+
+#[test]
+fn slow_the_quorum_lost_costs_no_request() {
+    run(survives(Fault::QuorumLost, LONG));
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn zookeeper_absent_at_start_is_said_and_waited_for() {
@@ -168,7 +220,7 @@ async fn zookeeper_absent_at_start_is_said_and_waited_for() {
     let registrations = Registrations::connect(&zk.connect_string()).await;
     registrations.path(PATH).await;
     let origin = lab.origin("A").await;
-    register(&registrations, &origin).await;
+    registrations.keep(PATH, &origin).await;
     zk.kill9();
     let (front, config) = web(&[zk.connect_string()], &lab, BRIEF.session);
     let synapse = lab.synapse_unready(config).await;
@@ -176,7 +228,7 @@ async fn zookeeper_absent_at_start_is_said_and_waited_for() {
     assert_eq!(ready.status, 503, "{}", ready.text());
     assert!(ready.text().contains("web"), "{}", ready.text());
     synapse.until_logged("no session").await;
-    assert!(!is_connected(&synapse).await);
+    assert!(!synapse.is_connected().await);
 
     block_in_place(|| zk.restart());
     let healed = Instant::now();
@@ -186,7 +238,7 @@ async fn zookeeper_absent_at_start_is_said_and_waited_for() {
     synapse.until_ready().await;
 }
 
-/// True in a process with a network of its own; the caller then does the test there.
+/// True in a process with a network and mounts of its own; the caller then does the test there.
 fn in_own_network(test: &str) -> bool {
     need("unshare", "util-linux");
     need("ip", "iproute2");

@@ -83,11 +83,7 @@ async fn timed_five_hundred_services_of_twenty_backends() {
 async fn listeners() -> Vec<u16> {
     let mut ports = Vec::new();
     for b in 0..BACKENDS {
-        let held = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
-        let addr = held.local_addr().expect("its address");
-        drop(held);
-        Origin::http(&format!("b{b}"), addr).await;
-        ports.push(addr.port());
+        ports.push(Origin::everywhere(&format!("b{b}")).await.port());
     }
     ports
 }

@@ -1,79 +1,26 @@
 //! Discovery in a real ZooKeeper, in good days and bad.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::client::{get, sequence};
-use crate::support::lab::Lab;
 use crate::support::load::Load;
 use crate::support::oracle::need;
 use crate::support::origin::Origin;
 use crate::support::registry::Registrations;
-use crate::support::synapse::{Synapse, config, listener};
-use crate::support::wait::{always, eventually};
+use crate::support::scene::Scene;
+use crate::support::synapse::listener;
+use crate::support::wait::eventually;
 use crate::support::zookeeper::Zk;
 
 const PATIENCE: Duration = Duration::from_secs(15);
-const PATH: &str = "/nerve/services/web";
-
-/// A ZooKeeper, a session to register with, and the address of a service that discovers [`PATH`].
-struct Scene {
-    lab: Lab,
-    zk: Zk,
-    registrations: Registrations,
-    front: SocketAddr,
-}
-
-impl Scene {
-    async fn new() -> Self {
-        let lab = Lab::new().await;
-        let zk = Zk::standalone();
-        let registrations = Registrations::connect(&zk.connect_string()).await;
-        let front = lab.free_addr();
-        Self { lab, zk, registrations, front }
-    }
-
-    /// The service, changed by `change`.
-    fn config(&self, change: impl FnOnce(&mut Value)) -> Value {
-        let hosts: Vec<String> = self.zk.connect_string().split(',').map(str::to_owned).collect();
-        let mut service = json!({
-            "discovery": {"method": "zookeeper", "hosts": hosts, "path": PATH},
-            "haproxy": listener(self.front, "http", &[])
-        });
-        change(&mut service);
-        config(json!({"web": service}))
-    }
-
-    async fn synapse(&self, change: impl FnOnce(&mut Value)) -> Synapse {
-        self.lab.synapse(self.config(change)).await
-    }
-
-    /// `Ok` when exactly these origins answer.
-    async fn serves(&self, want: &str) -> Result<(), String> {
-        let want: BTreeSet<char> = want.chars().collect();
-        let mut seen = BTreeSet::new();
-        for _ in 0..3 * want.len() {
-            let answer = get(self.front, "/").await?;
-            if answer.status != 200 {
-                return Err(format!("status {} after {seen:?}", answer.status));
-            }
-            seen.extend(answer.text().chars());
-        }
-        if seen == want { Ok(()) } else { Err(format!("{seen:?}")) }
-    }
-
-    async fn until_serves(&self, want: &str) {
-        eventually(&format!("{want} serve"), PATIENCE, || self.serves(want)).await;
-    }
-}
+const PATH: &str = Scene::PATH;
 
 #[tokio::test]
 async fn creates_and_deletes_are_seen() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
     scene.registrations.nerve(PATH, &a).await;
     let _synapse = scene.synapse(|_| ()).await;
@@ -87,7 +34,6 @@ async fn creates_and_deletes_are_seen() {
 #[tokio::test]
 async fn all_three_formats_are_read() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
     scene.registrations.nerve(PATH, &a).await;
     scene.registrations.path_encoded(PATH, &b).await;
@@ -95,7 +41,6 @@ async fn all_three_formats_are_read() {
     scene.until_serves("AB").await;
 
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     let c = scene.lab.origin("C").await;
     scene.registrations.server_set(PATH, &c, "http").await;
     let _synapse = scene
@@ -109,9 +54,7 @@ async fn all_three_formats_are_read() {
 #[tokio::test]
 async fn malformed_children_are_shown_and_the_others_used() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
-    let a = scene.lab.origin("A").await;
-    scene.registrations.nerve(PATH, &a).await;
+    scene.nerve("A").await;
     for (name, data) in [
         ("torn", "{\"host\": \"10."),
         ("list", "[1, 2]"),
@@ -131,8 +74,7 @@ async fn malformed_children_are_shown_and_the_others_used() {
         assert!(shown.contains(name), "{name} in {shown}");
     }
     scene.registrations.set(&format!("{PATH}/torn"), b"{}").await;
-    let b = scene.lab.origin("B").await;
-    scene.registrations.nerve(PATH, &b).await;
+    scene.nerve("B").await;
     scene.until_serves("AB").await;
     let named = synapse.log().matches("portless").count();
     assert_eq!(named, 1, "named once, not at each read:\n{}", synapse.log());
@@ -141,8 +83,7 @@ async fn malformed_children_are_shown_and_the_others_used() {
 #[tokio::test]
 async fn a_name_in_a_registration_is_resolved() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
-    let local = Origin::http("L", SocketAddr::from(([127, 0, 0, 1], free_port()))).await;
+    let local = Origin::everywhere("L").await;
     let data = json!({"host": "localhost", "port": local.port(), "name": "L"});
     scene.registrations.create(PATH, "L_", data.to_string().as_bytes()).await;
     let unknown = json!({"host": "does-not-exist.invalid", "port": 80, "name": "U"});
@@ -155,19 +96,13 @@ async fn a_name_in_a_registration_is_resolved() {
     .await;
 }
 
-fn free_port() -> u16 {
-    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    held.local_addr().expect("its address").port()
-}
-
 #[tokio::test]
 async fn two_thousand_children_are_read_and_followed() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     let a = scene.lab.origin("A").await;
     // Two thousand registrations, all answered by one origin on as many addresses.
     let host = |i: u32| format!("127.0.{}.{}", 100 + i / 250, 1 + i % 250);
-    let wide = Origin::http("W", SocketAddr::from(([0, 0, 0, 0], free_port()))).await;
+    let wide = Origin::everywhere("W").await;
     for i in 0..2_000 {
         let data = json!({"host": host(i), "port": wide.port(), "name": format!("w{i}")});
         scene.registrations.create(PATH, "w_", data.to_string().as_bytes()).await;
@@ -199,13 +134,12 @@ async fn two_thousand_children_are_read_and_followed() {
 
 #[tokio::test]
 async fn a_path_that_appears_later_is_found_and_never_created_by_us() {
-    let scene = Scene::new().await;
+    let scene = Scene::bare().await;
     let synapse = scene.synapse(|_| ()).await;
     assert_eq!(get(scene.front, "/").await.expect("an answer").status, 503);
     assert_eq!(scene.registrations.children("/nerve").await, None, "readers never write");
-    let a = scene.lab.origin("A").await;
     scene.registrations.path(PATH).await;
-    scene.registrations.nerve(PATH, &a).await;
+    scene.nerve("A").await;
     scene.until_serves("A").await;
     drop(synapse);
 }
@@ -213,21 +147,20 @@ async fn a_path_that_appears_later_is_found_and_never_created_by_us() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_zookeeper_costs_no_request_and_afterwards_changes_are_seen() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
-    let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
+    let b = scene.lab.origin("B").await;
     // A persistent node: it must survive the restart whatever becomes of our own session.
-    scene.registrations.create_named(&format!("{PATH}/a"), plain(&a).as_bytes()).await;
+    scene.keep("A").await;
     let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     let load = Load::start(scene.front, 100);
     scene.zk.kill9();
-    always("traffic goes on", Duration::from_secs(2), || scene.serves("A")).await;
+    scene.always_serves("A", Duration::from_secs(2)).await;
     // The load goes on meanwhile.
     tokio::task::block_in_place(|| scene.zk.restart());
     let registrations = Registrations::connect(&scene.zk.connect_string()).await;
-    registrations.create_named(&format!("{PATH}/b"), plain(&b).as_bytes()).await;
+    registrations.keep(PATH, &b).await;
     scene.until_serves("AB").await;
-    registrations.delete(&format!("{PATH}/a")).await;
+    registrations.delete(&format!("{PATH}/A")).await;
     scene.until_serves("B").await;
     load.stop().await.assert_no_failure();
 }
@@ -235,27 +168,21 @@ async fn a_dead_zookeeper_costs_no_request_and_afterwards_changes_are_seen() {
 #[tokio::test]
 async fn cut_sockets_lose_no_change() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
-    let a = scene.lab.origin("A").await;
-    scene.registrations.create_named(&format!("{PATH}/a"), b"{}").await;
-    let record =
-        json!({"host": a.addr().ip().to_string(), "port": a.port(), "name": "A"}).to_string();
-    scene.registrations.delete(&format!("{PATH}/a")).await;
-    scene.registrations.create_named(&format!("{PATH}/a"), record.as_bytes()).await;
+    scene.keep("A").await;
     let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
-    for round in 0..5 {
+    for _ in 0..5 {
         cut_sockets(&scene);
         let b = scene.lab.origin("B").await;
         let registrations = Registrations::connect(&scene.zk.connect_string()).await;
         let node = registrations.nerve(PATH, &b).await;
-        eventually(&format!("round {round}: created"), PATIENCE, || scene.serves("AB")).await;
+        scene.until_serves("AB").await;
         cut_sockets(&scene);
         let registrations = Registrations::connect(&scene.zk.connect_string()).await;
         if registrations.children(PATH).await.expect("exists").len() > 1 {
             registrations.delete(&node).await;
         }
-        eventually(&format!("round {round}: deleted"), PATIENCE, || scene.serves("A")).await;
+        scene.until_serves("A").await;
     }
 }
 
@@ -268,9 +195,7 @@ fn cut_sockets(scene: &Scene) {
 #[tokio::test]
 async fn a_generator_config_in_the_parents_data_is_followed_live() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
-    let a = scene.lab.origin("A").await;
-    scene.registrations.nerve(PATH, &a).await;
+    scene.nerve("A").await;
     let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     assert_eq!(get(scene.front, "/slow/700").await.expect("answer").status, 200);
@@ -284,7 +209,7 @@ async fn a_generator_config_in_the_parents_data_is_followed_live() {
     eventually("the shorter timeout holds", PATIENCE, || slow_answers(504)).await;
     for bad in [generator("balance telepathy"), "not json".into(), "[]".into()] {
         scene.registrations.set(PATH, bad.as_bytes()).await;
-        always("a bad one changes nothing", Duration::from_millis(500), || scene.serves("A")).await;
+        scene.always_serves("A", Duration::from_millis(500)).await;
         slow_answers(504).await.expect("the last good one still holds");
     }
     scene.registrations.set(PATH, generator("timeout server 5s").as_bytes()).await;
@@ -294,9 +219,7 @@ async fn a_generator_config_in_the_parents_data_is_followed_live() {
 #[tokio::test]
 async fn a_generator_config_may_widen_the_address_on_the_same_port() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
-    let a = scene.lab.origin("A").await;
-    scene.registrations.nerve(PATH, &a).await;
+    scene.nerve("A").await;
     let synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     // Other tests use the lab's ports on other addresses.
@@ -322,9 +245,7 @@ async fn a_generator_config_may_widen_the_address_on_the_same_port() {
 #[tokio::test]
 async fn a_generator_config_whose_address_is_taken_is_shown_and_tried_again() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
-    let a = scene.lab.origin("A").await;
-    scene.registrations.nerve(PATH, &a).await;
+    scene.nerve("A").await;
     let synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -351,7 +272,6 @@ async fn a_generator_config_whose_address_is_taken_is_shown_and_tried_again() {
 #[tokio::test]
 async fn a_generator_config_changes_the_mode_live() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     let db = scene.lab.tcp_origin("T").await;
     scene.registrations.nerve(PATH, &db).await;
     let _synapse = scene.synapse(|_| ()).await;
@@ -372,23 +292,16 @@ async fn a_generator_config_changes_the_mode_live() {
 async fn the_last_backend_is_kept_or_dropped_as_configured() {
     for keep in [true, false] {
         let scene = Scene::new().await;
-        scene.registrations.path(PATH).await;
-        let a = scene.lab.origin("A").await;
-        let node = scene.registrations.nerve(PATH, &a).await;
+        let (_, node) = scene.nerve("A").await;
         let _synapse = scene.synapse(|s| s["use_previous_backends"] = json!(keep)).await;
         scene.until_serves("A").await;
         scene.registrations.delete(&node).await;
         if keep {
-            always("kept", Duration::from_secs(1), || scene.serves("A")).await;
-            let b = scene.lab.origin("B").await;
-            scene.registrations.nerve(PATH, &b).await;
+            scene.always_serves("A", Duration::from_secs(1)).await;
+            scene.nerve("B").await;
             scene.until_serves("B").await;
         } else {
-            eventually("dropped", PATIENCE, || async {
-                let answer = get(scene.front, "/").await?;
-                if answer.status == 503 { Ok(()) } else { Err(answer.text()) }
-            })
-            .await;
+            scene.until_unavailable().await;
         }
     }
 }
@@ -396,7 +309,6 @@ async fn the_last_backend_is_kept_or_dropped_as_configured() {
 #[tokio::test]
 async fn default_servers_answer_when_nothing_is_registered() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     let (a, d) = (scene.lab.origin("A").await, scene.lab.origin("D").await);
     let default = json!([{"name": "D", "host": d.addr().ip().to_string(), "port": d.port()}]);
     let _synapse = scene.synapse(|s| s["default_servers"] = default).await;
@@ -410,7 +322,6 @@ async fn default_servers_answer_when_nothing_is_registered() {
 #[tokio::test]
 async fn keep_default_servers_adds_them() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     let (a, d) = (scene.lab.origin("A").await, scene.lab.origin("D").await);
     scene.registrations.nerve(PATH, &a).await;
     let default = json!([{"name": "D", "host": d.addr().ip().to_string(), "port": d.port()}]);
@@ -426,7 +337,6 @@ async fn keep_default_servers_adds_them() {
 #[tokio::test]
 async fn label_filters_let_through_what_they_say() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     for (name, labels) in [
         ("A", json!({"az": "a", "n": 1})),
         ("B", json!({"az": "b", "n": 1})),
@@ -448,7 +358,6 @@ async fn label_filters_let_through_what_they_say() {
 #[tokio::test]
 async fn the_leader_is_the_smallest_id_and_nobody_when_one_has_none() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
     let first = scene.registrations.nerve(PATH, &a).await;
     scene.registrations.nerve(PATH, &b).await;
@@ -464,11 +373,7 @@ async fn the_leader_is_the_smallest_id_and_nobody_when_one_has_none() {
     let idless = json!({"host": a.addr().ip().to_string(), "port": a.port(), "name": "A"});
     let named = format!("{PATH}/without-a-number");
     scene.registrations.create_named(&named, idless.to_string().as_bytes()).await;
-    eventually("nobody leads", PATIENCE, || async {
-        let answer = get(scene.front, "/").await?;
-        if answer.status == 503 { Ok(()) } else { Err(answer.text()) }
-    })
-    .await;
+    scene.until_unavailable().await;
     scene.registrations.delete(&named).await;
     scene.until_serves("B").await;
 }
@@ -476,7 +381,6 @@ async fn the_leader_is_the_smallest_id_and_nobody_when_one_has_none() {
 #[tokio::test]
 async fn the_port_can_be_overridden() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     let a = scene.lab.origin("A").await;
     let data = json!({"host": a.addr().ip().to_string(), "port": 1, "name": "A"});
     scene.registrations.create(PATH, "A_", data.to_string().as_bytes()).await;
@@ -488,7 +392,6 @@ async fn the_port_can_be_overridden() {
 #[tokio::test]
 async fn nerve_weights_are_used_when_asked_for() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
     for (name, weight) in [("A", 5), ("B", 1), ("C", 1)] {
         let origin = scene.lab.origin(name).await;
         scene.registrations.nerve_with(PATH, &origin, json!({"weight": weight})).await;
@@ -507,9 +410,7 @@ async fn nerve_weights_are_used_when_asked_for() {
 #[tokio::test]
 async fn a_hostile_ensemble_does_not_touch_another_service() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
-    let a = scene.lab.origin("A").await;
-    scene.registrations.nerve(PATH, &a).await;
+    scene.nerve("A").await;
     let mut config = scene.config(|_| ());
     let words: [(&str, &[u8]); 4] = [
         ("mute", b""),
@@ -519,17 +420,16 @@ async fn a_hostile_ensemble_does_not_touch_another_service() {
     ];
     for (name, answer) in words {
         let addr = scene.lab.free_addr();
-        let listener = tokio::net::TcpListener::bind(addr).await.expect("bind");
-        tokio::spawn(hostile(listener, answer));
+        let socket = tokio::net::TcpListener::bind(addr).await.expect("bind");
+        tokio::spawn(hostile(socket, answer));
         config["services"][name] = json!({
             "discovery": {"method": "zookeeper", "hosts": [addr.to_string()], "path": "/x"},
-            "haproxy": crate::support::synapse::listener(scene.lab.free_addr(), "http", &[])
+            "haproxy": listener(scene.lab.free_addr(), "http", &[])
         });
     }
     let synapse = scene.lab.synapse_unready(config).await;
     scene.until_serves("A").await;
-    let b = scene.lab.origin("B").await;
-    scene.registrations.nerve(PATH, &b).await;
+    scene.nerve("B").await;
     scene.until_serves("AB").await;
     let ready = get(synapse.admin(), "/ready").await.expect("answer");
     assert_eq!(ready.status, 503);
@@ -553,49 +453,36 @@ async fn hostile(listener: tokio::net::TcpListener, answer: &'static [u8]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_a_server_that_hangs_longer_than_the_session_loses_no_change() {
     let scene = Scene::new().await;
-    scene.registrations.path(PATH).await;
-    let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
-    scene.registrations.create_named(&format!("{PATH}/a"), plain(&a).as_bytes()).await;
-    let mut config = scene.config(|_| ());
-    config["zk_session_timeout"] = json!(2);
-    let _synapse = scene.lab.synapse(config).await;
+    let b = scene.lab.origin("B").await;
+    scene.keep("A").await;
+    let _synapse = scene.synapse_for_session(2).await;
     scene.until_serves("A").await;
     let load = Load::start(scene.front, 100);
     scene.zk.member(0).stop();
-    always("traffic goes on", Duration::from_secs(6), || scene.serves("A")).await;
+    scene.always_serves("A", Duration::from_secs(6)).await;
     scene.zk.member(0).cont();
     let registrations = Registrations::connect(&scene.zk.connect_string()).await;
-    registrations.create_named(&format!("{PATH}/b"), plain(&b).as_bytes()).await;
+    registrations.keep(PATH, &b).await;
     scene.until_serves("AB").await;
     load.stop().await.assert_no_failure();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_each_member_of_an_ensemble_may_die_in_turn() {
-    let lab = Lab::new().await;
-    let zk = Zk::ensemble(3);
-    let registrations = Registrations::connect(&zk.connect_string()).await;
-    let scene = Scene { front: lab.free_addr(), lab, zk, registrations };
-    scene.registrations.path(PATH).await;
-    let (a, b) = (scene.lab.origin("A").await, scene.lab.origin("B").await);
-    scene.registrations.create_named(&format!("{PATH}/a"), plain(&a).as_bytes()).await;
+    let scene = Scene::of(|| Zk::ensemble(3)).await;
+    let b = scene.lab.origin("B").await;
+    scene.keep("A").await;
     let _synapse = scene.synapse(|_| ()).await;
     scene.until_serves("A").await;
     let load = Load::start(scene.front, 100);
     for index in 0..3 {
         scene.zk.member(index).kill9();
         let registrations = Registrations::connect(&scene.zk.connect_string()).await;
-        registrations.create_named(&format!("{PATH}/b"), plain(&b).as_bytes()).await;
+        registrations.keep(PATH, &b).await;
         scene.until_serves("AB").await;
-        registrations.delete(&format!("{PATH}/b")).await;
+        registrations.delete(&format!("{PATH}/B")).await;
         scene.until_serves("A").await;
         tokio::task::block_in_place(|| scene.zk.restart());
     }
     load.stop().await.assert_no_failure();
-}
-
-/// What a registration of this origin says.
-fn plain(origin: &Origin) -> String {
-    let (addr, name) = (origin.addr(), origin.name());
-    json!({"host": addr.ip().to_string(), "port": addr.port(), "name": name}).to_string()
 }

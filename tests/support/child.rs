@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 const MARK: &str = "SMARTSTACK_TEST_CHILD";
 
-/// True in the child. In the parent: runs `test` (its full name) as a child, with an empty network namespace when
-/// `own_network`, asserts that it passed, and returns false.
+/// True in the child. In the parent: runs `test` (its full name) as a child, with an empty network and mounts of its
+/// own when `own_network`, asserts that it passed, and returns false.
 pub(crate) fn is_child(test: &str, own_network: bool) -> bool {
     if std::env::var(MARK).as_deref() == Ok(test) {
         return true;
@@ -25,8 +25,8 @@ pub(crate) fn is_child(test: &str, own_network: bool) -> bool {
     let exe = std::env::current_exe().unwrap();
     let mut command = if own_network {
         let mut unshare = Command::new("unshare");
-        // A user namespace of our own gives the right to make a network; root needs none.
-        let flags = if rustix::process::geteuid().is_root() { "-n" } else { "-rn" };
+        // A user namespace of our own gives the right to make the others; root needs none.
+        let flags = if rustix::process::geteuid().is_root() { "-nm" } else { "-rnm" };
         unshare.arg(flags).arg(exe);
         unshare
     } else {
@@ -51,8 +51,13 @@ pub(crate) fn is_child(test: &str, own_network: bool) -> bool {
 
 /// `ip ARGUMENTS` in the child's network.
 pub(crate) fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {arguments}");
+    sys("ip", arguments);
+}
+
+/// A program of the operating system; its arguments have no blanks.
+pub(crate) fn sys(program: &str, arguments: &str) {
+    let status = Command::new(program).args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "{program} {arguments}");
 }
 
 /// CPU time of this process, all threads. Holds its descriptor, so it works also when none are left.

@@ -100,7 +100,12 @@ impl Lab {
 
     /// Starts `synapse`; returns when its admin server answers, ready or not.
     pub(crate) async fn synapse_unready(&self, config: Value) -> Synapse {
-        Synapse::start(self, config).await
+        self.synapse_in(config, &[]).await
+    }
+
+    /// The same with these environment variables.
+    pub(crate) async fn synapse_in(&self, config: Value, env: &[(&str, &str)]) -> Synapse {
+        Synapse::start(self, config, env).await
     }
 }
 

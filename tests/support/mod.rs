@@ -13,6 +13,7 @@ pub(crate) mod nerve;
 pub(crate) mod oracle;
 pub(crate) mod origin;
 pub(crate) mod registry;
+pub(crate) mod scene;
 pub(crate) mod synapse;
 pub(crate) mod wait;
 pub(crate) mod zookeeper;

@@ -64,6 +64,14 @@ impl Origin {
         Self::start(name, addr, true).await
     }
 
+    /// An HTTP backend on every address of this host, on a port that is free.
+    pub(crate) async fn everywhere(name: &str) -> Self {
+        let held = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+        let addr = held.local_addr().expect("its address");
+        drop(held);
+        Self::http(name, addr).await
+    }
+
     /// A TCP backend: greets with its name and a newline, echoes every byte, and after the client's FIN says
     /// `bye N\n` with the number of bytes it got.
     pub(crate) async fn tcp(name: &str, addr: SocketAddr) -> Self {

@@ -13,14 +13,24 @@ pub(crate) struct Registrations {
 }
 
 impl Registrations {
-    /// Connects.
+    /// Connects, with a session of 10 s.
     pub(crate) async fn connect(hosts: &str) -> Self {
+        Self::connect_for(hosts, Duration::from_secs(10)).await
+    }
+
+    /// Connects, with a session that lasts this long without us.
+    pub(crate) async fn connect_for(hosts: &str, session: Duration) -> Self {
         let client = Client::connector()
-            .with_session_timeout(Duration::from_secs(10))
+            .with_session_timeout(session)
             .connect(hosts)
             .await
             .unwrap_or_else(|e| panic!("{hosts}: {e}"));
         Self { client }
+    }
+
+    /// Its session's id.
+    pub(crate) fn session(&self) -> i64 {
+        self.client.session_id().0
     }
 
     /// Creates a path with its parents; fine if it exists.
@@ -49,6 +59,28 @@ impl Registrations {
             .create(path, data, &CreateMode::Persistent.with_acls(Acls::anyone_all()))
             .await
             .unwrap_or_else(|e| panic!("{path}: {e}"));
+    }
+
+    /// The same with many, a few hundred requests at a time.
+    pub(crate) async fn create_all(&self, nodes: &[(String, String)]) {
+        let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+        for nodes in nodes.chunks(500) {
+            // A request is queued when it is made, not when it is awaited.
+            let creates: Vec<_> = nodes
+                .iter()
+                .map(|(path, data)| self.client.create(path, data.as_bytes(), &options))
+                .collect();
+            for create in creates {
+                create.await.expect("a node that is not there yet");
+            }
+        }
+    }
+
+    /// Registers an origin in a way that outlives our session; gives its path.
+    pub(crate) async fn keep(&self, parent: &str, origin: &Origin) -> String {
+        let node = format!("{parent}/{}", origin.name());
+        self.create_named(&node, record(origin, json!({})).to_string().as_bytes()).await;
+        node
     }
 
     /// Registers an origin as nerve does.

@@ -25,7 +25,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-use super::zookeeper::{free_ports, pause};
+use super::zookeeper::free_ports;
+use super::zookeeper::member::pause;
 
 /// The broker itself; `/usr/sbin/rabbitmq-server` changes user and directory first.
 const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";

@@ -119,12 +119,11 @@ pub(crate) struct Synapse {
 impl Synapse {
     /// Writes the config (with an admin address, a state directory and two workers unless it says otherwise) and
     /// starts the binary; returns when the admin server answers.
-    pub(crate) async fn start(lab: &Lab, mut config: Value) -> Self {
+    pub(crate) async fn start(lab: &Lab, mut config: Value, env: &[(&str, &str)]) -> Self {
         let admin = lab.free_addr();
         complete(&mut config, lab, admin);
         let file = lab.write("synapse.conf.json", &format!("{config:#}"));
-        let synapse = Self::spawn(admin, &file, &[]);
-        synapse.until_listening().await
+        Self::spawn(admin, &file, env).until_listening().await
     }
 
     /// Starts the binary with a file as it is; `admin` is what the file says.
@@ -238,6 +237,32 @@ impl Synapse {
         let metrics = self.metrics().await;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// The value of a metric with labels, of which there is one sample.
+    pub(crate) async fn sample(&self, name: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let labelled = format!("{name}{{");
+        let mut samples = metrics.lines().filter_map(|line| line.strip_prefix(&labelled));
+        let (Some(sample), None) = (samples.next(), samples.next()) else {
+            panic!("not one sample of {name}:\n{metrics}");
+        };
+        sample.rsplit(' ').next().expect("a value").parse().expect("a number")
+    }
+
+    /// Whether it says that it hears its one ensemble.
+    pub(crate) async fn is_connected(&self) -> bool {
+        self.sample("synapse_registry_connected").await > 0.0
+    }
+
+    /// Sessions that it has opened with its one ensemble.
+    pub(crate) async fn sessions(&self) -> f64 {
+        self.sample("synapse_registry_sessions_total").await
+    }
+
+    /// Changes of the set of its one service.
+    pub(crate) async fn changes(&self) -> f64 {
+        self.sample("synapse_membership_changes_total").await
     }
 
     /// SIGHUP; waits until the reload has been taken or refused, and says which.

@@ -20,25 +20,23 @@
 )]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+// Spelled out, because this file is included by its path as well.
+#[path = "zookeeper/member.rs"]
+pub(crate) mod member;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::time::Instant;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions};
+
+pub(crate) use self::member::Member;
 
 const JAR: &str = "/usr/share/java/zookeeper.jar";
 const INSTALL: &str =
     "apt-get install -y --no-install-recommends libzookeeper-java openjdk-17-jre-headless";
-
-/// How long a server may take to answer `srvr`: half a second on an idle machine, several on a loaded one.
-const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Options of a plain persistent node that anybody may read and write.
 pub(crate) const PERSISTENT: CreateOptions<'static> =
@@ -46,6 +44,27 @@ pub(crate) const PERSISTENT: CreateOptions<'static> =
 /// Options of an ephemeral node that anybody may read and write.
 pub(crate) const EPHEMERAL: CreateOptions<'static> =
     CreateMode::Ephemeral.with_acls(Acls::anyone_all());
+
+/// How servers are started, where that differs from one server on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'a> {
+    /// How many; more than one elect a leader.
+    pub(crate) size: usize,
+    /// Further lines of `zoo.cfg`; they override ours.
+    pub(crate) config: &'a str,
+    /// Further arguments of the virtual machine.
+    pub(crate) jvm: &'a [&'a str],
+    /// What starts the virtual machine, for a server in another network: `nsenter -t PID -n`.
+    pub(crate) launcher: &'a [&'a str],
+    /// Where the servers are reached from here.
+    pub(crate) host: Ipv4Addr,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { size: 1, config: "", jvm: &[], launcher: &[], host: Ipv4Addr::LOCALHOST }
+    }
+}
 
 /// A standalone server or an ensemble. Dropped: all servers are killed, all files removed.
 #[derive(Debug)]
@@ -57,26 +76,27 @@ pub(crate) struct Zk {
 impl Zk {
     /// One server with a tick of 500 ms: session timeouts of 1..=10 s. Returns when it answers.
     pub(crate) fn standalone() -> Self {
-        Self::standalone_with("")
+        Self::with(&Setup::default())
     }
 
     /// One server with further lines in its `zoo.cfg` (they override ours).
-    pub(crate) fn standalone_with(extra: &str) -> Self {
-        Self::start(1, extra)
+    pub(crate) fn standalone_with(config: &str) -> Self {
+        Self::with(&Setup { config, ..Setup::default() })
     }
 
     /// `size` servers that elect a leader. Returns when all of them serve.
     pub(crate) fn ensemble(size: usize) -> Self {
-        Self::start(size, "")
+        Self::with(&Setup { size, ..Setup::default() })
     }
 
-    fn start(size: usize, extra: &str) -> Self {
+    /// Servers as described. Returns when all of them serve.
+    pub(crate) fn with(setup: &Setup<'_>) -> Self {
         assert!(Path::new(JAR).exists(), "ZooKeeper is not installed: {INSTALL}");
         let dir = fresh_dir();
-        let ports = free_ports(size * 3);
-        let (client_ports, rest) = ports.split_at(size);
+        let ports = free_ports(setup.size * 3);
+        let (client_ports, rest) = ports.split_at(setup.size);
         let mut quorum = String::new();
-        if size > 1 {
+        if setup.size > 1 {
             for (index, pair) in rest.chunks(2).enumerate() {
                 let line = format!("server.{}=127.0.0.1:{}:{}\n", index + 1, pair[0], pair[1]);
                 quorum.push_str(&line);
@@ -86,7 +106,7 @@ impl Zk {
         let members = client_ports
             .iter()
             .enumerate()
-            .map(|(index, port)| Member::create(&dir, index, *port, &format!("{quorum}{extra}\n")))
+            .map(|(index, port)| Member::create(&dir, index, *port, &quorum, setup))
             .collect();
         let zk = Self { members, dir };
         for member in &zk.members {
@@ -154,6 +174,23 @@ impl Zk {
         self.members.iter().for_each(Member::cut_sockets);
     }
 
+    /// Copies the data of a standalone server, as operators do for a backup.
+    pub(crate) fn back_up(&self) -> Backup {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let backup = Backup(self.dir.join(format!("backup-{number}")));
+        copy(&self.member(0).database(), &backup.0);
+        backup
+    }
+
+    /// Kills a standalone server and starts it with the data of a backup.
+    pub(crate) fn restore(&self, backup: &Backup) {
+        self.kill9();
+        self.wipe();
+        copy(&backup.0, &self.member(0).database());
+        self.restart();
+    }
+
     /// Starts every member that does not run, and waits until all serve.
     pub(crate) fn restart(&self) {
         for member in &self.members {
@@ -181,178 +218,16 @@ impl Drop for Zk {
     }
 }
 
-/// One server process.
+/// A copy of a server's data, beside it.
 #[derive(Debug)]
-pub(crate) struct Member {
-    port: u16,
-    dir: PathBuf,
-    child: Mutex<Option<Child>>,
-}
+pub(crate) struct Backup(PathBuf);
 
-impl Member {
-    fn create(dir: &Path, index: usize, port: u16, extra: &str) -> Self {
-        let dir = dir.join(format!("m{}", index + 1));
-        let data = dir.join("data");
-        fs::create_dir_all(&data).expect("temporary directory");
-        fs::write(data.join("myid"), format!("{}\n", index + 1)).expect("myid");
-        let config = format!(
-            "tickTime=500\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n\
-             4lw.commands.whitelist=*\nforceSync=no\nadmin.enableServer=false\n{extra}",
-            data.display(),
-        );
-        fs::write(dir.join("zoo.cfg"), config).expect("zoo.cfg");
-        Self { port, dir, child: Mutex::new(None) }
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory for a copy");
+    for file in fs::read_dir(from).expect("a server's data") {
+        let file = file.expect("readable");
+        fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
     }
-
-    /// `127.0.0.1:PORT`.
-    pub(crate) fn connect_string(&self) -> String {
-        self.addr().to_string()
-    }
-
-    /// The client port.
-    pub(crate) fn addr(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
-    }
-
-    /// The server's process id, while it runs.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.lock().as_ref().map(Child::id)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
-        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn spawn(&self) {
-        // Somebody else on our port would answer `srvr` in our server's place.
-        drop(TcpListener::bind(self.addr()).expect("the client port is free"));
-        let log = fs::File::create(self.dir.join("log")).expect("log file");
-        let java = Command::new("java")
-            .args(["-Xms32m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(format!("/usr/share/java/slf4j-simple.jar:{JAR}"))
-            .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
-            .arg(self.dir.join("zoo.cfg"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("log file"))
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("java: {error}; {INSTALL}"));
-        guard_against_our_death(java.id(), &self.dir);
-        *self.lock() = Some(java);
-    }
-
-    fn spawn_if_dead(&self) {
-        if self.pid().is_none() {
-            self.spawn();
-        }
-    }
-
-    /// Starts a killed server again with its data, and waits until it serves.
-    pub(crate) fn restart(&self) {
-        self.spawn_if_dead();
-        self.wait_serving();
-    }
-
-    /// Starts a killed server again without waiting.
-    pub(crate) fn restart_without_waiting(&self) {
-        self.spawn_if_dead();
-    }
-
-    /// SIGKILL, and waits for the end.
-    pub(crate) fn kill9(&self) {
-        if let Some(mut child) = self.lock().take() {
-            child.kill().expect("our own child");
-            child.wait().expect("our own child");
-        }
-    }
-
-    /// SIGSTOP: the kernel still accepts connections, nobody answers.
-    pub(crate) fn stop(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    /// SIGCONT.
-    pub(crate) fn cont(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = self.pid().expect("the server runs");
-        let pid = Pid::from_raw(pid.try_into().expect("a pid")).expect("a pid");
-        kill_process(pid, signal).expect("our own child");
-    }
-
-    /// Removes the data of a killed server: it comes back empty.
-    pub(crate) fn wipe(&self) {
-        assert!(self.pid().is_none(), "kill it first");
-        fs::remove_dir_all(self.dir.join("data/version-2")).expect("server data");
-    }
-
-    /// Resets all established connections to this server's client port (`ss -K`; needs CAP_NET_ADMIN).
-    pub(crate) fn cut_sockets(&self) {
-        let port = format!("dport = :{}", self.port);
-        let cut = Command::new("ss")
-            .args(["-K", "-t", "dst", "127.0.0.1", &port])
-            .output()
-            .expect("ss (iproute2)");
-        assert!(cut.status.success(), "{}", String::from_utf8_lossy(&cut.stderr));
-    }
-
-    /// Asks a four-letter word; `None` when nobody answers within a second.
-    pub(crate) fn four_letters(&self, word: &str) -> Option<String> {
-        let second = Some(Duration::from_secs(1));
-        let mut stream = TcpStream::connect_timeout(&self.addr(), Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(second).ok()?;
-        stream.write_all(word.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
-    /// `standalone`, `leader` or `follower`; `None` while it does not serve.
-    pub(crate) fn mode(&self) -> Option<String> {
-        let answer = self.four_letters("srvr")?;
-        let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "))?;
-        Some(mode.to_owned())
-    }
-
-    /// Waits until the server serves requests.
-    ///
-    /// Panics with the server's log when it does not within a minute.
-    pub(crate) fn wait_serving(&self) {
-        let deadline = Instant::now() + START_DEADLINE;
-        while self.mode().is_none() {
-            if Instant::now() > deadline {
-                let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-                panic!("{} does not serve:\n{log}", self.addr());
-            }
-            pause(Duration::from_millis(20));
-        }
-    }
-}
-
-/// Polling the outside world between two looks, for code that is not async.
-#[expect(clippy::disallowed_methods, reason = "no runtime here; tests only")]
-pub(crate) fn pause(time: Duration) {
-    std::thread::sleep(time);
-}
-
-/// A shell that lives until our end of its stdin is closed, which the kernel does also when we are killed. It looks
-/// before it kills: the number may belong to somebody else by then.
-fn guard_against_our_death(pid: u32, dir: &Path) {
-    let dir = dir.display();
-    let script = format!(
-        "read _; grep -qs {dir}/zoo.cfg /proc/{pid}/cmdline && kill -9 {pid} && rm -rf {dir} && rmdir $(dirname {dir})"
-    );
-    let watchdog = Command::new("sh")
-        .args(["-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("sh");
-    // Never closed by us: the pipe is to break with the process. One descriptor per started server.
-    std::mem::forget(watchdog);
 }
 
 fn fresh_dir() -> PathBuf {

@@ -70,6 +70,19 @@ pub(crate) async fn fresh_path(client: &Client) -> String {
     format!("/tests/p{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
+/// An empty node that no other test uses.
+pub(crate) async fn fresh_node(client: &Client) -> String {
+    let path = fresh_path(client).await;
+    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    path
+}
+
+/// Waits until the session is usable, at most `seconds`; asserts that it is the registry's first.
+pub(crate) async fn back_in_session(registry: &ZooKeeperRegistry, seconds: u64) {
+    let back = wait_state(registry, SessionState::Connected, seconds).await;
+    assert_eq!(back.generation, 1, "{back:?}");
+}
+
 /// Waits for a watch, at most `seconds`.
 pub(crate) async fn fires(changed: impl Future<Output = ()>, seconds: u64) {
     let fired = timeout(Duration::from_secs(seconds), changed).await;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use zookeeper_client::{Acl, Acls, AuthId, CreateMode, Permission};
 
-use crate::common::{connected, eventually, fires, fresh_path, shared};
+use crate::common::{connected, eventually, fires, fresh_node, fresh_path, shared};
 use crate::zk::{EPHEMERAL, PERSISTENT};
 
 /// Readable by nobody who has not the password.
@@ -129,8 +129,7 @@ async fn a_chroot_that_does_not_exist_yet_is_waited_for() {
 async fn many_nodes_come_in_the_order_asked_and_bad_ones_have_their_error() {
     let zk = shared();
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.mkdir(&path, &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let acl = secret();
     let creator_only = CreateMode::Persistent.with_acls(Acls::new(&acl));
     for (name, options) in [("z", &PERSISTENT), ("a", &PERSISTENT), ("secret", &creator_only)] {
@@ -169,8 +168,7 @@ async fn an_unreadable_node_is_not_authorised() {
 async fn two_thousand_children_are_read_within_two_seconds() {
     let zk = shared();
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.mkdir(&path, &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let data = [b'x'; 250];
     let names: Vec<_> = (0..2_000).map(|index| format!("{path}/n{index:04}")).collect();
     let created: Vec<_> =
@@ -225,8 +223,7 @@ async fn no_change_is_lost_while_a_path_is_made_and_removed() {
 async fn a_dropped_watch_does_not_take_its_successor_along() {
     let zk = shared();
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let registry = connected(&zk.connect_string(), 4).await;
     for round in 0..100 {
         let former = registry.watch_children(&path).await.unwrap();
@@ -242,8 +239,7 @@ async fn a_dropped_watch_does_not_take_its_successor_along() {
 async fn a_change_is_told_and_read_within_milliseconds() {
     let zk = shared();
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let registry = connected(&zk.connect_string(), 4).await;
     let mut took = Vec::new();
     for round in 0..50 {
@@ -267,8 +263,7 @@ async fn a_change_is_told_and_read_within_milliseconds() {
 async fn dropped_watches_are_removed_at_the_server() {
     let zk = shared();
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let registry = connected(&zk.connect_string(), 4).await;
     let watched = registry.watch_data(&path).await.unwrap();
     let is_watched = || zk.member(0).four_letters("wchp").unwrap().contains(&path);

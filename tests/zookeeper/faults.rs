@@ -7,7 +7,9 @@ use smartstack::registry::{Registry, RegistryError, SessionState};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::child::{Cpu, is_child};
-use crate::common::{connected, fires, fresh_path, registry, shared, wait_session, wait_state};
+use crate::common::{
+    back_in_session, connected, fires, fresh_node, registry, shared, wait_session, wait_state,
+};
 use crate::zk::{PERSISTENT, Zk};
 
 /// Reads until it works, at most `seconds`; the session may be on its way.
@@ -28,8 +30,7 @@ async fn children(registry: &ZooKeeperRegistry, path: &str, seconds: u64) -> Opt
 async fn a_server_killed_and_back_within_the_timeout_keeps_session_and_watches() {
     let zk = Zk::standalone();
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let registry = connected(&zk.connect_string(), 10).await;
     let before = registry.session().borrow().clone();
     let watched = registry.watch_children(&path).await.unwrap();
@@ -38,8 +39,7 @@ async fn a_server_killed_and_back_within_the_timeout_keeps_session_and_watches()
     let lost = wait_state(&registry, SessionState::Disconnected, 5).await;
     assert_eq!(lost.generation, before.generation);
     zk.restart();
-    let back = wait_state(&registry, SessionState::Connected, 2).await;
-    assert_eq!((back.id, back.generation), (before.id, 1));
+    back_in_session(&registry, 2).await;
     client.create(&format!("{path}/new"), b"", &PERSISTENT).await.unwrap();
     fires(watched.changed, 2).await;
 }
@@ -48,8 +48,7 @@ async fn a_server_killed_and_back_within_the_timeout_keeps_session_and_watches()
 async fn a_server_away_for_longer_than_the_timeout_ends_watches_and_is_used_again() {
     let zk = Zk::standalone();
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let registry = connected(&zk.connect_string(), 1).await;
     let watched = registry.watch_children(&path).await.unwrap();
 
@@ -83,20 +82,17 @@ async fn a_wiped_server_means_a_new_generation() {
 async fn a_cut_socket_is_replaced_in_milliseconds() {
     let zk = Zk::standalone();
     let registry = connected(&zk.connect_string(), 10).await;
-    let before = registry.session().borrow().clone();
     for _ in 0..5 {
         zk.member(0).cut_sockets();
         assert!(children(&registry, "/", 1).await.is_some());
     }
-    let after = wait_state(&registry, SessionState::Connected, 1).await;
-    assert_eq!((after.id, after.generation), (before.id, 1));
+    back_in_session(&registry, 1).await;
 }
 
 #[tokio::test]
 async fn a_hung_server_is_noticed_named_and_used_again_when_it_wakes() {
     let zk = Zk::standalone();
     let registry = connected(&zk.connect_string(), 4).await;
-    let before = registry.session().borrow().clone();
     zk.member(0).stop();
     wait_state(&registry, SessionState::Disconnected, 4).await;
     wait_session(&registry, 3, |session| {
@@ -107,8 +103,7 @@ async fn a_hung_server_is_noticed_named_and_used_again_when_it_wakes() {
     })
     .await;
     zk.member(0).cont();
-    let back = wait_state(&registry, SessionState::Connected, 1).await;
-    assert_eq!((back.id, back.generation), (before.id, 1));
+    back_in_session(&registry, 1).await;
 }
 
 #[tokio::test]
@@ -145,10 +140,8 @@ async fn a_stop_with_a_hung_server_takes_a_second() {
 async fn a_killed_leader_costs_neither_session_nor_watches() {
     let zk = Zk::ensemble(3);
     let client = zk.client().await;
-    let path = fresh_path(&client).await;
-    client.create(&path, b"", &PERSISTENT).await.unwrap();
+    let path = fresh_node(&client).await;
     let registry = connected(&zk.connect_string(), 10).await;
-    let before = registry.session().borrow().clone();
     let watched = registry.watch_children(&path).await.unwrap();
     zk.leader().kill9();
     let created = async {
@@ -160,8 +153,7 @@ async fn a_killed_leader_costs_neither_session_nor_watches() {
     timeout(Duration::from_secs(8), created).await.unwrap();
     fires(watched.changed, 3).await;
     assert_eq!(children(&registry, &path, 2).await, Some(vec!["c".to_owned()]));
-    let after = wait_state(&registry, SessionState::Connected, 2).await;
-    assert_eq!((after.id, after.generation), (before.id, 1));
+    back_in_session(&registry, 2).await;
 }
 
 #[tokio::test]

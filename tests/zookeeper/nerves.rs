@@ -83,7 +83,7 @@ impl Spec {
     }
 
     pub(crate) fn labels(mut self, labels: &Value) -> Self {
-        self.record.labels = labels.as_object().cloned();
+        self.record.labels = Some(labels.clone());
         self
     }
 

@@ -28,7 +28,7 @@ fn shape(what: &'static str, change: fn(&mut Spec), name: &str, rest: &str) -> S
 }
 
 fn labels(spec: &mut Spec, labels: &Value) {
-    spec.record.labels = labels.as_object().cloned();
+    spec.record.labels = Some(labels.clone());
 }
 
 fn everything(spec: &mut Spec) {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use zookeeper_client::Client;
 
 use crate::child::{Cpu, ip, is_child};
-use crate::common::{connected, fires, wait_state};
+use crate::common::{back_in_session, connected, fires, wait_state};
 use crate::defects::{in_runtime, outage};
 use crate::zk::{PERSISTENT, Zk};
 
@@ -47,7 +47,8 @@ fn slow_the_crate_alone_still_has_defect_b() {
         let cpu = Cpu::start();
         sleep(Duration::from_secs(2)).await;
         println!("CPU of the crate alone: {:.4}", cpu.share());
-        assert!(cpu.share() > 0.5, "{}", cpu.share());
+        // Three times what the cured one may use; a busy machine has no whole core for it.
+        assert!(cpu.share() > 0.15, "{}", cpu.share());
     });
 }
 
@@ -55,15 +56,13 @@ fn slow_the_crate_alone_still_has_defect_b() {
 async fn slow_a_stuttering_server_costs_no_session() {
     let zk = Zk::standalone();
     let registry = connected(&zk.connect_string(), 5).await;
-    let before = registry.session().borrow().clone();
     for (stopped, running) in [(1_500, 300), (2_300, 300)].repeat(5) {
         zk.member(0).stop();
         sleep(Duration::from_millis(stopped)).await;
         zk.member(0).cont();
         sleep(Duration::from_millis(running)).await;
     }
-    let after = wait_state(&registry, SessionState::Connected, 2).await;
-    assert_eq!((after.id, after.generation), (before.id, 1));
+    back_in_session(&registry, 2).await;
 }
 
 #[tokio::test]
@@ -84,6 +83,23 @@ async fn slow_a_rolling_restart_costs_no_session() {
     client.set_data("/roll", b"x", None).await.unwrap();
     fires(watched.changed, 3).await;
     assert_eq!(registry.session().borrow().id, before.id);
+}
+
+/// A server that starts accepts connections which it never answers; with a long timeout the client would wait for it.
+#[tokio::test]
+async fn slow_ten_restarts_are_each_over_within_two_seconds() {
+    let zk = Zk::standalone();
+    let registry = connected(&zk.connect_string(), 10).await;
+    for round in 0..10 {
+        zk.kill9();
+        wait_state(&registry, SessionState::Disconnected, 5).await;
+        zk.restart();
+        let started = Instant::now();
+        wait_state(&registry, SessionState::Connected, 10).await;
+        println!("round {round}: back after {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    }
+    assert_eq!(registry.session().borrow().generation, 1);
 }
 
 /// A minute without a server at a timeout of 1 s: some thirty expiries. Nothing may pile up.

@@ -180,7 +180,7 @@ impl From<&Endpoint> for WireEndpoint {
             id: endpoint.id,
             weight: endpoint.weight,
             server_options: endpoint.server_options.as_deref().map(str::to_owned),
-            labels: endpoint.labels.clone(),
+            labels: Labels::clone(&endpoint.labels),
             server_id: endpoint.server_id,
         }
     }
@@ -195,7 +195,7 @@ impl WireEndpoint {
             id: self.id,
             weight: self.weight,
             server_options: self.server_options.as_deref().map(Arc::from),
-            labels: self.labels.clone(),
+            labels: self.labels.clone().into(),
             server_id: self.server_id,
         }
     }
@@ -217,7 +217,7 @@ pub(crate) mod tests {
             id: Some(7),
             weight: Some(3),
             server_options: Some("check".into()),
-            labels: Labels::from([("az".to_owned(), serde_json::json!(["a", 1]))]),
+            labels: Labels::from([("az".to_owned(), serde_json::json!(["a", 1]))]).into(),
             server_id: Some(9),
             ..Endpoint::new("host", 80)
         }

@@ -266,6 +266,6 @@ fn item(endpoint: &Endpoint) -> Value {
 }
 
 fn labels(endpoint: &Endpoint) -> Option<Value> {
-    let labels = endpoint.labels.clone().into_iter();
+    let labels = endpoint.labels.iter().map(|(label, value)| (label.clone(), value.clone()));
     (!endpoint.labels.is_empty()).then(|| Value::Object(labels.collect()))
 }

@@ -181,7 +181,7 @@ fn what_could_not_be_read_back_is_not_written() {
     let deep = (0..200).fold(json!(1), |inside, _| json!([inside]));
     let mut poisoned = record(&["a"]);
     let endpoint =
-        Endpoint { labels: [("deep".to_owned(), deep)].into(), ..Endpoint::new("a", 80) };
+        Endpoint { labels: Arc::new([("deep".to_owned(), deep)].into()), ..Endpoint::new("a", 80) };
     poisoned.endpoints = EndpointSet::new([endpoint]);
     assert!(matches!(encode(&poisoned), Err(Refusal::Invalid(_))));
 }
@@ -207,7 +207,7 @@ fn some_endpoint() -> impl Strategy<Value = Endpoint> {
                 id,
                 weight,
                 server_options,
-                labels,
+                labels: Arc::new(labels),
                 server_id,
                 ..Endpoint::new(host, port)
             }

@@ -2,13 +2,11 @@
 //!
 //! A TCP accept proves nothing: a hung server's kernel accepts, a server without quorum accepts and closes. So a member
 //! counts as found only when it answered the client's `ConnectRequest`. The request is replayed to the next member when
-//! one closes, answers nonsense, or (when there are others to try) stays silent. Nothing but that first request is
-//! replayed, and never after an answer.
+//! one closes, answers nonsense, or stays silent. Nothing but that first request is replayed, and never after an answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +52,16 @@ pub(super) struct Dialer {
     timing: RelayTiming,
     known: HashMap<Member, Vec<SocketAddr>>,
     suspects: HashMap<SocketAddr, Instant>,
-    turned_away: bool,
+    missed: Missed,
+}
+
+/// What came of members that accepted but were not found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Missed {
+    /// Some member read the request and closed without an answer.
+    pub(super) turned_away: bool,
+    /// Some member did not answer in time.
+    pub(super) silent: bool,
 }
 
 impl Dialer {
@@ -64,19 +71,23 @@ impl Dialer {
             timing,
             known: HashMap::new(),
             suspects: HashMap::new(),
-            turned_away: false,
+            missed: Missed::default(),
         }
     }
 
     /// One pass over all addresses of all members: dials them with a small stagger, gives `request` to the first that
-    /// accepts, and returns the first that answers. `trouble` hears of each failure, with the member's name.
+    /// accepts, and returns the first that answers within `patience` (less when others wait to be tried). `trouble`
+    /// hears of each failure, with the member's name.
     pub(super) async fn find(
         &mut self,
         request: &[u8],
+        mut patience: Duration,
         mut trouble: impl FnMut(String),
     ) -> Option<Found> {
         let mut waiting = self.targets(&mut trouble).await;
-        let has_choice = waiting.len() > 1;
+        if waiting.len() > 1 {
+            patience = patience.min(self.timing.answer_cap);
+        }
         let mut dials = JoinSet::new();
         loop {
             if dials.is_empty() {
@@ -98,10 +109,10 @@ impl Dialer {
             // Until it answers: the client may give up first, and then this function is dropped.
             self.suspect(&target);
             let answered = match dialled {
-                Ok(stream) => {
-                    let silent = || trouble(describe(&target, &silence()));
-                    self.ask(stream, request, has_choice, silent).await
-                }
+                Ok(stream) => timeout(patience, ask(stream, request)).await.unwrap_or_else(|_| {
+                    self.missed.silent = true;
+                    Err(timed_out("accepts but does not answer"))
+                }),
                 Err(error) => Err(error),
             };
             match answered {
@@ -110,16 +121,16 @@ impl Dialer {
                     return Some(Found { stream, answer, target });
                 }
                 Err(error) => {
-                    self.turned_away |= error.kind() == io::ErrorKind::UnexpectedEof;
-                    trouble(describe(&target, &error));
+                    self.missed.turned_away |= error.kind() == io::ErrorKind::UnexpectedEof;
+                    trouble(describe(&target, &name_early_end(error)));
                 }
             }
         }
     }
 
-    /// Whether some member accepted and closed without an answer since this was last asked.
-    pub(super) fn take_turned_away(&mut self) -> bool {
-        std::mem::take(&mut self.turned_away)
+    /// What happened since this was last asked.
+    pub(super) fn take_missed(&mut self) -> Missed {
+        std::mem::take(&mut self.missed)
     }
 
     /// To be tried after the others for a while: a dial failed, or a connection with it ended.
@@ -160,31 +171,6 @@ impl Dialer {
         }
         lookups.join_all().await
     }
-
-    /// Sends the connect request and waits for the whole response. Without another member to turn to the wait is left to
-    /// the client, which gives up at 0.4 of the session timeout: a slow server must not be asked again and again.
-    async fn ask(
-        &self,
-        mut stream: TcpStream,
-        request: &[u8],
-        has_choice: bool,
-        silent: impl FnOnce(),
-    ) -> io::Result<(TcpStream, Vec<u8>)> {
-        let exchange = async move {
-            stream.write_all(request).await?;
-            let answer = read_answer(&mut stream).await?;
-            Ok((stream, answer))
-        };
-        let mut exchange = pin!(exchange);
-        match timeout(self.timing.answer, &mut exchange).await {
-            Ok(answered) => answered,
-            Err(_) if has_choice => Err(silence()),
-            Err(_) => {
-                silent();
-                exchange.await
-            }
-        }
-    }
 }
 
 fn spawn_dial(
@@ -214,29 +200,25 @@ async fn resolve(member: &Member) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
+/// Sends the connect request and waits for the whole response.
+async fn ask(mut stream: TcpStream, request: &[u8]) -> io::Result<(TcpStream, Vec<u8>)> {
+    stream.write_all(request).await?;
+    let answer = read_answer(&mut stream).await?;
+    Ok((stream, answer))
+}
+
 /// Reads the connect response: length, protocol version 0, the rest. Anything else is not a ZooKeeper server.
 async fn read_answer(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut head = [0_u8; 8];
-    read_all(stream, &mut head).await?;
+    stream.read_exact(&mut head).await?;
     let (length, version) = head.split_at(4);
     let length = usize::try_from(be_u32(length)).unwrap_or(usize::MAX);
     if !(4..=ANSWER_MAX_BYTES).contains(&length) || be_u32(version) != 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a ZooKeeper server"));
     }
     let mut body = vec![0_u8; length - 4];
-    read_all(stream, &mut body).await?;
+    stream.read_exact(&mut body).await?;
     Ok([&head, body.as_slice()].concat())
-}
-
-async fn read_all(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
-    match stream.read_exact(buffer).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "accepts and closes at once (no quorum, too many connections, or its data is older than ours)",
-        )),
-        Err(error) => Err(error),
-    }
 }
 
 /// Big endian, as jute writes numbers.
@@ -244,13 +226,21 @@ pub(super) fn be_u32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |number, byte| (number << 8) | u32::from(*byte))
 }
 
-/// A hung server: its kernel accepts, it does not answer.
-fn silence() -> io::Error {
-    timed_out("accepts but does not answer")
-}
-
 fn timed_out(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, text)
+}
+
+/// A member that closes at once: whether that is an end, a reset or a broken pipe to us, and whether connecting or reading
+/// tells us, depends on who was faster.
+fn name_early_end(error: io::Error) -> io::Error {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    if !matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) {
+        return error;
+    }
+    io::Error::new(
+        error.kind(),
+        "accepts and closes at once (no quorum, too many connections, or its data is older than ours)",
+    )
 }
 
 /// `zk1:2181: connection refused`, with the address when the member is a name.

@@ -13,7 +13,7 @@ use crate::support::client::get;
 use crate::support::lab::Lab;
 use crate::support::origin::Origin;
 use crate::support::registry::Registrations;
-use crate::support::synapse::{Synapse, config, listener};
+use crate::support::synapse::{config, listener};
 use crate::support::wait::eventually;
 use crate::support::zookeeper::Zk;
 
@@ -174,25 +174,6 @@ pub(super) fn web(hosts: &[String], lab: &Lab, session: u32) -> (SocketAddr, Val
     }}));
     config["zk_session_timeout"] = json!(session);
     (front, config)
-}
-
-/// Registers an origin in a way that outlives our session.
-pub(super) async fn register(registrations: &Registrations, origin: &Origin) -> String {
-    let node = format!("{PATH}/{}", origin.name());
-    let (addr, name) = (origin.addr(), origin.name());
-    let data = json!({"host": addr.ip().to_string(), "port": addr.port(), "name": name});
-    registrations.create_named(&node, data.to_string().as_bytes()).await;
-    node
-}
-
-/// Whether synapse says that it hears ZooKeeper.
-pub(super) async fn is_connected(synapse: &Synapse) -> bool {
-    let metrics = synapse.metrics().await;
-    let line = metrics
-        .lines()
-        .find(|line| line.starts_with("synapse_registry_connected{"))
-        .expect("one ensemble");
-    line.ends_with(" 1")
 }
 
 pub(super) async fn until_asked(origin: &Origin) {

@@ -6,8 +6,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 use super::fault::{
-    Fault, hosts, interface_down, interface_of_its_own, interface_up, is_connected, register,
-    until_used, web,
+    Fault, hosts, interface_down, interface_of_its_own, interface_up, until_used, web,
 };
 use super::{CONVERGENCE, PATH, PATIENCE, in_own_network, run};
 use crate::scale::{cpu_seconds, rss_bytes};
@@ -34,7 +33,7 @@ async fn three_sessions() {
     let registrations = Registrations::connect(&zk.connect_string()).await;
     registrations.path(PATH).await;
     let (a, b) = (lab.origin("A").await, lab.origin("B").await);
-    register(&registrations, &a).await;
+    registrations.keep(PATH, &a).await;
     let (front, config) = web(&hosts(Fault::InterfaceDown, &zk), &lab, 2);
     let synapse = lab.synapse(config).await;
     assert_eq!(get(front, "/").await.expect("served").text(), "A");
@@ -42,9 +41,9 @@ async fn three_sessions() {
     let (down, before) = (Instant::now(), cpu_seconds(synapse.pid()));
     sleep(Duration::from_secs(6)).await;
     let busy = (cpu_seconds(synapse.pid()) - before) / down.elapsed().as_secs_f64();
-    assert!(!is_connected(&synapse).await, "that is shown");
+    assert!(!synapse.is_connected().await, "that is shown");
     // Made while synapse could not see it: being told of it proves that the session and its watches are back.
-    register(&registrations, &b).await;
+    registrations.keep(PATH, &b).await;
     interface_up();
     let up = Instant::now();
     until_used(front, &b).await;
@@ -73,7 +72,7 @@ async fn slow_two_hundred_outages_leak_nothing() {
     let registrations = Registrations::connect(&zk.connect_string()).await;
     registrations.path(PATH).await;
     let (a, b) = (lab.origin("A").await, lab.origin("B").await);
-    register(&registrations, &a).await;
+    registrations.keep(PATH, &a).await;
     let (_, config) = web(&[gate.connect_string()], &lab, 1);
     let synapse = lab.synapse(config).await;
     let rounds = rounds();
@@ -96,7 +95,7 @@ async fn slow_two_hundred_outages_leak_nothing() {
         // Each round ends with a change, so that the watches prove to be back, too.
         let registrations = Registrations::connect(&zk.connect_string()).await;
         let known = if round % 2 == 0 {
-            register(&registrations, &b).await;
+            registrations.keep(PATH, &b).await;
             "synapse_backends_known{service=\"web\"} 2\n"
         } else {
             registrations.delete(&format!("{PATH}/B")).await;
