@@ -1,8 +1,8 @@
 //! `docs/configuration.md` and the readers know the same keys.
 
 use super::{
-    daemon, membership, native, native_check, process, sections, servers, service, source,
-    statsd, zookeeper,
+    daemon, membership, native, native_check, process, sections, servers, service, source, statsd,
+    zookeeper,
 };
 
 const PAGE: &str = include_str!("../../docs/configuration.md");

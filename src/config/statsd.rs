@@ -18,12 +18,17 @@ const HOST: &str = "localhost";
 const PORT: u16 = 8125;
 
 /// Reads the section with these `keys`.
-pub fn read(cursor: &Cursor<'_>, keys: &'static [&'static str], report: &mut Report) -> StatsdSettings {
+pub fn read(
+    cursor: &Cursor<'_>,
+    keys: &'static [&'static str],
+    report: &mut Report,
+) -> StatsdSettings {
     let section = cursor.section(keys, report);
     let section = section.as_ref();
     let host = section.and_then(|s| s.get("host")).and_then(|c| c.word(report));
     let port = section.and_then(|s| s.get("port")).and_then(|c| c.port(report));
-    let rates = section.filter(|_| keys.contains(&"sample_rate")).and_then(|s| s.get("sample_rate"));
+    let rates =
+        section.filter(|_| keys.contains(&"sample_rate")).and_then(|s| s.get("sample_rate"));
     StatsdSettings {
         host: host.unwrap_or_else(|| HOST.to_owned()),
         port: port.unwrap_or(PORT),
@@ -66,7 +71,9 @@ mod tests {
 
     #[test]
     fn the_originals_keys_are_read() {
-        let read = statsd("statsd: {host: d.ex.com, port: '8126', sample_rate: {synapse.start: 1, a.b: 0.1}}");
+        let read = statsd(
+            "statsd: {host: d.ex.com, port: '8126', sample_rate: {synapse.start: 1, a.b: 0.1}}",
+        );
         let rates = vec![("synapse.start".to_owned(), 1.0), ("a.b".to_owned(), 0.1)];
         let expected = StatsdSettings { host: "d.ex.com".into(), port: 8126, sample_rates: rates };
         assert_eq!(read, Some(expected));

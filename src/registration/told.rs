@@ -181,7 +181,8 @@ mod tests {
         told.set_data(&made.path, b"2", Some(7)).await.unwrap_err();
         told.set_data(&made.path, b"2", None).await.unwrap();
         told.delete(&made.path, None).await.unwrap();
-        let success = "nerve.watcher.status.report.count:1|c|#report_result:success,service_name:web";
+        let success =
+            "nerve.watcher.status.report.count:1|c|#report_result:success,service_name:web";
         assert_eq!(
             agent.events::<6>(),
             [

@@ -170,9 +170,8 @@ impl Desk {
     /// A check without evidence has no verdict to tell.
     fn tell_statsd(&self, pass: &Pass) {
         let service = self.service.as_str();
-        let is_there = |session: &watch::Receiver<Session>| {
-            session.borrow().state == SessionState::Connected
-        };
+        let is_there =
+            |session: &watch::Receiver<Session>| session.borrow().state == SessionState::Connected;
         statsd::ping(self.session.as_ref().is_none_or(is_there), service);
         for check in &pass.results {
             if let Some(is_up) = check.is_up {

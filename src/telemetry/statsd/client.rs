@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
-use std::sync::LazyLock;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -165,7 +165,9 @@ pub(super) fn clean(value: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::statsd::names::{SYNAPSE_START, SYNAPSE_WATCHER_PING, SYNAPSE_WATCHERS_START};
+    use crate::telemetry::statsd::names::{
+        SYNAPSE_START, SYNAPSE_WATCHER_PING, SYNAPSE_WATCHERS_START,
+    };
     use crate::telemetry::statsd::testing::Agent;
 
     const PING: &str = "synapse.watcher.ping.count";
@@ -230,9 +232,14 @@ mod tests {
 
     #[test]
     fn a_full_queue_loses_events_and_nobody_waits() {
-        let (wire, _done) = Wire::new(Program::Nerve, Box::new(|| loop {
-            std::thread::park();
-        }));
+        let (wire, _done) = Wire::new(
+            Program::Nerve,
+            Box::new(|| {
+                loop {
+                    std::thread::park();
+                }
+            }),
+        );
         let queue = QueuingMetricSink::builder().with_capacity(2).build(wire);
         let client = StatsdClient::from_sink("", queue);
         let sent = (0..10).filter(|_| client.count_with_tags("a", 1_u64).try_send().is_ok());

@@ -150,7 +150,8 @@ mod tests {
         watcher_stopped("search");
         stopped(2_000 * MS);
         aborted();
-        let ping = |result| format!("watcher_name:search,ping_result:{result},synapse_version:{VERSION}");
+        let ping =
+            |result| format!("watcher_name:search,ping_result:{result},synapse_version:{VERSION}");
         assert_eq!(
             agent.events::<11>(),
             [
