@@ -18,6 +18,7 @@ pub mod damping;
 pub mod decide;
 pub mod file;
 pub mod rate;
+mod told;
 pub mod view;
 pub mod watcher;
 pub mod zookeeper;

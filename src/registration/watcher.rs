@@ -29,6 +29,8 @@ use super::{LimitSettings, Wanted};
 use crate::endpoint::ServiceName;
 use crate::health::BoxFuture;
 use crate::health::local::{LocalCheckSettings, LocalRunner, Pass, ServiceChecks};
+use crate::registry::{Session, SessionState};
+use crate::telemetry::statsd::nerve as statsd;
 
 /// Shortest pause between two passes: `check_interval: 0` must not be a busy loop.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
@@ -59,6 +61,7 @@ pub struct Watcher {
     interval: Duration,
     limits: LimitSettings,
     service: ServiceName,
+    session: Option<watch::Receiver<Session>>,
 }
 
 impl Watcher {
@@ -81,7 +84,13 @@ impl Watcher {
         limits: LimitSettings,
         service: ServiceName,
     ) -> Self {
-        Self { checks, interval: interval.max(MIN_PAUSE), limits, service }
+        Self { checks, interval: interval.max(MIN_PAUSE), limits, service, session: None }
+    }
+
+    /// Registered over `session`, whose state is told to statsd with each pass. `None`: a file, which is always there.
+    #[must_use]
+    pub fn over(self, session: Option<watch::Receiver<Session>>) -> Self {
+        Self { session, ..self }
     }
 
     /// Runs until `stop`.
@@ -95,7 +104,7 @@ impl Watcher {
         view: watch::Sender<WatchView>,
         stop: CancellationToken,
     ) {
-        let Self { mut checks, interval, limits, service } = self;
+        let Self { mut checks, interval, limits, service, session } = self;
         let mut desk = Desk {
             decider: Decider::new(&limits, Instant::now()),
             announced: Announced::new(marks),
@@ -105,12 +114,15 @@ impl Watcher {
             told_suppressed: None,
             is_shadow: limits.rate.is_shadow,
             service,
+            session,
         };
+        statsd::watcher_started(desk.service.as_str());
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
             () = desk.work(checks.as_mut(), interval) => {}
         }
+        statsd::watcher_stopped(desk.service.as_str());
     }
 }
 
@@ -127,6 +139,7 @@ struct Desk {
     /// End of the suppression that the log knows of.
     told_suppressed: Option<Instant>,
     is_shadow: bool,
+    session: Option<watch::Receiver<Session>>,
 }
 
 impl Desk {
@@ -134,6 +147,7 @@ impl Desk {
         self.decide(None);
         loop {
             let pass = self.attend(checks.pass()).await;
+            self.tell_statsd(&pass);
             self.decide(Some(pass));
             self.attend(sleep(interval)).await;
         }
@@ -150,6 +164,19 @@ impl Desk {
                 done = &mut what => return done,
             }
             self.decide(None);
+        }
+    }
+
+    /// A check without evidence has no verdict to tell.
+    fn tell_statsd(&self, pass: &Pass) {
+        let service = self.service.as_str();
+        let is_there =
+            |session: &watch::Receiver<Session>| session.borrow().state == SessionState::Connected;
+        statsd::ping(self.session.as_ref().is_none_or(is_there), service);
+        for check in &pass.results {
+            if let Some(is_up) = check.is_up {
+                statsd::service_check(is_up, service, &check.name);
+            }
         }
     }
 
@@ -178,6 +205,7 @@ impl Desk {
             warn!(%service, penalty, ?wait, "flapping: not registered again before it calms down");
         }
         if decision.is_newly_throttled {
+            statsd::throttled(service.as_str(), self.is_shadow);
             warn!(%service, shadow = self.is_shadow, "changes more often than rate_limiting allows");
         }
         if !is_turn && !is_new_wish {
@@ -185,6 +213,7 @@ impl Desk {
         }
         let (reason, wanted) = (self.page.reason(), decision.wanted);
         if is_new_wish {
+            statsd::transition(wanted == Wanted::Present, service.as_str());
             info!(%service, %reason, "{}", if wanted == Wanted::Present { "up" } else { "down" });
         } else if was_suppressed && decision.why != Why::Announced {
             // A flapper would fill the log.

@@ -99,7 +99,8 @@ impl Running {
                 .zip(registry.as_ref())
                 .map(|(name, registry)| (Arc::clone(name), registry.session())),
         };
-        let watching = watch_over(&service, (&marks, &wanted, view), household);
+        let session = shown.session.as_ref().map(|(_, session)| session.clone());
+        let watching = watch_over(&service, (&marks, &wanted, view), session, household);
         let (stop, kin) = (CancellationToken::new(), Arc::clone(&household.kin));
         let (token, wishes) = (stop.clone(), wanted.clone());
         let name = ("reporter", service.name.to_string());
@@ -182,6 +183,7 @@ fn watch_over(
         &watch::Sender<Wanted>,
         watch::Sender<WatchView>,
     ),
+    session: Option<watch::Receiver<Session>>,
     household: &Household,
 ) -> Work {
     let stop = CancellationToken::new();
@@ -191,6 +193,7 @@ fn watch_over(
     let who = ("watcher", name.to_string());
     let task = supervise(&household.tasks, who, stop.clone(), move || {
         let watcher = Watcher::new(&settings, &runner, limits.clone(), name.clone());
+        let watcher = watcher.over(session.clone());
         watcher.run(marks.subscribe(), wanted.clone(), view.clone(), token.clone())
     });
     Work { stop, task }

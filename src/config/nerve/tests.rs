@@ -6,6 +6,7 @@ use crate::health::local::{LocalHttp, LocalProbe, Target};
 use crate::registration::{Place, RateSettings, ZooKeeperPlace};
 use crate::registry::path;
 use crate::registry::writer::{MAX_DATA_BYTES, NodeKind};
+use crate::telemetry::statsd::StatsdSettings;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
