@@ -55,11 +55,10 @@ impl ColdMetrics {
     /// As [`Self::render`] for nerve: what both programs count is named after the one that counts.
     pub fn render_for_nerve(&self) -> String {
         let named = |line: &str| {
-            let (head, rest) = match line.split_once("synapse_") {
-                Some((head @ ("" | "# HELP " | "# TYPE "), rest)) => (head, rest),
-                Some(_) | None => return format!("{line}\n"),
-            };
-            format!("{head}nerve_{rest}\n")
+            let parts = line.split_once("synapse_");
+            let parts = parts.filter(|(head, _)| ["", "# HELP ", "# TYPE "].contains(head));
+            parts
+                .map_or_else(|| format!("{line}\n"), |(head, rest)| format!("{head}nerve_{rest}\n"))
         };
         self.render().lines().map(named).collect()
     }

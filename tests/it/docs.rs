@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::budget::rust_files;
 use crate::support::lab::Lab;
-use crate::support::synapse::{binary, run};
+use crate::support::synapse::{Output, binary, run};
 
 struct Block {
     place: String,

@@ -92,7 +92,7 @@ impl Stage {
         // One nerve has one session; here all three hosts are one process.
         let session: Arc<dyn RegistryWriter> = Arc::new(registry.another());
         let household = Household {
-            kin: Arc::new(Alone),
+            kin: Arc::new(Alone::default()),
             tasks: TaskTracker::new(),
             checks: LocalRunner::default(),
         };

@@ -95,7 +95,8 @@ async fn serve(
     let entries = Entries::default();
     let remarks = Arc::default();
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
-    let kin: Arc<dyn Kin> = slot.clone().map_or_else(|| Arc::new(Alone) as _, |slot| slot as _);
+    let kin: Arc<dyn Kin> =
+        slot.clone().map_or_else(|| Arc::new(Alone::default()) as _, |slot| slot as _);
     let parts = Parts {
         config,
         options: Some(options),

@@ -76,6 +76,16 @@ impl Memory {
         self.made.extend(made.map(|found| found.path.clone()));
     }
 
+    /// Takes this node; false when another service of this process has it.
+    pub(super) fn take(&self, path: &str) -> bool {
+        self.kin.claims().claim(&self.service, path)
+    }
+
+    /// There is none of ours.
+    pub(super) fn give_back(&self) {
+        self.kin.claims().release(&self.service);
+    }
+
     /// Our node stands here, and no other.
     pub(super) fn stands(&mut self, shape: &Shape, path: &str) {
         if shape.kind.is_ephemeral() {
@@ -147,6 +157,9 @@ impl Memory {
     /// `found` with its owner judged anew.
     pub(super) fn judge(&self, shape: &Shape, mut found: Found, session: i64) -> Found {
         found.whose = self.whose(shape, &found, session);
+        if self.kin.claims().is_anothers(&self.service, &found.path) {
+            found.whose = Whose::Of(Relation::Foreign);
+        }
         // What we have made for this service is ours to end, whatever it says by now. A node of our session under our name
         // that says nothing legible is ours too: if it is a sibling's, with another port, that one mends it.
         let is_legible = Shape::is_legible(&found.name, &found.node.data);

@@ -143,6 +143,7 @@ impl Desk {
     ) -> Result<Option<Rest>, Setback> {
         match step {
             Step::Nothing => {
+                self.memory.give_back();
                 self.memory.forget(&self.shape);
                 self.publisher.absent();
                 Ok(Some(Rest { watch: None, on: On::Nothing }))
@@ -151,6 +152,7 @@ impl Desk {
                 self.confirm(&found.path, session).await
             }
             // Undecided: what is ours is left as it is, one too many included.
+            Step::Stands(found) if !self.memory.take(&found.path) => Ok(None),
             Step::Stands(found) => {
                 let watched = self.registry.watch_data(&found.path).await?;
                 Ok((watched.value.as_ref() == Some(&found.node)).then(|| {
@@ -180,6 +182,9 @@ impl Desk {
         let Some(node) = watched.value.filter(is_good) else {
             return Ok(None);
         };
+        if !self.memory.take(path) {
+            return Ok(None);
+        }
         self.memory.stands(&self.shape, path);
         self.publisher.registered(path, owner);
         self.standing = Some(Standing { path: path.to_owned(), version: node.version, session });

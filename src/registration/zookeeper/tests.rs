@@ -1,5 +1,6 @@
 //! The reporter on the in-memory registry: the shared contract, single edges, and a random walk through all faults.
 
+use crate::registration::claims::Claims;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,6 +27,7 @@ const KINDS: [NodeKind; 4] = [
 struct Family {
     relations: Mutex<HashMap<i64, Relation>>,
     nodes: Mutex<HashMap<String, String>>,
+    claims: Claims,
 }
 
 impl Family {
@@ -35,6 +37,10 @@ impl Family {
 }
 
 impl Kin for Family {
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
     fn relation(&self, session: i64) -> Relation {
         self.relations.lock().unwrap().get(&session).copied().unwrap_or(Relation::Foreign)
     }
