@@ -137,7 +137,7 @@ impl Agent {
 
 /// The originals' client knows IPv4 only, so an agent that served them may listen there alone.
 fn preferred(addresses: &[SocketAddr]) -> Option<SocketAddr> {
-    addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
+    addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first()).copied()
 }
 
 fn connect(address: SocketAddr) -> io::Result<UdpSocket> {
