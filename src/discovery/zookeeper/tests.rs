@@ -7,6 +7,7 @@ use crate::discovery::{Decode, GeneratorSource};
 use crate::endpoint::EndpointSet;
 use crate::registry::memory::{MemoryRegistry, ReadCounts};
 use crate::registry::{Node, NodeRead, Watched};
+use crate::telemetry::statsd::testing::Agent;
 
 const PATH: &str = "/services/s";
 
@@ -477,4 +478,25 @@ async fn after_any_churn_the_published_set_is_the_tree() {
         println!("churn seed {seed}");
         churn(seed).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn statsd_hears_of_a_look_and_of_what_is_wrong_with_children() {
+    let agent = Agent::install(&[]);
+    let registry = MemoryRegistry::default();
+    registry.put_sequential(&child("i_"), record("a"), 1);
+    registry.put_sequential(&child("i_"), "no record", 1);
+    let mut running = start(&registry);
+    running.until_hosts("a").await;
+    let watcher = format!("zk_cluster:memory,zk_path:{PATH},service_name:s");
+    assert_eq!(
+        agent.events::<5>(),
+        [
+            &*format!("synapse.watcher.zk.discovery:1|c|#{watcher}"),
+            "synapse.watcher.zk.children.elapsed_time:0|ms|#zk_cluster:memory,service_name:s",
+            "synapse.watcher.zk.get.elapsed_time:0|ms|#zk_cluster:memory,service_name:s",
+            "synapse.watcher.zk.parse_child_failed:1|c",
+            &*format!("synapse.watcher.zk.discovery.elapsed_time:0|ms|#{watcher}"),
+        ]
+    );
 }

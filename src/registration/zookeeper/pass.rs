@@ -13,6 +13,7 @@ use super::shape::Shape;
 use crate::health::BoxFuture;
 use crate::registry::Node;
 use crate::registry::writer::{RegistryWriter, WriteError};
+use crate::telemetry::statsd::nerve::{Renewal, ttl_renewed};
 
 /// Steps of one pass; more are somebody's war against us. Each ends a node or makes one.
 const MAX_STEPS: usize = 100;
@@ -98,16 +99,24 @@ impl Desk {
         Err(Setback::Soon("does not come to rest: somebody else writes here".to_owned()))
     }
 
-    /// Writes our bytes again, for whoever judges life by that.
-    pub(super) async fn rewrite(&self) -> Result<(), Setback> {
+    /// Writes our bytes again, for whoever judges life by that. statsd hears of it as of `ensemble`.
+    pub(super) async fn rewrite(&self, ensemble: &str) -> Result<(), Setback> {
         let Some(Standing { path, version, .. }) = self.standing.clone() else {
             return Ok(());
         };
         match self.registry.set_data(&path, &self.shape.bytes, Some(version)).await {
-            Ok(()) => self.publisher.wrote(),
+            Ok(()) => {
+                self.publisher.wrote();
+                ttl_renewed(ensemble, Renewal::Done);
+            }
             // The pass that follows mends it.
-            Err(WriteError::Changed { .. } | WriteError::Missing { .. }) => {}
-            Err(error) => return Err(setback(error)),
+            Err(WriteError::Changed { .. } | WriteError::Missing { .. }) => {
+                ttl_renewed(ensemble, Renewal::NoNode);
+            }
+            Err(error) => {
+                ttl_renewed(ensemble, Renewal::NoAnswer);
+                return Err(setback(error));
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::super::{Phase, Reporter};
 use super::*;
 use crate::registry::memory::{MemoryRegistry, WriteFault};
 use crate::registry::writer::NodeKind;
+use crate::telemetry::statsd::testing::Agent;
 
 const PATH: &str = "/services/web";
 const KINDS: [NodeKind; 4] = [
@@ -512,6 +513,18 @@ async fn a_persistent_node_is_written_again_every_ttl() {
         tokio::time::sleep(Duration::from_secs(100)).await;
         assert!(home.ours().is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn statsd_hears_of_each_renewal() {
+    let mut home = Home::new(NodeKind::PersistentSequential);
+    home.place.ttl = Some(Duration::from_secs(10));
+    let agent = Agent::install(&[]);
+    let _running = home.registered().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let renewed = agent.next();
+    assert!(renewed.starts_with("nerve.reporter.zk.ttl.renew:1|c|#zk_cluster:"), "{renewed}");
+    assert!(renewed.ends_with(",result:success"), "{renewed}");
 }
 
 /// Any order of faults, wishes and strangers' deeds: when they end, there is what is wanted and nothing else was touched.
