@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::{Kin, Relation};
-use super::plan::{Found, Whose};
+use super::plan::{Found, Twins, Whose};
 use super::shape::{Shape, is_numbered};
 use crate::endpoint::ServiceName;
 use crate::registry::RegistryError;
@@ -28,6 +28,7 @@ impl Memory {
     pub(super) fn new(service: ServiceName, kin: Arc<dyn Kin>, shape: &Shape) -> Self {
         let remembered = kin.remembered_node(&service, shape.parent()).unwrap_or_default();
         let made = remembered.lines().map(str::to_owned).collect();
+        kin.claims().enter(&service, shape.identity());
         Self { service, kin, sessions: BTreeSet::new(), made, before: None }
     }
 
@@ -79,6 +80,12 @@ impl Memory {
     /// Takes this node; false when another service of this process has it.
     pub(super) fn take(&self, path: &str) -> bool {
         self.kin.claims().claim(&self.service, path)
+    }
+
+    /// How we stand to services that say the same.
+    pub(super) fn twins(&self) -> Twins {
+        let claims = self.kin.claims();
+        Twins { ours: claims.node_of(&self.service), waiting: claims.waiting_twins(&self.service) }
     }
 
     /// There is none of ours.

@@ -83,7 +83,7 @@ impl Desk {
         }
         let mut found = self.look(session).await?;
         for _ in 0..MAX_STEPS {
-            let step = next(&self.shape, &found, wanted);
+            let step = next(&self.shape, &found, wanted, &self.memory.twins());
             if let Some(rest) = self.rest(step, wanted, session).await? {
                 return Ok(rest);
             }
@@ -239,6 +239,8 @@ impl Desk {
         let target = self.shape.target();
         let made = self.registry.create(&target, &self.shape.bytes, self.shape.kind).await?;
         info!(node = %made.path, owner = made.node.ephemeral_owner, "created");
+        // Before anybody else looks; a node that was just made is nobody else's.
+        self.memory.take(&made.path);
         let owner = made.node.ephemeral_owner;
         if owner == 0 {
             self.memory.made(&self.shape, &made.path);
