@@ -30,14 +30,20 @@ async fn without_a_config_the_way_to_give_one_is_said() {
 
 #[tokio::test]
 async fn the_documents_know_every_option_of_the_help() {
-    let page = include_str!("../../docs/configuration.md");
-    for arguments in [&["--help"][..], &["check", "--help"], &["demo", "--help"]] {
-        let help = run("synapse", arguments, &[]).await.stdout;
+    let synapse = include_str!("../../docs/configuration.md");
+    let nerve = include_str!("../../docs/nerve.md");
+    for (program, page, arguments) in [
+        ("synapse", synapse, &["--help"][..]),
+        ("synapse", synapse, &["check", "--help"]),
+        ("synapse", synapse, &["demo", "--help"]),
+        ("nerve", nerve, &["--help"]),
+    ] {
+        let help = run(program, arguments, &[]).await.stdout;
         let words = help.split(|c: char| c.is_whitespace() || c == ',');
         for option in words.filter(|word| word.starts_with("--") && word.len() > 2) {
             let shown =
                 page.contains(&format!("`{option}`")) || page.contains(&format!("`{option} "));
-            assert!(shown, "{option} of {arguments:?} is not in docs/configuration.md");
+            assert!(shown, "{option} of {program} {arguments:?} is not in its document");
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Nothing is sent before [`configure`] names an agent (the originals always send). An event costs its caller a look at
 //! one pointer then, otherwise a formatted line put into a bounded queue: a full queue, an agent that is gone and a name
 //! that cannot be resolved lose events, which is counted, and never make anybody wait. The client crate's thread sends
-//! them, [`wire`] says how.
+//! them, `wire` says how.
 //!
 //! To add an event: a line in [`names`], a typed function in [`nerve`] or [`synapse`], a row in `docs/operations.md`.
 
