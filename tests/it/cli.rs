@@ -39,7 +39,7 @@ async fn the_documents_know_every_option_of_the_help() {
         ("nerve", nerve, &["--help"]),
     ] {
         let help = run(program, arguments, &[]).await.stdout;
-        let words = help.split(|c: char| c.is_whitespace() || c == ',');
+        let words = help.split(|c: char| c.is_whitespace() || matches!(c, ',' | '.'));
         for option in words.filter(|word| word.starts_with("--") && word.len() > 2) {
             let shown =
                 page.contains(&format!("`{option}`")) || page.contains(&format!("`{option} "));
