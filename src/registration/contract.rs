@@ -70,44 +70,13 @@ impl Running {
 
 pub(super) async fn check(rig: impl Rig) {
     let mut first = Running::start(rig.reporter(), Wanted::Undecided);
-    let state = first.until("looked", |state| state.phase != Phase::Unknown).await;
-    assert_eq!((state.phase, rig.count()), (Phase::Absent, 0), "nothing is made undecided");
-
-    first.wanted.send_replace(Wanted::Present);
-    let state = first.phase(Phase::Registered).await;
-    assert_eq!(rig.count(), 1);
-    assert!(state.node.is_some() && state.writes == 1 && state.trouble.is_none(), "{state:?}");
-
-    rig.remove();
-    first.until("written again", |state| state.writes == 2).await;
-    first.phase(Phase::Registered).await;
-    assert_eq!(rig.count(), 1);
-
-    rig.lose();
-    let state = first.until("in trouble", |state| state.trouble.is_some()).await;
-    assert!(matches!(state.phase, Phase::Unconfirmed | Phase::Changing), "{state:?}");
-    assert_eq!(state.trouble.unwrap().lines().count(), 1);
-    rig.recover();
-    let state = first.phase(Phase::Registered).await;
-    assert_eq!((rig.count(), state.trouble), (1, None));
-
+    registers(&rig, &mut first).await;
+    restores(&rig, &mut first).await;
     first.stop().await;
     assert_eq!(rig.count(), 1, "a stop leaves it");
     let mut second = Running::start(rig.reporter(), Wanted::Undecided);
-    let state = second.phase(Phase::Registered).await;
-    assert_eq!((rig.count(), state.writes), (1, 0), "the next one finds it");
-    second.wanted.send_replace(Wanted::Present);
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let state = second.phase(Phase::Registered).await;
-    assert_eq!((rig.count(), state.writes), (1, 0));
-
-    rig.lose();
-    second.until("in trouble", |state| state.trouble.is_some()).await;
-    second.wanted.send_replace(Wanted::Absent);
-    second.phase(Phase::Changing).await;
-    rig.recover();
-    let state = second.phase(Phase::Absent).await;
-    assert_eq!((rig.count(), state.node, state.owner), (0, None, None));
+    adopts(&rig, &mut second).await;
+    deregisters(&rig, &mut second).await;
     second.stop().await;
 
     let mut third = Running::start(rig.reporter(), Wanted::Absent);
@@ -119,4 +88,47 @@ pub(super) async fn check(rig: impl Rig) {
     assert_eq!(rig.count(), 0);
     assert!(rig.is_others_untouched());
     third.stop().await;
+}
+
+async fn registers(rig: &impl Rig, running: &mut Running) {
+    let state = running.until("looked", |state| state.phase != Phase::Unknown).await;
+    assert_eq!((state.phase, rig.count()), (Phase::Absent, 0), "nothing is made undecided");
+    running.wanted.send_replace(Wanted::Present);
+    let state = running.phase(Phase::Registered).await;
+    assert_eq!(rig.count(), 1);
+    assert!(state.node.is_some() && state.writes == 1 && state.trouble.is_none(), "{state:?}");
+}
+
+async fn restores(rig: &impl Rig, running: &mut Running) {
+    rig.remove();
+    running.until("written again", |state| state.writes == 2).await;
+    running.phase(Phase::Registered).await;
+    assert_eq!(rig.count(), 1);
+
+    rig.lose();
+    let state = running.until("in trouble", |state| state.trouble.is_some()).await;
+    assert!(matches!(state.phase, Phase::Unconfirmed | Phase::Changing), "{state:?}");
+    assert_eq!(state.trouble.unwrap().lines().count(), 1);
+    rig.recover();
+    let state = running.phase(Phase::Registered).await;
+    assert_eq!((rig.count(), state.trouble), (1, None));
+}
+
+async fn adopts(rig: &impl Rig, running: &mut Running) {
+    let state = running.phase(Phase::Registered).await;
+    assert_eq!((rig.count(), state.writes), (1, 0), "the next one finds it");
+    running.wanted.send_replace(Wanted::Present);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let state = running.phase(Phase::Registered).await;
+    assert_eq!((rig.count(), state.writes), (1, 0));
+}
+
+async fn deregisters(rig: &impl Rig, running: &mut Running) {
+    rig.lose();
+    running.until("in trouble", |state| state.trouble.is_some()).await;
+    running.wanted.send_replace(Wanted::Absent);
+    running.phase(Phase::Changing).await;
+    rig.recover();
+    let state = running.phase(Phase::Absent).await;
+    assert_eq!((rig.count(), state.node, state.owner), (0, None, None));
 }

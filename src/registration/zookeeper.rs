@@ -20,9 +20,11 @@ mod look;
 mod pass;
 mod plan;
 mod publish;
+mod setback;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod world;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +35,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use self::look::Memory;
-use self::pass::{Desk, On, Rest, Setback};
+use self::pass::{Desk, On, Rest};
 use self::publish::Publisher;
+use self::setback::Setback;
 use self::shape::Shape;
+use self::world::{Moment, another_moment, another_wish, waiting};
 use super::{Kin, Registration, Relation, Reporter, Wanted, ZooKeeperPlace};
 use crate::backoff::Backoff;
 use crate::endpoint::ServiceName;
@@ -138,20 +142,6 @@ struct Work {
     retry: Backoff,
     repair: Backoff,
     ttl: Option<Rewriting>,
-}
-
-/// The session in one moment of its life: differs whenever something has to be looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Moment {
-    state: SessionState,
-    since: Instant,
-    id: Option<i64>,
-}
-
-impl Moment {
-    fn of(session: &Session) -> Self {
-        Self { state: session.state, since: session.since, id: session.id }
-    }
 }
 
 /// Why a rest is over.
@@ -277,32 +267,5 @@ impl Work {
             () = fired => Woken::Node,
             () = timer => Woken::Timer,
         }
-    }
-}
-
-/// For ever, when nobody can wish any more.
-async fn another_wish(wanted: &mut watch::Receiver<Wanted>, wish: Wanted) {
-    if wanted.wait_for(|wanted| *wanted != wish).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn another_moment(sessions: &mut watch::Receiver<Session>, moment: Moment) {
-    if sessions.wait_for(|session| Moment::of(session) != moment).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn waiting(session: &Session) -> String {
-    let state = match session.state {
-        SessionState::Connecting => "no session yet",
-        // A session without an id is a contradiction; it is waited out.
-        SessionState::Disconnected | SessionState::Connected => "the connection is lost",
-        SessionState::Expired => "the session expired",
-        SessionState::AuthFailed => "our credentials are refused",
-    };
-    match &session.last_error {
-        Some(error) => pass::one_line(&format!("waiting for ZooKeeper: {state} ({error})")),
-        None => format!("waiting for ZooKeeper: {state}"),
     }
 }

@@ -149,3 +149,11 @@ pub enum WriteError {
 /// Most data of one node, bytes. A server closes the connection, with everything in flight, on a request above its
 /// `jute.maxbuffer` (1,048,575 B); this leaves room for the path.
 pub const MAX_DATA_BYTES: usize = 1_000_000;
+
+/// Refuses what is above [`MAX_DATA_BYTES`].
+pub(super) fn within_bounds(data: &[u8]) -> Result<(), WriteError> {
+    if data.len() > MAX_DATA_BYTES {
+        return Err(WriteError::TooLarge { bytes: data.len(), limit: MAX_DATA_BYTES });
+    }
+    Ok(())
+}

@@ -32,6 +32,12 @@ use super::session::{Shared, Supervisor};
 use super::{Node, NodeRead, Registry, RegistryError, Session, Watched};
 use crate::health::BoxFuture;
 
+/// Makes an error of one of reading.
+type Wrap<E> = fn(RegistryError) -> E;
+
+/// What callers hear while the thread ends.
+const STOPPING: &str = "the registry is stopping";
+
 /// Why a registry cannot be started. Everything else is a state of the session.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -156,21 +162,36 @@ impl ZooKeeperRegistry {
         let shared = Arc::clone(&self.shared);
         let stop = self.stop.clone();
         let context = what.clone();
-        let task = self.runtime.spawn(async move {
+        let task = async move {
             let call = with_client(&shared, &ensemble, &context, work);
             tokio::select! {
                 result = call => result,
-                () = stop.cancelled() => Err(unavailable(&ensemble, "the registry is stopping")),
+                () = stop.cancelled() => Err(unavailable(&ensemble, STOPPING)),
             }
-        });
-        match AbortOnDropHandle::new(task).await {
+        };
+        self.on_thread(&what, task, (|panic| panic, |ended| ended)).await
+    }
+
+    /// Runs `task` on the registry thread. The two functions make errors of a panic in the client crate, and of a thread
+    /// that has ended before.
+    async fn on_thread<T, E>(
+        &self,
+        what: &Operation,
+        task: impl Future<Output = Result<T, E>> + Send + 'static,
+        (panicked, ended): (Wrap<E>, Wrap<E>),
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        match AbortOnDropHandle::new(self.runtime.spawn(task)).await {
             Ok(result) => result,
             Err(join) if join.is_panic() => {
                 error!(operation = what.name, path = %what.path, "the client crate panicked");
                 self.shared.suspect_client();
-                Err(what.failed("the server's answer made the client crate panic"))
+                Err(panicked(what.failed("the server's answer made the client crate panic")))
             }
-            Err(_) => Err(unavailable(&self.ensemble, "the registry thread has ended")),
+            Err(_) => Err(ended(unavailable(&self.ensemble, "the registry thread has ended"))),
         }
     }
 }

@@ -329,13 +329,13 @@ async fn open_outcomes(rounds: u32) {
     let registry = connected(&zk.connect_string(), 10).await;
     let foreign = "/foreign";
     client.create(foreign, b"", &EPHEMERAL).await.unwrap();
-    for round in 0..rounds {
-        let kind = [
-            NodeKind::EphemeralSequential,
-            NodeKind::Ephemeral,
-            NodeKind::PersistentSequential,
-            NodeKind::Persistent,
-        ][round as usize % 4];
+    let kinds = [
+        NodeKind::EphemeralSequential,
+        NodeKind::Ephemeral,
+        NodeKind::PersistentSequential,
+        NodeKind::Persistent,
+    ];
+    for (round, kind) in (0..rounds).zip(kinds.into_iter().cycle()) {
         let spec = Spec::new(&format!("/s{round}/web"), kind);
         let mut running = spec.start(&registry, Wanted::Present);
         for _ in 0..3 {

@@ -8,10 +8,11 @@ use super::super::{Relation, Wanted};
 use super::look::{Memory, look};
 use super::plan::{Found, Step, Whose, next};
 use super::publish::Publisher;
+use super::setback::{Setback, blocked, chroot, setback};
 use super::shape::Shape;
 use crate::health::BoxFuture;
+use crate::registry::Node;
 use crate::registry::writer::{RegistryWriter, WriteError};
-use crate::registry::{Node, RegistryError};
 
 /// Steps of one pass; more are somebody's war against us. Each ends a node or makes one.
 const MAX_STEPS: usize = 100;
@@ -36,29 +37,6 @@ pub(super) enum On {
     /// As well, and this session has it: of a younger process of this host. Whether that still runs can be asked without
     /// the registry.
     Younger(i64),
-}
-
-/// Not settled.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Setback {
-    /// The registry could not be asked, or did not answer: look again soon.
-    Soon(String),
-    /// Refused, and by itself that will not change: look again rarely.
-    Slowly(String),
-    /// Only another configuration helps.
-    Never(String),
-}
-
-impl From<RegistryError> for Setback {
-    fn from(error: RegistryError) -> Self {
-        let text = one_line(&error.to_string());
-        match error {
-            RegistryError::Unavailable { .. } => Self::Soon(text),
-            RegistryError::NotAuthorised { .. } | RegistryError::Failed { .. } => {
-                Self::Slowly(text)
-            }
-        }
-    }
 }
 
 /// The node of the last settled pass, and in which session that was.
@@ -111,7 +89,7 @@ impl Desk {
             found = match step {
                 // Its state changed between the look and the watch.
                 Step::Stands(_) | Step::Blocked(_) | Step::Nothing => self.look(session).await?,
-                step => {
+                Step::Create | Step::Set(_) | Step::Replace(_) | Step::Delete(_) => {
                     self.publisher.changing();
                     self.act(step, &found, session).await?
                 }
@@ -121,7 +99,7 @@ impl Desk {
     }
 
     /// Writes our bytes again, for whoever judges life by that.
-    pub(super) async fn rewrite(&mut self) -> Result<(), Setback> {
+    pub(super) async fn rewrite(&self) -> Result<(), Setback> {
         let Some(Standing { path, version, .. }) = self.standing.clone() else {
             return Ok(());
         };
@@ -258,57 +236,10 @@ impl Desk {
         Ok(())
     }
 
-    async fn replace(&mut self, there: &Found, session: i64) -> Result<(), WriteError> {
+    async fn replace(&self, there: &Found, session: i64) -> Result<(), WriteError> {
         let (bytes, kind) = (&self.shape.bytes, self.shape.kind);
         self.registry.replace(&there.path, there.node.version, bytes, kind).await?;
         info!(node = %there.path, former = there.node.ephemeral_owner, session, "taken over");
         Ok(())
     }
-}
-
-fn blocked(found: &Found) -> String {
-    let (path, owner) = (&found.path, found.node.ephemeral_owner);
-    match (found.whose, owner) {
-        (Whose::Of(Relation::Younger), _) => {
-            format!("{path} belongs to a younger nerve of this host, session {owner:#x}")
-        }
-        (_, 0) => format!("{path} is a persistent node of somebody else"),
-        _ => format!("{path} belongs to somebody else, session {owner:#x}"),
-    }
-}
-
-fn setback(error: WriteError) -> Setback {
-    match error {
-        WriteError::Unknown(cause) => {
-            Setback::Soon(format!("outcome unknown: {}", one_line(&cause.to_string())))
-        }
-        WriteError::TooLarge { .. } => Setback::Never(one_line(&error.to_string())),
-        WriteError::Refused(RegistryError::NotAuthorised { path }) => {
-            Setback::Slowly(format!("not authorised to write {path}"))
-        }
-        WriteError::NotSent(cause) => Setback::Soon(one_line(&cause.to_string())),
-        WriteError::Exists { .. } | WriteError::Missing { .. } | WriteError::Changed { .. } => {
-            Setback::Soon(one_line(&error.to_string()))
-        }
-        WriteError::Refused(_) => Setback::Slowly(one_line(&error.to_string())),
-    }
-}
-
-/// What became of making the parent: what is missing then is the chroot.
-fn chroot(error: WriteError) -> Setback {
-    match error {
-        WriteError::Missing { .. } => {
-            Setback::Soon("the chroot of zk_hosts does not exist and cannot be made".to_owned())
-        }
-        other => setback(other),
-    }
-}
-
-/// Texts come from servers and the system too.
-pub(super) fn one_line(text: &str) -> String {
-    text.split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join("; ")
 }

@@ -57,7 +57,12 @@ impl Publisher {
             | (Phase::Unknown, Wanted::Undecided) => {
                 self.enter(last.phase, node, last.owner, Some(trouble))
             }
-            _ => self.enter(Phase::Changing, None, None, Some(trouble)),
+            (Phase::Registered | Phase::Unconfirmed, Wanted::Absent)
+            | (Phase::Absent, Wanted::Present)
+            | (Phase::Unknown, Wanted::Present | Wanted::Absent)
+            | (Phase::Changing | Phase::Blocked, _) => {
+                self.enter(Phase::Changing, None, None, Some(trouble))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The reporter on the in-memory registry: the shared contract, single edges, and a random walk through all faults.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -155,14 +155,34 @@ fn populate(home: &Home) -> Vec<(String, crate::registry::Node)> {
     names.map(|path| (path.clone(), registry.peek(&path).unwrap())).into()
 }
 
+impl InMemory {
+    fn is_of_others(&self, name: &str) -> bool {
+        self.others.iter().any(|(other, _)| other == &format!("{PATH}/{name}"))
+    }
+
+    fn our_paths(&self) -> Vec<String> {
+        let ours = self.home.ours().into_iter().filter(|name| !self.is_of_others(name));
+        ours.map(|name| format!("{PATH}/{name}")).collect()
+    }
+
+    /// An operator writes into ours.
+    fn scribble(&self) {
+        // A node without owner and with an open outcome is known by its bytes only: not in that moment.
+        if self.home.place.kind != NodeKind::PersistentSequential {
+            for path in self.our_paths() {
+                self.home.registry.set_data(&path, "scribble");
+            }
+        }
+    }
+}
+
 impl Rig for InMemory {
     fn reporter(&self) -> Box<dyn Reporter> {
         self.home.reporter()
     }
 
     fn count(&self) -> usize {
-        let ours = self.home.ours();
-        ours.iter().filter(|name| !self.others.iter().any(|(o, _)| o.ends_with(*name))).count()
+        self.our_paths().len()
     }
 
     fn is_others_untouched(&self) -> bool {
@@ -170,11 +190,8 @@ impl Rig for InMemory {
     }
 
     fn remove(&self) {
-        for name in self.home.ours() {
-            let path = format!("{PATH}/{name}");
-            if !self.others.iter().any(|(other, _)| *other == path) {
-                self.home.registry.delete(&path);
-            }
+        for path in self.our_paths() {
+            self.home.registry.delete(&path);
         }
     }
 
@@ -503,78 +520,80 @@ async fn a_random_walk_ends_as_wanted() {
     }
 }
 
+/// A reporter among faults.
+struct Walk {
+    rng: fastrand::Rng,
+    rig: InMemory,
+    running: Running,
+    wish: Wanted,
+}
+
 async fn walk(mut rng: fastrand::Rng) {
-    let mut rig = InMemory::new(KINDS[rng.usize(..4)], rng.bool());
-    rig.home.registry.put(PATH, "");
-    let mut running = rig.home.start(Wanted::Undecided);
-    let registry = rig.home.registry.clone();
-    let mut sessions = HashSet::from([registry.session_id()]);
-    let mut wish = Wanted::Undecided;
-    for _ in 0..rng.usize(1..40) {
-        let deed = rng.usize(..12);
-        println!("deed {deed}: {:?}", *running.state.borrow());
+    let rig = InMemory::new(KINDS[rng.usize(..4)], rng.bool());
+    let running = rig.home.start(Wanted::Undecided);
+    let mut walk = Walk { rng, rig, running, wish: Wanted::Undecided };
+    for _ in 0..walk.rng.usize(1..40) {
+        walk = walk.step().await;
+    }
+    walk.arrive().await;
+}
+
+impl Walk {
+    async fn step(mut self) -> Self {
+        let deed = self.rng.usize(..13);
+        println!("deed {deed}: {:?}", *self.running.state.borrow());
+        let registry = &self.rig.home.registry;
         match deed {
             0 | 1 => registry.fail_next_write(WriteFault::LostAnswer),
             2 => registry.fail_next_write(WriteFault::LostRequest),
             3 => registry.cut(),
             4 => registry.expire(),
             5 => registry.give_up(),
-            6 => registry.heal(),
-            7 => rig.remove(),
-            8 => {
-                wish = [Wanted::Present, Wanted::Absent, Wanted::Undecided][rng.usize(..3)];
-                running.wanted.send_replace(wish);
-            }
+            6 | 7 => registry.heal(),
+            8 => self.rig.remove(),
             9 => {
-                // Killed and started again, with other labels now and then.
-                running.stop().await;
-                if rng.bool() {
-                    rig.home.record.weight = Some(rng.i64(1..100));
-                }
-                running = rig.home.start(wish);
+                self.wish =
+                    [Wanted::Present, Wanted::Absent, Wanted::Undecided][self.rng.usize(..3)];
+                self.running.wanted.send_replace(self.wish);
             }
-            // Not within the window between a request and its lost answer: such a node is known by its bytes only.
-            10 if rig.home.place.kind != NodeKind::PersistentSequential => {
-                for name in rig.home.ours() {
-                    let path = format!("{PATH}/{name}");
-                    if !rig.others.iter().any(|(other, _)| *other == path) {
-                        registry.set_data(&path, "scribble");
-                    }
+            // Killed and started again, with other labels now and then.
+            10 => {
+                self.running.stop().await;
+                if self.rng.bool() {
+                    self.rig.home.record.weight = Some(self.rng.i64(1..100));
                 }
+                self.running = self.rig.home.start(self.wish);
             }
-            _ => tokio::time::sleep(Duration::from_millis(rng.u64(..3_000))).await,
+            11 => self.rig.scribble(),
+            _ => tokio::time::sleep(Duration::from_millis(self.rng.u64(..3_000))).await,
         }
-        sessions.insert(registry.session_id());
-        for session in &sessions {
-            rig.home.kin.tell(*session, Relation::Former);
-        }
-        for _ in 0..rng.usize(..20) {
+        self.rig.home.kin.tell(self.rig.home.registry.session_id(), Relation::Former);
+        for _ in 0..self.rng.usize(..20) {
             tokio::task::yield_now().await;
         }
+        self
     }
-    registry.heal();
-    let current = registry.session_id();
-    let session_is_ours = |owner: i64| owner == current || owner == 0;
-    let last = if rng.bool() { Wanted::Present } else { Wanted::Absent };
-    running.wanted.send_replace(last);
-    tokio::time::sleep(Duration::from_secs(120)).await;
-    running.phase(if last == Wanted::Present { Phase::Registered } else { Phase::Absent }).await;
-    let left: Vec<_> = registry
-        .peek_children(PATH)
-        .into_iter()
-        .filter(|name| !rig.others.iter().any(|(other, _)| other.ends_with(name)))
-        .collect();
-    assert_eq!(
-        left.len(),
-        usize::from(last == Wanted::Present),
-        "{left:?} {:?} {:?}",
-        rig.home.place,
-        rig.home.kin
-    );
-    for name in &left {
-        let node = registry.peek(&format!("{PATH}/{name}")).unwrap();
-        assert!(session_is_ours(node.ephemeral_owner));
-        assert_eq!(node.data, rig.home.bytes());
+
+    async fn arrive(mut self) {
+        let registry = self.rig.home.registry.clone();
+        registry.heal();
+        let last = if self.rng.bool() { Wanted::Present } else { Wanted::Absent };
+        self.running.wanted.send_replace(last);
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        let is_present = last == Wanted::Present;
+        self.running.phase(if is_present { Phase::Registered } else { Phase::Absent }).await;
+        let left: Vec<_> = registry
+            .peek_children(PATH)
+            .into_iter()
+            .filter(|name| !self.rig.is_of_others(name))
+            .collect();
+        let home = &self.rig.home;
+        assert_eq!(left.len(), usize::from(is_present), "{left:?} {:?} {:?}", home.place, home.kin);
+        for name in &left {
+            let node = registry.peek(&format!("{PATH}/{name}")).unwrap();
+            let owner = if home.place.kind.is_ephemeral() { registry.session_id() } else { 0 };
+            assert_eq!((node.ephemeral_owner, node.data), (owner, home.bytes()));
+        }
+        assert!(self.rig.is_others_untouched());
     }
-    assert!(rig.is_others_untouched());
 }

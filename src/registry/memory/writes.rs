@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::super::writer::{Created, MAX_DATA_BYTES, NodeKind, RegistryWriter, WriteError};
+use super::super::writer::{Created, NodeKind, RegistryWriter, WriteError, within_bounds};
 use super::super::{RegistryError, path as names};
 use super::MemoryRegistry;
 use super::tree::{Fire, State, parent_and_name};
@@ -205,13 +205,6 @@ impl RegistryWriter for MemoryRegistry {
             Ok(state.nodes.get(path).map(|stored| stored.children.iter().cloned().collect()))
         })
     }
-}
-
-fn within_bounds(data: &[u8]) -> Result<(), WriteError> {
-    if data.len() > MAX_DATA_BYTES {
-        return Err(WriteError::TooLarge { bytes: data.len(), limit: MAX_DATA_BYTES });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

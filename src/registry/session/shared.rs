@@ -102,7 +102,7 @@ impl Shared {
     /// to this connection: one that hands out another session than asked for is not noticed by the crate.
     pub(super) fn enter_connected(&self, client: &Client) {
         let granted = self.key.granted().borrow().as_ref().map(|granted| granted.id);
-        let id = granted.unwrap_or(client.session_id().0);
+        let id = granted.unwrap_or_else(|| client.session_id().0);
         self.session.send_modify(|session| {
             if session.state != SessionState::Connected {
                 session.state = SessionState::Connected;

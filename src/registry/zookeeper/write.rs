@@ -7,16 +7,15 @@
 use std::sync::Arc;
 
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, info};
+use tracing::info;
 use zookeeper_client as zk;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, MultiWriteResult};
 
 use super::super::RegistryError;
-use super::super::writer::{Created, MAX_DATA_BYTES, NodeKind, RegistryWriter, WriteError};
-use super::ZooKeeperRegistry;
+use super::super::writer::{Created, NodeKind, RegistryWriter, WriteError, within_bounds};
 use super::call::{AsyncWork, Operation, READ_TIMEOUT, client, no_answer, translate, unavailable};
 use super::read::node;
+use super::{STOPPING, ZooKeeperRegistry};
 use crate::health::BoxFuture;
 
 impl ZooKeeperRegistry {
@@ -30,12 +29,12 @@ impl ZooKeeperRegistry {
         let shared = Arc::clone(&self.shared);
         let stop = self.stop.clone();
         let context = what.clone();
-        let task = self.runtime.spawn(async move {
+        let task = async move {
             let client = client(&shared, &ensemble).await.map_err(WriteError::NotSent)?;
             let answer = tokio::select! {
                 answer = timeout(READ_TIMEOUT, work.start(client)) => answer,
                 () = stop.cancelled() => {
-                    return Err(WriteError::Unknown(unavailable(&ensemble, "the registry is stopping")));
+                    return Err(WriteError::Unknown(unavailable(&ensemble, STOPPING)));
                 }
             };
             match answer {
@@ -48,20 +47,8 @@ impl ZooKeeperRegistry {
                 }
                 Err(_) => Err(WriteError::Unknown(no_answer(&ensemble))),
             }
-        });
-        match AbortOnDropHandle::new(task).await {
-            Ok(result) => result,
-            Err(join) if join.is_panic() => {
-                error!(operation = what.name, path = %what.path, "the client crate panicked");
-                self.shared.suspect_client();
-                let detail = "the server's answer made the client crate panic";
-                Err(WriteError::Unknown(what.failed(detail)))
-            }
-            Err(_) => {
-                let gone = unavailable(&self.ensemble, "the registry thread has ended");
-                Err(WriteError::NotSent(gone))
-            }
-        }
+        };
+        self.on_thread(&what, task, (WriteError::Unknown, WriteError::NotSent)).await
     }
 }
 
@@ -148,13 +135,6 @@ impl RegistryWriter for ZooKeeperRegistry {
     }
 }
 
-fn within_bounds(data: &[u8]) -> Result<(), WriteError> {
-    if data.len() > MAX_DATA_BYTES {
-        return Err(WriteError::TooLarge { bytes: data.len(), limit: MAX_DATA_BYTES });
-    }
-    Ok(())
-}
-
 /// Anybody may do anything, as nerve's nodes are.
 fn options(kind: NodeKind) -> CreateOptions<'static> {
     let mode = match kind {
@@ -215,10 +195,10 @@ async fn replace(
     writer.add_delete(path, Some(version))?;
     writer.add_create(path, &data, &options(kind))?;
     let results = writer.commit().await.map_err(zk::Error::from)?;
-    let stat = results.into_iter().find_map(|result| match result {
-        MultiWriteResult::Create { stat, .. } if !stat.is_invalid() => Some(stat),
-        _ => None,
-    });
+    let made = |result| {
+        if let MultiWriteResult::Create { stat, .. } = result { Some(stat) } else { None }
+    };
+    let stat = results.into_iter().find_map(made).filter(|stat| !stat.is_invalid());
     let node = match stat {
         Some(stat) => node(data, stat),
         // Some servers leave the stat out (ZOOKEEPER-4026, -4667).
@@ -272,6 +252,7 @@ fn refusal(error: zk::Error, ensemble: &Arc<str>, what: &Operation) -> WriteErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::writer::MAX_DATA_BYTES;
 
     fn end(error: zk::Error) -> WriteError {
         refusal(error, &"zk1:2181".into(), &Operation::new("create", "/a"))
