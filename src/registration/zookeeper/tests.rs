@@ -289,6 +289,27 @@ async fn a_new_session_registers_anew_and_removes_what_the_old_one_left() {
     }
 }
 
+/// A call waits for a session, so a pass may begin in the name of one and write in the name of the next: then it must not
+/// take what it made for a remnant.
+#[tokio::test]
+async fn a_pass_that_outlives_its_session_ends_before_it_writes_twice() {
+    for kind in KINDS {
+        let home = Home::new(kind);
+        let former = home.registry.session_id();
+        home.registry.expire();
+        home.registry.heal();
+        let shape = Shape::new(&home.record, &home.place);
+        let memory = Memory::new(ServiceName::new("web"), home.kin.clone(), &shape);
+        let (out, state) = watch::channel(Registration::default());
+        let registry: Arc<dyn RegistryWriter> = Arc::new(home.registry.clone());
+        let mut desk = Desk::new(registry, shape, memory, Publisher::new(out));
+        desk.memory.enter(former);
+        let end = desk.pass(Wanted::Present, former).await;
+        assert_eq!(end.err(), Some(Setback::Outdated));
+        assert!(home.ours().len() <= 1 && state.borrow().writes <= 1, "{:?}", home.ours());
+    }
+}
+
 /// Cases 5 and 35.
 #[tokio::test(start_paused = true)]
 async fn a_fixed_name_is_taken_from_kin_that_gave_it_up_and_waited_for_otherwise() {
@@ -446,6 +467,19 @@ async fn what_an_operator_does_to_our_node_is_undone_at_once_but_not_for_ever() 
         let writes = running.state.borrow().writes - before;
         assert!(writes < 60, "{writes} writes in ten minutes");
     }
+}
+
+/// What a restart waits for: that there was no session is no excuse once there is one.
+#[tokio::test(start_paused = true)]
+async fn the_trouble_of_having_no_session_ends_with_it() {
+    let home = Home::new(NodeKind::EphemeralSequential);
+    home.registry.expire();
+    let mut running = home.start(Wanted::Present);
+    running.until("told", |state| state.trouble.is_some()).await;
+    home.registry.heal();
+    let state = running.until("reached", |state| state.trouble.is_none()).await;
+    assert_eq!(state.phase, Phase::Changing);
+    running.phase(Phase::Registered).await;
 }
 
 /// Case 46, and the path of a wiped ensemble (39).

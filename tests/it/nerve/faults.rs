@@ -75,8 +75,19 @@ async fn registered(lab: &Lab, services: Value, session: u32, zk: &super::Indepe
     for path in paths {
         until_nodes(zk, &path, 1).await;
     }
-    nerve.until_ready().await;
+    settled(&nerve).await;
     nerve
+}
+
+/// Waits until nerve has heard that everything stands.
+async fn settled(nerve: &Nerve) {
+    eventually("every registration is confirmed", PATIENCE, || async {
+        let metrics = nerve.metrics().await;
+        let mut lines = metrics.lines().filter(|line| line.starts_with("nerve_service_settled{"));
+        let is_settled = lines.clone().next().is_some() && lines.all(|line| line.ends_with(" 1"));
+        if is_settled { Ok(()) } else { Err(metrics) }
+    })
+    .await;
 }
 
 /// Waits until nerve shows for `web` what `holds` wants to see.

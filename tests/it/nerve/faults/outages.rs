@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use super::{BACK_WITHIN, one_of_each, path, registered, session_is, shows, up, watch};
+use super::{BACK_WITHIN, one_of_each, path, registered, session_is, settled, shows, up, watch};
 use crate::outages::time::faketime;
 use crate::scale::cpu_seconds;
 use crate::support::client::get;
@@ -140,7 +140,7 @@ async fn a_zookeeper_restored_from_a_backup_gets_exactly_one_node_of_each_again(
         // Once more, with a nerve that was started meanwhile.
         nerve.kill9().await;
         nerve = nerve.again().until_listening().await;
-        nerve.until_ready().await;
+        settled(&nerve).await;
     }
 }
 
@@ -164,7 +164,7 @@ async fn nerves_clock_may_jump_by_a_day() {
     nerve.kill9().await;
     let nerve = Nerve::spawn(nerve.admin(), nerve.config(), nerve.state_dir(), &env);
     let nerve = nerve.until_listening().await;
-    nerve.until_ready().await;
+    settled(&nerve).await;
     let before = nerve.service("web").await["session"]["id"].clone();
     let witness = watch(&zk, places);
     for offset in ["+1d", "-1d", "+0"] {

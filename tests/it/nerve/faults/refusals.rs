@@ -108,7 +108,7 @@ async fn a_read_only_zookeeper_is_not_registered_with_and_costs_no_node() {
     let zk = block_in_place(|| {
         Zk::with(&Setup {
             size: 3,
-            config: "localSessionsEnabled=true",
+            config: "localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true",
             jvm: &["-Dreadonlymode.enabled=true"],
             ..Setup::default()
         })

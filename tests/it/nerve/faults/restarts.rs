@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{one_of_each, registered, watch};
+use super::{one_of_each, registered, settled, watch};
 use crate::support::lab::Lab;
 use crate::support::nerve::{Nerve, nodes};
 use crate::support::zookeeper::Zk;
@@ -42,7 +42,7 @@ impl Way {
             }
         }
         let new = old.again().until_listening().await;
-        new.until_ready().await;
+        settled(&new).await;
         new
     }
 }
