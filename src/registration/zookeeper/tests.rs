@@ -26,6 +26,7 @@ const KINDS: [NodeKind; 4] = [
 struct Family {
     relations: Mutex<HashMap<i64, Relation>>,
     nodes: Mutex<HashMap<String, String>>,
+    younger: Mutex<Option<String>>,
 }
 
 impl Family {
@@ -50,6 +51,10 @@ impl Kin for Family {
             Some(node) => nodes.insert(key, node.to_owned()),
             None => nodes.remove(&key),
         };
+    }
+
+    fn is_of_younger(&self, node: &str) -> bool {
+        self.younger.lock().unwrap().as_deref() == Some(node)
     }
 }
 
@@ -480,6 +485,24 @@ async fn the_trouble_of_having_no_session_ends_with_it() {
     let state = running.until("reached", |state| state.trouble.is_none()).await;
     assert_eq!(state.phase, Phase::Changing);
     running.phase(Phase::Registered).await;
+}
+
+/// A restart that starts the new nerve first: both have the one node that nobody's session owns.
+#[tokio::test(start_paused = true)]
+async fn a_persistent_node_that_a_younger_nerve_has_too_is_left_to_it() {
+    let home = Home::new(NodeKind::Persistent);
+    let mut running = home.registered().await;
+    *home.kin.younger.lock().unwrap() = Some(home.fixed());
+    running.wanted.send_replace(Wanted::Absent);
+    running.phase(Phase::Absent).await;
+    assert_eq!(home.the_one().0, home.fixed());
+    // The younger one has ended without a word.
+    *home.kin.younger.lock().unwrap() = None;
+    running.wanted.send_replace(Wanted::Present);
+    running.phase(Phase::Registered).await;
+    running.wanted.send_replace(Wanted::Absent);
+    running.phase(Phase::Absent).await;
+    assert!(home.ours().is_empty());
 }
 
 /// Case 46, and the path of a wiped ensemble (39).

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use super::{BACK_WITHIN, one_of_each, path, registered, session_is, shows, up, watch};
+use super::{BACK_WITHIN, one_of_each, path, registered, session_is, settled, shows, up, watch};
 use crate::outages::fault::{OWN, interface_down, interface_of_its_own, interface_up};
 use crate::outages::run;
 use crate::scale::cpu_seconds;
@@ -17,7 +17,6 @@ use crate::support::lab::Lab;
 use crate::support::nerve::{Nerve, nodes, until_nodes};
 use crate::support::oracle::need;
 use crate::support::synapse::is_release;
-use crate::support::wait::eventually;
 use crate::support::zookeeper::Zk;
 
 /// What nerve may use of a core while it cannot reach ZooKeeper.
@@ -98,6 +97,7 @@ async fn interface() {
         let up = Instant::now();
         until_nodes(&client, &path("web"), 1).await;
         let back = up.elapsed();
+        settled(&nerve).await;
         println!("{round}: interface down: {:.2} % CPU, registered after {back:?}", busy * 100.0);
         assert!(busy < CPU, "{busy}");
         assert!(back < AFTER_INTERFACE, "{back:?}");
@@ -155,11 +155,7 @@ async fn gone(outages: usize) {
             until_nodes(&client, &place.path, 1).await;
         }
         worst = worst.max(opened.elapsed());
-        eventually("settled", super::PATIENCE, || async {
-            let shown = nerve.service("fixed").await;
-            if session_is("connected")(&shown) { Ok(()) } else { Err(shown) }
-        })
-        .await;
+        settled(&nerve).await;
     }
     let busy = (cpu_seconds(nerve.pid()) - cpu.0) / cpu.1.elapsed().as_secs_f64();
     let (start, end) = (start.expect("some outages"), resources(&nerve));
