@@ -168,6 +168,10 @@ pub trait Kin: Debug + Send + Sync {
 
     /// Remembers it (or, with `None`, forgets it), before the write is acknowledged to anybody.
     fn remember_node(&self, service: &ServiceName, parent: &str, node: Option<&str>);
+
+    /// Whether a nerve with our `state_dir` that started after us, and runs, has this persistent node as its own: no
+    /// session says so. It has the right of way; who ends first must not take the node along.
+    fn is_of_younger(&self, node: &str) -> bool;
 }
 
 /// Whose a session is.

@@ -169,6 +169,7 @@ impl Work {
                 continue;
             };
             self.desk.memory.enter(session);
+            self.desk.publisher.reached();
             match self.pass(wish, session).await {
                 Ok(rest) => self.rest(rest, wish, moment).await,
                 Err(setback) => self.hold(setback, wish, moment).await,
@@ -192,7 +193,7 @@ impl Work {
     /// One news of the session or the wish.
     async fn wait_for_session(&mut self, wish: Wanted) {
         let trouble = waiting(&self.sessions.borrow());
-        self.desk.publisher.held_up(wish, &trouble);
+        self.desk.publisher.unreached(wish, &trouble);
         tokio::select! {
             ended = self.sessions.changed() => if ended.is_err() { std::future::pending().await },
             () = another_wish(&mut self.wanted, wish) => {}
@@ -237,6 +238,7 @@ impl Work {
             Setback::Soon(trouble) => (trouble, Some(self.retry.next_delay())),
             Setback::Slowly(trouble) => (trouble, Some(REFUSED_PAUSE)),
             Setback::Never(trouble) => (trouble, None),
+            Setback::Outdated => return,
         };
         if self.desk.publisher.held_up(wish, &trouble) {
             warn!(service = %self.service, trouble, "not registered as wanted yet");

@@ -5,11 +5,11 @@
 
 mod crowd;
 mod ensemble;
-mod fault;
+pub(crate) mod fault;
 mod long;
 mod network;
 mod registrations;
-mod time;
+pub(crate) mod time;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -245,7 +245,7 @@ fn in_own_network(test: &str) -> bool {
     is_child(&format!("outages::{test}"), true)
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -56,6 +56,10 @@ impl Kin for Family {
             None => nodes.remove(&key),
         };
     }
+
+    fn is_of_younger(&self, _node: &str) -> bool {
+        false
+    }
 }
 
 /// What is registered where.

@@ -1,7 +1,15 @@
 //! The one-word and one-line answers: what state is this in, is it as it should be, and what is it waiting for.
 
+use std::time::Duration;
+
 use super::desk::{ProcessStatus, ServiceStatus};
 use crate::registration::{Phase, Wanted};
+use crate::registry::SessionState;
+
+/// How long a nerve that has just started is given to reach the registry before it calls itself ready without. Who starts a
+/// nerve beside another one and stops that when the new one is ready must not do so between two packets; a registry that
+/// is away for longer must not make a supervisor restart nerve.
+const FIRST_ATTEMPTS: Duration = Duration::from_secs(5);
 
 /// State of a service: `UP`, `DOWN`, `MAINT` (a downtime is announced), `HELD` (up, its return is held back by damping)
 /// or `CHECKING` (no verdict yet).
@@ -65,7 +73,7 @@ pub(super) fn readiness(process: &ProcessStatus, services: &[ServiceStatus]) -> 
         let name = &service.name;
         if service.watch.is_up.is_none() && service.watch.down.is_none() {
             said.missing.push(format!("service {name}: no verdict yet"));
-        } else if let Some(reason) = waiting_for(service) {
+        } else if let Some(reason) = waiting_for(service).filter(|_| !is_starting(service)) {
             said.waiting.push(format!("service {name}: {reason}"));
         } else if !is_settled(service) {
             let (wanted, phase) = (wanted(service.watch.wanted), phase(service.registration.phase));
@@ -74,6 +82,13 @@ pub(super) fn readiness(process: &ProcessStatus, services: &[ServiceStatus]) -> 
         }
     }
     said
+}
+
+/// It has not had a session yet, and there was hardly time for one.
+fn is_starting(service: &ServiceStatus) -> bool {
+    service.session.as_ref().is_some_and(|session| {
+        session.state == SessionState::Connecting && session.since.elapsed() < FIRST_ATTEMPTS
+    })
 }
 
 /// Why what is wanted is not so, when that is known.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use super::fixture::{Running, Script, documented, down, on_tcp, on_unix, session, unheard, up};
 use super::shape::{self, ServiceShape};
@@ -17,7 +18,7 @@ use super::{diagnosis, fixture, metrics, page};
 use crate::admin::tests::promtool;
 use crate::admin::when::Now;
 use crate::registration::Phase;
-use crate::registry::SessionState;
+use crate::registry::{Session, SessionState};
 use crate::telemetry::cold::ColdMetrics;
 use crate::telemetry::names;
 use crate::telemetry::render::Exposition;
@@ -417,6 +418,14 @@ async fn ready_means_heard_and_settled_or_waiting_for_a_known_reason() {
     assert_eq!(answer["ready"], true);
     let waiting = "service new: registration changing: zk1:2181: connection refused";
     assert_eq!(answer["waiting"], json!([waiting]));
+
+    // A start: the next packet may bring the session.
+    let connecting = |since| Session { state: SessionState::Connecting, since, ..session() };
+    let now = Instant::now();
+    for (since, status) in [(now, 503), (now - Duration::from_secs(6), 200)] {
+        nerve.script.services.lock().unwrap()[2].session = Some(connecting(since));
+        assert_eq!(nerve.ask("GET /ready", b"").await.0, status);
+    }
 
     nerve.script.missing.lock().unwrap().push("stopping".into());
     assert_eq!(nerve.ask("GET /ready", b"").await.0, 503);

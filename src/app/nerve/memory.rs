@@ -118,6 +118,11 @@ impl Memory {
         self.nodes.iter().find(|known| known.service == service && known.parent == parent)
     }
 
+    /// Whether a persistent node of this path was made, for whatever service.
+    pub(super) fn has_made(&self, path: &str) -> bool {
+        self.nodes.iter().any(|known| known.node.lines().any(|node| node == path))
+    }
+
     pub(super) fn set_node(
         &mut self,
         service: &str,

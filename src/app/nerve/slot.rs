@@ -147,13 +147,13 @@ impl Slot {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whose `session` is, as the other slots remember.
-    fn elsewhere(&self, session: i64) -> Option<Relation> {
+    /// Whose a thing is, as the first of the other slots says that `knows` it.
+    fn elsewhere(&self, knows: impl Fn(&Memory) -> bool) -> Option<Relation> {
         let ours = self.memory().generation;
         let others = (0..MAX_SLOTS).map(|number| slot_dir(&self.state_dir, number));
         others.filter(|dir| *dir != self.dir).find_map(|dir| {
             let memory = read(&dir);
-            memory.knows(session).then(|| match try_lock(&dir) {
+            knows(&memory).then(|| match try_lock(&dir) {
                 Ok(Some(_free)) => Relation::Former,
                 // Held, or not to be found out: whoever may live is treated as alive.
                 Ok(None) | Err(_) if memory.generation < ours => Relation::Elder,
@@ -178,7 +178,7 @@ impl Kin for Slot {
         if self.memory().knows(session) {
             return Relation::Former;
         }
-        self.elsewhere(session).unwrap_or(Relation::Foreign)
+        self.elsewhere(|memory| memory.knows(session)).unwrap_or(Relation::Foreign)
     }
 
     fn remembered_node(&self, service: &ServiceName, parent: &str) -> Option<String> {
@@ -192,6 +192,12 @@ impl Kin for Slot {
             node: node.to_owned(),
         });
         self.change(|memory| memory.set_node(service.as_str(), parent, node));
+    }
+
+    fn is_of_younger(&self, node: &str) -> bool {
+        let ours = self.memory().generation;
+        let is_younger = |memory: &Memory| memory.generation > ours && memory.has_made(node);
+        self.elsewhere(is_younger) == Some(Relation::Younger)
     }
 }
 
@@ -213,6 +219,10 @@ impl Kin for Alone {
     }
 
     fn remember_node(&self, _service: &ServiceName, _parent: &str, _node: Option<&str>) {}
+
+    fn is_of_younger(&self, _node: &str) -> bool {
+        false
+    }
 }
 
 fn slot_dir(state_dir: &Path, number: usize) -> PathBuf {
@@ -301,6 +311,21 @@ mod tests {
         assert_eq!(old.relation(2), Relation::Younger);
         drop(old);
         assert_eq!(new.relation(1), Relation::Former);
+    }
+
+    #[test]
+    fn a_persistent_node_is_of_the_youngest_that_runs_and_remembers_it() {
+        let dir = Dir::new();
+        let name = ServiceName::new("batch");
+        let old = Slot::take(&dir.0).unwrap();
+        let new = Slot::take(&dir.0).unwrap();
+        for slot in [&old, &new] {
+            slot.remember_node(&name, "/p", Some("/p/i_\n/p/j_"));
+        }
+        assert!(old.is_of_younger("/p/i_") && old.is_of_younger("/p/j_"));
+        assert!(!old.is_of_younger("/p/i") && !new.is_of_younger("/p/i_"));
+        drop(new);
+        assert!(!old.is_of_younger("/p/i_"), "who is dead has no right of way");
     }
 
     #[test]

@@ -154,8 +154,9 @@ impl Memory {
 
     fn whose(&self, shape: &Shape, found: &Found, session: i64) -> Whose {
         match found.node.ephemeral_owner {
-            0 if self.has_made(shape, found) => Whose::Ours,
-            0 => Whose::Of(Relation::Foreign),
+            0 if !self.has_made(shape, found) => Whose::Of(Relation::Foreign),
+            0 if self.kin.is_of_younger(&found.path) => Whose::Of(Relation::Younger),
+            0 => Whose::Ours,
             owner if owner == session => Whose::Ours,
             owner => Whose::Of(self.relation(owner)),
         }

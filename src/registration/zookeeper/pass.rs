@@ -83,6 +83,11 @@ impl Desk {
         }
         let mut found = self.look(session).await?;
         for _ in 0..MAX_STEPS {
+            // A call may have waited for the next session and been done in its name: what it made would be judged a
+            // remnant of somebody else, and made again and again.
+            if self.registry.session().borrow().id != Some(session) {
+                return Err(Setback::Outdated);
+            }
             let step = next(&self.shape, &found, wanted, &self.memory.twins());
             if let Some(rest) = self.rest(step, wanted, session).await? {
                 return Ok(rest);

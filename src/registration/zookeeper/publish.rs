@@ -11,11 +11,13 @@ use super::super::{Phase, Registration, Wanted};
 #[derive(Debug)]
 pub(super) struct Publisher {
     out: watch::Sender<Registration>,
+    /// The last trouble was that there is no session.
+    is_unreached: bool,
 }
 
 impl Publisher {
     pub(super) fn new(out: watch::Sender<Registration>) -> Self {
-        Self { out }
+        Self { out, is_unreached: false }
     }
 
     /// A write was acknowledged.
@@ -43,6 +45,20 @@ impl Publisher {
     pub(super) fn changing(&self) {
         let trouble = self.out.borrow().trouble.clone();
         self.enter(Phase::Changing, None, None, trouble.as_deref());
+    }
+
+    /// There is a session again: that there was none explains nothing any more.
+    pub(super) fn reached(&mut self) {
+        let is_explained = std::mem::take(&mut self.is_unreached);
+        if is_explained && self.out.borrow().phase == Phase::Changing {
+            self.enter(Phase::Changing, None, None, None);
+        }
+    }
+
+    /// There is no session.
+    pub(super) fn unreached(&mut self, wanted: Wanted, trouble: &str) {
+        self.is_unreached = true;
+        self.held_up(wanted, trouble);
     }
 
     /// The registry cannot be asked. What was acknowledged and is still wanted is not taken back. True when that is news.

@@ -14,6 +14,8 @@ pub(super) enum Setback {
     Slowly(String),
     /// Only another configuration helps.
     Never(String),
+    /// The session is another one than that in whose name the pass began: what is ours is to be judged anew, at once.
+    Outdated,
 }
 
 impl From<RegistryError> for Setback {

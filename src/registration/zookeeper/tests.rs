@@ -29,6 +29,7 @@ struct Family {
     relations: Mutex<HashMap<i64, Relation>>,
     nodes: Mutex<HashMap<String, String>>,
     claims: Claims,
+    younger: Mutex<Option<String>>,
 }
 
 impl Family {
@@ -57,6 +58,10 @@ impl Kin for Family {
             Some(node) => nodes.insert(key, node.to_owned()),
             None => nodes.remove(&key),
         };
+    }
+
+    fn is_of_younger(&self, node: &str) -> bool {
+        self.younger.lock().unwrap().as_deref() == Some(node)
     }
 }
 
@@ -296,6 +301,27 @@ async fn a_new_session_registers_anew_and_removes_what_the_old_one_left() {
     }
 }
 
+/// A call waits for a session, so a pass may begin in the name of one and write in the name of the next: then it must not
+/// take what it made for a remnant.
+#[tokio::test]
+async fn a_pass_that_outlives_its_session_ends_before_it_writes_twice() {
+    for kind in KINDS {
+        let home = Home::new(kind);
+        let former = home.registry.session_id();
+        home.registry.expire();
+        home.registry.heal();
+        let shape = Shape::new(&home.record, &home.place);
+        let memory = Memory::new(ServiceName::new("web"), home.kin.clone(), &shape);
+        let (out, state) = watch::channel(Registration::default());
+        let registry: Arc<dyn RegistryWriter> = Arc::new(home.registry.clone());
+        let mut desk = Desk::new(registry, shape, memory, Publisher::new(out));
+        desk.memory.enter(former);
+        let end = desk.pass(Wanted::Present, former).await;
+        assert_eq!(end.err(), Some(Setback::Outdated));
+        assert!(home.ours().len() <= 1 && state.borrow().writes <= 1, "{:?}", home.ours());
+    }
+}
+
 /// Cases 5 and 35.
 #[tokio::test(start_paused = true)]
 async fn a_fixed_name_is_taken_from_kin_that_gave_it_up_and_waited_for_otherwise() {
@@ -453,6 +479,37 @@ async fn what_an_operator_does_to_our_node_is_undone_at_once_but_not_for_ever() 
         let writes = running.state.borrow().writes - before;
         assert!(writes < 60, "{writes} writes in ten minutes");
     }
+}
+
+/// What a restart waits for: that there was no session is no excuse once there is one.
+#[tokio::test(start_paused = true)]
+async fn the_trouble_of_having_no_session_ends_with_it() {
+    let home = Home::new(NodeKind::EphemeralSequential);
+    home.registry.expire();
+    let mut running = home.start(Wanted::Present);
+    running.until("told", |state| state.trouble.is_some()).await;
+    home.registry.heal();
+    let state = running.until("reached", |state| state.trouble.is_none()).await;
+    assert_eq!(state.phase, Phase::Changing);
+    running.phase(Phase::Registered).await;
+}
+
+/// A restart that starts the new nerve first: both have the one node that nobody's session owns.
+#[tokio::test(start_paused = true)]
+async fn a_persistent_node_that_a_younger_nerve_has_too_is_left_to_it() {
+    let home = Home::new(NodeKind::Persistent);
+    let mut running = home.registered().await;
+    *home.kin.younger.lock().unwrap() = Some(home.fixed());
+    running.wanted.send_replace(Wanted::Absent);
+    running.phase(Phase::Absent).await;
+    assert_eq!(home.the_one().0, home.fixed());
+    // The younger one has ended without a word.
+    *home.kin.younger.lock().unwrap() = None;
+    running.wanted.send_replace(Wanted::Present);
+    running.phase(Phase::Registered).await;
+    running.wanted.send_replace(Wanted::Absent);
+    running.phase(Phase::Absent).await;
+    assert!(home.ours().is_empty());
 }
 
 /// Case 46, and the path of a wiped ensemble (39).

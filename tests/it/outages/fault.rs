@@ -18,7 +18,7 @@ use crate::support::wait::eventually;
 use crate::support::zookeeper::Zk;
 
 /// The address of ZooKeeper on an interface of its own, which can be taken down.
-const OWN: &str = "10.99.7.1";
+pub(crate) const OWN: &str = "10.99.7.1";
 
 /// What happens to ZooKeeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl Fault {
 }
 
 /// A server that synapse reaches over an interface which is not `lo`. Only in a network namespace of our own.
-pub(super) fn interface_of_its_own() -> Zk {
+pub(crate) fn interface_of_its_own() -> Zk {
     ip("link set lo up");
     // One end of a cable; its other end only keeps the line alive.
     ip("link add zk0 type veth peer name zk1");
@@ -146,13 +146,13 @@ pub(super) fn interface_of_its_own() -> Zk {
     Zk::standalone_with("clientPortAddress=0.0.0.0")
 }
 
-pub(super) fn interface_up() {
+pub(crate) fn interface_up() {
     ip("link set zk0 up");
     ip(&format!("addr add {OWN}/24 dev zk0"));
 }
 
 /// With its address, as DHCP does it: our server is on this host, and its address would be reachable without a link.
-pub(super) fn interface_down() {
+pub(crate) fn interface_down() {
     ip(&format!("addr del {OWN}/24 dev zk0"));
     ip("link set zk0 down");
 }

@@ -39,7 +39,7 @@ async fn slow_a_stuttering_zookeeper_changes_no_backend() {
 }
 
 /// Where Debian keeps the library that lies about the time.
-fn faketime() -> PathBuf {
+pub(crate) fn faketime() -> PathBuf {
     need("faketime", "faketime");
     let libraries = std::fs::read_dir("/usr/lib").expect("libraries");
     libraries

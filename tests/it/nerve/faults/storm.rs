@@ -1,0 +1,394 @@
+//! Random faults, one after the other, against one nerve and an ensemble of three.
+//!
+//! The seed is printed; `SMARTSTACK_SEED` repeats a run, `SMARTSTACK_FAULTS` sets the number of faults.
+//!
+//! **How long a fault lasts** decides what may be asked of nerve, so it is judged from outside:
+//!
+//! * connections reset (`ss -K`, all members or one), a node deleted by an operator: a moment;
+//! * a member or all of them stopped, a member killed: from the signal until every member says that it leads or follows,
+//!   and exactly one leads. An election is ZooKeeper's business, not nerve's;
+//! * nerve stopped: until SIGCONT;
+//! * nerve killed, or left with SIGUSR2: from the signal until the next nerve's admin server answers. That takes some
+//!   milliseconds more than its first attempt to reach ZooKeeper, and as long again as the test lets pass before it.
+//!
+//! A look by a healthy member at which a service has no node of ours must fall into a fault that concerns it (a deletion
+//! concerns one service) or into the second after it. Two thirds of the pauses are longer than that second, so faults do
+//! not excuse each other. Besides, a fault that takes neither a session nor a node away (connections, a single member, a
+//! restart of nerve that is shorter than half its session) must not cost any look at all.
+//!
+//! Beside ours stand the nodes of strangers: of another instance in every place, of a session with our own instance id, and
+//! one that says byte for byte what ours says. None of them may ever be missed.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+use tokio::time::{Instant, sleep};
+use zookeeper_client::{Acls, Client, CreateMode};
+
+use super::witness::{Place, Report, Sight, Witness, connect, look, ours};
+use super::{BACK_WITHIN, PATIENCE, one_of_each, path, up};
+use crate::support::lab::Lab;
+use crate::support::nerve::{INSTANCE, Nerve};
+use crate::support::wait::eventually;
+use crate::support::zookeeper::Zk;
+
+/// Faults of a normal run: each kind twice.
+const FEW: usize = 2 * ALL.len();
+/// What the issue asks for.
+const MANY: usize = 500;
+/// nerve's session.
+const SESSION: Duration = Duration::from_secs(4);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Connections,
+    MemberStopped,
+    AllStopped,
+    MemberKilled,
+    NodeDeleted,
+    NerveStopped,
+    NerveKilled,
+    NerveLeft,
+}
+
+const ALL: [Kind; 8] = [
+    Kind::Connections,
+    Kind::MemberStopped,
+    Kind::AllStopped,
+    Kind::MemberKilled,
+    Kind::NodeDeleted,
+    Kind::NerveStopped,
+    Kind::NerveKilled,
+    Kind::NerveLeft,
+];
+
+/// Cheap ones are more frequent: they last a moment.
+const WEIGHTED: [Kind; 16] = [
+    Kind::Connections,
+    Kind::Connections,
+    Kind::Connections,
+    Kind::NodeDeleted,
+    Kind::NodeDeleted,
+    Kind::NodeDeleted,
+    Kind::NerveKilled,
+    Kind::NerveKilled,
+    Kind::NerveKilled,
+    Kind::NerveLeft,
+    Kind::NerveLeft,
+    Kind::NerveStopped,
+    Kind::NerveStopped,
+    Kind::MemberStopped,
+    Kind::MemberKilled,
+    Kind::AllStopped,
+];
+
+/// A fault that was.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    kind: Kind,
+    /// The place whose node was deleted; all others concern every place.
+    place: Option<usize>,
+    from: Instant,
+    to: Instant,
+}
+
+impl Fault {
+    fn concerns(&self, place: usize, at: Instant) -> bool {
+        self.from <= at && self.place.is_none_or(|only| only == place)
+    }
+
+    /// Whether it takes neither session nor node away.
+    fn spares(&self) -> bool {
+        match self.kind {
+            Kind::Connections | Kind::MemberStopped | Kind::MemberKilled => true,
+            Kind::NerveKilled | Kind::NerveLeft => self.to - self.from < SESSION / 2,
+            Kind::AllStopped | Kind::NodeDeleted | Kind::NerveStopped => false,
+        }
+    }
+}
+
+/// The world.
+struct Storm {
+    zk: Zk,
+    nerve: Nerve,
+    witness: Witness,
+    places: Vec<Place>,
+    foreign: Vec<Sight>,
+    rng: fastrand::Rng,
+    faults: Vec<Fault>,
+}
+
+impl Storm {
+    async fn strike(&mut self, kind: Kind) {
+        let from = Instant::now();
+        let mut place = None;
+        match kind {
+            Kind::Connections if self.rng.bool() => self.zk.cut_sockets(),
+            Kind::Connections => self.zk.member(self.rng.usize(..3)).cut_sockets(),
+            Kind::MemberStopped => self.member(false).await,
+            Kind::MemberKilled => self.member(true).await,
+            Kind::AllStopped => {
+                (0..3).for_each(|member| self.witness.set_healthy(member, false));
+                self.zk.stop();
+                self.last(100..2_500).await;
+                self.zk.cont();
+                self.healed().await;
+            }
+            Kind::NodeDeleted => place = self.delete().await,
+            Kind::NerveStopped => {
+                self.nerve.signal(Signal::STOP);
+                self.last_sometimes_longer(50..2_000).await;
+                self.nerve.signal(Signal::CONT);
+            }
+            Kind::NerveKilled => {
+                self.nerve.kill9().await;
+                self.restart().await;
+            }
+            Kind::NerveLeft => {
+                self.nerve.signal(Signal::USR2);
+                self.nerve.ended().await;
+                self.restart().await;
+            }
+        }
+        self.faults.push(Fault { kind, place, from, to: Instant::now() });
+    }
+
+    /// One member stopped, or killed.
+    async fn member(&mut self, is_killed: bool) {
+        let index = self.rng.usize(..3);
+        self.witness.set_healthy(index, false);
+        if is_killed {
+            self.zk.member(index).kill9();
+            self.last(0..1_000).await;
+            block_in_place(|| self.zk.member(index).restart());
+        } else {
+            self.zk.member(index).stop();
+            self.last(100..3_000).await;
+            self.zk.member(index).cont();
+        }
+        self.healed().await;
+    }
+
+    async fn restart(&mut self) {
+        self.last_sometimes_longer(0..1_000).await;
+        self.nerve = self.nerve.again().until_listening().await;
+    }
+
+    /// The node of a service chosen by chance, if there is one.
+    async fn delete(&mut self) -> Option<usize> {
+        let chosen = self.rng.usize(..self.places.len());
+        let place = &self.places[chosen];
+        let client = connect(&self.zk.member(self.rng.usize(..3)).connect_string()).await.ok()?;
+        let seen = look(&client, std::slice::from_ref(&place.path)).await.ok()?;
+        for node in ours(&seen, place, &self.foreign) {
+            // nerve may have been faster, for example with a ghost.
+            client.delete(&node.path, None).await.ok();
+        }
+        Some(chosen)
+    }
+
+    async fn last(&mut self, milliseconds: std::ops::Range<u64>) {
+        sleep(Duration::from_millis(self.rng.u64(milliseconds))).await;
+    }
+
+    /// Every eighth time for longer than the session.
+    async fn last_sometimes_longer(&mut self, milliseconds: std::ops::Range<u64>) {
+        if self.rng.u8(..8) == 0 {
+            sleep(SESSION + Duration::from_secs(1)).await;
+        } else {
+            self.last(milliseconds).await;
+        }
+    }
+
+    /// Waits until all members serve under one leader.
+    async fn healed(&self) {
+        eventually("one leads and all serve", 2 * PATIENCE, || async {
+            let modes: Vec<_> = block_in_place(|| {
+                self.zk.members().iter().map(|member| member.mode().unwrap_or_default()).collect()
+            });
+            let count = |mode: &str| modes.iter().filter(|is| *is == mode).count();
+            if (count("leader"), count("follower")) == (1, 2) { Ok(()) } else { Err(modes) }
+        })
+        .await;
+        (0..3).for_each(|member| self.witness.set_healthy(member, true));
+    }
+}
+
+/// The nodes of strangers: none of them is ours to touch.
+async fn strangers(client: &Client, places: &[Place]) -> Vec<Sight> {
+    let mut paths: Vec<&String> = places.iter().map(|place| &place.path).collect();
+    paths.sort();
+    paths.dedup();
+    let create = async |path: String, data: &str, mode: CreateMode| {
+        let options = mode.with_acls(Acls::anyone_all());
+        let (stat, number) =
+            client.create(&path, data.as_bytes(), &options).await.expect("a stranger's node");
+        let is_sequential =
+            matches!(mode, CreateMode::EphemeralSequential | CreateMode::PersistentSequential);
+        let path = if is_sequential { format!("{path}{number}") } else { path };
+        let (data, owner) = (data.to_owned(), stat.ephemeral_owner);
+        Sight { path, data, owner, czxid: stat.czxid }
+    };
+    let mut foreign = Vec::new();
+    let other = r#"{"host":"10.0.0.2","port":8080,"name":"i-other"}"#;
+    let namesake = format!(r#"{{"host":"10.0.0.3","port":8080,"name":"{INSTANCE}"}}"#);
+    for path in paths {
+        client.mkdir(path, &CreateMode::Persistent.with_acls(Acls::anyone_all())).await.expect("path");
+        for (name, mode) in [
+            ("i-other_", CreateMode::Ephemeral),
+            ("i-other_", CreateMode::EphemeralSequential),
+            ("i-another_", CreateMode::Persistent),
+            ("i-another_", CreateMode::PersistentSequential),
+        ] {
+            foreign.push(create(format!("{path}/{name}"), other, mode).await);
+        }
+        for mode in [CreateMode::EphemeralSequential, CreateMode::PersistentSequential] {
+            foreign.push(create(format!("{path}/{INSTANCE}_"), &namesake, mode).await);
+        }
+    }
+    // Says what ours says, and is owned by somebody who is not of our house.
+    let twin = &places[0];
+    let path = format!("{}/{INSTANCE}_", twin.path);
+    foreign.push(create(path, &twin.data, CreateMode::EphemeralSequential).await);
+    foreign
+}
+
+/// One service of each kind, two of them at one path, and one whose check asks somebody.
+async fn services(lab: &Lab, hosts: &str) -> (Value, Vec<Place>) {
+    let (mut services, mut places) = one_of_each(hosts);
+    let (second, mut place) = up(hosts, "second", 8_090, json!({"zk_path": path("sequential")}));
+    services["second"] = second;
+    place.path = path("sequential");
+    places.push(place);
+    let origin = lab.origin("A").await.addr();
+    let checked = json!({
+        "host": origin.ip().to_string(), "port": origin.port(),
+        "checks": [{"type": "http", "uri": "/", "timeout": 1.0, "rise": 1, "fall": 2}]
+    });
+    let (checked, mut place) = up(hosts, "checked", 1, checked);
+    let (ip, port) = (origin.ip(), origin.port());
+    place.data = format!(r#"{{"host":"{ip}","port":{port},"name":"{INSTANCE}"}}"#);
+    services["checked"] = checked;
+    places.push(place);
+    (services, places)
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |n| n.parse().expect("a number"))
+}
+
+async fn storm(count: usize) {
+    let seed = number("SMARTSTACK_SEED", fastrand::u64(..1_000_000));
+    println!("SMARTSTACK_SEED={seed} SMARTSTACK_FAULTS={count}");
+    let lab = Lab::alone().await;
+    let zk = block_in_place(|| Zk::ensemble(3));
+    let stranger = zk.client().await;
+    let (services, places) = services(&lab, &zk.connect_string()).await;
+    let foreign = strangers(&stranger, &places).await;
+    let config = json!({"zk_session_timeout": SESSION.as_secs(), "services": services});
+    let nerve = Nerve::start(&lab, config).await;
+    nerve.until_ready().await;
+    let servers = zk.members().iter().map(|member| member.connect_string()).collect();
+    let witness = Witness::start(servers, places.clone(), foreign.clone());
+    witness.all_present().await;
+    let rng = fastrand::Rng::with_seed(seed);
+    let begun = Instant::now();
+    let mut storm = Storm { zk, nerve, witness, places, foreign, rng, faults: Vec::new() };
+    let mut first = Vec::from(ALL);
+    storm.rng.shuffle(&mut first);
+    for round in 0..count {
+        let kind = match first.get(round) {
+            Some(kind) => *kind,
+            None => WEIGHTED[storm.rng.usize(..WEIGHTED.len())],
+        };
+        storm.strike(kind).await;
+        let is_calm = storm.rng.u8(..3) > 0;
+        let pause = if is_calm { 1_050..1_200 } else { 0..300 };
+        storm.last(pause).await;
+    }
+    let last = Instant::now();
+    sleep(SESSION).await;
+    exactly_one_each(&storm).await;
+    let Storm { witness, faults, places, .. } = storm;
+    let mut report = witness.end();
+    // Nothing was struck after this; the looks at the end belong to nobody's fault.
+    println!("{count} faults in {:?}, seed {seed}", last - begun);
+    judge(&mut report, &faults, &places);
+}
+
+/// One session time-out after the last fault.
+async fn exactly_one_each(storm: &Storm) {
+    let client = connect(&storm.zk.leader().connect_string()).await.expect("all members serve");
+    for (place, name) in storm.places.iter().zip(names()) {
+        let seen = look(&client, std::slice::from_ref(&place.path)).await.expect("healthy");
+        let ours = ours(&seen, place, &storm.foreign);
+        let [node] = &ours[..] else {
+            panic!("{name}: {ours:?}");
+        };
+        let session = storm.nerve.service(name).await["session"]["id"].clone();
+        let is_live = session == json!(format!("{:#x}", node.owner));
+        let is_persistent = name == "persistent" || name == "numbered";
+        assert!(if is_persistent { node.owner == 0 } else { is_live }, "{node:?}, not {session}");
+    }
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    super::KINDS.into_iter().map(|(name, ..)| name).chain(["second", "checked"])
+}
+
+/// Prints, for each kind of fault, what it cost, and holds nerve to its promise.
+fn judge(report: &mut Report, faults: &[Fault], places: &[Place]) {
+    let late = |place: usize, at: Instant| {
+        let ends = faults.iter().filter(|f| f.concerns(place, at)).map(|f| f.to).max();
+        ends.map(|end| at.saturating_duration_since(end))
+    };
+    let mut worst = (Duration::ZERO, None);
+    let mut unexcused = Vec::new();
+    let mut spared = Vec::new();
+    for &(place, at) in &report.absent {
+        let name = &places[place].path;
+        match late(place, at) {
+            None => unexcused.push((name, at, None)),
+            Some(late) if late > BACK_WITHIN => unexcused.push((name, at, Some(late))),
+            Some(late) if late > worst.0 => worst = (late, Some(name)),
+            Some(_) => {}
+        }
+        let near: Vec<_> =
+            faults.iter().filter(|f| f.concerns(place, at) && at <= f.to + BACK_WITHIN).collect();
+        if near.iter().all(|fault| fault.spares()) {
+            spared.push((name, near.iter().map(|fault| fault.kind).collect::<Vec<_>>()));
+        }
+    }
+    for kind in ALL {
+        let of_kind: Vec<_> = faults.iter().filter(|fault| fault.kind == kind).collect();
+        let longest = of_kind.iter().map(|fault| fault.to - fault.from).max();
+        println!("  {kind:?}: {} times, the longest {:?}", of_kind.len(), longest.unwrap_or_default());
+    }
+    println!(
+        "  {} looks, longest gap {:?}; absent in {}; longest beyond its fault {:?} ({:?}); absent though spared: {}; \
+         foreign nodes lost: {}",
+        report.samples,
+        report.longest_gap,
+        report.absent.len(),
+        worst.0,
+        worst.1,
+        spared.len(),
+        report.lost.len(),
+    );
+    assert!(report.lost.is_empty(), "foreign nodes lost: {:?}", report.lost);
+    assert!(unexcused.is_empty(), "absent for longer than a fault and a second: {unexcused:?}");
+    assert!(spared.is_empty(), "absent though nothing took it away: {spared:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixteen_random_faults_leave_one_node_per_service_and_every_strangers() {
+    storm(FEW).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_five_hundred_random_faults_leave_one_node_per_service_and_every_strangers() {
+    let default = MANY as u64;
+    storm(usize::try_from(number("SMARTSTACK_FAULTS", default)).expect("a number")).await;
+}
