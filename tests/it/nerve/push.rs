@@ -282,3 +282,31 @@ async fn an_order_stands_though_zookeeper_cannot_be_reached() {
     })
     .await;
 }
+
+/// What the checks said before the restart is no word about the service after it.
+#[tokio::test]
+async fn up_asks_the_checks_anew_and_does_not_wait_for_their_turn() {
+    let lab = Lab::new().await;
+    let zk = Zk::standalone();
+    let client = zk.client().await;
+    let origin = lab.origin("a").await;
+    let keys =
+        json!({"check_interval": 3, "checks": [{"type": "http", "uri": "/ping", "timeout": 1}]});
+    let web = service(&zk.connect_string(), PATH, origin.addr(), keys);
+    let nerve = Nerve::start(&lab, json!({"services": {"web": web}})).await;
+    until_nodes(&client, PATH, 1).await;
+    let said = nerve.tell(&["down", "web"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    origin.set_check_status(503);
+    let said = nerve.tell(&["up", "web"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert_eq!(nerve.service("web").await["state"], "DOWN", "{}", said.stdout);
+    assert!(nodes(&client, PATH).await.is_empty());
+    let said = nerve.tell(&["down", "web"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    origin.set_check_status(200);
+    let begun = Instant::now();
+    let said = nerve.tell(&["up", "web"]).await;
+    assert_eq!((said.code, nodes(&client, PATH).await.len()), (Some(0), 1), "{}", said.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
