@@ -111,6 +111,7 @@ impl Watcher {
             wanted,
             page: Page::new(view, checks.names()),
             wake: None,
+            is_asked: false,
             told_suppressed: None,
             is_shadow: limits.rate.is_shadow,
             service,
@@ -136,6 +137,8 @@ struct Desk {
     page: Page,
     /// When to decide again at the latest.
     wake: Option<Instant>,
+    /// A downtime has ended: the next pass begins at once.
+    is_asked: bool,
     /// End of the suppression that the log knows of.
     told_suppressed: Option<Instant>,
     is_shadow: bool,
@@ -146,24 +149,33 @@ impl Desk {
     async fn work(&mut self, checks: &mut dyn Checks, interval: Duration) {
         self.decide(None);
         loop {
+            self.decider.begin(self.announced.downtime(), Instant::now());
             let pass = self.attend(checks.pass()).await;
-            self.tell_statsd(&pass);
-            self.decide(Some(pass));
-            self.attend(sleep(interval)).await;
+            if let Some(pass) = pass {
+                self.tell_statsd(&pass);
+                self.decide(Some(pass));
+            }
+            if !self.is_asked {
+                self.attend(sleep(interval)).await;
+            }
         }
     }
 
-    /// Waits for `what` and decides meanwhile whenever there is reason to.
-    async fn attend<T>(&mut self, what: impl Future<Output = T>) -> T {
+    /// Waits for `what` and decides meanwhile whenever there is reason to. `None` when a downtime ends meanwhile: then a
+    /// pass is to begin at once. One that is under way may hang since before the service was restarted.
+    async fn attend<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
         let mut what = pin!(what);
         loop {
             tokio::select! {
                 biased;
                 () = self.announced.changed() => {}
                 () = reached(self.wake) => {}
-                done = &mut what => return done,
+                done = &mut what => return Some(done),
             }
             self.decide(None);
+            if self.is_asked {
+                return None;
+            }
         }
     }
 
@@ -187,6 +199,7 @@ impl Desk {
         let is_turn = verdict.is_some_and(|is_up| self.decider.verdict(is_up, downtime, now));
         let decision = self.decider.decide(downtime, now);
         self.wake = decision.wake;
+        self.is_asked = decision.why == Why::Ended;
         let is_new_wish = self.wanted.send_if_modified(|wanted| {
             std::mem::replace(wanted, decision.wanted) != decision.wanted
         });
@@ -213,8 +226,12 @@ impl Desk {
         }
         let (reason, wanted) = (self.page.reason(), decision.wanted);
         if is_new_wish {
-            statsd::transition(wanted == Wanted::Present, service.as_str());
-            info!(%service, %reason, "{}", if wanted == Wanted::Present { "up" } else { "down" });
+            let word = match wanted {
+                Wanted::Present => "up",
+                Wanted::Absent => "down",
+                Wanted::Undecided => "checking",
+            };
+            info!(%service, %reason, "{word}");
         } else if was_suppressed && decision.why != Why::Announced {
             // A flapper would fill the log.
             debug!(%service, %reason, "the verdict changed, nothing else");

@@ -171,6 +171,21 @@ async fn a_downtime_from_before_the_start_counts_at_once_and_can_be_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_downtime_the_checks_are_asked_at_once_and_only_that_counts() {
+    let script = Script::new([Some(true), Some(false), Some(true)]);
+    let mut running = Running::start(script, LimitSettings::default());
+    running.until(Wanted::Present).await;
+    running.marks.send_replace(Some(mark(None)));
+    running.until(Wanted::Absent).await;
+    let before = running.start.elapsed();
+    running.marks.send_replace(None);
+    let changes = running.changes(INTERVAL / 2).await;
+    assert_eq!(changes, [(before, Wanted::Absent)], "never present: it did not come back well");
+    assert_eq!(running.until(Wanted::Present).await, before + INTERVAL);
+    assert!(running.view.borrow().penalty < f64::EPSILON);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_expired_mark_is_no_mark() {
     let past = SystemTime::now() - Duration::from_secs(60);
     let old = DownMark { reason: String::new(), since: past, until: Some(past) };
