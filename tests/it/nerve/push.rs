@@ -275,7 +275,9 @@ async fn an_order_stands_though_zookeeper_cannot_be_reached() {
     assert_eq!(status, 504, "{body}");
     assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
     scene.zk.cont();
-    until_nodes(&scene.client, PATH, 0).await;
+    // The session of the former one is over by now.
+    let client = scene.zk.client().await;
+    until_nodes(&client, PATH, 0).await;
     eventually("it is acknowledged", PATIENCE, || async {
         let web = scene.nerve.service("web").await;
         if web["registration"]["phase"] == "absent" { Ok(()) } else { Err(web) }
