@@ -263,7 +263,7 @@ async fn a_body_that_never_comes_is_not_waited_for() {
 async fn what_is_not_acknowledged_is_504_and_goes_on() {
     let nerve = Socket::new("hangs", vec![up("search")]);
     nerve.script.hangs.send_replace(true);
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     let (status, text) = nerve.ask("POST /v1/services/search/down", b"").await;
     assert_eq!(status, 504);
     assert_eq!(
@@ -526,7 +526,7 @@ fn families(services: &[super::desk::ServiceStatus]) -> String {
     use super::desk::Desk as _;
 
     let mut process = Script::new(Vec::new()).process();
-    let lost = crate::registry::Session { state: SessionState::Disconnected, ..session() };
+    let lost = Session { state: SessionState::Disconnected, ..session() };
     process.sessions.push(("zk9:2181".into(), lost));
     let mut out = Exposition::new();
     metrics::families(&mut out, &process, services, Now::read());

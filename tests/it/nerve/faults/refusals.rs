@@ -24,7 +24,10 @@ const SLOWLY: Duration = Duration::from_secs(30);
 async fn forbidden(client: &Client, name: &str) {
     let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
     client.mkdir("/nerve/services", &options).await.expect("the parent");
-    let read = [Acl::new(Permission::READ, AuthId::anyone()), Acl::new(Permission::ADMIN, AuthId::anyone())];
+    let read = [
+        Acl::new(Permission::READ, AuthId::anyone()),
+        Acl::new(Permission::ADMIN, AuthId::anyone()),
+    ];
     let options = CreateMode::Persistent.with_acls(Acls::new(&read));
     client.create(&path(name), b"", &options).await.expect("a path");
 }

@@ -235,7 +235,10 @@ async fn strangers(client: &Client, places: &[Place]) -> Vec<Sight> {
     let other = r#"{"host":"10.0.0.2","port":8080,"name":"i-other"}"#;
     let namesake = format!(r#"{{"host":"10.0.0.3","port":8080,"name":"{INSTANCE}"}}"#);
     for path in paths {
-        client.mkdir(path, &CreateMode::Persistent.with_acls(Acls::anyone_all())).await.expect("path");
+        client
+            .mkdir(path, &CreateMode::Persistent.with_acls(Acls::anyone_all()))
+            .await
+            .expect("path");
         for (name, mode) in [
             ("i-other_", CreateMode::Ephemeral),
             ("i-other_", CreateMode::EphemeralSequential),
@@ -364,7 +367,11 @@ fn judge(report: &mut Report, faults: &[Fault], places: &[Place]) {
     for kind in ALL {
         let of_kind: Vec<_> = faults.iter().filter(|fault| fault.kind == kind).collect();
         let longest = of_kind.iter().map(|fault| fault.to - fault.from).max();
-        println!("  {kind:?}: {} times, the longest {:?}", of_kind.len(), longest.unwrap_or_default());
+        println!(
+            "  {kind:?}: {} times, the longest {:?}",
+            of_kind.len(),
+            longest.unwrap_or_default()
+        );
     }
     println!(
         "  {} looks, longest gap {:?}; absent in {}; longest beyond its fault {:?} ({:?}); absent though spared: {}; \
