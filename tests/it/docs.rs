@@ -123,15 +123,23 @@ fn the_readme_names_its_test_command() {
     assert!(readme.contains("cargo run --release -- demo"), "the first command");
 }
 
-/// Every row of the table "What happens when" names tests, and they exist.
+/// Every row of the tables "What happens when" names tests, and they exist.
 #[test]
 fn what_happens_when_is_enforced_by_tests() {
-    let text = std::fs::read_to_string(root().join("docs/operations.md")).expect("operations.md");
     let source: String = ["src", "tests"]
         .iter()
         .flat_map(|dir| rust_files(&root().join(dir)))
         .map(|file| std::fs::read_to_string(file).expect("readable"))
         .collect();
+    for document in ["docs/operations.md", "docs/nerve.md"] {
+        let wrong = unenforced(document, &source);
+        assert!(wrong.is_empty(), "{document}:\n{}", wrong.join("\n"));
+    }
+}
+
+/// What is wrong with the table of a document.
+fn unenforced(document: &str, source: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join(document)).expect(document);
     let rows: Vec<&str> = text
         .lines()
         .skip_while(|line| !line.starts_with("## What happens when"))
@@ -158,5 +166,5 @@ fn what_happens_when_is_enforced_by_tests() {
             wrong.push(format!("an empty cell{empty}: {row}"));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    wrong
 }

@@ -482,16 +482,18 @@ async fn what_an_operator_does_to_our_node_is_undone_at_once_but_not_for_ever() 
 }
 
 /// What a restart waits for: that there was no session is no excuse once there is one.
-#[tokio::test(start_paused = true)]
-async fn the_trouble_of_having_no_session_ends_with_it() {
-    let home = Home::new(NodeKind::EphemeralSequential);
-    home.registry.expire();
-    let mut running = home.start(Wanted::Present);
-    running.until("told", |state| state.trouble.is_some()).await;
-    home.registry.heal();
-    let state = running.until("reached", |state| state.trouble.is_none()).await;
-    assert_eq!(state.phase, Phase::Changing);
-    running.phase(Phase::Registered).await;
+#[test]
+fn the_trouble_of_having_no_session_ends_with_it() {
+    let (out, state) = watch::channel(Registration::default());
+    let mut publisher = Publisher::new(out);
+    let trouble = || state.borrow().trouble.clone();
+    publisher.unreached(Wanted::Present, "no session yet");
+    assert_eq!(trouble().as_deref(), Some("no session yet"));
+    publisher.reached();
+    assert_eq!((state.borrow().phase, trouble()), (Phase::Changing, None));
+    publisher.held_up(Wanted::Present, "not authorised");
+    publisher.reached();
+    assert_eq!(trouble().as_deref(), Some("not authorised"), "a session is no answer to that");
 }
 
 /// A restart that starts the new nerve first: both have the one node that nobody's session owns.
