@@ -6,7 +6,7 @@
 //!
 //! Discovery says **who exists**; health says **who works**; the pool, *one task per service*, is the only place that
 //! puts the two together, and it publishes an immutable **snapshot**. The proxy reads the snapshot, takes a **lease** on
-//! one backend and moves bytes. nerve is the same health machinery pointed at the local service, with a registrar
+//! one backend and moves bytes. nerve is the same health machinery pointed at the local service, with a reporter
 //! instead of a pool at the end. Each long-lived piece of state has exactly one writer, so there is nothing to lock and
 //! nothing to race. All judgement (rise/fall, membership policy, selection) is plain functions over plain values, with
 //! time as an argument; tasks only wait, call them, and publish.
@@ -21,6 +21,10 @@
 //!                             ┌──────────┴──┐   └── admin                              │
 //!                             │   checks    │──────────────────────────────────────────┘
 //!                             └─────────────┘
+//!
+//!  service   ┌──────────┐ Wanted  ┌──────────┐ create, delete
+//!  here ◀────│ watcher  │────────▶│ reporter │────────────────▶ registry (ZooKeeper, file)
+//!     checks └──────────┘ (watch) └──────────┘
 //! ```
 //!
 //! # Two planes, two sets of threads
@@ -59,6 +63,9 @@
 //! | generator | 1 per service | `watch<Discovered>` | word to the fleet | its token |
 //! | fleet | 1 | SIGHUP, generator configs | settings, listeners, sessions, the admin page | before the drain |
 //! | hand-over | 1, with a `state_dir` | a successor at `handover.sock` | — | the stop |
+//! | watcher (nerve) | 1 per local service | its checks, announced downtimes | what is wanted, its view | the service ends |
+//! | reporter (nerve) | 1 per local service | what is wanted, the session, its node | the node, its state | the service ends, after its watcher |
+//! | fleet (nerve) | 1 | SIGHUP, the push API | which services run | the stop, first |
 //! | saver | 1 per service with a memory | new words of its source, a timer | `state_dir/last-known` | its source's token |
 //! | signs of life | 1 per thread | its timer | its heartbeat | last |
 //! | acceptor | 1 per listener and worker | accept | connections | its listener is removed |

@@ -14,6 +14,7 @@ use super::service::ServiceRuntime;
 use crate::config::ServiceConfig;
 use crate::endpoint::ServiceName;
 use crate::proxy::listener;
+use crate::telemetry::statsd;
 
 /// Between two tries of a generator config whose address is taken.
 pub(super) const BIND_RETRY: Duration = Duration::from_secs(5);
@@ -62,12 +63,14 @@ async fn regenerate(
         Ok(None) => (service.file().clone(), None),
         Err(complaints) => {
             let texts = complaints.iter().map(ToString::to_string).collect();
+            statsd::synapse::config_refused();
             return service.refuse(texts, false);
         }
     };
     match sockets(service, &config).await {
         Ok(sockets) => {
             service.accept();
+            statsd::synapse::config_updated();
             if let Err(error) = service.apply(config, in_force, sockets).await {
                 tracing::error!(service = %service.name(), %error, "the new listener is not served");
             }

@@ -1,22 +1,26 @@
 //! The registries that synapse discovers services with: sessions that can be read, and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::sessions::Sessions;
 use crate::config::ServiceConfig;
 use crate::discovery::SourceSettings;
+use crate::endpoint::ServiceName;
 use crate::registry::Registry;
 use crate::registry::memory::MemoryRegistry;
 use crate::registry::session::SessionSettings;
 use crate::registry::zookeeper::StartError;
+use crate::telemetry::statsd::synapse::Watcher;
 
 /// Opens and closes the sessions that services are discovered with. Owned by the fleet.
 #[derive(Debug)]
 pub struct Registries {
     settings: SessionSettings,
     sessions: Sessions,
+    /// Services whose use of a session was told to statsd.
+    told: HashSet<ServiceName>,
 }
 
 /// The opened registries by connect string. Cheap to clone.
@@ -58,12 +62,13 @@ impl Registries {
     /// Real sessions.
     pub fn zookeeper(session_timeout: Duration) -> Self {
         let settings = SessionSettings { timeout: session_timeout, ..SessionSettings::default() };
-        Self { settings, sessions: Sessions::default() }
+        Self { settings, sessions: Sessions::default(), told: HashSet::new() }
     }
 
     /// One in-memory registry for every ensemble.
     pub fn memory(registry: Arc<MemoryRegistry>) -> Self {
-        Self { settings: SessionSettings::default(), sessions: Sessions::memory(registry) }
+        let (settings, sessions) = (SessionSettings::default(), Sessions::memory(registry));
+        Self { settings, sessions, told: HashSet::new() }
     }
 
     /// The session of each ensemble that `services` name, opened if it was not. An unreachable ensemble is no error.
@@ -72,11 +77,22 @@ impl Registries {
     /// A connect string that cannot be parsed, or no thread for it.
     pub fn open(&mut self, services: &[ServiceConfig]) -> Result<Opened, StartError> {
         let mut opened: HashMap<Arc<str>, Arc<dyn Registry>> = HashMap::new();
-        for ensemble in services.iter().filter_map(|s| ensemble(&s.source)) {
-            if !opened.contains_key(ensemble) {
+        for service in services {
+            let SourceSettings::ZooKeeper(source) = &service.source else {
+                continue;
+            };
+            let mut is_new = false;
+            if !opened.contains_key(&source.ensemble) {
                 // From here on it can be read only.
-                let registry = self.sessions.open(ensemble, || self.settings.clone())?;
-                opened.insert(Arc::clone(ensemble), registry);
+                let registry = self.sessions.open(&source.ensemble, || {
+                    is_new = true;
+                    self.settings.clone()
+                })?;
+                opened.insert(Arc::clone(&source.ensemble), registry);
+            }
+            if self.told.insert(service.name.clone()) {
+                let (ensemble, path) = (Arc::clone(&source.ensemble), Arc::clone(&source.path));
+                Watcher::new(ensemble, path, service.name.as_str()).client(is_new);
             }
         }
         Ok(Opened(Arc::new(opened)))
@@ -88,6 +104,8 @@ impl Registries {
             services.iter().any(|s| ensemble(&s.source).is_some_and(|used| **used == *name))
         };
         self.sessions.retain(is_used, |_name| ());
+        let names: HashSet<_> = services.iter().map(|service| &service.name).collect();
+        self.told.retain(|name| names.contains(name));
     }
 
     /// Closes all sessions at once, which takes about a second.

@@ -21,6 +21,7 @@ use crate::config::synapse::{LoadOptions, Loaded, load};
 use crate::config::{ProcessSettings, ServiceConfig};
 use crate::endpoint::ServiceName;
 use crate::telemetry::cold;
+use crate::telemetry::statsd::{self, Program};
 
 /// New services listen when they know their backends, but no later than this: a service that takes over another one's
 /// port must not answer 503 for the time that a registry takes.
@@ -50,6 +51,7 @@ impl Fleet {
                     took = ?begun.elapsed(),
                     "configuration reloaded"
                 );
+                statsd::synapse::config_updated();
                 // Last: whoever waits for it finds everything done.
                 cold::config_reloaded();
             }
@@ -62,6 +64,7 @@ impl Fleet {
                     complaints = complaints.len(),
                     "reload refused: nothing has changed, the former configuration stays in force"
                 );
+                statsd::synapse::config_refused();
                 cold::config_rejected();
             }
         }
@@ -127,8 +130,9 @@ impl Fleet {
         self.services.sort_by_key(|service| places.get(service.name()).copied());
         let running = std::mem::replace(&mut self.config, loaded.config).process;
         // The rest is what the process was started with, whatever the file says by now.
-        self.config.process =
-            ProcessSettings { hard_stop_after: self.config.process.hard_stop_after, ..running };
+        let ProcessSettings { hard_stop_after, statsd, .. } = self.config.process.clone();
+        statsd::configure(Program::Synapse, statsd.as_ref());
+        self.config.process = ProcessSettings { hard_stop_after, statsd, ..running };
         self.rules = loaded.generator;
         self.registries.retain(&self.config.services);
         // What was refused may be right under the new file.

@@ -9,7 +9,9 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +42,10 @@ use crate::proxy::pulse::Pulse;
 use crate::proxy::worker::{TICK, WorkerSettings, Workers};
 use crate::readiness::Readiness;
 use crate::telemetry::cold::ColdMetrics;
+use crate::telemetry::statsd::{self, Program};
+
+/// Between two words to statsd about a service's discovery: the original's pause.
+const PING_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until a signal asks for the end, or another process has taken over.
 ///
@@ -106,7 +112,14 @@ fn start_and_serve(
     let store = state::open(process);
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(start, store, observe));
+    let ended = runtime.block_on(async {
+        let ended = serve(start, store, observe).await;
+        if ended.is_err() {
+            statsd::synapse::aborted();
+        }
+        statsd::flush().await;
+        ended
+    });
     // Not `drop`: that would wait for a name server, or a disk, that does not answer.
     runtime.shutdown_background();
     ended
@@ -128,6 +141,9 @@ async fn serve(
     let deadline = process.hard_stop_after;
     let workers = start_workers(&process, bound.descriptors, bound.services.len())?;
     let admin = admin_state(workers.count())?;
+    statsd::configure(Program::Synapse, process.statsd.as_ref());
+    statsd::synapse::started();
+    let begun = Instant::now();
     let started = admin.readiness.latch("services started");
     let mut front = Front::new(bound.admin, Arc::clone(&admin));
     if taking.is_none() {
@@ -151,11 +167,13 @@ async fn serve(
     };
     let fleet = fleet.reloadable(options);
     started.release();
+    statsd::synapse::watchers_started(begun.elapsed());
     tracing::info!(admin = %process.admin_listen, workers = context.workers.count(), "serving");
     observe(&admin, &context.stop);
     let serving =
         Serving { context, changer: Changer::start(fleet, hangup), front, post, deadline };
     serving.until_end(&mut signals).await;
+    statsd::synapse::stopped(begun.elapsed());
     Ok(())
 }
 
@@ -213,6 +231,7 @@ fn context(workers: Workers, admin: Arc<AdminState>) -> Arc<Context> {
     });
     let pulse = admin.pulse.get_or_init(|| workers.pulse()).clone();
     tasks.spawn(stop.clone().run_until_cancelled_owned(beat(pulse)));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(pings(Arc::clone(&admin))));
     Arc::new(Context {
         workers: Arc::new(workers),
         names,
@@ -232,6 +251,19 @@ async fn beat(pulse: Pulse) {
     }
 }
 
+/// Tells once a second of every service whether its discovery is well.
+async fn pings(admin: Arc<AdminState>) {
+    loop {
+        tokio::time::sleep(PING_EVERY).await;
+        if statsd::is_configured() {
+            for entry in admin.services.load().iter() {
+                let is_well = entry.discovered.borrow().trouble.is_none();
+                statsd::synapse::ping(is_well, entry.service.name.as_str());
+            }
+        }
+    }
+}
+
 fn start_workers(
     process: &ProcessSettings,
     descriptors: u64,
@@ -245,9 +277,9 @@ fn start_workers(
 }
 
 fn make_discovery(service: &ServiceConfig, registries: &Opened) -> MakeDiscovery {
-    let source = service.source.clone();
+    let (name, source) = (service.name.clone(), service.source.clone());
     let registries = registries.only_for(&source);
-    Arc::new(move || build(&source, &|ensemble| registries.of(ensemble), parse_backends))
+    Arc::new(move || build(&name, &source, &|ensemble| registries.of(ensemble), parse_backends))
 }
 
 /// A `file` source's text: JSON, or YAML when it is not.

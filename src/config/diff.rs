@@ -133,6 +133,8 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
         group,
         // Looked up when it is needed: a reload changes it.
         hard_stop_after: _,
+        // A reload puts it in force.
+        statsd: _,
     } = old;
     let keys = [
         ("admin.listen", *admin_listen != new.admin_listen),

@@ -1,7 +1,7 @@
 //! `docs/configuration.md` and the readers know the same keys.
 
 use super::{
-    daemon, membership, native, native_check, process, sections, servers, service, source,
+    daemon, membership, native, native_check, process, sections, servers, service, source, statsd,
     zookeeper,
 };
 
@@ -20,10 +20,11 @@ fn documented(heading: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_page_and_the_readers_know_the_same_keys() {
-    let tables: [(&str, &[&str]); 17] = [
+    let tables: [(&str, &[&str]); 18] = [
         ("## Top level", &process::KEYS),
         ("## `admin`", &process::ADMIN_KEYS),
         ("## `log`", &daemon::LOG_KEYS),
+        ("## `statsd`", &statsd::KEYS),
         ("## A service", &service::KEYS),
         ("## `discovery`, method `base`", &source::BASE_KEYS),
         ("## `discovery`, method `file`", &source::FILE_KEYS),

@@ -32,6 +32,7 @@ pub mod sections;
 pub mod servers;
 pub mod service;
 pub mod source;
+pub mod statsd;
 pub mod synapse;
 pub mod template;
 pub mod text;
@@ -49,6 +50,7 @@ use crate::discovery::saved::SeedFile;
 use crate::endpoint::ServiceName;
 use crate::lb::PoolSettings;
 use crate::proxy::{ListenerSettings, ProxySettings};
+use crate::telemetry::statsd::StatsdSettings;
 
 /// A complete, valid configuration of synapse.
 #[derive(Clone, Debug)]
@@ -88,6 +90,8 @@ pub struct ProcessSettings {
     /// `hard_stop_after`, else `global hard-stop-after`: how long a soft stop waits for connections under way. Default
     /// 30 s; haproxy waits for ever, but a supervisor's patience (systemd: 90 s) must not run out first.
     pub hard_stop_after: Duration,
+    /// `statsd`; `None` when there is none: no events are sent.
+    pub statsd: Option<StatsdSettings>,
 }
 
 /// `log: {format: …}`.

@@ -10,6 +10,7 @@ use super::haproxy::GlobalSettings;
 use super::origins::effective;
 use super::reader::{Cursor, Section};
 use super::report::Report;
+use super::statsd;
 use super::template::Env;
 use super::text::BareNumber;
 use super::{Complaint, EffectiveValue, ProcessSettings};
@@ -83,6 +84,12 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let (hard_stop_after, origin) = hard_stop_after(top, global, report);
     origins.push(origin);
     origins.extend(from_global(top, global));
+    let statsd_key = top.get("statsd");
+    let statsd = statsd_key.as_ref().map(|c| statsd::read(c, &statsd::KEYS, report));
+    if let Some(agent) = &statsd {
+        let place = statsd_key.as_ref().map(Cursor::place);
+        origins.push(effective("statsd", format!("{}:{}", agent.host, agent.port), place));
+    }
 
     let settings = ProcessSettings {
         admin_listen,
@@ -95,6 +102,7 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
         user: global.user.clone(),
         group: global.group.clone(),
         hard_stop_after,
+        statsd,
     };
     Process { settings, origins, notes }
 }
@@ -114,7 +122,6 @@ fn from_global(top: &Section<'_>, global: &GlobalSettings) -> Vec<EffectiveValue
 /// Generators of the original that do not exist here: someone reads their output, so it is said.
 fn generators(top: &Section<'_>, report: &mut Report) {
     let remarks = [
-        ("statsd", "not yet: no statsd packets are sent; metrics are at /metrics of admin.listen"),
         ("file_output", "not yet: no service files are written; see /services of admin.listen"),
         ("nginx", "no effect: synapse is the proxy itself, no nginx is configured"),
     ];

@@ -102,7 +102,7 @@ impl Rig for InMemory {
             jitter: Duration::ZERO,
         };
         let registry = std::sync::Arc::new(self.0.clone());
-        Box::new(ZooKeeperDiscovery::new(registry, settings))
+        Box::new(ZooKeeperDiscovery::new(registry, settings, &ServiceName::new("s")))
     }
 
     fn register(&self, hosts: &[&str]) {

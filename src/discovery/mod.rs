@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::endpoint::EndpointSet;
+use crate::endpoint::{EndpointSet, ServiceName};
 use crate::health::BoxFuture;
 use crate::registry::Registry;
 
@@ -218,6 +218,7 @@ pub struct LabelFilter {
 /// `registries` gives the shared session with an ensemble (the key is [`ZooKeeperSourceSettings::ensemble`]); `parse` reads
 /// the JSON or YAML of a `file` source.
 pub fn build(
+    service: &ServiceName,
     settings: &SourceSettings,
     registries: &dyn Fn(&str) -> Arc<dyn Registry>,
     parse: file::Parse,
@@ -230,6 +231,7 @@ pub fn build(
         SourceSettings::ZooKeeper(settings) => Box::new(zookeeper::ZooKeeperDiscovery::new(
             registries(&settings.ensemble),
             settings.clone(),
+            service,
         )),
     }
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -29,8 +30,10 @@ use self::pace::{Pace, Retry, reconnected};
 use self::parent::Parent;
 use super::publish::{Part, Publisher, Reading};
 use super::{Discovered, Discovery, Membership, ZooKeeperSourceSettings};
+use crate::endpoint::ServiceName;
 use crate::health::BoxFuture;
 use crate::registry::{Registry, RegistryError, Session, SessionState, path};
+use crate::telemetry::statsd::synapse::Watcher;
 
 /// Time between two reads without any event, spread by a quarter to both sides. A lost watch stays unnoticed for at most
 /// that long; at 1,000 hosts it costs the ensemble some 17 lists a second and service.
@@ -49,12 +52,19 @@ const PARENT_FIRST: Duration = Duration::from_millis(250);
 pub struct ZooKeeperDiscovery {
     registry: Arc<dyn Registry>,
     settings: ZooKeeperSourceSettings,
+    events: Watcher,
 }
 
 impl ZooKeeperDiscovery {
-    /// `registry` is the shared session with the ensemble that `settings` name.
-    pub fn new(registry: Arc<dyn Registry>, settings: ZooKeeperSourceSettings) -> Self {
-        Self { registry, settings }
+    /// `registry` is the shared session with the ensemble that `settings` name; statsd events are `service`'s.
+    pub fn new(
+        registry: Arc<dyn Registry>,
+        settings: ZooKeeperSourceSettings,
+        service: &ServiceName,
+    ) -> Self {
+        let (ensemble, path) = (Arc::clone(&settings.ensemble), Arc::clone(&settings.path));
+        let events = Watcher::new(ensemble, path, service.as_str());
+        Self { registry, settings, events }
     }
 }
 
@@ -67,6 +77,7 @@ impl Discovery for ZooKeeperDiscovery {
         let source = Source {
             registry: self.registry,
             settings: self.settings,
+            events: self.events,
             publisher: Publisher::new(out),
             parent: Parent::default(),
         };
@@ -84,6 +95,7 @@ impl Discovery for ZooKeeperDiscovery {
 struct Source {
     registry: Arc<dyn Registry>,
     settings: ZooKeeperSourceSettings,
+    events: Watcher,
     publisher: Publisher,
     parent: Parent,
 }
@@ -101,8 +113,13 @@ impl Source {
     /// Shows the session's trouble; the registry itself logs it once for all services.
     async fn follow_session(&self) {
         let mut session = self.registry.session();
+        let mut generation = session.borrow().generation;
         loop {
             let trouble = session_trouble(&session.borrow_and_update(), &self.settings.ensemble);
+            let former = std::mem::replace(&mut generation, session.borrow().generation);
+            if former != 0 && former != generation {
+                self.events.session_expired();
+            }
             self.publisher.trouble(Part::Session, trouble);
             if session.changed().await.is_err() {
                 // The registry ended before us: only a stop is left to come.
@@ -154,7 +171,11 @@ impl Source {
         children: &mut Children,
         doubt: &mut Doubt,
     ) -> Result<BoxFuture<'static, ()>, RegistryError> {
-        let listed = self.registry.watch_children(&self.settings.path).await?;
+        let begun = Instant::now();
+        self.events.discovers();
+        let listed = self.registry.watch_children(&self.settings.path).await;
+        let listed = listed.inspect_err(|_error| self.events.listing_failed())?;
+        self.events.listing_took(begun.elapsed());
         let Some(names) = listed.value else {
             children.clear();
             self.publish(Reading::new(Membership::Missing));
@@ -168,6 +189,7 @@ impl Source {
         children.enter_incarnation(self.parent.incarnation());
         self.read(children, *doubt).await?;
         self.publish(children.reading());
+        self.events.discovery_took(begun.elapsed());
         Ok(listed.changed)
     }
 
@@ -179,15 +201,19 @@ impl Source {
         }
         let paths: Vec<_> =
             names.iter().map(|name| path::child(&self.settings.path, name)).collect();
+        let begun = Instant::now();
         let nodes = self.registry.read_many(&paths).await?;
+        self.events.reading_took(begun.elapsed());
         let mut faults = Faults::new(&self.settings.path);
         for (name, node) in names.iter().zip(nodes) {
+            let is_read = node.is_ok();
             let fault = match node {
                 Ok(node) => children.store(name, node),
                 Err(error) => children.refuse(name, &error),
             };
             if let Some(fault) = fault {
                 faults.log(name, fault);
+                self.events.child_unusable(is_read);
             }
         }
         faults.summarise();

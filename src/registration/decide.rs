@@ -2,7 +2,8 @@
 //!
 //! An announced downtime wins over everything, at once, and costs nothing: it is an operator's word. Below it stand the
 //! checks, whose returns flap damping may hold back and whose changes the rate limit may. Before the first verdict
-//! nothing is decided, so that a restart leaves what it finds.
+//! nothing is decided, so that a restart leaves what it finds. A downtime is there for a restart of the service: when it
+//! has ended, only a pass that began after that says how the service is.
 //!
 //! Tokens are taken as the original takes them: for each change that is reported, the first verdict included, even when
 //! it is down and there is nothing to deregister; a change that was held back is tried again at every pass, and needs a
@@ -22,6 +23,10 @@ pub struct Decider {
     damping: Option<Damping>,
     /// Verdict of the checks.
     is_up: Option<bool>,
+    /// The verdict is from before the end of a downtime.
+    is_stale: bool,
+    /// The pass under way began while no downtime held, and none was announced since.
+    is_pass_fresh: bool,
     /// The state that was last let through; `None` also while a change is held back (nerve's `was_up`).
     reported: Option<bool>,
     /// The rate limit holds a change back.
@@ -63,6 +68,8 @@ pub struct Decision {
 pub enum Why {
     /// No pass has ended yet.
     NoVerdict,
+    /// A downtime has ended, and no pass since: somebody should look at once.
+    Ended,
     /// A downtime was announced.
     Announced,
     /// The verdict of the checks.
@@ -81,6 +88,8 @@ impl Decider {
             is_shadow: limits.rate.is_shadow,
             damping: limits.damping.clone().map(|settings| Damping::new(settings, now)),
             is_up: None,
+            is_stale: false,
+            is_pass_fresh: true,
             reported: None,
             is_held: false,
             wanted: Wanted::Undecided,
@@ -88,12 +97,19 @@ impl Decider {
         }
     }
 
-    /// A pass of the checks has ended. A loss counts as a flap once the service has been registered, and not during an
-    /// announced downtime. True when the verdict has changed, the first one included.
+    /// A pass of the checks begins.
+    pub fn begin(&mut self, downtime: Option<Downtime>, now: Instant) {
+        self.is_pass_fresh = !downtime.is_some_and(|downtime| downtime.holds(now));
+    }
+
+    /// That pass has ended. A loss counts as a flap once the service has been registered, and not when it happened during
+    /// an announced downtime. True when the verdict has changed, the first one included.
     pub fn verdict(&mut self, is_up: bool, downtime: Option<Downtime>, now: Instant) -> bool {
         let former = self.is_up.replace(is_up);
         let is_announced = downtime.is_some_and(|downtime| downtime.holds(now));
-        let is_loss = former == Some(true) && !is_up && self.was_present && !is_announced;
+        let is_expected = is_announced || self.is_stale;
+        let is_loss = former == Some(true) && !is_up && self.was_present && !is_expected;
+        self.is_stale &= !self.is_pass_fresh;
         if let Some(damping) = self.damping.as_mut().filter(|_| is_loss) {
             damping.loss(now);
         }
@@ -104,7 +120,11 @@ impl Decider {
     pub fn decide(&mut self, downtime: Option<Downtime>, now: Instant) -> Decision {
         if let Some(downtime) = downtime.filter(|downtime| downtime.holds(now)) {
             self.wanted = Wanted::Absent;
+            (self.is_stale, self.is_pass_fresh) = (true, false);
             return self.decision(Why::Announced, downtime.ends);
+        }
+        if self.is_stale {
+            return Decision { wanted: Wanted::Undecided, ..self.decision(Why::Ended, None) };
         }
         let Some(is_up) = self.is_up else {
             return self.decision(Why::NoVerdict, None);
@@ -181,6 +201,7 @@ mod tests {
         }
 
         fn pass_during(&mut self, is_up: bool, downtime: Option<Downtime>) -> Decision {
+            self.decider.begin(downtime, self.now);
             self.decider.verdict(is_up, downtime, self.now);
             self.decider.decide(downtime, self.now)
         }
@@ -214,7 +235,27 @@ mod tests {
         let downtime = Some(Downtime { ends: Some(ends) });
         let decision = case.pass_during(true, downtime);
         assert_eq!((decision.wanted, decision.wake), (Wanted::Absent, Some(ends)));
-        assert_eq!(case.decider.decide(downtime, ends).wanted, Wanted::Present);
+        let decision = case.decider.decide(downtime, ends);
+        assert_eq!((decision.wanted, decision.why), (Wanted::Undecided, Why::Ended));
+        case.now = ends;
+        assert_eq!(case.pass_during(true, downtime).wanted, Wanted::Present);
+    }
+
+    #[test]
+    fn a_pass_from_before_the_end_of_a_downtime_says_nothing_after_it() {
+        let mut case = Case::new(&damped());
+        case.pass(true);
+        // Began before the downtime, during it, and before it while it came and went.
+        for (at_begin, meanwhile) in [(None, FOR_EVER), (FOR_EVER, None), (None, FOR_EVER)] {
+            case.decider.begin(at_begin, case.now);
+            assert_eq!(case.decider.decide(FOR_EVER, case.now).wanted, Wanted::Absent);
+            case.decider.verdict(true, meanwhile, case.now);
+            assert_eq!(case.decider.decide(None, case.now).why, Why::Ended);
+        }
+        // Dead since the restart: that is no flap.
+        assert_eq!(case.pass(false).wanted, Wanted::Absent);
+        assert!(case.decider.penalty(case.now) < f64::EPSILON);
+        assert_eq!(case.pass(true).wanted, Wanted::Present);
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::disk::Identity;
 use crate::endpoint::ServiceName;
 use crate::health::BoxFuture;
 use crate::registry::record::NerveRecord;
+use crate::telemetry::statsd::nerve::report;
 
 /// Pause between two looks: what somebody removed is back within a second. A look costs one `stat`.
 pub const POLL: Duration = Duration::from_millis(500);
@@ -228,6 +229,9 @@ impl Keeper {
         let is_present = wish == Wanted::Present;
         let phase = if is_present { Phase::Registered } else { Phase::Absent };
         let (former, is_new) = self.show(phase, None, u64::from(has_written));
+        if has_written {
+            report(true, self.service.as_str());
+        }
         if is_new && !(former == Phase::Unconfirmed && is_present) {
             info!(service = %self.service, path = %self.shown, "{}", if is_present {
                 "registered"
@@ -246,6 +250,9 @@ impl Keeper {
             Wanted::Undecided => Phase::Unknown,
             Wanted::Present | Wanted::Absent => Phase::Changing,
         };
+        if wish != Wanted::Undecided {
+            report(false, self.service.as_str());
+        }
         if self.show(phase, Some(trouble), 0).1 {
             warn!(service = %self.service, path = %self.shown, trouble, "the file is not as wanted");
         }

@@ -12,12 +12,14 @@
 //! Identity: only nodes of our own session are changed or deleted, and those of sessions that our `state_dir` remembers
 //! ([`Kin`]). Foreign nodes are waited for.
 mod build;
+pub mod claims;
 #[cfg(test)]
 mod contract;
 pub mod damping;
 pub mod decide;
 pub mod file;
 pub mod rate;
+mod told;
 pub mod view;
 pub mod watcher;
 pub mod zookeeper;
@@ -32,6 +34,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::claims::Claims;
 use crate::endpoint::ServiceName;
 use crate::health::BoxFuture;
 use crate::registry::record::NerveRecord;
@@ -152,6 +155,9 @@ pub enum Phase {
 ///
 /// Asked by reporters, implemented by `app`.
 pub trait Kin: Debug + Send + Sync {
+    /// Which service of this process has which node.
+    fn claims(&self) -> &Claims;
+
     /// Whose `session` is; never asked about the current one.
     fn relation(&self, session: i64) -> Relation;
 

@@ -29,6 +29,8 @@ use super::{LimitSettings, Wanted};
 use crate::endpoint::ServiceName;
 use crate::health::BoxFuture;
 use crate::health::local::{LocalCheckSettings, LocalRunner, Pass, ServiceChecks};
+use crate::registry::{Session, SessionState};
+use crate::telemetry::statsd::nerve as statsd;
 
 /// Shortest pause between two passes: `check_interval: 0` must not be a busy loop.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
@@ -59,6 +61,7 @@ pub struct Watcher {
     interval: Duration,
     limits: LimitSettings,
     service: ServiceName,
+    session: Option<watch::Receiver<Session>>,
 }
 
 impl Watcher {
@@ -81,7 +84,13 @@ impl Watcher {
         limits: LimitSettings,
         service: ServiceName,
     ) -> Self {
-        Self { checks, interval: interval.max(MIN_PAUSE), limits, service }
+        Self { checks, interval: interval.max(MIN_PAUSE), limits, service, session: None }
+    }
+
+    /// Registered over `session`, whose state is told to statsd with each pass. `None`: a file, which is always there.
+    #[must_use]
+    pub fn over(self, session: Option<watch::Receiver<Session>>) -> Self {
+        Self { session, ..self }
     }
 
     /// Runs until `stop`.
@@ -95,22 +104,26 @@ impl Watcher {
         view: watch::Sender<WatchView>,
         stop: CancellationToken,
     ) {
-        let Self { mut checks, interval, limits, service } = self;
+        let Self { mut checks, interval, limits, service, session } = self;
         let mut desk = Desk {
             decider: Decider::new(&limits, Instant::now()),
             announced: Announced::new(marks),
             wanted,
             page: Page::new(view, checks.names()),
             wake: None,
+            is_asked: false,
             told_suppressed: None,
             is_shadow: limits.rate.is_shadow,
             service,
+            session,
         };
+        statsd::watcher_started(desk.service.as_str());
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
             () = desk.work(checks.as_mut(), interval) => {}
         }
+        statsd::watcher_stopped(desk.service.as_str());
     }
 }
 
@@ -124,32 +137,58 @@ struct Desk {
     page: Page,
     /// When to decide again at the latest.
     wake: Option<Instant>,
+    /// A downtime has ended: the next pass begins at once.
+    is_asked: bool,
     /// End of the suppression that the log knows of.
     told_suppressed: Option<Instant>,
     is_shadow: bool,
+    session: Option<watch::Receiver<Session>>,
 }
 
 impl Desk {
     async fn work(&mut self, checks: &mut dyn Checks, interval: Duration) {
         self.decide(None);
         loop {
+            self.decider.begin(self.announced.downtime(), Instant::now());
             let pass = self.attend(checks.pass()).await;
-            self.decide(Some(pass));
-            self.attend(sleep(interval)).await;
+            if let Some(pass) = pass {
+                self.tell_statsd(&pass);
+                self.decide(Some(pass));
+            }
+            if !self.is_asked {
+                self.attend(sleep(interval)).await;
+            }
         }
     }
 
-    /// Waits for `what` and decides meanwhile whenever there is reason to.
-    async fn attend<T>(&mut self, what: impl Future<Output = T>) -> T {
+    /// Waits for `what` and decides meanwhile whenever there is reason to. `None` when a downtime ends meanwhile: then a
+    /// pass is to begin at once. One that is under way may hang since before the service was restarted.
+    async fn attend<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
         let mut what = pin!(what);
         loop {
             tokio::select! {
                 biased;
                 () = self.announced.changed() => {}
                 () = reached(self.wake) => {}
-                done = &mut what => return done,
+                done = &mut what => return Some(done),
             }
             self.decide(None);
+            if self.is_asked {
+                return None;
+            }
+        }
+    }
+
+    /// A check without evidence has no verdict to tell.
+    fn tell_statsd(&self, pass: &Pass) {
+        let service = self.service.as_str();
+        let is_there =
+            |session: &watch::Receiver<Session>| session.borrow().state == SessionState::Connected;
+        statsd::ping(self.session.as_ref().is_none_or(is_there), service);
+        for check in &pass.results {
+            if let Some(is_up) = check.is_up {
+                statsd::service_check(is_up, service, &check.name);
+            }
         }
     }
 
@@ -160,6 +199,7 @@ impl Desk {
         let is_turn = verdict.is_some_and(|is_up| self.decider.verdict(is_up, downtime, now));
         let decision = self.decider.decide(downtime, now);
         self.wake = decision.wake;
+        self.is_asked = decision.why == Why::Ended;
         let is_new_wish = self.wanted.send_if_modified(|wanted| {
             std::mem::replace(wanted, decision.wanted) != decision.wanted
         });
@@ -178,6 +218,7 @@ impl Desk {
             warn!(%service, penalty, ?wait, "flapping: not registered again before it calms down");
         }
         if decision.is_newly_throttled {
+            statsd::throttled(service.as_str(), self.is_shadow);
             warn!(%service, shadow = self.is_shadow, "changes more often than rate_limiting allows");
         }
         if !is_turn && !is_new_wish {
@@ -185,7 +226,12 @@ impl Desk {
         }
         let (reason, wanted) = (self.page.reason(), decision.wanted);
         if is_new_wish {
-            info!(%service, %reason, "{}", if wanted == Wanted::Present { "up" } else { "down" });
+            let word = match wanted {
+                Wanted::Present => "up",
+                Wanted::Absent => "down",
+                Wanted::Undecided => "checking",
+            };
+            info!(%service, %reason, "{word}");
         } else if was_suppressed && decision.why != Why::Announced {
             // A flapper would fill the log.
             debug!(%service, %reason, "the verdict changed, nothing else");

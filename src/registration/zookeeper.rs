@@ -71,7 +71,7 @@ pub struct ZooKeeperReporter {
     kin: Arc<dyn Kin>,
     service: ServiceName,
     shape: Shape,
-    ttl: Option<Duration>,
+    ttl: Option<Rewriting>,
 }
 
 impl ZooKeeperReporter {
@@ -85,6 +85,7 @@ impl ZooKeeperReporter {
     ) -> Self {
         // Ephemeral nodes have the session for that.
         let ttl = place.ttl.filter(|ttl| !place.kind.is_ephemeral() && !ttl.is_zero());
+        let ttl = ttl.map(|every| Rewriting::every(every, Arc::clone(&place.ensemble)));
         Self { registry, kin, service, shape: Shape::new(record, place), ttl }
     }
 }
@@ -107,7 +108,7 @@ impl Reporter for ZooKeeperReporter {
             sessions,
             retry: Backoff::new(RETRY.0, RETRY.1),
             repair: Backoff::new(REPAIR.0, REPAIR.1),
-            ttl: ttl.map(Rewriting::every),
+            ttl,
         };
         Box::pin(async move {
             tokio::select! {
@@ -123,12 +124,14 @@ impl Reporter for ZooKeeperReporter {
 struct Rewriting {
     every: Duration,
     due: Instant,
+    /// For statsd.
+    ensemble: Arc<str>,
 }
 
 impl Rewriting {
     /// First after a random part, as the original: hosts that start together do not write together.
-    fn every(every: Duration) -> Self {
-        Self { every, due: Instant::now() + every.mul_f64(fastrand::f64()) }
+    fn every(every: Duration, ensemble: Arc<str>) -> Self {
+        Self { every, due: Instant::now() + every.mul_f64(fastrand::f64()), ensemble }
     }
 }
 
@@ -180,7 +183,7 @@ impl Work {
             && ttl.due <= Instant::now()
         {
             ttl.due = Instant::now() + ttl.every;
-            self.desk.rewrite().await?;
+            self.desk.rewrite(&ttl.ensemble).await?;
         }
         let rest = self.desk.pass(wish, session).await?;
         self.retry.reset();

@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 
 use super::names::{self, Metric};
+use super::statsd::Program;
 
 /// The installed recorder, for rendering. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,19 @@ impl ColdMetrics {
             handle.run_upkeep();
             handle.render()
         })
+    }
+}
+
+impl ColdMetrics {
+    /// As [`Self::render`] for nerve: what both programs count is named after the one that counts.
+    pub fn render_for_nerve(&self) -> String {
+        let named = |line: &str| {
+            let parts = line.split_once("synapse_");
+            let parts = parts.filter(|(head, _)| ["", "# HELP ", "# TYPE "].contains(head));
+            parts
+                .map_or_else(|| format!("{line}\n"), |(head, rest)| format!("{head}nerve_{rest}\n"))
+        };
+        self.render().lines().map(named).collect()
     }
 }
 
@@ -100,7 +114,7 @@ pub fn inherit(inherited: &ColdCount) {
 const MAX_INHERITED_LABELS: usize = 2;
 
 /// Families that are counted here; the others are written by the admin server from cells and views.
-pub const COLD: [Metric; 9] = [
+pub const COLD: [Metric; 11] = [
     names::ADMIN_REQUESTS,
     names::NERVE_ADMIN_REQUESTS,
     names::CONFIG_RELOADS,
@@ -110,6 +124,8 @@ pub const COLD: [Metric; 9] = [
     names::LAST_KNOWN_REFUSED,
     names::TASK_RESTARTS,
     names::TASKS_LOST,
+    names::STATSD_LOST,
+    names::NERVE_STATSD_LOST,
 ];
 
 /// Counts a request to the admin server. `route` is the pattern that matched, not the path that was asked.
@@ -159,6 +175,15 @@ pub fn task_lost() {
     metrics::counter!(names::TASKS_LOST.name).increment(1);
 }
 
+/// Counts a statsd event that was not sent. `reason`: `queue`, `name` or `send`.
+pub fn statsd_lost(program: Program, reason: &'static str) {
+    let metric = match program {
+        Program::Synapse => names::STATSD_LOST,
+        Program::Nerve => names::NERVE_STATSD_LOST,
+    };
+    metrics::counter!(metric.name, names::REASON => reason).increment(1);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +200,8 @@ mod tests {
         last_known_save_failed();
         last_known_refused("corrupt");
         task_restarts("pool").increment(1);
+        statsd_lost(Program::Synapse, "queue");
+        statsd_lost(Program::Nerve, "name");
         let text = cold.render();
         for metric in COLD {
             let Metric { name, help, .. } = metric;
@@ -182,6 +209,10 @@ mod tests {
             assert!(text.contains(&format!("# TYPE {name} counter\n")), "{text}");
         }
         assert!(text.contains("synapse_admin_requests_total{route=\"/metrics\"} "));
+        let of_nerve = cold.render_for_nerve();
+        assert!(of_nerve.contains("# TYPE nerve_task_restarts_total counter\n"), "{of_nerve}");
+        assert!(of_nerve.contains("\nnerve_task_restarts_total{task=\"pool\"} 1\n"), "{of_nerve}");
+        assert!(!of_nerve.contains("synapse_"), "{of_nerve}");
         assert!(ColdMetrics::install().is_err(), "one recorder a process");
         assert_eq!(ColdMetrics::disconnected().render(), "");
     }

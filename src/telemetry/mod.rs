@@ -10,3 +10,4 @@ pub mod cold;
 pub mod log;
 pub mod names;
 pub mod render;
+pub mod statsd;

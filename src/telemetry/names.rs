@@ -186,6 +186,7 @@ metrics! {
     LAST_KNOWN_SAVE_ERRORS = counter("synapse_last_known_save_errors_total", "Files of last known backends that could not be written.");
     LAST_KNOWN_REFUSED = counter("synapse_last_known_refused_total", "Files of last known backends that were not used, by reason.");
     TASK_RESTARTS = counter("synapse_task_restarts_total", "Tasks that ended when they should not have and were started again, by kind.");
+    STATSD_LOST = counter("synapse_statsd_lost_total", "Statsd events that were not sent, by reason: queue (full), name (statsd.host has no address) or send.");
     TASKS_LOST = counter("synapse_tasks_lost_total", "Tasks that ended when they should not have and cannot be started again.");
 
     NERVE_BUILD_INFO = gauge("nerve_build_info", "Version of the running program; always 1.");
@@ -210,6 +211,7 @@ metrics! {
     NERVE_CHECK_UP = gauge("nerve_check_up", "1 when the check passes, 0 when not; absent before its first result.");
     NERVE_CHECK_DURATION = gauge("nerve_check_duration_seconds", "Time that the last attempt took.").seconds();
     NERVE_REGISTRY_WRITES = counter("nerve_registry_writes_total", "Writes for the service that the registry acknowledged.");
+    NERVE_STATSD_LOST = counter("nerve_statsd_lost_total", "Statsd events that were not sent, by reason: queue (full), name (statsd.host has no address) or send.");
     NERVE_ADMIN_REQUESTS = counter("nerve_admin_requests_total", "Requests to nerve's pages by route.");
 }
 

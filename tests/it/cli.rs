@@ -30,14 +30,20 @@ async fn without_a_config_the_way_to_give_one_is_said() {
 
 #[tokio::test]
 async fn the_documents_know_every_option_of_the_help() {
-    let page = include_str!("../../docs/configuration.md");
-    for arguments in [&["--help"][..], &["check", "--help"], &["demo", "--help"]] {
-        let help = run("synapse", arguments, &[]).await.stdout;
-        let words = help.split(|c: char| c.is_whitespace() || c == ',');
+    let synapse = include_str!("../../docs/configuration.md");
+    let nerve = include_str!("../../docs/nerve.md");
+    for (program, page, arguments) in [
+        ("synapse", synapse, &["--help"][..]),
+        ("synapse", synapse, &["check", "--help"]),
+        ("synapse", synapse, &["demo", "--help"]),
+        ("nerve", nerve, &["--help"]),
+    ] {
+        let help = run(program, arguments, &[]).await.stdout;
+        let words = help.split(|c: char| c.is_whitespace() || matches!(c, ',' | '.'));
         for option in words.filter(|word| word.starts_with("--") && word.len() > 2) {
             let shown =
                 page.contains(&format!("`{option}`")) || page.contains(&format!("`{option} "));
-            assert!(shown, "{option} of {arguments:?} is not in docs/configuration.md");
+            assert!(shown, "{option} of {program} {arguments:?} is not in its document");
         }
     }
 }
@@ -74,10 +80,29 @@ async fn the_config_may_come_from_the_environment() {
 }
 
 #[tokio::test]
-async fn nerve_says_that_it_is_not_there_yet() {
+async fn nerve_says_how_it_is_used() {
     let output = run("nerve", &[], &[]).await;
     assert_eq!(output.code, Some(1));
-    assert!(output.stderr.to_lowercase().contains("not"), "{}", output.stderr);
+    assert!(output.stderr.contains("use -c FILE or $NERVE_CONFIG"), "{}", output.stderr);
+    let wrong = run("nerve", &["--bogus"], &[]).await;
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+    let help = run("nerve", &["--help"], &[]).await;
+    for part in ["--config", "--instance_id", "--check-config", "SIGHUP", "down", "deregister"] {
+        assert!(help.stdout.contains(part), "{part}: {}", help.stdout);
+    }
+    let lab = Lab::new().await;
+    let file = lab.write("n.yaml", "services: {}\n");
+    let path = file.to_string_lossy();
+    for (args, env) in [
+        (vec!["-k", "-i", "a"], vec![("NERVE_CONFIG", path.as_ref())]),
+        (
+            vec!["-c", path.as_ref()],
+            vec![("NERVE_INSTANCE_ID", "a"), ("NERVE_CHECK_CONFIG", "false")],
+        ),
+    ] {
+        let output = run("nerve", &args, &env).await;
+        assert_eq!(output.code, Some(0), "{args:?} {env:?}: {}", output.stderr);
+    }
 }
 
 #[tokio::test]

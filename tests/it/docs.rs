@@ -1,6 +1,7 @@
 //! What the documents show works.
 //!
-//! A fenced block is tried when its info string says so: `json config` and `yaml config` must pass `synapse check`,
+//! A fenced block is tried when its info string says so: `json config` and `yaml config` must pass `synapse check`, `yaml
+//! nerve` must pass `nerve -k`,
 //! `sh run` must exit 0 with `synapse` and `nerve` in the path. Every file in `examples/` must pass, too.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use tokio::process::Command;
 
 use crate::budget::rust_files;
 use crate::support::lab::Lab;
-use crate::support::synapse::{binary, run};
+use crate::support::synapse::{Output, binary, run};
 
 struct Block {
     place: String,
@@ -63,13 +64,14 @@ fn blocks() -> Vec<Block> {
 async fn configs_in_the_documents_pass_the_check() {
     let lab = Lab::new().await;
     for block in blocks() {
-        let name = match block.kind.as_str() {
-            "json config" => "document.json",
-            "yaml config" => "document.yaml",
+        let (name, is_nerves) = match block.kind.as_str() {
+            "json config" => ("document.json", false),
+            "yaml config" => ("document.yaml", false),
+            "yaml nerve" => ("document.yaml", true),
             _ => continue,
         };
         let file = lab.write(name, &block.text);
-        let output = run("synapse", &["check", "-c", &file.to_string_lossy()], &[]).await;
+        let output = check(&file, is_nerves).await;
         assert_eq!(output.code, Some(0), "{}: {}", block.place, output.stderr);
     }
 }
@@ -94,14 +96,23 @@ async fn commands_in_the_documents_run() {
 #[tokio::test]
 async fn examples_pass_the_check() {
     for file in files(&root().join("examples"), &["json", "yaml"]) {
-        // nerve's are loaded by `config::nerve::documented`.
         let is_nerves = file.file_name().is_some_and(|n| n.to_string_lossy().starts_with("nerve"));
         // Lists for `discovery: file` and the like lie beside the configurations that name them.
-        if is_nerves || !std::fs::read_to_string(&file).expect("readable").contains("services") {
+        if !std::fs::read_to_string(&file).expect("readable").contains("services") {
             continue;
         }
-        let output = run("synapse", &["check", "-c", &file.to_string_lossy()], &[]).await;
+        let output = check(&file, is_nerves).await;
         assert_eq!(output.code, Some(0), "{}: {}", file.display(), output.stderr);
+    }
+}
+
+/// `synapse check -c FILE`, or nerve's `-c FILE -k`.
+async fn check(file: &Path, is_nerves: bool) -> Output {
+    let file = file.to_string_lossy();
+    if is_nerves {
+        run("nerve", &["-c", &file, "-k"], &[]).await
+    } else {
+        run("synapse", &["check", "-c", &file], &[]).await
     }
 }
 

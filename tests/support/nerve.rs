@@ -58,7 +58,7 @@ impl Nerve {
         let text = std::fs::read_to_string(&self.config).expect("our own config");
         let mut config: Value = serde_json::from_str(&text).expect("our own config");
         let admin = lab.free_addr();
-        config["admin"] = json!({"listen": admin.to_string()});
+        config["admin"]["listen"] = json!(admin.to_string());
         let file = lab.write(&format!("nerve-{}.json", admin.port()), &format!("{config:#}"));
         Self::spawn(admin, &file, &self.state_dir, &[]).until_listening().await
     }
@@ -175,7 +175,7 @@ impl Nerve {
 
     /// Writes another configuration over the file, with the same admin address and state directory.
     pub(crate) fn rewrite(&self, mut config: Value) {
-        config["admin"] = json!({"listen": self.admin.to_string()});
+        config["admin"]["listen"] = json!(self.admin.to_string());
         config["state_dir"] = json!(self.state_dir);
         if config.get("instance_id").is_none() {
             config["instance_id"] = json!(INSTANCE);
@@ -235,8 +235,8 @@ pub(crate) const INSTANCE: &str = "i-abc123";
 
 /// Adds what every test wants unless the test says otherwise.
 fn complete(config: &mut Value, lab: &Lab, admin: SocketAddr) {
+    config["admin"]["listen"] = json!(admin.to_string());
     let map = config.as_object_mut().expect("a map");
-    map.insert("admin".into(), json!({"listen": admin.to_string()}));
     map.entry("state_dir").or_insert_with(|| json!(lab.dir().join("nerve")));
     map.entry("instance_id").or_insert_with(|| json!(INSTANCE));
 }
@@ -248,6 +248,8 @@ pub(crate) struct Seen {
     pub(crate) data: String,
     pub(crate) owner: i64,
     pub(crate) version: i32,
+    /// The transaction that made it: another one means another node, whatever its name.
+    pub(crate) made_by: i64,
 }
 
 /// Children of `path` with data and owner, by name; empty when `path` does not exist.
@@ -272,7 +274,8 @@ pub(crate) async fn nodes(client: &Client, path: &str) -> Vec<Seen> {
 
 fn see(path: String, data: Vec<u8>, stat: &Stat) -> Seen {
     let data = String::from_utf8(data).expect("nerve writes text");
-    Seen { path, data, owner: stat.ephemeral_owner, version: stat.version }
+    let (owner, made_by) = (stat.ephemeral_owner, stat.czxid);
+    Seen { path, data, owner, version: stat.version, made_by }
 }
 
 /// Waits until exactly `count` nodes stand below `path`.

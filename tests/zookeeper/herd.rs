@@ -8,6 +8,7 @@ use smartstack::discovery::zookeeper::ZooKeeperDiscovery;
 use smartstack::discovery::{
     Decode, Discovered, Discovery, GeneratorSource, Membership, ZooKeeperSourceSettings,
 };
+use smartstack::endpoint::ServiceName;
 use smartstack::health::BoxFuture;
 use smartstack::registry::zookeeper::ZooKeeperRegistry;
 use smartstack::registry::{Node, NodeRead, Registry, RegistryError, Session, Watched};
@@ -77,7 +78,7 @@ impl Reader {
         let (out, seen) = watch::channel(Discovered::default());
         let stop = CancellationToken::new();
         let through: Arc<dyn Registry> = Arc::clone(&registry) as _;
-        let source = Box::new(ZooKeeperDiscovery::new(through, settings));
+        let source = Box::new(ZooKeeperDiscovery::new(through, settings, &ServiceName::new("web")));
         tokio::spawn(source.run(out, stop.clone()));
         Self { registry, seen, _stop: stop.drop_guard() }
     }

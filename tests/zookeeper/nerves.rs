@@ -1,5 +1,6 @@
 //! Reporters on real servers: what the registrar tests share.
 
+use smartstack::registration::claims::Claims;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use zookeeper_client::Client;
 pub(crate) struct Family {
     relations: Mutex<HashMap<i64, Relation>>,
     nodes: Mutex<HashMap<String, String>>,
+    claims: Claims,
 }
 
 impl Family {
@@ -34,6 +36,10 @@ impl Family {
 }
 
 impl Kin for Family {
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
     fn relation(&self, session: i64) -> Relation {
         self.relations.lock().unwrap().get(&session).copied().unwrap_or(Relation::Foreign)
     }

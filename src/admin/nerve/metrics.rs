@@ -28,7 +28,7 @@ pub(super) fn render(
     let mut out = Exposition::new();
     process_families(&mut out, &names::NERVE_BUILD_INFO, &process.about, Usage::read());
     families(&mut out, process, services, Now::read());
-    out.append(&cold.render());
+    out.append(&cold.render_for_nerve());
     out.finish()
 }
 

@@ -1,9 +1,9 @@
 //! `synapse demo`: the real program with made-up surroundings.
 //!
-//! One process, no ZooKeeper, no configuration file: three small HTTP backends on loopback are registered in the
-//! in-memory registry, one service balances requests over them (round robin), another connections (least-conn). Every
-//! few seconds one backend is killed, deregistered as nerve would, and brought back. Everything between the listener and
-//! the backends is what `synapse -c FILE` runs.
+//! One process, no ZooKeeper, no configuration file: three small HTTP backends on loopback, each with the watcher and
+//! registrar that `nerve` runs beside it, in an in-memory registry; one service balances requests over them (round robin),
+//! another connections (least-conn). Every few seconds one backend is killed and brought back: its nerve notices,
+//! deregisters and registers it. Everything between the listener and the backends is what `synapse -c FILE` runs.
 
 mod origin;
 mod screen;
@@ -27,6 +27,9 @@ use crate::registry::memory::MemoryRegistry;
 
 /// Where the demonstration's backends are registered.
 const PATH: &str = "/demo/services/web";
+
+/// What the in-memory registry is called in the configuration.
+const ENSEMBLE: &str = "memory:2181";
 
 /// Run a demonstration: three backends, two services, one backend dying every few seconds.
 ///
@@ -119,7 +122,7 @@ fn load(ports: Ports) -> Result<Loaded, Vec<String>> {
 }
 
 fn configuration(ports: Ports) -> Value {
-    let discovery = json!({"method": "zookeeper", "hosts": ["memory:2181"], "path": PATH});
+    let discovery = json!({"method": "zookeeper", "hosts": [ENSEMBLE], "path": PATH});
     json!({
         "services": {
             "web": {

@@ -1,29 +1,33 @@
-//! The play: backends live, die, are deregistered and come back, while a small client keeps asking.
+//! The play: backends live, die and come back, their nerves deregister and register them, and a small client keeps asking.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::Ports;
 use super::origin::Origin;
 use super::screen::Screen;
-use super::{PATH, Ports};
 use crate::admin::AdminState;
+use crate::app::nerve::running::{Household, Running};
+use crate::app::nerve::slot::Alone;
+use crate::config::nerve::{self, NerveService, ServiceDefaults};
+use crate::health::local::LocalRunner;
+use crate::registration::Phase;
 use crate::registry::memory::MemoryRegistry;
-use crate::registry::record::NerveRecord;
+use crate::registry::writer::RegistryWriter;
 
 /// One step of the play.
 const STEP: Duration = Duration::from_millis(500);
 
 /// Steps between two deaths.
 const ACT: usize = 10;
-
-/// Steps from a death until "nerve" has noticed and deregistered it.
-const DEREGISTERED_AFTER: usize = 2;
 
 /// Steps from a death until it is back.
 const BACK_AFTER: usize = 6;
@@ -34,9 +38,6 @@ const REQUESTS_PER_STEP: u32 = 10;
 /// How long its client waits for an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Session that "owns" the registrations.
-const OWNER: i64 = 1;
-
 /// Plays until `stop`.
 pub(super) async fn play(
     registry: Arc<MemoryRegistry>,
@@ -45,15 +46,10 @@ pub(super) async fn play(
     stop: CancellationToken,
 ) {
     let mut screen = Screen::new(ports);
-    let cast =
-        ["a", "b", "c"].iter().map(|name| Origin::start(name)).collect::<std::io::Result<Vec<_>>>();
-    let mut stage = match cast {
-        Ok(origins) => Stage { nodes: vec![None; origins.len()], origins, registry, step: 0 },
-        Err(error) => return screen.event(format!("no backend can be started: {error}")),
+    let mut stage = match Stage::set(&registry) {
+        Ok(stage) => stage,
+        Err(error) => return screen.event(error),
     };
-    for index in 0..stage.origins.len() {
-        stage.register(index);
-    }
     let mut audience =
         Audience { addr: SocketAddr::from(([127, 0, 0, 1], ports.http)), answered: 0, failed: 0 };
     let mut clock = interval(STEP);
@@ -63,7 +59,7 @@ pub(super) async fn play(
             _ = clock.tick() => {}
             () = stop.cancelled() => return,
         }
-        if let Some(text) = stage.advance() {
+        for text in stage.advance() {
             screen.event(text);
         }
         if admin.readiness.is_ready()
@@ -75,40 +71,56 @@ pub(super) async fn play(
     }
 }
 
-/// The backends and their registrations.
+/// The backends, and the nerve of each.
 #[derive(Debug)]
 struct Stage {
     origins: Vec<Origin>,
-    /// Path of each backend's node while it is registered.
-    nodes: Vec<Option<String>>,
-    registry: Arc<MemoryRegistry>,
+    /// Watcher and registrar of each backend: what `nerve` runs beside a service.
+    nerves: Vec<Running>,
+    /// What the registry said of each when it was last looked at.
+    registered: Vec<bool>,
     step: usize,
 }
 
 impl Stage {
+    fn set(registry: &MemoryRegistry) -> Result<Self, String> {
+        let names = ["a", "b", "c"];
+        let origins = names.iter().map(|name| Origin::start(name));
+        let origins: Vec<_> = origins
+            .collect::<std::io::Result<_>>()
+            .map_err(|error| format!("no backend can be started: {error}"))?;
+        // One nerve has one session; here all three hosts are one process.
+        let session: Arc<dyn RegistryWriter> = Arc::new(registry.another());
+        let household = Household {
+            kin: Arc::new(Alone::default()),
+            tasks: TaskTracker::new(),
+            checks: LocalRunner::default(),
+        };
+        let nerves = origins.iter().map(|origin| {
+            let service = service_of(origin)?;
+            Ok(Running::start(service, None, Some(Arc::clone(&session)), &household))
+        });
+        let nerves: Vec<_> = nerves.collect::<Result<_, String>>()?;
+        Ok(Self { registered: vec![false; origins.len()], origins, nerves, step: 0 })
+    }
+
     /// One step on; tells what happened.
-    fn advance(&mut self) -> Option<String> {
+    fn advance(&mut self) -> Vec<String> {
         self.step += 1;
         let act = self.step / ACT;
-        let victim = act.checked_rem(self.origins.len())?;
-        match self.step % ACT {
+        let victim = act.checked_rem(self.origins.len()).unwrap_or(0);
+        let done = match self.step % ACT {
             0 => self.kill(victim),
-            DEREGISTERED_AFTER if act > 0 => self.deregister(victim),
             BACK_AFTER if act > 0 => self.revive(victim),
             _ => None,
-        }
+        };
+        done.into_iter().chain(self.news()).collect()
     }
 
     fn kill(&mut self, index: usize) -> Option<String> {
         let origin = self.origins.get_mut(index)?;
         origin.kill();
         Some(format!("backend {} ({}) killed", origin.name, origin.addr))
-    }
-
-    fn deregister(&mut self, index: usize) -> Option<String> {
-        let node = self.nodes.get_mut(index)?.take()?;
-        self.registry.delete(&node);
-        Some(format!("backend {} deregistered", self.origins.get(index)?.name))
     }
 
     fn revive(&mut self, index: usize) -> Option<String> {
@@ -119,27 +131,46 @@ impl Stage {
         if let Err(error) = origin.revive() {
             return Some(format!("backend {} cannot come back: {error}", origin.name));
         }
-        let text = format!("backend {} is back and registered", origin.name);
-        self.register(index);
-        Some(text)
+        Some(format!("backend {} is back", origin.name))
     }
 
-    fn register(&mut self, index: usize) {
-        let (Some(origin), Some(node)) = (self.origins.get(index), self.nodes.get_mut(index))
-        else {
-            return;
-        };
-        let record = NerveRecord {
-            host: origin.addr.ip().to_string(),
-            port: origin.addr.port().into(),
-            name: origin.name.to_string(),
-            weight: None,
-            haproxy_server_options: None,
-            labels: None,
-        };
-        let prefix = format!("{PATH}/{}_", origin.name);
-        *node = Some(self.registry.put_sequential(&prefix, record.encode(), OWNER));
+    /// What the nerves did since the last look.
+    fn news(&mut self) -> Vec<String> {
+        let mut news = Vec::new();
+        for (nerve, was) in self.nerves.iter().zip(&mut self.registered) {
+            let shown = nerve.shown();
+            let is = match shown.registration.borrow().phase {
+                Phase::Registered => true,
+                Phase::Absent => false,
+                Phase::Unknown | Phase::Unconfirmed | Phase::Changing | Phase::Blocked => *was,
+            };
+            if is != *was {
+                let reason = Arc::clone(&shown.view.borrow().reason);
+                let what = if is { "registered it" } else { "deregistered it" };
+                news.push(format!("nerve of {} {what}: {reason}", shown.name));
+            }
+            *was = is;
+        }
+        news
     }
+}
+
+/// A backend as its host's nerve has it configured; read as a file would be.
+fn service_of(origin: &Origin) -> Result<NerveService, String> {
+    let definition = json!({
+        "host": origin.addr.ip().to_string(), "port": origin.addr.port(),
+        "zk_hosts": [super::ENSEMBLE], "zk_path": super::PATH, "check_interval": 0.5,
+        "checks": [{"type": "http", "uri": "/health", "timeout": 0.5}],
+        // The play kills for ever: nobody is to be held back for it.
+        "flap_damping": false,
+    });
+    let (name, defaults) = (origin.name.as_ref(), ServiceDefaults::default());
+    let services = nerve::service(name, &definition, name, &defaults, false);
+    let services = services.map_err(|report| {
+        let complaints: Vec<_> = report.complaints.iter().map(ToString::to_string).collect();
+        complaints.join("; ")
+    })?;
+    services.into_iter().next().ok_or_else(|| "no service".to_owned())
 }
 
 /// A client that keeps asking, a connection per request.

@@ -1,6 +1,6 @@
 //! From what runs to what should: a comparison by service, new before old.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::config::nerve::NerveService;
 use crate::endpoint::ServiceName;
 use crate::registry::session::SessionSettings;
 use crate::registry::writer::RegistryWriter;
+use crate::telemetry::statsd::nerve::{Reason, client_used, watcher_launched, watcher_reaped};
 
 /// How long the former registration of a changed service waits for the new one to stand. The original waits as long.
 const OVERLAP: Duration = Duration::from_secs(30);
@@ -51,9 +52,10 @@ impl Fleet {
     /// When the system gives no thread for a session; nothing has changed then.
     pub(super) fn apply(&mut self, wanted: Vec<(NerveService, Origin)>) -> io::Result<Changes> {
         let mut registries = HashMap::new();
+        let mut fresh = HashSet::new();
         for (service, _) in &wanted {
             if let Some(ensemble) = ensemble(service) {
-                registries.insert(Arc::clone(ensemble), self.open(ensemble)?);
+                registries.insert(Arc::clone(ensemble), self.open(ensemble, &mut fresh)?);
             }
         }
         let mut changes = Changes::default();
@@ -71,11 +73,14 @@ impl Fleet {
                     self.services.push((running, origin));
                     continue;
                 }
+                tell_launch(Reason::Update, &service, &mut fresh);
+                watcher_reaped(Reason::Update, name.as_str());
                 changes.changed.push(name);
                 let registry = registry_of(&registries, &service);
                 let running = self.replace(running, service, registry);
                 self.services.push((running, origin));
             } else {
+                tell_launch(Reason::New, &service, &mut fresh);
                 changes.added.push(name);
                 let registry = registry_of(&registries, &service);
                 let running = self.launch(service, registry);
@@ -83,6 +88,7 @@ impl Fleet {
             }
         }
         for (name, (running, _)) in former {
+            watcher_reaped(Reason::Old, name.as_str());
             changes.removed.push(name);
             self.let_go(running, None);
         }
@@ -91,10 +97,18 @@ impl Fleet {
         Ok(changes)
     }
 
-    fn open(&mut self, ensemble: &Arc<str>) -> io::Result<Arc<dyn RegistryWriter>> {
+    /// The session with `ensemble`; one that was not open is noted in `fresh`.
+    fn open(
+        &mut self,
+        ensemble: &Arc<str>,
+        fresh: &mut HashSet<Arc<str>>,
+    ) -> io::Result<Arc<dyn RegistryWriter>> {
         let Parts { config, slot, sessions, .. } = &mut self.parts;
         let timeout = config.process.session_timeout;
-        let settings = || session_settings(ensemble, timeout, slot.as_ref());
+        let settings = || {
+            fresh.insert(Arc::clone(ensemble));
+            session_settings(ensemble, timeout, slot.as_ref())
+        };
         sessions.open(ensemble, settings).map_err(io::Error::other)
     }
 
@@ -148,6 +162,14 @@ impl Fleet {
                 drop(left.send(ensemble));
             }
         });
+    }
+}
+
+/// Tells statsd of a watcher that is about to run, and of the session that it uses.
+fn tell_launch(reason: Reason, service: &NerveService, fresh: &mut HashSet<Arc<str>>) {
+    watcher_launched(reason, service.name.as_str());
+    if let Some(ensemble) = ensemble(service) {
+        client_used(ensemble, fresh.remove(ensemble));
     }
 }
 

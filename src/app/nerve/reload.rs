@@ -8,6 +8,7 @@ use super::fleet::Fleet;
 use crate::config::nerve::{NerveConfig, NerveProcess, load};
 use crate::config::report::grouped;
 use crate::telemetry::cold;
+use crate::telemetry::statsd::{self, Program};
 
 impl Fleet {
     /// Puts the file in force, or says why not.
@@ -60,6 +61,8 @@ impl Fleet {
             }
         };
         let config = &self.parts.config;
+        statsd::configure(Program::Nerve, config.process.statsd.as_ref());
+        statsd::nerve::config_updated();
         for complaint in &config.refused {
             tracing::error!(%complaint, "service left out");
         }
@@ -92,7 +95,7 @@ fn needs_restart(old: &NerveProcess, new: &NerveProcess) -> Vec<&'static str> {
         drain_delay: _,
         stop_timeout: _,
         log_format,
-        statsd,
+        statsd: _,
     } = new;
     [
         ("admin.listen", old.admin_listen != *admin_listen),
@@ -101,7 +104,6 @@ fn needs_restart(old: &NerveProcess, new: &NerveProcess) -> Vec<&'static str> {
         ("zk_session_timeout", old.session_timeout != *session_timeout),
         ("heartbeat_path", old.heartbeat != *heartbeat),
         ("log.format", old.log_format != *log_format),
-        ("statsd", old.statsd != *statsd),
     ]
     .into_iter()
     .filter_map(|(key, is_other)| is_other.then_some(key))

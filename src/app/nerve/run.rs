@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +31,7 @@ use crate::config::nerve::{NerveConfig, NerveLoadOptions};
 use crate::health::local::LocalRunner;
 use crate::registration::Kin;
 use crate::telemetry::cold::ColdMetrics;
+use crate::telemetry::statsd::{self, Program};
 
 /// Commands of the push API that may wait; each is obeyed at once.
 const COMMAND_QUEUE: usize = 64;
@@ -62,7 +64,14 @@ fn start_and_run(config: NerveConfig, options: NerveLoadOptions) -> io::Result<(
     let listen = config.process.admin_listen;
     let admin = TcpListener::bind(listen);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(config, options, admin));
+    let ended = runtime.block_on(async {
+        let ended = serve(config, options, admin).await;
+        if ended.is_err() {
+            statsd::nerve::aborted();
+        }
+        statsd::flush().await;
+        ended
+    });
     // Not `drop`: that would wait for a name server, or a disk, that does not answer.
     runtime.shutdown_background();
     ended
@@ -78,11 +87,16 @@ async fn serve(
     let notifier = Notifier::from_env();
     let cold = ColdMetrics::install().map_err(io::Error::other)?;
     let process = config.process.clone();
+    statsd::configure(Program::Nerve, process.statsd.as_ref());
+    statsd::nerve::started();
+    statsd::nerve::config_updated();
+    let begun = Instant::now();
     let slot = slot(process.state_dir.as_deref());
     let entries = Entries::default();
     let remarks = Arc::default();
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
-    let kin: Arc<dyn Kin> = slot.clone().map_or_else(|| Arc::new(Alone) as _, |slot| slot as _);
+    let kin: Arc<dyn Kin> =
+        slot.clone().map_or_else(|| Arc::new(Alone::default()) as _, |slot| slot as _);
     let parts = Parts {
         config,
         options: Some(options),
@@ -116,6 +130,7 @@ async fn serve(
         _ = signals.next() => tracing::warn!("stopping at once"),
     }
     doors.close().await;
+    statsd::nerve::stopped(begun.elapsed());
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use crate::registration::view::{DownMark, WatchView};
 use crate::registration::watcher::Watcher;
 use crate::registration::{self, Kin, Phase, Place, Registration, Wanted};
 use crate::registry::Session;
-use crate::registry::writer::RegistryWriter;
+use crate::registry::writer::{NodeKind, RegistryWriter};
 
 /// A task ends at its next wait; one that does not is a defect and is left behind.
 const TASK_DEADLINE: Duration = Duration::from_secs(1);
@@ -99,7 +99,8 @@ impl Running {
                 .zip(registry.as_ref())
                 .map(|(name, registry)| (Arc::clone(name), registry.session())),
         };
-        let watching = watch_over(&service, (&marks, &wanted, view), household);
+        let session = shown.session.as_ref().map(|(_, session)| session.clone());
+        let watching = watch_over(&service, (&marks, &wanted, view), session, household);
         let (stop, kin) = (CancellationToken::new(), Arc::clone(&household.kin));
         let (token, wishes) = (stop.clone(), wanted.clone());
         let name = ("reporter", service.name.to_string());
@@ -182,6 +183,7 @@ fn watch_over(
         &watch::Sender<Wanted>,
         watch::Sender<WatchView>,
     ),
+    session: Option<watch::Receiver<Session>>,
     household: &Household,
 ) -> Work {
     let stop = CancellationToken::new();
@@ -191,39 +193,27 @@ fn watch_over(
     let who = ("watcher", name.to_string());
     let task = supervise(&household.tasks, who, stop.clone(), move || {
         let watcher = Watcher::new(&settings, &runner, limits.clone(), name.clone());
+        let watcher = watcher.over(session.clone());
         watcher.run(marks.subscribe(), wanted.clone(), view.clone(), token.clone())
     });
     Work { stop, task }
 }
 
-/// Whether `new` goes on with the node of `old` as it stands: then `old` leaves it. Otherwise `new` gets one of its own,
-/// and `old` takes its away afterwards.
+/// Whether the reporter of `new` takes what `old` has registered for its own: then it goes on with it (or makes a new node
+/// first and ends the old one), and `old` leaves. Two at once would fight. Otherwise `new` gets one of its own, and `old`
+/// takes its away afterwards.
 pub(crate) fn passes_on(old: &NerveService, new: &NerveService) -> bool {
     let (old, new) = (&old.registration, &new.registration);
-    let is_same_place = old.place == new.place || same_node_place(&old.place, &new.place);
-    let has_fixed_name = match &new.place {
-        Place::ZooKeeper(place) => !place.kind.is_sequential() && !place.is_path_encoded,
-        Place::File { .. } => false,
-    };
     let (a, b) = (&old.record, &new.record);
     let is_same_identity = (&a.host, &a.port, &a.name) == (&b.host, &b.port, &b.name);
-    is_same_place
-        && (is_same_identity || has_fixed_name && a.name == b.name)
-        && {
-            // A name that holds the record is another node when the record changes.
-            let is_encoded = matches!(&new.place, Place::ZooKeeper(p) if p.is_path_encoded && !p.kind.is_sequential());
-            !is_encoded || a == b
-        }
-}
-
-/// Equal but for what does not change the node.
-fn same_node_place(old: &Place, new: &Place) -> bool {
-    match (old, new) {
+    match (&old.place, &new.place) {
         (Place::ZooKeeper(old), Place::ZooKeeper(new)) => {
-            let old = registration::ZooKeeperPlace { ttl: new.ttl, ..old.clone() };
-            old == *new
+            let is_fixed = |kind: NodeKind| !kind.is_sequential();
+            let is_same_name = is_fixed(old.kind) && is_fixed(new.kind) && a.name == b.name;
+            let is_same_parent = (&old.ensemble, &old.path) == (&new.ensemble, &new.path);
+            is_same_parent && (is_same_identity || is_same_name)
         }
-        (Place::File { path: old }, Place::File { path: new }) => old == new,
+        (Place::File { path: old }, Place::File { path: new }) => old == new && is_same_identity,
         (Place::ZooKeeper(_), Place::File { .. }) | (Place::File { .. }, Place::ZooKeeper(_)) => {
             false
         }

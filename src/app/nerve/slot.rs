@@ -26,6 +26,7 @@ use super::memory::{MAX_BYTES, Memory, Persistent};
 use super::socket::SLOT_PREFIX;
 use crate::disk;
 use crate::endpoint::ServiceName;
+use crate::registration::claims::Claims;
 use crate::registration::{Kin, Relation};
 use crate::registry::credentials::{Credentials, SessionKeeper};
 
@@ -63,6 +64,7 @@ pub(crate) struct Slot {
     state_dir: PathBuf,
     dir: PathBuf,
     memory: Mutex<Memory>,
+    claims: Claims,
     /// Held until the process ends.
     _lock: File,
 }
@@ -100,8 +102,13 @@ impl Slot {
         let (dir, lock, mut memory) = best.ok_or_else(full)?;
         memory.generation = newest + 1;
         memory.pid = std::process::id();
-        let slot =
-            Self { state_dir: state_dir.to_owned(), dir, memory: Mutex::new(memory), _lock: lock };
+        let slot = Self {
+            state_dir: state_dir.to_owned(),
+            dir,
+            memory: Mutex::new(memory),
+            claims: Claims::default(),
+            _lock: lock,
+        };
         slot.save(&slot.memory()).map_err(at(&slot.dir))?;
         Ok(slot)
     }
@@ -163,6 +170,10 @@ impl SessionKeeper for Slot {
 }
 
 impl Kin for Slot {
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
     fn relation(&self, session: i64) -> Relation {
         if self.memory().knows(session) {
             return Relation::Former;
@@ -191,10 +202,14 @@ impl Kin for Slot {
 }
 
 /// Nobody's kin: without a `state_dir` every session but our own is foreign, and nothing is remembered.
-#[derive(Debug)]
-pub(crate) struct Alone;
+#[derive(Debug, Default)]
+pub(crate) struct Alone(Claims);
 
 impl Kin for Alone {
+    fn claims(&self) -> &Claims {
+        &self.0
+    }
+
     fn relation(&self, _session: i64) -> Relation {
         Relation::Foreign
     }

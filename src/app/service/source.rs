@@ -11,6 +11,7 @@ use super::{MakeDiscovery, ServiceRuntime};
 use crate::app::supervise::supervise;
 use crate::discovery::Discovered;
 use crate::endpoint::ServiceName;
+use crate::telemetry::statsd;
 
 /// A source ends at its next wait; one that does not is ended by force before its successor starts.
 const SOURCE_DEADLINE: Duration = Duration::from_secs(1);
@@ -55,10 +56,16 @@ pub(super) fn start_source(
     tasks: &TaskTracker,
 ) -> Source {
     let stop = stop.child_token();
-    let (found, token) = (found.clone(), stop.clone());
+    let (found, token, name) = (found.clone(), stop.clone(), name.clone());
     let watched = ("discovery", name.to_string());
     let task = supervise(tasks, watched, stop.clone(), move || {
-        discovery().run(found.clone(), token.clone())
+        let run = discovery().run(found.clone(), token.clone());
+        let name = name.clone();
+        async move {
+            statsd::synapse::watcher_started(name.as_str());
+            run.await;
+            statsd::synapse::watcher_stopped(name.as_str());
+        }
     });
     Source { stop, task }
 }

@@ -16,12 +16,6 @@ pub(super) const DRAIN_DELAY: Duration = Duration::ZERO;
 /// `stop_timeout`: ten times what a busy ensemble takes for a delete; supervisors kill after 10 s (Docker) or more.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `statsd.host`: the agent runs on every host (nerve).
-pub(super) const STATSD_HOST: &str = "localhost";
-
-/// `statsd.port`: dogstatsd's (nerve).
-pub(super) const STATSD_PORT: u16 = 8125;
-
 /// `check_interval`: nerve's.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 

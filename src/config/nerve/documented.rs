@@ -5,13 +5,14 @@ use std::path::Path;
 use super::tests::{good, node};
 use super::{checks, limits, process, service};
 use crate::config::documented::assert_documented;
+use crate::config::statsd;
 
 #[test]
 fn the_page_and_the_readers_know_the_same_keys() {
     for (heading, keys) in [
         ("## Nerve: top level", process::KEYS.as_slice()),
         ("### Nerve: `admin`", &process::ADMIN_KEYS),
-        ("### Nerve: `statsd`", &process::STATSD_KEYS),
+        ("### Nerve: `statsd`", &statsd::NERVE_KEYS),
         ("### Nerve: `flap_damping`", &limits::DAMPING_KEYS),
         ("## Nerve: a service", &service::KEYS),
         ("### Nerve: `rate_limiting`", &limits::RATE_KEYS),

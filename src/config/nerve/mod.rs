@@ -30,6 +30,7 @@ use super::{Complaint, LogFormat};
 use crate::endpoint::ServiceName;
 use crate::health::local::LocalCheckSettings;
 use crate::registration::{DampingSettings, LimitSettings, RegistrationSettings};
+use crate::telemetry::statsd::StatsdSettings;
 
 /// A complete configuration of nerve. Services that cannot work here (etcd) are left out and told in `refused`.
 #[derive(Clone, Debug)]
@@ -85,19 +86,6 @@ pub struct NerveProcess {
     /// `statsd.host` and `.port`; `None` when there is no `statsd`.
     pub statsd: Option<StatsdSettings>,
 }
-
-/// Where dogstatsd listens.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StatsdSettings {
-    /// `statsd.host`. Default localhost.
-    pub host: String,
-    /// `statsd.port`. Default 8125.
-    pub port: u16,
-    /// `statsd.sample_rate`: share of the events of a metric that is sent, by metric name. Default 1 (synapse only).
-    pub sample_rates: Vec<(String, f64)>,
-}
-
-impl Eq for StatsdSettings {}
 
 /// One service.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{NerveProcess, StatsdSettings, defaults};
+use super::{NerveProcess, defaults};
 use crate::config::Complaint;
 use crate::config::daemon::{self, Host};
 use crate::config::defaults::SESSION_TIMEOUT;
-use crate::config::reader::{Cursor, Section};
+use crate::config::reader::Section;
 use crate::config::report::Report;
+use crate::config::statsd;
 use crate::config::template::Env;
 use crate::config::text::{BareNumber, show};
 use crate::config::zookeeper::is_node_char;
@@ -32,9 +33,6 @@ pub(super) const KEYS: [&str; 14] = [
 
 /// Keys of `admin`.
 pub(super) const ADMIN_KEYS: [&str; 2] = ["listen", "push"];
-
-/// Keys of `statsd`.
-pub(super) const STATSD_KEYS: [&str; 2] = ["host", "port"];
 
 /// Reads the process-wide settings. What is about this host rather than about the file goes to `notes`.
 pub(super) fn read(
@@ -67,7 +65,7 @@ pub(super) fn read(
         drain_delay: drain_delay.unwrap_or(defaults::DRAIN_DELAY),
         stop_timeout: stop_timeout.unwrap_or(defaults::STOP_TIMEOUT),
         log_format: daemon::log_format(top, report),
-        statsd: top.get("statsd").map(|c| statsd(&c, report)),
+        statsd: top.get("statsd").map(|c| statsd::read(&c, &statsd::NERVE_KEYS, report)),
     }
 }
 
@@ -84,18 +82,6 @@ fn admin(top: &Section<'_>, report: &mut Report) -> (std::net::SocketAddr, bool)
         report.complain(&admin.place().key("push"), text);
     }
     (listen, push)
-}
-
-fn statsd(cursor: &Cursor<'_>, report: &mut Report) -> StatsdSettings {
-    let section = cursor.section(&STATSD_KEYS, report);
-    let section = section.as_ref();
-    let host = section.and_then(|s| s.get("host")).and_then(|c| c.word(report));
-    let port = section.and_then(|s| s.get("port")).and_then(|c| c.port(report));
-    StatsdSettings {
-        host: host.unwrap_or_else(|| defaults::STATSD_HOST.to_owned()),
-        port: port.unwrap_or(defaults::STATSD_PORT),
-        sample_rates: Vec::new(),
-    }
 }
 
 /// `instance_id`, unless the command line has another. Empty when there is none: complaints say why.

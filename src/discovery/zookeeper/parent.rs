@@ -88,6 +88,7 @@ impl Source {
                 }
                 Err(error) => {
                     self.parent.tried.notify_one();
+                    self.events.config_unread();
                     self.complain(part, &error);
                     retry.wait(&error).await;
                 }

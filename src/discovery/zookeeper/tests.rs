@@ -7,6 +7,7 @@ use crate::discovery::{Decode, GeneratorSource};
 use crate::endpoint::EndpointSet;
 use crate::registry::memory::{MemoryRegistry, ReadCounts};
 use crate::registry::{Node, NodeRead, Watched};
+use crate::telemetry::statsd::testing::Agent;
 
 const PATH: &str = "/services/s";
 
@@ -33,7 +34,8 @@ fn start_with(
 ) -> Running {
     let (out, seen) = watch::channel(Discovered::default());
     let stop = CancellationToken::new();
-    tokio::spawn(Box::new(ZooKeeperDiscovery::new(through, settings)).run(out, stop.clone()));
+    let source = ZooKeeperDiscovery::new(through, settings, &ServiceName::new("s"));
+    tokio::spawn(Box::new(source).run(out, stop.clone()));
     Running { registry, seen, _stop: stop.drop_guard() }
 }
 
@@ -104,7 +106,7 @@ async fn a_change_that_comes_alone_is_published_without_delay() {
     running.until_hosts("").await;
     for round in 0..20 {
         running.settle().await;
-        let before = tokio::time::Instant::now();
+        let before = Instant::now();
         let path = registry.put_sequential(&child("i_"), record("a"), 1);
         running.until_hosts("a").await;
         assert!(before.elapsed() < Duration::from_millis(2), "round {round}");
@@ -126,7 +128,7 @@ async fn a_burst_shares_its_lists() {
         registry.put_sequential(&child("i_"), record(&format!("h{n}")), 1);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let last = tokio::time::Instant::now();
+    let last = Instant::now();
     running.until(|d| matches!(&d.membership, Membership::Known(set) if set.len() == 100)).await;
     assert!(last.elapsed() <= Duration::from_millis(50));
     let lists = registry.reads().lists - before;
@@ -141,7 +143,7 @@ async fn discovery_jitter_delays_only_what_follows_soon() {
     let mut running = start_with(registry.clone(), Arc::new(registry.clone()), jittered);
     running.until_hosts("").await;
     tokio::time::sleep(Duration::from_secs(21)).await;
-    let before = tokio::time::Instant::now();
+    let before = Instant::now();
     registry.put_sequential(&child("i_"), record("a"), 1);
     running.until_hosts("a").await;
     assert!(before.elapsed() < Duration::from_millis(2));
@@ -167,7 +169,7 @@ async fn a_cut_session_publishes_trouble_only_and_heals_at_once() {
         registry.put(&child("b_0000000002"), record("b"));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!(hosts(&running.seen.borrow()).as_deref(), Some("a"));
-        let healed = tokio::time::Instant::now();
+        let healed = Instant::now();
         registry.heal();
         running.until_hosts("a b").await;
         assert!(healed.elapsed() < Duration::from_millis(50));
@@ -476,4 +478,25 @@ async fn after_any_churn_the_published_set_is_the_tree() {
         println!("churn seed {seed}");
         churn(seed).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn statsd_hears_of_a_look_and_of_what_is_wrong_with_children() {
+    let agent = Agent::install(&[]);
+    let registry = MemoryRegistry::default();
+    registry.put_sequential(&child("i_"), record("a"), 1);
+    registry.put_sequential(&child("i_"), "no record", 1);
+    let mut running = start(&registry);
+    running.until_hosts("a").await;
+    let watcher = format!("zk_cluster:memory,zk_path:{PATH},service_name:s");
+    assert_eq!(
+        agent.events::<5>(),
+        [
+            &*format!("synapse.watcher.zk.discovery:1|c|#{watcher}"),
+            "synapse.watcher.zk.children.elapsed_time:0|ms|#zk_cluster:memory,service_name:s",
+            "synapse.watcher.zk.get.elapsed_time:0|ms|#zk_cluster:memory,service_name:s",
+            "synapse.watcher.zk.parse_child_failed:1|c",
+            &*format!("synapse.watcher.zk.discovery.elapsed_time:0|ms|#{watcher}"),
+        ]
+    );
 }

@@ -15,6 +15,7 @@ use crate::health::checker::{CheckId, CheckReport, stagger};
 use crate::lb::backend::Backend;
 use crate::lb::handle::CheckView;
 use crate::lb::{BackendId, Outcome, OutcomeKind};
+use crate::telemetry::statsd;
 
 impl Pool {
     /// Applies the policy to the last word; the book only follows when the set has changed, or when it `must`.
@@ -23,6 +24,7 @@ impl Pool {
         let published = policy::apply(&self.settings.membership, &membership, &self.published);
         if !published.same_members(&self.published) {
             self.membership_changes += 1;
+            statsd::synapse::config_updated();
         }
         if published.notes != self.published.notes && !published.notes.is_empty() {
             info!(service = %self.name, notes = ?published.notes, "membership policy applied");

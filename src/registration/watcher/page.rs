@@ -122,6 +122,7 @@ impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.why {
             Why::NoVerdict => f.write_str("no check has ended yet"),
+            Why::Ended => f.write_str("a downtime has ended; the checks are asked anew"),
             Why::Announced => match &self.view.down {
                 Some(mark) => announcement(f, mark),
                 None => f.write_str("down by an operator"),

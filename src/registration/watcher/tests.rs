@@ -9,6 +9,7 @@ use super::*;
 use crate::health::local::CheckResult;
 use crate::health::{ProbeError, ProbePass};
 use crate::registration::{DampingSettings, RateSettings};
+use crate::telemetry::statsd::testing::Agent;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -170,6 +171,21 @@ async fn a_downtime_from_before_the_start_counts_at_once_and_can_be_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_downtime_the_checks_are_asked_at_once_and_only_that_counts() {
+    let script = Script::new([Some(true), Some(false), Some(true)]);
+    let mut running = Running::start(script, LimitSettings::default());
+    running.until(Wanted::Present).await;
+    running.marks.send_replace(Some(mark(None)));
+    running.until(Wanted::Absent).await;
+    let before = running.start.elapsed();
+    running.marks.send_replace(None);
+    let changes = running.changes(INTERVAL / 2).await;
+    assert_eq!(changes, [(before, Wanted::Absent)], "never present: it did not come back well");
+    assert_eq!(running.until(Wanted::Present).await, before + INTERVAL);
+    assert!(running.view.borrow().penalty < f64::EPSILON);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_expired_mark_is_no_mark() {
     let past = SystemTime::now() - Duration::from_secs(60);
     let old = DownMark { reason: String::new(), since: past, until: Some(past) };
@@ -305,4 +321,68 @@ async fn no_evidence_changes_nothing() {
     sleep(10 * INTERVAL).await;
     assert_eq!((*wanted.borrow(), view.borrow().is_up), (Wanted::Present, Some(true)));
     stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn statsd_hears_of_each_pass_and_of_what_changes() {
+    let agent = Agent::install(&[]);
+    let rate = RateSettings { average_rate: 1.0, max_burst: 1.0, is_shadow: true };
+    let limits = LimitSettings { rate, damping: None };
+    let mut running = Running::start(Script::new([Some(true), Some(false)]), limits);
+    running.until(Wanted::Present).await;
+    running.until(Wanted::Absent).await;
+    running.stop.cancel();
+    running.task.await.unwrap();
+    let ping = concat!(
+        "nerve.watcher.status.ping.count:1|c|#ping_result:success,service_name:web,nerve_version:",
+        env!("CARGO_PKG_VERSION")
+    );
+    let check = |result: &str, name: &str| {
+        format!(
+            "nerve.watcher.status.service_check:1|c|#check_result:{result},service_name:web,check_name:{name}"
+        )
+    };
+    assert_eq!(
+        agent.events::<11>(),
+        [
+            "nerve.watcher.start:1|c|#service_name:web",
+            ping,
+            &check("up", "first"),
+            &check("up", "second"),
+            "nerve.watcher.status.transition:1|c|#new_status:up,service_name:web",
+            ping,
+            &check("up", "first"),
+            &check("down", "second"),
+            "nerve.watcher.throttled:1|c|#service_name:web,shadow_mode:true",
+            "nerve.watcher.status.transition:1|c|#new_status:down,service_name:web",
+            "nerve.watcher.stop:1|c|#stop_avenue:clean,stop_location:main_loop,service_name:web",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_fails_while_the_session_is_not_connected() {
+    let agent = Agent::install(&[]);
+    let session = Session {
+        state: SessionState::Disconnected,
+        generation: 1,
+        since: Instant::now(),
+        id: Some(1),
+        negotiated_timeout: None,
+        last_error: None,
+    };
+    let (_session, session) = watch::channel(session);
+    let (limits, name) = (LimitSettings::default(), ServiceName::new("web"));
+    let watcher = Watcher::with_checks(Script::always(true), INTERVAL, limits, name);
+    let (out, mut wanted) = watch::channel(Wanted::Undecided);
+    let (_marks, marks) = watch::channel(None);
+    let (stop, view) = (CancellationToken::new(), watch::Sender::default());
+    let watcher = watcher.over(Some(session));
+    let task = tokio::spawn(watcher.run(marks, out, view, stop.clone()));
+    wanted.wait_for(|wanted| *wanted == Wanted::Present).await.unwrap();
+    stop.cancel();
+    task.await.unwrap();
+    assert_eq!(agent.next(), "nerve.watcher.start:1|c|#service_name:web");
+    let ping = agent.next();
+    assert!(ping.contains("ping_result:fail,service_name:web"), "{ping}");
 }

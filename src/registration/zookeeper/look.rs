@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::{Kin, Relation};
-use super::plan::{Found, Whose};
+use super::plan::{Found, Twins, Whose};
 use super::shape::{Shape, is_numbered};
 use crate::endpoint::ServiceName;
 use crate::registry::RegistryError;
@@ -28,6 +28,7 @@ impl Memory {
     pub(super) fn new(service: ServiceName, kin: Arc<dyn Kin>, shape: &Shape) -> Self {
         let remembered = kin.remembered_node(&service, shape.parent()).unwrap_or_default();
         let made = remembered.lines().map(str::to_owned).collect();
+        kin.claims().enter(&service, shape.identity());
         Self { service, kin, sessions: BTreeSet::new(), made, before: None }
     }
 
@@ -74,6 +75,22 @@ impl Memory {
             .iter()
             .filter(|found| found.whose == Whose::Ours && found.node.ephemeral_owner == 0);
         self.made.extend(made.map(|found| found.path.clone()));
+    }
+
+    /// Takes this node; false when another service of this process has it.
+    pub(super) fn take(&self, path: &str) -> bool {
+        self.kin.claims().claim(&self.service, path)
+    }
+
+    /// How we stand to services that say the same.
+    pub(super) fn twins(&self) -> Twins {
+        let claims = self.kin.claims();
+        Twins { ours: claims.node_of(&self.service), waiting: claims.waiting_twins(&self.service) }
+    }
+
+    /// There is none of ours.
+    pub(super) fn give_back(&self) {
+        self.kin.claims().release(&self.service);
     }
 
     /// Our node stands here, and no other.
@@ -148,6 +165,9 @@ impl Memory {
     /// `found` with its owner judged anew.
     pub(super) fn judge(&self, shape: &Shape, mut found: Found, session: i64) -> Found {
         found.whose = self.whose(shape, &found, session);
+        if self.kin.claims().is_anothers(&self.service, &found.path) {
+            found.whose = Whose::Of(Relation::Foreign);
+        }
         // What we have made for this service is ours to end, whatever it says by now. A node of our session under our name
         // that says nothing legible is ours too: if it is a sibling's, with another port, that one mends it.
         let is_legible = Shape::is_legible(&found.name, &found.node.data);

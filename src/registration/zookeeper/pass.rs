@@ -13,6 +13,7 @@ use super::shape::Shape;
 use crate::health::BoxFuture;
 use crate::registry::Node;
 use crate::registry::writer::{RegistryWriter, WriteError};
+use crate::telemetry::statsd::nerve::{Renewal, ttl_renewed};
 
 /// Steps of one pass; more are somebody's war against us. Each ends a node or makes one.
 const MAX_STEPS: usize = 100;
@@ -87,7 +88,7 @@ impl Desk {
             if self.registry.session().borrow().id != Some(session) {
                 return Err(Setback::Outdated);
             }
-            let step = next(&self.shape, &found, wanted);
+            let step = next(&self.shape, &found, wanted, &self.memory.twins());
             if let Some(rest) = self.rest(step, wanted, session).await? {
                 return Ok(rest);
             }
@@ -103,16 +104,24 @@ impl Desk {
         Err(Setback::Soon("does not come to rest: somebody else writes here".to_owned()))
     }
 
-    /// Writes our bytes again, for whoever judges life by that.
-    pub(super) async fn rewrite(&self) -> Result<(), Setback> {
+    /// Writes our bytes again, for whoever judges life by that. statsd hears of it as of `ensemble`.
+    pub(super) async fn rewrite(&self, ensemble: &str) -> Result<(), Setback> {
         let Some(Standing { path, version, .. }) = self.standing.clone() else {
             return Ok(());
         };
         match self.registry.set_data(&path, &self.shape.bytes, Some(version)).await {
-            Ok(()) => self.publisher.wrote(),
+            Ok(()) => {
+                self.publisher.wrote();
+                ttl_renewed(ensemble, Renewal::Done);
+            }
             // The pass that follows mends it.
-            Err(WriteError::Changed { .. } | WriteError::Missing { .. }) => {}
-            Err(error) => return Err(setback(error)),
+            Err(WriteError::Changed { .. } | WriteError::Missing { .. }) => {
+                ttl_renewed(ensemble, Renewal::NoNode);
+            }
+            Err(error) => {
+                ttl_renewed(ensemble, Renewal::NoAnswer);
+                return Err(setback(error));
+            }
         }
         Ok(())
     }
@@ -148,6 +157,7 @@ impl Desk {
     ) -> Result<Option<Rest>, Setback> {
         match step {
             Step::Nothing => {
+                self.memory.give_back();
                 self.memory.forget(&self.shape);
                 self.publisher.absent();
                 Ok(Some(Rest { watch: None, on: On::Nothing }))
@@ -156,6 +166,7 @@ impl Desk {
                 self.confirm(&found.path, session).await
             }
             // Undecided: what is ours is left as it is, one too many included.
+            Step::Stands(found) if !self.memory.take(&found.path) => Ok(None),
             Step::Stands(found) => {
                 let watched = self.registry.watch_data(&found.path).await?;
                 Ok((watched.value.as_ref() == Some(&found.node)).then(|| {
@@ -185,6 +196,9 @@ impl Desk {
         let Some(node) = watched.value.filter(is_good) else {
             return Ok(None);
         };
+        if !self.memory.take(path) {
+            return Ok(None);
+        }
         self.memory.stands(&self.shape, path);
         self.publisher.registered(path, owner);
         self.standing = Some(Standing { path: path.to_owned(), version: node.version, session });
@@ -230,6 +244,8 @@ impl Desk {
         let target = self.shape.target();
         let made = self.registry.create(&target, &self.shape.bytes, self.shape.kind).await?;
         info!(node = %made.path, owner = made.node.ephemeral_owner, "created");
+        // Before anybody else looks; a node that was just made is nobody else's.
+        self.memory.take(&made.path);
         let owner = made.node.ephemeral_owner;
         if owner == 0 {
             self.memory.made(&self.shape, &made.path);

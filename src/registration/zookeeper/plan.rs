@@ -42,14 +42,34 @@ pub(super) enum Step<'a> {
     Nothing,
 }
 
+/// Services of this process that say the same as ours.
+#[derive(Debug, Default)]
+pub(super) struct Twins {
+    /// The node that we have claimed.
+    pub(super) ours: Option<String>,
+    /// How many of them have claimed none: so many nodes that nobody has claimed are left alone.
+    pub(super) waiting: usize,
+}
+
 /// The next step.
-pub(super) fn next<'a>(shape: &Shape, found: &'a [Found], wanted: Wanted) -> Step<'a> {
+pub(super) fn next<'a>(
+    shape: &Shape,
+    found: &'a [Found],
+    wanted: Wanted,
+    twins: &Twins,
+) -> Step<'a> {
     match wanted {
         Wanted::Undecided => adopted(found).map_or(Step::Nothing, Step::Stands),
-        Wanted::Absent => found
-            .iter()
-            .find(|found| is_ours_to_end(shape, found))
-            .map_or(Step::Nothing, Step::Delete),
+        Wanted::Absent => {
+            let mut ours: Vec<_> =
+                found.iter().filter(|found| is_ours_to_end(shape, found)).collect();
+            let claimed = ours.iter().position(|found| twins.ours.as_ref() == Some(&found.path));
+            let next = match claimed {
+                Some(at) => Some(ours.swap_remove(at)),
+                None => ours.into_iter().nth(twins.waiting),
+            };
+            next.map_or(Step::Nothing, Step::Delete)
+        }
         Wanted::Present => {
             let step = if shape.kind.is_sequential() {
                 numbered(shape, found)
@@ -61,7 +81,7 @@ pub(super) fn next<'a>(shape: &Shape, found: &'a [Found], wanted: Wanted) -> Ste
             };
             // Not before ours stands: nobody is to see none.
             let extra = |other: &&Found| other.path != ours.path && is_ours_to_end(shape, other);
-            found.iter().find(extra).map_or(step, Step::Delete)
+            found.iter().filter(extra).nth(twins.waiting).map_or(step, Step::Delete)
         }
     }
 }

@@ -44,6 +44,12 @@ impl Shape {
         &self.parent
     }
 
+    /// What makes two services of this process twins.
+    pub(super) fn identity(&self) -> String {
+        let Identity { host, port, name } = &self.identity;
+        format!("{}\n{host}\n{port}\n{name}", self.parent)
+    }
+
     /// The path of a child.
     pub(super) fn child(&self, name: &str) -> String {
         names::child(&self.parent, name)

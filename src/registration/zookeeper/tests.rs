@@ -1,5 +1,6 @@
 //! The reporter on the in-memory registry: the shared contract, single edges, and a random walk through all faults.
 
+use crate::registration::claims::Claims;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::super::{Phase, Reporter};
 use super::*;
 use crate::registry::memory::{MemoryRegistry, WriteFault};
 use crate::registry::writer::NodeKind;
+use crate::telemetry::statsd::testing::Agent;
 
 const PATH: &str = "/services/web";
 const KINDS: [NodeKind; 4] = [
@@ -26,6 +28,7 @@ const KINDS: [NodeKind; 4] = [
 struct Family {
     relations: Mutex<HashMap<i64, Relation>>,
     nodes: Mutex<HashMap<String, String>>,
+    claims: Claims,
     younger: Mutex<Option<String>>,
 }
 
@@ -36,6 +39,10 @@ impl Family {
 }
 
 impl Kin for Family {
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
     fn relation(&self, session: i64) -> Relation {
         self.relations.lock().unwrap().get(&session).copied().unwrap_or(Relation::Foreign)
     }
@@ -565,6 +572,18 @@ async fn a_persistent_node_is_written_again_every_ttl() {
         tokio::time::sleep(Duration::from_secs(100)).await;
         assert!(home.ours().is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn statsd_hears_of_each_renewal() {
+    let mut home = Home::new(NodeKind::PersistentSequential);
+    home.place.ttl = Some(Duration::from_secs(10));
+    let agent = Agent::install(&[]);
+    let _running = home.registered().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let renewed = agent.next();
+    assert!(renewed.starts_with("nerve.reporter.zk.ttl.renew:1|c|#zk_cluster:"), "{renewed}");
+    assert!(renewed.ends_with(",result:success"), "{renewed}");
 }
 
 /// Any order of faults, wishes and strangers' deeds: when they end, there is what is wanted and nothing else was touched.
