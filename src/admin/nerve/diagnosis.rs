@@ -84,11 +84,14 @@ pub(super) fn readiness(process: &ProcessStatus, services: &[ServiceStatus]) -> 
     said
 }
 
-/// It has not had a session yet, and there was hardly time for one.
+/// There was hardly time yet for a session, or for a registration since there is one. What the reporter waited for before
+/// explains nothing in this time, and it may not have said anything newer.
 fn is_starting(service: &ServiceStatus) -> bool {
-    service.session.as_ref().is_some_and(|session| {
-        session.state == SessionState::Connecting && session.since.elapsed() < FIRST_ATTEMPTS
-    })
+    matches!(service.registration.phase, Phase::Unknown | Phase::Changing)
+        && service.session.as_ref().is_some_and(|session| {
+            matches!(session.state, SessionState::Connecting | SessionState::Connected)
+                && session.since.elapsed() < FIRST_ATTEMPTS
+        })
 }
 
 /// Why what is wanted is not so, when that is known.

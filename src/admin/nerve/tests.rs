@@ -412,6 +412,10 @@ async fn ready_means_heard_and_settled_or_waiting_for_a_known_reason() {
     assert_eq!(status, 503);
     assert!(text.contains("service new: wanted present, registration changing"), "{text}");
 
+    let now = Instant::now();
+    let earlier = now - Duration::from_secs(6);
+    let with_session = |state, since| Some(Session { state, since, ..session() });
+    changing.session = with_session(SessionState::Connected, earlier);
     changing.registration.trouble = Some("zk1:2181: connection refused".into());
     nerve.script.services.lock().unwrap()[2] = changing;
     let answer = nerve.json("GET /ready?format=json", b"").await;
@@ -419,12 +423,12 @@ async fn ready_means_heard_and_settled_or_waiting_for_a_known_reason() {
     let waiting = "service new: registration changing: zk1:2181: connection refused";
     assert_eq!(answer["waiting"], json!([waiting]));
 
-    // A start: the next packet may bring the session.
-    let connecting = |since| Session { state: SessionState::Connecting, since, ..session() };
-    let now = Instant::now();
-    for (since, status) in [(now, 503), (now - Duration::from_secs(6), 200)] {
-        nerve.script.services.lock().unwrap()[2].session = Some(connecting(since));
-        assert_eq!(nerve.ask("GET /ready", b"").await.0, status);
+    // A start: the next packet may bring the session, or the node.
+    for state in [SessionState::Connecting, SessionState::Connected] {
+        for (since, status) in [(now, 503), (earlier, 200)] {
+            nerve.script.services.lock().unwrap()[2].session = with_session(state, since);
+            assert_eq!(nerve.ask("GET /ready", b"").await.0, status, "{state:?}");
+        }
     }
 
     nerve.script.missing.lock().unwrap().push("stopping".into());

@@ -315,10 +315,10 @@ async fn storm(count: usize) {
     sleep(SESSION).await;
     exactly_one_each(&storm).await;
     let Storm { witness, faults, places, .. } = storm;
-    let mut report = witness.end();
+    let report = witness.end();
     // Nothing was struck after this; the looks at the end belong to nobody's fault.
     println!("{count} faults in {:?}, seed {seed}", last - begun);
-    judge(&mut report, &faults, &places);
+    judge(&report, &faults, &places);
 }
 
 /// One session time-out after the last fault.
@@ -342,7 +342,7 @@ fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Prints, for each kind of fault, what it cost, and holds nerve to its promise.
-fn judge(report: &mut Report, faults: &[Fault], places: &[Place]) {
+fn judge(report: &Report, faults: &[Fault], places: &[Place]) {
     let late = |place: usize, at: Instant| {
         let ends = faults.iter().filter(|f| f.concerns(place, at)).map(|f| f.to).max();
         ends.map(|end| at.saturating_duration_since(end))
