@@ -20,6 +20,7 @@ pub mod relay;
 mod shared;
 pub mod tcp;
 mod thread;
+mod wheel;
 pub mod worker;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod exchange;
 mod headers;
+mod message;
 pub mod pool;
 mod reply;
 mod socket;
