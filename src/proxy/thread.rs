@@ -14,6 +14,7 @@ use super::accept::{self, Accepted};
 use super::local::Local;
 use super::shared::{Listener, Shared};
 use super::worker::TICK;
+use super::{http, wheel};
 use crate::telemetry::cells::WorkerId;
 
 /// Pause before a panicked acceptor runs again: one that panics at once must not burn the worker, and clients wait in
@@ -81,6 +82,9 @@ async fn run(
     mut handovers: mpsc::UnboundedReceiver<Accepted>,
 ) {
     let local = Rc::new(local);
+    let turned = Rc::clone(&local);
+    // Ends with the runtime.
+    drop(tokio::task::spawn_local(async move { wheel::turn(&turned.wheel).await }));
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -102,6 +106,10 @@ async fn run(
 }
 
 fn add(local: &Rc<Local>, listener: &Arc<Listener>, sockets: Vec<TcpListener>) -> io::Result<()> {
+    if let Some(seat) = local.shared.seat(local.worker) {
+        let watch = http::watch(Rc::clone(local), Arc::clone(listener));
+        tokio::task::spawn_local(seat.connections.track_future(watch));
+    }
     for socket in sockets {
         let socket = Rc::new(accept::register(socket)?);
         let (worker, on) = (Rc::clone(local), Arc::clone(listener));

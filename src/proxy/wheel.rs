@@ -7,16 +7,21 @@
 //! Four levels of 64 slots: 8 ms, 512 ms, 33 s, 35 min wide. An entry sits in the slot of its deadline on the finest
 //! level that reaches there, and comes down level by level. It fires up to one finest slot late, never early.
 
-use std::task::Waker;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Width of the finest slot. Time-outs are written in milliseconds but matter in tenths of seconds; finer slots would
 /// only wake the thread more often.
 pub(crate) const GRAIN: Duration = Duration::from_millis(8);
 
 const LEVELS: usize = 4;
+/// The number of levels, where a level is a shift.
+const TOP: u32 = 4;
 const SLOTS: u64 = 64;
 const BITS: u32 = SLOTS.trailing_zeros();
 
@@ -51,6 +56,8 @@ pub(crate) struct Entry(u32);
 #[derive(Debug)]
 struct Node {
     deadline: Millis,
+    /// Its deadline came, and no other was set since.
+    has_fired: bool,
     /// Woken when the deadline comes, and by [`Wheel::wake_all`]. `None`: the node is free.
     waker: Option<Waker>,
     /// The list it is in: level * 64 + slot, or [`NONE`].
@@ -94,12 +101,17 @@ impl Wheel {
 
     /// The time now.
     pub(crate) fn now(&self) -> Millis {
-        let since = self.started.elapsed();
+        self.at(Instant::now())
+    }
+
+    /// A time of the runtime's on the wheel.
+    pub(crate) fn at(&self, instant: Instant) -> Millis {
+        let since = instant.saturating_duration_since(self.started);
         Millis(since.as_secs() * 1000 + u64::from(since.subsec_millis()))
     }
 
-    /// That time as the runtime's.
-    pub(crate) fn instant(&self, at: Millis) -> Option<Instant> {
+    /// A time on the wheel as the runtime's.
+    fn instant(&self, at: Millis) -> Option<Instant> {
         self.started.checked_add(Duration::from_millis(at.0))
     }
 
@@ -107,6 +119,7 @@ impl Wheel {
     pub(crate) fn add(&mut self, waker: Waker) -> Entry {
         let node = Node {
             deadline: Millis::NEVER,
+            has_fired: false,
             waker: Some(waker),
             list: NONE,
             due: Millis::NEVER,
@@ -140,10 +153,16 @@ impl Wheel {
             return;
         };
         node.deadline = deadline;
+        node.has_fired = false;
         if deadline < node.due {
             self.unlink(entry.0);
             self.link(entry.0, deadline);
         }
+    }
+
+    /// True when the deadline set last has come.
+    pub(crate) fn has_fired(&self, entry: Entry) -> bool {
+        self.nodes.get(entry.0 as usize).is_some_and(|node| node.has_fired)
     }
 
     /// Wakes everybody.
@@ -184,7 +203,10 @@ impl Wheel {
             let deadline = node.deadline;
             if deadline > now {
                 self.link(index, deadline);
-            } else if let Some(waker) = &node.waker {
+                continue;
+            }
+            node.has_fired = true;
+            if let Some(waker) = &node.waker {
                 waker.wake_by_ref();
             }
         }
@@ -219,7 +241,9 @@ impl Wheel {
         // The slot that begins when the deadline has passed.
         let grain = deadline.0.div_ceil(millis(GRAIN)).max(self.turned + 1);
         let mut level = 0;
-        while level + 1 < LEVELS as u32 && (grain >> (level * BITS)) - (self.turned >> (level * BITS)) >= SLOTS {
+        while level + 1 < TOP
+            && (grain >> (level * BITS)) - (self.turned >> (level * BITS)) >= SLOTS
+        {
             level += 1;
         }
         let shift = level * BITS;
@@ -274,6 +298,25 @@ impl Wheel {
     fn node(&mut self, index: u32) -> Option<&mut Node> {
         self.nodes.get_mut(index as usize)
     }
+}
+
+/// Turns the wheel whenever something on it is due. Ends with its runtime.
+pub(crate) async fn turn(wheel: &RefCell<Wheel>) {
+    let mut sleep = pin!(sleep_until(Instant::now()));
+    poll_fn(|cx| {
+        loop {
+            let mut wheel = wheel.borrow_mut();
+            let now = wheel.now();
+            let Some(due) = wheel.turn(now, cx.waker()).and_then(|next| wheel.instant(next)) else {
+                return Poll::Pending;
+            };
+            sleep.as_mut().reset(due);
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
 }
 
 fn millis(time: Duration) -> u64 {

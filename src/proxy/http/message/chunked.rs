@@ -45,7 +45,8 @@ pub(crate) struct Fed {
 pub(crate) struct Ranges(pub(crate) Vec<Range<usize>>);
 
 impl Ranges {
-    fn push(&mut self, range: Range<usize>) {
+    /// Adds a range.
+    pub(crate) fn push(&mut self, range: Range<usize>) {
         match self.0.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
             _ if range.is_empty() => {}
@@ -155,7 +156,9 @@ impl Decoder {
     fn step(&mut self, byte: u8) -> Result<bool, Malformed> {
         let digits = if let State::Size(digits) = self.state { digits } else { 0 };
         let (next, goes_on) = match (self.state, byte) {
-            (State::Size(DIGITS), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => return Err(Malformed),
+            (State::Size(DIGITS), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                return Err(Malformed);
+            }
             (State::Size(_), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = char::from(byte).to_digit(16).map(u64::from).ok_or(Malformed)?;
                 self.left = (self.left << 4) | digit;
@@ -170,7 +173,9 @@ impl Decoder {
                 (State::Extension, false)
             }
             (State::Quoted, b'\\') => (State::Escaped, false),
-            (State::Quoted | State::Escaped, b'\t' | b' '..=b'~' | 0x80..) => (State::Quoted, false),
+            (State::Quoted | State::Escaped, b'\t' | b' '..=b'~' | 0x80..) => {
+                (State::Quoted, false)
+            }
             (State::SizeLf, b'\n') => {
                 self.line = 0;
                 (if self.left == 0 { State::Trailers } else { State::Data }, true)
@@ -242,4 +247,28 @@ fn judged(trailers: &[u8]) -> Result<Vec<u8>, Malformed> {
     }
     out.extend_from_slice(b"\r\n");
     Ok(out)
+}
+
+/// Writes `data` as one chunk; nothing for nothing, which would be the last chunk.
+pub(crate) fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    if data.is_empty() {
+        return;
+    }
+    // 2^64 has 16 digits.
+    let mut digits = [b'0'; 16];
+    let mut used = 0;
+    let mut number = data.len();
+    for digit in digits.iter_mut().rev() {
+        let nibble = u32::try_from(number % 16).unwrap_or_default();
+        *digit = char::from_digit(nibble, 16).and_then(|c| u8::try_from(c).ok()).unwrap_or(b'0');
+        number /= 16;
+        used += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
 }

@@ -9,12 +9,7 @@ use super::fields::push_number;
 use crate::proxy::{ForwardFor, IpNet};
 
 /// Appends the line that `rule` asks for.
-pub(crate) fn append(
-    out: &mut Vec<u8>,
-    rule: &ForwardFor,
-    client: IpAddr,
-    headers: &[Header<'_>],
-) {
+pub(crate) fn append(out: &mut Vec<u8>, rule: &ForwardFor, client: IpAddr, headers: &[Header<'_>]) {
     let client = client.to_canonical();
     if rule.except.is_some_and(|net| contains(net, client)) {
         return;

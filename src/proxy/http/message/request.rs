@@ -157,7 +157,9 @@ impl<'b> Judged<'b> {
                 return Err(Refusal::bad("host is not a host"));
             }
             Field::Host => self.host = Some(value),
-            Field::ContentLength => self.framing.add_length(value).map_err(|e| Refusal::bad(e.0))?,
+            Field::ContentLength => {
+                self.framing.add_length(value).map_err(|e| Refusal::bad(e.0))?
+            }
             Field::TransferEncoding => {
                 self.framing.add_coding(value).map_err(|e| Refusal::bad(e.0))?;
             }

@@ -153,8 +153,8 @@ impl Judged {
         };
         // Both framings: whoever wrote that may mean another end than we read.
         let is_clear = !(framing.chunked && framing.length.is_some());
-        let ends_by_close = asked.version == Version::V10
-            && matches!(body, Body::Chunked | Body::UntilClose);
+        let ends_by_close =
+            asked.version == Version::V10 && matches!(body, Body::Chunked | Body::UntilClose);
         Ok(Self {
             status,
             framing,
@@ -214,9 +214,7 @@ impl Judged {
 fn may_switch(wanted: Upgrade, accepts: bool) -> Result<(), &'static str> {
     match wanted {
         Upgrade::No => Err("protocol switched unasked"),
-        Upgrade::WebSocket if !accepts => {
-            Err("switched to websocket without sec-websocket-accept")
-        }
+        Upgrade::WebSocket if !accepts => Err("switched to websocket without sec-websocket-accept"),
         Upgrade::WebSocket | Upgrade::Other => Ok(()),
     }
 }
