@@ -7,7 +7,7 @@
 //! thread's wheel.
 //!
 //! ```text
-//! client ──▶ client.rs: the next head ──▶ serve.rs: whom to ask ──▶ exchange.rs ┬─ up.rs ───▶ backend
+//! client ──▶ requests.rs: the next head ──▶ serve.rs: whom to ask ──▶ exchange.rs ┬─ up.rs ───▶ backend
 //!    ▲                                      │  ▲ idle connections: pool.rs      └─ down.rs ◀── backend
 //!    └──── ending.rs ◀──────────────────────┘
 //! ```
@@ -20,6 +20,8 @@ mod inbound;
 mod message;
 pub mod pool;
 mod reply;
+mod requests;
+mod sending;
 mod serve;
 mod socket;
 pub(crate) mod spares;
