@@ -204,8 +204,7 @@ impl Exchange {
     pub(super) fn asked(&self, fixed: &Fixed, client: &Client) -> Asked {
         let stays = client.settings.http.close_mode != CloseMode::Close
             && !client.is_draining
-            && !fixed.listener.is_draining()
-            && self.up.body.is_done();
+            && !fixed.listener.is_draining();
         Asked {
             is_head: self.request.is_head,
             version: self.request.version,
