@@ -15,6 +15,7 @@ mod gate;
 pub mod http;
 pub mod listener;
 mod local;
+mod millis;
 pub mod pulse;
 pub mod relay;
 mod shared;

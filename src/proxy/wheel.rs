@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::millis::Millis;
+
 /// Width of the finest slot. Time-outs are written in milliseconds but matter in tenths of seconds; finer slots would
 /// only wake the thread more often.
 pub(crate) const GRAIN: Duration = Duration::from_millis(8);
@@ -27,27 +29,6 @@ const BITS: u32 = SLOTS.trailing_zeros();
 
 /// No neighbour, no list.
 const NONE: u32 = u32::MAX;
-
-/// A time on the wheel: milliseconds since the worker started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Millis(pub(crate) u64);
-
-impl Millis {
-    /// Later than anything: no deadline.
-    pub(crate) const NEVER: Self = Self(u64::MAX);
-
-    /// `self` and so long.
-    pub(crate) fn after(self, time: Duration) -> Self {
-        // Rounded up: a deadline is never early.
-        let millis = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(millis))
-    }
-
-    /// `self` and so long, or never.
-    pub(crate) fn after_or_never(self, time: Option<Duration>) -> Self {
-        time.map_or(Self::NEVER, |time| self.after(time))
-    }
-}
 
 /// An entry's place. Given back with [`Wheel::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

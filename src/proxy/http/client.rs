@@ -12,8 +12,9 @@ use super::message::request::Request;
 use super::socket::{Glance, Socket};
 use crate::proxy::ProxySettings;
 use crate::proxy::local::Local;
+use crate::proxy::millis::Millis;
 use crate::proxy::shared::Listener;
-use crate::proxy::wheel::{Entry, Millis};
+use crate::proxy::wheel::Entry;
 use crate::telemetry::cells::{ErrorCause, ServiceCells};
 
 /// What never changes while a connection lasts.

@@ -12,8 +12,8 @@ use super::client::{Client, Ending, Fixed};
 use super::reply::{self, Form};
 use super::serve::Tunnel;
 use super::socket::{Glance, Socket};
-use crate::proxy::relay::{self, End};
-use crate::proxy::tcp::{Counters, idle_timeout};
+use crate::proxy::relay::{self, End, Patience};
+use crate::proxy::tcp::Counters;
 use crate::telemetry::cells::ErrorCause;
 
 /// How long a client may still send after an answer that did not wait for its request; a close with unread bytes would
@@ -107,7 +107,7 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
         End { stream, early: Bytes::from(unused) },
         End { stream: backend, early: Bytes::from(early) },
     );
-    let idle = idle_timeout(&client.settings.timeouts);
-    let finish = relay::run(ends.0, ends.1, &fixed.local.buffer, idle, &meter).await;
+    let patience = Patience::new(&client.settings.timeouts);
+    let finish = relay::run(ends.0, ends.1, &fixed.local.buffer, patience, &meter).await;
     tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, ?finish, "tunnel ended");
 }

@@ -13,7 +13,7 @@ use super::message::request::Request;
 use super::message::response::{Asked, Recode};
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
-use crate::proxy::wheel::Millis;
+use crate::proxy::millis::Millis;
 use crate::proxy::{CloseMode, Reuse};
 use crate::telemetry::cells::BackendCells;
 

@@ -9,7 +9,7 @@ use super::upstream::Upstream;
 use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
 use crate::lb::snapshot::Snapshot;
-use crate::proxy::wheel::Millis;
+use crate::proxy::millis::Millis;
 
 /// How long an unused connection is kept: below the 5 s after which common servers (Node, gunicorn, Apache) close
 /// theirs, so that a request rarely meets a connection that is just being closed.

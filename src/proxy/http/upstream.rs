@@ -11,7 +11,7 @@ use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
-use crate::proxy::wheel::Millis;
+use crate::proxy::millis::Millis;
 
 /// A connection to a backend.
 #[derive(Debug)]
