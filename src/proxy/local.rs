@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::accept::Accepted;
+use super::millis::Clock;
 use super::shared::Shared;
 use super::wheel::Wheel;
 use super::{Mode, http, tcp};
@@ -27,6 +28,8 @@ pub(crate) struct Local {
     pub(crate) spares: RefCell<http::spares::Spares>,
     /// Room for the places of chunks in what was just read. Borrowed within one call.
     pub(crate) ranges: RefCell<http::Ranges>,
+    /// The thread's time.
+    pub(crate) clock: Clock,
     /// All deadlines of the thread's HTTP connections. Borrowed within one call.
     pub(crate) wheel: RefCell<Wheel>,
 }
@@ -40,6 +43,7 @@ impl Local {
             upstreams: RefCell::default(),
             spares: RefCell::default(),
             ranges: RefCell::default(),
+            clock: Clock::new(),
             wheel: RefCell::new(Wheel::new()),
         }
     }
@@ -66,7 +70,6 @@ impl Local {
 
     /// Regular housekeeping.
     pub(crate) fn sweep(&self) {
-        let now = self.wheel.borrow().now();
-        self.upstreams.borrow_mut().sweep(now);
+        self.upstreams.borrow_mut().sweep(self.clock.tick());
     }
 }

@@ -1,20 +1,24 @@
 //! One worker thread: its runtime, what it can be told, how its end is seen.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::TcpListener;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use super::accept::{self, Accepted};
+use super::http;
 use super::local::Local;
 use super::shared::{Listener, Shared};
 use super::worker::TICK;
-use super::{http, wheel};
 use crate::telemetry::cells::WorkerId;
 
 /// Pause before a panicked acceptor runs again: one that panics at once must not burn the worker, and clients wait in
@@ -84,7 +88,7 @@ async fn run(
     let local = Rc::new(local);
     let turned = Rc::clone(&local);
     // Ends with the runtime.
-    drop(tokio::task::spawn_local(async move { wheel::turn(&turned.wheel).await }));
+    drop(tokio::task::spawn_local(async move { turn(&turned).await }));
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -103,6 +107,25 @@ async fn run(
             }
         }
     }
+}
+
+/// Turns the worker's wheel whenever something on it is due.
+async fn turn(local: &Local) {
+    let mut sleep = pin!(sleep_until(Instant::now()));
+    poll_fn(|cx| {
+        loop {
+            let now = local.clock.tick();
+            let next = local.wheel.borrow_mut().turn(now, cx.waker());
+            let Some(due) = next.and_then(|next| local.clock.at(next)) else {
+                return Poll::Pending;
+            };
+            sleep.as_mut().reset(due);
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
 }
 
 fn add(local: &Rc<Local>, listener: &Arc<Listener>, sockets: Vec<TcpListener>) -> io::Result<()> {

@@ -7,13 +7,8 @@
 //! Four levels of 64 slots: 8 ms, 512 ms, 33 s, 35 min wide. An entry sits in the slot of its deadline on the finest
 //! level that reaches there, and comes down level by level. It fires up to one finest slot late, never early.
 
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
-
-use tokio::time::{Instant, sleep_until};
 
 use super::millis::Millis;
 
@@ -52,7 +47,6 @@ struct Node {
 /// The wheel. Owned by one thread.
 #[derive(Debug)]
 pub(crate) struct Wheel {
-    started: Instant,
     nodes: Vec<Node>,
     free: Vec<u32>,
     /// First node of each slot of each level.
@@ -69,7 +63,6 @@ pub(crate) struct Wheel {
 impl Wheel {
     pub(crate) fn new() -> Self {
         Self {
-            started: Instant::now(),
             nodes: Vec::new(),
             free: Vec::new(),
             heads: vec![NONE; LEVELS * 64],
@@ -78,22 +71,6 @@ impl Wheel {
             turner: None,
             turner_waits_for: Millis::NEVER,
         }
-    }
-
-    /// The time now.
-    pub(crate) fn now(&self) -> Millis {
-        self.at(Instant::now())
-    }
-
-    /// A time of the runtime's on the wheel.
-    pub(crate) fn at(&self, instant: Instant) -> Millis {
-        let since = instant.saturating_duration_since(self.started);
-        Millis(since.as_secs() * 1000 + u64::from(since.subsec_millis()))
-    }
-
-    /// A time on the wheel as the runtime's.
-    fn instant(&self, at: Millis) -> Option<Instant> {
-        self.started.checked_add(Duration::from_millis(at.0))
     }
 
     /// An entry without a deadline.
@@ -279,25 +256,6 @@ impl Wheel {
     fn node(&mut self, index: u32) -> Option<&mut Node> {
         self.nodes.get_mut(index as usize)
     }
-}
-
-/// Turns the wheel whenever something on it is due. Ends with its runtime.
-pub(crate) async fn turn(wheel: &RefCell<Wheel>) {
-    let mut sleep = pin!(sleep_until(Instant::now()));
-    poll_fn(|cx| {
-        loop {
-            let mut wheel = wheel.borrow_mut();
-            let now = wheel.now();
-            let Some(due) = wheel.turn(now, cx.waker()).and_then(|next| wheel.instant(next)) else {
-                return Poll::Pending;
-            };
-            sleep.as_mut().reset(due);
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await
 }
 
 fn millis(time: Duration) -> u64 {

@@ -31,8 +31,14 @@ impl Fixed {
         self.listener.service.cells.of(self.local.worker)
     }
 
+    /// The time of the last look at the clock: see [`Clock`](crate::proxy::millis::Clock).
     pub(crate) fn now(&self) -> Millis {
-        self.local.wheel.borrow().now()
+        self.local.clock.now()
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn tick(&self) -> Millis {
+        self.local.clock.tick()
     }
 }
 
@@ -52,7 +58,7 @@ impl Timer {
     /// Wakes the connection at `deadline`; true when that has come.
     pub(crate) fn expires(&self, deadline: Millis) -> bool {
         let mut wheel = self.local.wheel.borrow_mut();
-        if wheel.has_fired(self.entry) && deadline <= wheel.now() {
+        if wheel.has_fired(self.entry) && deadline <= self.local.clock.tick() {
             return true;
         }
         wheel.set(self.entry, deadline);

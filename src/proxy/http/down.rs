@@ -42,7 +42,7 @@ impl Exchange {
                 Err(error) => return Poll::Ready(self.broke(error)),
             };
             self.down.heard = true;
-            self.down.active = fixed.now();
+            self.down.active = fixed.tick();
             let bytes = buffer.get(..n).unwrap_or_default();
             let moved = match self.down.phase {
                 Phase::Head => self.head(fixed, client, cx, bytes),

@@ -111,7 +111,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(begun: Begun, now: Millis) -> Self {
+    pub(super) fn new(begun: Begun, fixed: &Fixed) -> Self {
+        let (now, started) = (fixed.now(), fixed.local.clock.instant());
         Self {
             request: begun.request,
             up: Up {
@@ -138,7 +139,7 @@ impl Exchange {
             },
             lease: None,
             upstream: None,
-            started: Instant::now(),
+            started,
             is_over: false,
         }
     }
@@ -241,9 +242,9 @@ impl Exchange {
         if let Some(cells) = self.backend_cells(fixed) {
             cells.bytes_in.add(self.up.bytes);
         }
-        let now = Instant::now();
-        service.latency.observe(now - self.started);
-        client.end_request(fixed, fixed.local.wheel.borrow().at(now));
+        let now = fixed.local.clock.instant();
+        service.latency.observe(now.saturating_duration_since(self.started));
+        client.end_request(fixed, fixed.now());
         // An answer that did not wait for its request: the rest of that may still come.
         client.has_more |= !self.up.body.is_done();
         self.lease = None;

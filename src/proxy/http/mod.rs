@@ -49,7 +49,7 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
     let timer = Timer::new(&local, waker);
     let fixed = Fixed { local, listener: Arc::clone(&slot.listener), peer, timer };
     let settings = fixed.listener.service.settings.load_full();
-    let mut client = Client::new(Socket::Bare(stream), settings, fixed.now());
+    let mut client = Client::new(Socket::Bare(stream), settings, fixed.tick());
     let last = run(&fixed, &mut client).await;
     // Boxed: what happens once per connection must not make every idle one larger.
     match last {

@@ -53,7 +53,7 @@ impl Client {
             if n == 0 {
                 return Poll::Ready(Err(self.gone()));
             }
-            self.active = fixed.now();
+            self.active = fixed.tick();
             if !std::mem::replace(&mut self.has_begun, true) {
                 self.since = self.active;
             }

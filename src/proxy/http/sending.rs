@@ -47,7 +47,7 @@ impl Client {
     /// The client does not take what is sent: its patience begins now.
     fn block(&mut self, fixed: &Fixed) {
         if !std::mem::replace(&mut self.is_blocked, true) {
-            self.active = fixed.now();
+            self.active = fixed.tick();
         }
     }
 

@@ -3,7 +3,10 @@
 //! Before a byte of the request was sent anything may be tried elsewhere. After that only what is idempotent and has no
 //! body is repeated, and only while no byte of an answer has come; nothing else is ever sent twice.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use super::client::{Begun, Client, Ending, Expiry, Fixed};
@@ -11,6 +14,7 @@ use super::exchange::{Exchange, Outcome, Phase};
 use super::pool::Want;
 use super::reply::{self, Form};
 use super::upstream::Upstream;
+use crate::lb::PickContext;
 use crate::lb::lease::Lease;
 use crate::proxy::connect::Dialer;
 use crate::proxy::error::ProxyError;
@@ -41,67 +45,105 @@ pub(super) struct Tunnel {
 /// Serves one request.
 pub(super) async fn serve(fixed: &Fixed, client: &mut Client, begun: Begun) -> After {
     fixed.cells().requests.add(1);
-    let mut exchange = Exchange::new(begun, fixed.now());
-    match ask(fixed, client, &mut exchange).await {
-        Ok(after) => after,
-        Err(error) => give_up(fixed, client, &mut exchange, &error),
-    }
+    let mut exchange = Exchange::new(begun, fixed);
+    let error = match ask(fixed, client, &mut exchange).await {
+        Ok(after) => return after,
+        Err(error) => error,
+    };
+    give_up(fixed, client, &mut exchange, &error)
 }
 
-/// Asks until there is an answer or no further attempt is allowed.
+/// Asks over an idle connection, which is the usual way; everything else is [`persist`]'s.
 async fn ask(
     fixed: &Fixed,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<After, ProxyError> {
-    let settings = std::sync::Arc::clone(&client.settings);
-    let mut dialer = Dialer::new(&fixed.listener.service, &settings, fixed.local.worker);
-    let mut lease = dialer.acquire()?;
-    let mut fresh = false;
-    loop {
-        let idle = if fresh { None } else { idle(fixed, client, exchange, &lease) };
-        let reused = idle.is_some();
-        let upstream;
-        (lease, upstream) = match idle {
-            Some(upstream) => {
-                lease.backend().cells.of(fixed.local.worker).reuses.add(1);
-                (lease, upstream)
-            }
-            None => connect(fixed, client, &mut dialer, lease).await?,
-        };
-        let addr = lease.addr();
+    let lease = fixed.listener.service.pool.acquire(PickContext::default())?;
+    let cells = lease.backend().cells.of(fixed.local.worker);
+    cells.requests.add(1);
+    let start = if let Some(upstream) = idle(fixed, client, exchange, &lease) {
+        cells.reuses.add(1);
         exchange.attempt(lease, upstream, fixed.now());
         let outcome = poll_fn(|cx| exchange.poll(fixed, client, cx)).await;
-        let outcome = match judge(fixed, client, exchange, outcome) {
+        match judge(fixed, client, exchange, outcome) {
             Judged::Over(after) => return Ok(after),
             Judged::Failed(error) => return Err(error),
-            Judged::Unanswered(outcome) => outcome,
-        };
-        let Some(failed) = exchange.lease.take() else {
-            return Err(ProxyError::ClientAbort);
-        };
-        exchange.upstream = None;
-        let (may_repeat, source) = match outcome {
-            None => (true, std::io::Error::from(std::io::ErrorKind::NotConnected)),
-            Some(error) => {
-                failed.backend().cells.of(fixed.local.worker).response_errors.add(1);
-                (exchange.is_repeatable(client), error)
+            Judged::Unanswered(failed, error) => Start::Failed(failed, error),
+        }
+    } else {
+        Start::Fresh(lease)
+    };
+    // Boxed: rare beside requests, and large.
+    Box::pin(persist(fixed, client, exchange, start)).await
+}
+
+/// Where [`persist`] begins.
+enum Start {
+    /// With a new connection.
+    Fresh(Lease),
+    /// After an idle connection failed; `None` when nothing was sent over it.
+    Failed(Lease, Option<io::Error>),
+}
+
+/// Asks until there is an answer or no further attempt is allowed, over new connections.
+async fn persist(
+    fixed: &Fixed,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    start: Start,
+) -> Result<After, ProxyError> {
+    let settings = Arc::clone(&client.settings);
+    let mut dialer = Dialer::new(&fixed.listener.service, &settings, fixed.local.worker);
+    let mut lease = match start {
+        Start::Fresh(lease) => lease,
+        Start::Failed(failed, error) => {
+            let again = may_repeat(fixed, client, exchange, (&failed, &error), &mut dialer);
+            if !again {
+                return Err(ProxyError::Unrepeatable { addr: failed.addr() });
             }
+            dialer.move_on(failed)?
+        }
+    };
+    loop {
+        let upstream;
+        (lease, upstream) = connect(fixed, client, &mut dialer, lease).await?;
+        exchange.attempt(lease, upstream, fixed.tick());
+        let outcome = poll_fn(|cx| exchange.poll(fixed, client, cx)).await;
+        let (failed, error) = match judge(fixed, client, exchange, outcome) {
+            Judged::Over(after) => return Ok(after),
+            Judged::Failed(error) => return Err(error),
+            Judged::Unanswered(failed, error) => (failed, error),
         };
-        let is_replay = may_repeat && exchange.up.head_sent > 0;
-        if !may_repeat || !dialer.retry.spend(failed.backend().id) {
-            return Err(if reused {
-                ProxyError::Unrepeatable { addr }
-            } else {
-                ProxyError::Backend { addr, source: source.into() }
-            });
+        let again = may_repeat(fixed, client, exchange, (&failed, &error), &mut dialer);
+        if !again {
+            let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
+            return Err(ProxyError::Backend { addr: failed.addr(), source });
         }
-        if is_replay {
-            dialer.cells().replays.add(1);
-        }
-        fresh = true;
         lease = dialer.move_on(failed)?;
     }
+}
+
+/// Judges an attempt that ended without an answer, and counts it.
+fn may_repeat(
+    fixed: &Fixed,
+    client: &Client,
+    exchange: &Exchange,
+    (failed, error): (&Lease, &Option<io::Error>),
+    dialer: &mut Dialer<'_>,
+) -> bool {
+    let was_sent = error.is_some();
+    if was_sent {
+        failed.backend().cells.of(fixed.local.worker).response_errors.add(1);
+    }
+    let may = !was_sent || exchange.is_repeatable(client);
+    if !may || !dialer.retry.spend(failed.backend().id) {
+        return false;
+    }
+    if was_sent {
+        dialer.cells().replays.add(1);
+    }
+    true
 }
 
 /// An idle connection to the leased backend, if the request may go over one.
@@ -132,8 +174,7 @@ async fn connect(
 ) -> Result<(Lease, Box<Upstream>), ProxyError> {
     // Only a full reactor can refuse; then nobody is watched.
     drop(client.socket.watch());
-    // Boxed: rare beside requests, and large.
-    let mut connecting = Box::pin(dialer.connect(lease));
+    let mut connecting = pin!(dialer.connect(lease));
     let connected = poll_fn(|cx| {
         if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
             return Poll::Ready(connected);
@@ -154,8 +195,8 @@ enum Judged {
     Over(After),
     /// It has failed for good.
     Failed(ProxyError),
-    /// No answer: `None` when nothing was sent.
-    Unanswered(Option<std::io::Error>),
+    /// No answer from the backend that was leased: no error when nothing was sent.
+    Unanswered(Lease, Option<io::Error>),
 }
 
 fn judge(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, outcome: Outcome) -> Judged {
@@ -165,8 +206,8 @@ fn judge(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, outcome: O
         Outcome::Answered if exchange.down.keep_client => Judged::Over(After::Next),
         Outcome::Answered => Judged::Over(After::End(Ending::Answered)),
         Outcome::Switched(early) => Judged::Over(switch(fixed, client, exchange, early)),
-        Outcome::Unsent => Judged::Unanswered(None),
-        Outcome::Unheard(error) => Judged::Unanswered(Some(error)),
+        Outcome::Unsent => unanswered(exchange, None),
+        Outcome::Unheard(error) => unanswered(exchange, Some(error)),
         Outcome::Nonsense(why) => {
             count_broken(fixed, exchange);
             Judged::Failed(ProxyError::Backend { addr, source: why.into() })
@@ -191,6 +232,15 @@ fn judge(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, outcome: O
             Judged::Failed(ProxyError::ClientTimeout)
         }
         Outcome::Expired(expiry) => Judged::Over(cut(fixed, client, exchange, expiry.cause())),
+    }
+}
+
+fn unanswered(exchange: &mut Exchange, error: Option<io::Error>) -> Judged {
+    exchange.upstream = None;
+    match exchange.lease.take() {
+        Some(lease) => Judged::Unanswered(lease, error),
+        // There is one as long as an attempt lasts.
+        None => Judged::Failed(ProxyError::ClientAbort),
     }
 }
 
@@ -222,6 +272,7 @@ fn give_up(
     exchange: &mut Exchange,
     error: &ProxyError,
 ) -> After {
+    fixed.tick();
     fixed.cells().error(error.cause());
     tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, error = %Chain(error), "request failed");
     exchange.upstream = None;

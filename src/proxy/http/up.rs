@@ -105,7 +105,7 @@ impl Exchange {
             Ok(0) | Err(_) => return Poll::Ready(Err(Outcome::Aborted)),
             Ok(n) => n,
         };
-        client.active = fixed.now();
+        client.active = fixed.tick();
         let bytes = room.get(..n).unwrap_or_default();
         let mut ranges = local.ranges.borrow_mut();
         ranges.0.clear();

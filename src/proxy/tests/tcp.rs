@@ -138,7 +138,7 @@ async fn a_half_closed_connection_has_a_patience_of_its_own() {
     })
     .await;
     let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-    setup.settings.timeouts.tunnel = Some(super::rig::PATIENCE * 6);
+    setup.settings.timeouts.tunnel = Some(PATIENCE * 6);
     setup.settings.timeouts.server_fin = Some(Duration::from_millis(50));
     let rig = setup.start().await;
     let mut client = rig.client().await;
