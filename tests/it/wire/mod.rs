@@ -5,6 +5,7 @@
 
 mod cases;
 mod origin;
+mod slowly;
 
 use std::net::SocketAddr;
 use std::time::Duration;
