@@ -1,10 +1,11 @@
 //! Cases that are about size, silence and ends instead of single bytes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::origin::Origin;
 use super::{LINES, Reader, all, run};
