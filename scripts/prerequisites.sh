@@ -6,6 +6,7 @@ NEEDED='
   /usr/share/java/slf4j-simple.jar libslf4j-java
   java default-jre-headless
   haproxy haproxy
+  nginx nginx-light
   promtool prometheus
   ss iproute2
   nft nftables

@@ -29,6 +29,7 @@ const DEFAULTS: &[&str] = &[
     "retries 3",
     "option redispatch",
     "balance roundrobin",
+    "http-reuse always",
 ];
 
 /// Which proxy.
@@ -89,7 +90,7 @@ impl Proxy {
         core: usize,
     ) -> Outcome<Self> {
         let mut text = format!("global\n nbthread 1\n nosplice\n {MAXCONN}\ndefaults\n");
-        for line in DEFAULTS.iter().chain(&["http-reuse always"]) {
+        for line in DEFAULTS {
             text.push_str(&format!(" {line}\n"));
         }
         let front = Kind::Haproxy.front();

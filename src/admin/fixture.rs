@@ -33,6 +33,8 @@ fn settings(mode: Mode) -> ProxySettings {
             close_mode: CloseMode::KeepAlive,
             forward_for: None,
             replay_idempotent: true,
+            reuse: crate::proxy::Reuse::Safe,
+            abort_on_close: false,
         },
     }
 }

@@ -61,9 +61,6 @@ pub enum ProxyError {
     /// The client's request is not acceptable.
     #[error("bad request: {0}")]
     ClientProtocol(&'static str),
-    /// A method that a balancer does not serve.
-    #[error("method not allowed")]
-    Method,
     /// `timeout client` or `timeout http-request` passed.
     #[error("client did not send in time")]
     ClientTimeout,
@@ -101,7 +98,6 @@ impl ProxyError {
             Self::ClientProtocol(_) => {
                 (Side::Client, ErrorCause::ClientProtocol, Some(S::BAD_REQUEST))
             }
-            Self::Method => (Side::Client, ErrorCause::ClientProtocol, Some(S::METHOD_NOT_ALLOWED)),
             Self::ClientTimeout => {
                 (Side::Client, ErrorCause::ClientTimeout, Some(S::REQUEST_TIMEOUT))
             }
@@ -142,6 +138,15 @@ pub(crate) fn page(status: StatusCode) -> &'static str {
         408 => {
             "<html><body><h1>408 Request Time-out</h1>\nYour browser didn't send a complete request in time.\n</body></html>\n"
         }
+        414 => {
+            "<html><body><h1>414 URI Too Long</h1>\nThe request's target is longer than this proxy accepts.\n</body></html>\n"
+        }
+        431 => {
+            "<html><body><h1>431 Request Header Fields Too Large</h1>\nThe request's headers are larger than this proxy accepts.\n</body></html>\n"
+        }
+        505 => {
+            "<html><body><h1>505 HTTP Version Not Supported</h1>\nThis proxy speaks HTTP/1.0 and HTTP/1.1.\n</body></html>\n"
+        }
         413 => {
             "<html><body><h1>413 Payload Too Large</h1>\nThe request entity exceeds the maximum allowed.\n</body></html>\n"
         }
@@ -178,7 +183,7 @@ mod tests {
 
     #[test]
     fn every_status_of_the_table_has_a_page() {
-        for code in [400, 405, 408, 413, 502, 503, 504] {
+        for code in [400, 405, 408, 413, 414, 431, 502, 503, 504, 505] {
             let status = StatusCode::from_u16(code).unwrap();
             assert!(page(status).contains(&format!("<h1>{code} ")), "{code}");
         }

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::accept::Accepted;
+use super::millis::Clock;
 use super::shared::Shared;
+use super::wheel::Wheel;
 use super::{Mode, http, tcp};
 use crate::telemetry::cells::WorkerId;
 
@@ -22,6 +24,14 @@ pub(crate) struct Local {
     pub(crate) buffer: RefCell<Box<[u8]>>,
     /// Idle connections to backends. Borrowed within one call, never across an await.
     pub(crate) upstreams: RefCell<http::pool::Pool>,
+    /// Buffers that no request holds now. Borrowed within one call.
+    pub(crate) spares: RefCell<http::spares::Spares>,
+    /// Room for the places of chunks in what was just read. Borrowed within one call.
+    pub(crate) ranges: RefCell<http::Ranges>,
+    /// The thread's time.
+    pub(crate) clock: Clock,
+    /// All deadlines of the thread's HTTP connections. Borrowed within one call.
+    pub(crate) wheel: RefCell<Wheel>,
 }
 
 impl Local {
@@ -31,6 +41,10 @@ impl Local {
             shared,
             buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
             upstreams: RefCell::default(),
+            spares: RefCell::default(),
+            ranges: RefCell::default(),
+            clock: Clock::new(),
+            wheel: RefCell::new(Wheel::new()),
         }
     }
 
@@ -56,6 +70,6 @@ impl Local {
 
     /// Regular housekeeping.
     pub(crate) fn sweep(&self) {
-        self.upstreams.borrow_mut().sweep(tokio::time::Instant::now());
+        self.upstreams.borrow_mut().sweep(self.clock.tick());
     }
 }

@@ -15,11 +15,13 @@ mod gate;
 pub mod http;
 pub mod listener;
 mod local;
+mod millis;
 pub mod pulse;
 pub mod relay;
 mod shared;
 pub mod tcp;
 mod thread;
+mod wheel;
 pub mod worker;
 
 #[cfg(test)]
@@ -88,6 +90,10 @@ pub struct Timeouts {
     pub http_keep_alive: Option<Duration>,
     /// `timeout tunnel`: replaces client and server once a connection is a tunnel (TCP, upgraded).
     pub tunnel: Option<Duration>,
+    /// `timeout client-fin`: replaces the others once the client has finished sending through a tunnel.
+    pub client_fin: Option<Duration>,
+    /// `timeout server-fin`: the same for the backend.
+    pub server_fin: Option<Duration>,
 }
 
 /// `option redispatch [N]`.
@@ -113,6 +119,26 @@ pub struct HttpSettings {
     /// Replay idempotent requests without body when the backend dies before its first byte. Default true; haproxy does
     /// not (it closes the client's connection). Native key `proxy.replay_idempotent`.
     pub replay_idempotent: bool,
+    /// `http-reuse`.
+    pub reuse: Reuse,
+    /// `option abortonclose`: a client that closes its sending side while it waits has given up. Default false: it is
+    /// still answered (haproxy before 3.3).
+    pub abort_on_close: bool,
+}
+
+/// `http-reuse`: when a request may go over a connection that another client's request has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reuse {
+    /// Never.
+    Never,
+    /// Not the first request of a client's connection, unless it can be repeated when the connection turns out dead: a
+    /// client that sees its very first request fail may not try again. haproxy's default.
+    #[default]
+    Safe,
+    /// The first request only over a connection that has been reused before.
+    Aggressive,
+    /// Always.
+    Always,
 }
 
 /// `option http-keep-alive | http-server-close | httpclose | forceclose`; the stricter of frontend and backend.

@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::Timeouts;
+
 /// Full buffers moved in one direction before others on the worker get their turn.
 const TURN: usize = 4;
 
@@ -54,13 +56,32 @@ pub(crate) trait Meter {
     fn to_client(&self, n: usize);
 }
 
-/// Moves bytes until the end. `idle` is the longest silence (`None` = for ever); `buffer` is shared by all relays of
-/// the thread.
+/// The longest silences; `None` = for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// While both ends may speak: `tunnel`, or the shorter of `client` and `server` (a byte from one side is written to
+    /// the other, so it counts as activity of both).
+    idle: Option<Duration>,
+    /// Once the client has been told that no more comes.
+    client_fin: Option<Duration>,
+    /// Once the backend has been told so.
+    server_fin: Option<Duration>,
+}
+
+impl Patience {
+    pub(crate) fn new(timeouts: &Timeouts) -> Self {
+        let sides = timeouts.client.into_iter().chain(timeouts.server);
+        let idle = timeouts.tunnel.or_else(|| sides.min());
+        Self { idle, client_fin: timeouts.client_fin, server_fin: timeouts.server_fin }
+    }
+}
+
+/// Moves bytes until the end, or until nobody has for too long. `buffer` is shared by all relays of the thread.
 pub(crate) async fn run(
     client: End,
     backend: End,
     buffer: &RefCell<Box<[u8]>>,
-    idle: Option<Duration>,
+    patience: Patience,
     meter: &impl Meter,
 ) -> Finish {
     let mut relay = Relay {
@@ -70,17 +91,13 @@ pub(crate) async fn run(
         backend: backend.stream,
         active: Instant::now(),
     };
-    let finish = match idle {
-        None => poll_fn(|cx| relay.poll(cx, buffer, meter)).await,
-        Some(idle) => {
-            let mut timer = pin!(sleep_until(relay.active + idle));
-            poll_fn(|cx| match relay.poll(cx, buffer, meter) {
-                Poll::Ready(finish) => Poll::Ready(finish),
-                Poll::Pending => relay.poll_idle(cx, timer.as_mut(), idle),
-            })
-            .await
-        }
-    };
+    let mut timer = pin!(sleep_until(relay.active));
+    let mut armed = None;
+    let finish = poll_fn(|cx| match relay.poll(cx, buffer, meter) {
+        Poll::Ready(finish) => Poll::Ready(finish),
+        Poll::Pending => relay.poll_idle(cx, timer.as_mut(), &mut armed, patience),
+    })
+    .await;
     if matches!(finish, Finish::Broken(..)) {
         relay.reset();
     }
@@ -124,20 +141,32 @@ impl Relay {
         }
     }
 
-    /// The timer is moved only when it fires: to the last activity plus the time allowed.
+    /// The timer is moved only when it fires, to the last activity plus the time allowed, or when that comes earlier.
     fn poll_idle(
         &self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Sleep>,
-        idle: Duration,
+        armed: &mut Option<Instant>,
+        patience: Patience,
     ) -> Poll<Finish> {
         loop {
+            let fins = [
+                patience.client_fin.filter(|_| self.down.closed),
+                patience.server_fin.filter(|_| self.up.closed),
+            ];
+            let Some(limit) = fins.into_iter().flatten().min().or(patience.idle) else {
+                return Poll::Pending;
+            };
+            let deadline = self.active + limit;
+            if armed.is_none_or(|armed| deadline < armed) {
+                timer.as_mut().reset(deadline);
+                *armed = Some(deadline);
+            }
             ready!(timer.as_mut().poll(cx));
-            let deadline = self.active + idle;
+            *armed = None;
             if deadline <= Instant::now() {
                 return Poll::Ready(Finish::Idle);
             }
-            timer.as_mut().reset(deadline);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -11,8 +10,8 @@ use super::accept::Accepted;
 use super::connect::Dialer;
 use super::error::ProxyError;
 use super::local::Local;
-use super::relay::{self, End, Finish, Meter, Which};
-use super::{ProxySettings, Service, Timeouts};
+use super::relay::{self, End, Finish, Meter, Patience, Which};
+use super::{ProxySettings, Service};
 use crate::lb::lease::Lease;
 use crate::telemetry::cells::{BackendCells, ServiceCells, WorkerId};
 
@@ -39,8 +38,8 @@ async fn forward(
     let lease = dialer.acquire()?;
     let (lease, backend) = dialer.connect(lease).await?;
     let meter = Counters::new(service, &lease, local.worker);
-    let idle = idle_timeout(&settings.timeouts);
-    let finish = relay::run(end(client), end(backend), &local.buffer, idle, &meter).await;
+    let patience = Patience::new(&settings.timeouts);
+    let finish = relay::run(end(client), end(backend), &local.buffer, patience, &meter).await;
     match finish {
         Finish::Done => Ok(()),
         Finish::Idle => Err(ProxyError::ClientTimeout),
@@ -53,15 +52,6 @@ async fn forward(
 
 fn end(stream: TcpStream) -> End {
     End { stream, early: Bytes::new() }
-}
-
-/// The longest silence of a tunnel: `tunnel`, or the shorter of `client` and `server` (a byte from one side is written
-/// to the other, so it counts as activity of both).
-pub(crate) fn idle_timeout(timeouts: &Timeouts) -> Option<Duration> {
-    timeouts.tunnel.or_else(|| {
-        let sides = timeouts.client.into_iter().chain(timeouts.server);
-        sides.min()
-    })
 }
 
 /// The cells of a connection: its service's and its backend's.

@@ -1,16 +1,21 @@
 //! One worker thread: its runtime, what it can be told, how its end is seen.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::TcpListener;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use super::accept::{self, Accepted};
+use super::http;
 use super::local::Local;
 use super::shared::{Listener, Shared};
 use super::worker::TICK;
@@ -81,6 +86,9 @@ async fn run(
     mut handovers: mpsc::UnboundedReceiver<Accepted>,
 ) {
     let local = Rc::new(local);
+    let turned = Rc::clone(&local);
+    // Ends with the runtime.
+    drop(tokio::task::spawn_local(async move { turn(&turned).await }));
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -101,7 +109,30 @@ async fn run(
     }
 }
 
+/// Turns the worker's wheel whenever something on it is due.
+async fn turn(local: &Local) {
+    let mut sleep = pin!(sleep_until(Instant::now()));
+    poll_fn(|cx| {
+        loop {
+            let now = local.clock.tick();
+            let next = local.wheel.borrow_mut().turn(now, cx.waker());
+            let Some(due) = next.and_then(|next| local.clock.at(next)) else {
+                return Poll::Pending;
+            };
+            sleep.as_mut().reset(due);
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
 fn add(local: &Rc<Local>, listener: &Arc<Listener>, sockets: Vec<TcpListener>) -> io::Result<()> {
+    if let Some(seat) = local.shared.seat(local.worker) {
+        let watch = http::watch(Rc::clone(local), Arc::clone(listener));
+        tokio::task::spawn_local(seat.connections.track_future(watch));
+    }
     for socket in sockets {
         let socket = Rc::new(accept::register(socket)?);
         let (worker, on) = (Rc::clone(local), Arc::clone(listener));

@@ -38,4 +38,5 @@ mod robust;
 mod scale;
 mod tcp;
 mod timed;
+mod wire;
 mod zookeeper;

@@ -63,3 +63,50 @@ impl Oracle {
         Self { _child: child, addr }
     }
 }
+
+/// A running nginx with one process, forwarding everything to one origin.
+pub(crate) struct Nginx {
+    _child: Child,
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+}
+
+impl Nginx {
+    /// Starts it.
+    pub(crate) async fn start(lab: &Lab, origin: SocketAddr) -> Self {
+        need("nginx", "nginx-light");
+        let addr = lab.free_addr();
+        let dir = lab.dir().join("nginx");
+        std::fs::create_dir_all(&dir).expect("a directory for nginx");
+        let at = dir.display();
+        let text = format!(
+            "daemon off; master_process off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;\n\
+             events {{ worker_connections 256; }}\n\
+             http {{ access_log off; client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f;\n\
+             uwsgi_temp_path {at}/u; scgi_temp_path {at}/s; keepalive_timeout 2s; client_header_timeout 2s;\n\
+             upstream origin {{ server {origin} max_fails=0; keepalive 8; }}\n\
+             server {{ listen {addr}; location / {{ proxy_pass http://origin; proxy_http_version 1.1;\n\
+             proxy_set_header Connection \"\"; proxy_set_header Host $http_host; proxy_request_buffering off;\n\
+             proxy_connect_timeout 1s; proxy_read_timeout 3s;\n\
+             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }} }}\n"
+        );
+        let file = lab.write("nginx.conf", &text);
+        let child = Command::new("nginx")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .arg("-c")
+            .arg(&file)
+            .arg("-p")
+            .arg(&dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start nginx");
+        eventually("nginx listens", Duration::from_secs(10), || {
+            tokio::net::TcpStream::connect(addr)
+        })
+        .await;
+        Self { _child: child, addr }
+    }
+}

@@ -12,7 +12,7 @@ use super::values::{network, number, time};
 use crate::config::report::Report;
 use crate::health::ProbeSettings;
 use crate::lb::Strategy;
-use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
+use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch, Reuse};
 
 /// Applies a supported statement to the sides it was routed to.
 pub(super) fn apply(
@@ -86,6 +86,9 @@ fn apply_value(
         "timeout http-request" => timeouts.http_request.set(timeout(args)?, origin),
         "timeout http-keep-alive" => timeouts.http_keep_alive.set(timeout(args)?, origin),
         "timeout tunnel" => timeouts.tunnel.set(timeout(args)?, origin),
+        "timeout client-fin" => timeouts.client_fin.set(timeout(args)?, origin),
+        "timeout server-fin" => timeouts.server_fin.set(timeout(args)?, origin),
+        "http-reuse" => draft.reuse.set(reuse(one(args)?)?, origin),
         other => {
             return Err(format!("supported, but {other:?} has no rule; this is a bug"));
         }
@@ -127,6 +130,7 @@ fn apply_option(
             }
         }
         "allbackups" => draft.all_backups.set(on, origin),
+        "abortonclose" => draft.abort_on_close.set(on, origin),
         other => {
             return Err(format!("supported, but option {other:?} has no rule; this is a bug"));
         }
@@ -159,6 +163,16 @@ fn mode(text: &str) -> Result<Mode, String> {
         "tcp" => Ok(Mode::Tcp),
         "http" => Ok(Mode::Http),
         _ => Err(format!("{text:?} is not a mode that is served; use tcp or http")),
+    }
+}
+
+fn reuse(text: &str) -> Result<Reuse, String> {
+    match text {
+        "never" => Ok(Reuse::Never),
+        "safe" => Ok(Reuse::Safe),
+        "aggressive" => Ok(Reuse::Aggressive),
+        "always" => Ok(Reuse::Always),
+        _ => Err(format!("{text:?} is not a way to reuse; use never, safe, aggressive or always")),
     }
 }
 

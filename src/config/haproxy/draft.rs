@@ -8,7 +8,7 @@ use super::server::ServerDraft;
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
 use crate::lb::Strategy;
-use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
+use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch, Reuse};
 
 /// Where a value comes from, as `synapse check` shows it.
 #[derive(Clone, Debug)]
@@ -83,6 +83,8 @@ pub(super) struct TimeoutDraft {
     pub(super) http_request: Tracked<Option<Duration>>,
     pub(super) http_keep_alive: Tracked<Option<Duration>>,
     pub(super) tunnel: Tracked<Option<Duration>>,
+    pub(super) client_fin: Tracked<Option<Duration>>,
+    pub(super) server_fin: Tracked<Option<Duration>>,
 }
 
 /// The frontend and backend of a service, or what `defaults` makes of them.
@@ -96,6 +98,8 @@ pub(super) struct Draft {
     pub(super) strategy: Tracked<Strategy>,
     pub(super) retries: Tracked<u32>,
     pub(super) redispatch: Tracked<Redispatch>,
+    pub(super) reuse: Tracked<Reuse>,
+    pub(super) abort_on_close: Tracked<bool>,
     pub(super) all_backups: Tracked<bool>,
     pub(super) probe: Tracked<ProbeSettings>,
     pub(super) server: ServerDraft,
@@ -121,13 +125,17 @@ impl Default for Draft {
                 check: never.clone(),
                 http_request: never.clone(),
                 http_keep_alive: never.clone(),
-                tunnel: never,
+                tunnel: never.clone(),
+                client_fin: never.clone(),
+                server_fin: never,
             },
             max_connections: Tracked::new(None, &haproxy),
             backlog: Tracked::new(defaults::BACKLOG, &ours),
             strategy: Tracked::new(defaults::STRATEGY, &haproxy),
             retries: Tracked::new(defaults::RETRIES, &haproxy),
             redispatch: Tracked::new(defaults::REDISPATCH, &haproxy),
+            reuse: Tracked::new(Reuse::Safe, &haproxy),
+            abort_on_close: Tracked::new(false, &haproxy),
             all_backups: Tracked::new(false, &haproxy),
             probe: Tracked::new(ProbeSettings::Tcp, &haproxy),
             server: ServerDraft::default(),

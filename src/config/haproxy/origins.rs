@@ -11,7 +11,7 @@ use crate::config::EffectiveValue;
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
 use crate::lb::Strategy;
-use crate::proxy::{CloseMode, ForwardFor, ListenerSettings, Mode, Redispatch};
+use crate::proxy::{CloseMode, ForwardFor, ListenerSettings, Mode, Redispatch, Reuse};
 
 /// The stricter of frontend and backend.
 pub(super) fn close_mode(draft: &Draft) -> &Tracked<CloseMode> {
@@ -67,6 +67,10 @@ pub(super) fn of(draft: &Draft, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveVal
         tracked("timeout.tunnel", &timeouts.tunnel, |it| {
             or(*it, "timeout.client and timeout.server")
         }),
+        tracked("timeout.client-fin", &timeouts.client_fin, |it| or(*it, "timeout.client")),
+        tracked("timeout.server-fin", &timeouts.server_fin, |it| or(*it, "timeout.server")),
+        tracked("http.reuse", &draft.reuse, |it| reuse(*it).to_owned()),
+        tracked("http.abortonclose", &draft.abort_on_close, bool::to_string),
         tracked("http.close_mode", close_mode(draft), |it| close(*it).to_owned()),
         tracked("http.forwardfor", forward_for(draft), forwarded),
         // No line of haproxy's says it, `proxy.replay_idempotent` does.
@@ -91,6 +95,15 @@ fn redispatch(it: &Redispatch) -> String {
     match it {
         Redispatch::Off => "off".to_owned(),
         Redispatch::On { every } => format!("on ({every})"),
+    }
+}
+
+fn reuse(it: Reuse) -> &'static str {
+    match it {
+        Reuse::Never => "never",
+        Reuse::Safe => "safe",
+        Reuse::Aggressive => "aggressive",
+        Reuse::Always => "always",
     }
 }
 

@@ -265,6 +265,8 @@ fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
             http_request: timeouts.http_request.value,
             http_keep_alive: timeouts.http_keep_alive.value,
             tunnel: timeouts.tunnel.value,
+            client_fin: timeouts.client_fin.value,
+            server_fin: timeouts.server_fin.value,
         },
         retries: draft.retries.value,
         redispatch: draft.redispatch.value,
@@ -273,6 +275,8 @@ fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
             close_mode: origins::close_mode(draft).value,
             forward_for: origins::forward_for(draft).value.clone(),
             replay_idempotent: true,
+            reuse: draft.reuse.value,
+            abort_on_close: draft.abort_on_close.value,
         },
     }
 }

@@ -1,248 +1,243 @@
-//! A client connection's state between and within requests, and the deadlines that follow from it.
-//!
-//! One timer serves them all: [`Client::deadline`] says from the state what may last until when, the connection's task
-//! asks it whenever it has nothing else to do.
+//! A client connection between requests: what came and is not used yet, what goes and is not taken yet, and the head of
+//! the next request.
 
-use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
 
-use bytes::Bytes;
-use tokio::net::TcpStream;
-use tokio::time::Instant;
-
-use super::body::Progress;
+use super::inbound::Inbound;
+use super::message::Refusal;
+use super::message::request::Request;
 use super::socket::{Glance, Socket};
-use super::upstream::Upstream;
-use crate::lb::lease::Lease;
+use crate::proxy::ProxySettings;
 use crate::proxy::local::Local;
-use crate::proxy::{ProxySettings, Service, Timeouts};
+use crate::proxy::millis::Millis;
+use crate::proxy::shared::Listener;
+use crate::proxy::wheel::Entry;
 use crate::telemetry::cells::{ErrorCause, ServiceCells};
 
-/// Where a connection stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Waiting for the next request, none of whose bytes has come.
-    Idle {
-        /// Since the last answer.
-        since: Instant,
-    },
-    /// A head is expected (the first) or has begun.
-    Head {
-        /// Since the connection or the first byte.
-        since: Instant,
-    },
-    /// A request is being served; its answer's head has not come.
-    Waiting,
-    /// The answer is on its way.
-    Answering,
+/// What never changes while a connection lasts.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    pub(crate) local: Rc<Local>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) timer: Timer,
+}
+
+impl Fixed {
+    pub(crate) fn cells(&self) -> &ServiceCells {
+        self.listener.service.cells.of(self.local.worker)
+    }
+
+    /// The time of the last look at the clock: see [`Clock`](crate::proxy::millis::Clock).
+    pub(crate) fn now(&self) -> Millis {
+        self.local.clock.now()
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn tick(&self) -> Millis {
+        self.local.clock.tick()
+    }
+}
+
+/// The connection's entry on the wheel.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    local: Rc<Local>,
+    entry: Entry,
+}
+
+impl Timer {
+    pub(crate) fn new(local: &Rc<Local>, waker: std::task::Waker) -> Self {
+        let entry = local.wheel.borrow_mut().add(waker);
+        Self { local: Rc::clone(local), entry }
+    }
+
+    /// Wakes the connection at `deadline`; true when that has come.
+    pub(crate) fn expires(&self, deadline: Millis) -> bool {
+        let mut wheel = self.local.wheel.borrow_mut();
+        if wheel.has_fired(self.entry) && deadline <= self.local.clock.tick() {
+            return true;
+        }
+        wheel.set(self.entry, deadline);
+        false
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.local.wheel.borrow_mut().remove(self.entry);
+    }
 }
 
 /// Which patience has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// No next request: closed silently.
-    KeepAlive,
-    /// The head took too long, or the client does not move.
+    /// The client's.
     Client,
-    /// The backend does not move.
+    /// The backend's.
     Server,
 }
 
 impl Expiry {
     pub(crate) fn cause(self) -> ErrorCause {
         match self {
-            Self::KeepAlive | Self::Client => ErrorCause::ClientTimeout,
+            Self::Client => ErrorCause::ClientTimeout,
             Self::Server => ErrorCause::BackendTimeout,
         }
     }
 }
 
-/// A connection that has become a tunnel.
-#[derive(Debug)]
-pub(crate) struct Tunnel {
-    pub(crate) backend: TcpStream,
-    /// What the backend sent after its head.
-    pub(crate) early: Bytes,
-    pub(crate) lease: Lease,
-    pub(crate) settings: Arc<ProxySettings>,
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Nothing is left to say.
+    Silent,
+    /// All has been answered, but the client may still be sending.
+    Answered,
+    /// What came is not a request.
+    Refused(Refusal),
+    /// The request did not come in time.
+    Late,
+    /// An answer could not be completed, or its client does not take it.
+    Cut(ErrorCause),
 }
 
-/// One client connection. Shared by its task, its current request and the body of its answer; all on one thread.
+/// A request whose head has come, and what of its body came with it.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) request: Request,
+    /// The head for the backend, and the body so far.
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: Inbound,
+    /// Bytes of body in `head`.
+    pub(crate) bytes: u64,
+}
+
+/// One client connection.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) local: Rc<Local>,
-    pub(crate) service: Arc<Service>,
-    pub(crate) peer: SocketAddr,
-    pub(crate) socket: Rc<Socket>,
-    /// The connection that serves the current request. Borrowed within one call only.
-    pub(crate) upstream: RefCell<Option<Box<Upstream>>>,
-    pub(crate) progress: Rc<Progress>,
-    pub(crate) phase: Cell<Phase>,
-    /// No request after the current one.
-    pub(crate) closing: Cell<bool>,
+    pub(crate) socket: Socket,
+    pub(crate) settings: Arc<ProxySettings>,
+    /// Read and not yet used, from `used` on. A part of a head, or requests sent ahead.
+    pub(crate) inbox: Vec<u8>,
+    pub(super) used: usize,
+    /// The inbox may hold a whole head.
+    pub(super) is_untried: bool,
+    /// Not yet taken by the client, from `sent` on.
+    pub(crate) outbox: Vec<u8>,
+    pub(super) sent: usize,
+    /// A byte of the next request has come; before the first request, as if.
+    pub(super) has_begun: bool,
+    /// When the connection was accepted, or the last answer ended, or the first byte of a request came.
+    pub(super) since: Millis,
+    /// What waits is not taken.
+    pub(super) is_blocked: bool,
+    /// When the client last moved.
+    pub(crate) active: Millis,
     /// When a connection at rest ends in a drain that lets it rest.
-    pub(crate) rest_until: Cell<Option<Instant>>,
-    /// `timeout server` has passed before the answer's head.
-    pub(crate) server_expired: Cell<bool>,
-    pub(crate) tunnel: RefCell<Option<Tunnel>>,
-    /// What an answer that is cut short is counted as.
-    pub(crate) blame: Cell<ErrorCause>,
-    /// The end of the connection has been counted.
-    counted: Cell<bool>,
-    timeouts: Cell<Timeouts>,
-    /// Bytes received when the last request ended.
-    mark: Cell<u64>,
+    pub(super) rest_until: Millis,
+    pub(crate) is_draining: bool,
+    pub(crate) is_first_request: bool,
     /// The client has finished sending; a reset can then no longer be told apart.
-    half_closed: Cell<bool>,
+    half_closed: bool,
+    /// Bytes wait in the kernel that belong to a later request.
+    pub(crate) has_more: bool,
+    /// The end of the connection has been counted.
+    counted: bool,
 }
 
 impl Client {
-    pub(crate) fn new(
-        local: Rc<Local>,
-        service: Arc<Service>,
-        peer: SocketAddr,
-        stream: TcpStream,
-    ) -> Rc<Self> {
-        let timeouts = service.settings.load().timeouts;
-        let progress = Progress::default();
-        progress.complete.set(true);
-        Rc::new(Self {
-            local,
-            service,
-            peer,
-            socket: Socket::new(stream),
-            upstream: RefCell::new(None),
-            progress: Rc::new(progress),
-            phase: Cell::new(Phase::Head { since: Instant::now() }),
-            closing: Cell::new(false),
-            rest_until: Cell::new(None),
-            server_expired: Cell::new(false),
-            tunnel: RefCell::new(None),
-            blame: Cell::new(ErrorCause::ClientAbort),
-            counted: Cell::new(false),
-            timeouts: Cell::new(timeouts),
-            mark: Cell::new(0),
-            half_closed: Cell::new(false),
-        })
-    }
-
-    pub(crate) fn cells(&self) -> &ServiceCells {
-        self.service.cells.of(self.local.worker)
+    pub(crate) fn new(socket: Socket, settings: Arc<ProxySettings>, now: Millis) -> Self {
+        Self {
+            socket,
+            settings,
+            inbox: Vec::new(),
+            used: 0,
+            is_untried: false,
+            outbox: Vec::new(),
+            sent: 0,
+            is_blocked: false,
+            has_begun: true,
+            since: now,
+            active: now,
+            rest_until: Millis::NEVER,
+            is_draining: false,
+            is_first_request: true,
+            half_closed: false,
+            has_more: false,
+            counted: false,
+        }
     }
 
     /// Counts what ends the connection; what follows from it is not counted again.
-    pub(crate) fn count_end(&self, cause: ErrorCause) {
-        if !self.counted.replace(true) {
-            self.cells().error(cause);
+    pub(crate) fn count_end(&mut self, fixed: &Fixed, cause: ErrorCause) {
+        if !std::mem::replace(&mut self.counted, true) {
+            fixed.cells().error(cause);
         }
     }
 
-    /// A request's head has been read.
-    pub(crate) fn begin(&self, settings: &ProxySettings, body_ended: bool) {
-        self.timeouts.set(settings.timeouts);
-        self.phase.set(Phase::Waiting);
-        self.server_expired.set(false);
-        self.progress.complete.set(body_ended);
-        self.progress.bytes.set(0);
-        self.progress.fault.set(None);
+    /// Keeps bytes for later.
+    pub(crate) fn keep(&mut self, fixed: &Fixed, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.inbox.capacity() == 0 {
+            self.inbox = fixed.local.spares.borrow_mut().take();
+        }
+        if self.used > 0 {
+            self.inbox.drain(..self.used);
+            self.used = 0;
+        }
+        self.inbox.extend_from_slice(bytes);
+        self.is_untried = true;
+    }
+
+    /// What came and is not used, when the connection goes on as something else.
+    pub(crate) fn take_unused(&mut self) -> Vec<u8> {
+        let mut unused = std::mem::take(&mut self.inbox);
+        unused.drain(..std::mem::take(&mut self.used).min(unused.len()));
+        unused
     }
 
     /// The answer is complete, as far as the backend is concerned.
-    pub(crate) fn end(&self, now: Instant) {
-        self.phase.set(Phase::Idle { since: now });
-        self.mark.set(self.socket.received());
-    }
-
-    /// True while a request is being served.
-    pub(crate) fn is_busy(&self) -> bool {
-        matches!(self.phase.get(), Phase::Waiting | Phase::Answering)
-    }
-
-    /// Lets the current backend connection move.
-    pub(crate) fn drive(&self, cx: &mut Context<'_>) {
-        if let Some(upstream) = self.upstream.borrow_mut().as_mut() {
-            upstream.drive(cx);
+    pub(crate) fn end_request(&mut self, fixed: &Fixed, now: Millis) {
+        self.since = now;
+        self.has_begun = self.used < self.inbox.len();
+        self.is_first_request = false;
+        self.has_more = false;
+        if self.outbox.is_empty() {
+            fixed.local.spares.borrow_mut().give(std::mem::take(&mut self.outbox));
         }
     }
 
+    /// True when the client may still be sending what nobody will read.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.used < self.inbox.len() || self.has_more || self.socket.glance() == Glance::Bytes
+    }
+
     /// True when the client reset the connection while its request is being served. A mere end of sending is a
-    /// half-close: the answer is still wanted.
-    pub(crate) fn is_aborted(&self, cx: &mut Context<'_>) -> bool {
-        if !self.is_busy() || !self.progress.complete.get() || self.half_closed.get() {
+    /// half-close: the answer is still wanted, unless `option abortonclose` says otherwise.
+    pub(crate) fn is_aborted(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.half_closed || self.has_more {
             return false;
         }
         while self.socket.poll_readable(cx).is_ready() {
             match self.socket.glance() {
                 Glance::Broken => return true,
                 Glance::Ended => {
-                    self.half_closed.set(true);
+                    self.half_closed = true;
+                    return self.settings.http.abort_on_close;
+                }
+                Glance::Bytes => {
+                    self.has_more = true;
                     return false;
                 }
-                Glance::Bytes => return false,
                 Glance::Empty => self.socket.forget_readiness(),
             }
         }
         false
-    }
-
-    /// True when a request has been answered and no byte of a next one has come: closing loses nothing. A connection
-    /// that has never spoken may just be about to; it keeps its first request, as with haproxy.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        matches!(self.phase.get(), Phase::Idle { .. })
-            && self.socket.received() == self.mark.get()
-            && self.socket.glance() != Glance::Bytes
-    }
-
-    /// What ends next if nothing moves until then; `None` = nothing.
-    pub(crate) fn deadline(&self) -> Option<(Expiry, Instant)> {
-        let t = self.timeouts.get();
-        let (expiry, since, limit) = if self.socket.is_write_blocked() {
-            (Expiry::Client, self.socket.last_active(), t.client)
-        } else {
-            match self.phase.get() {
-                Phase::Idle { since } if self.socket.received() == self.mark.get() => {
-                    let limit = t.http_keep_alive.or(t.http_request).or(t.client);
-                    let usual = limit.map(|limit| since + limit);
-                    let ends = [usual, self.rest_until.get()];
-                    return Some((Expiry::KeepAlive, ends.into_iter().flatten().min()?));
-                }
-                Phase::Idle { .. } => {
-                    // The first byte of the next head has come.
-                    let since = self.socket.last_active();
-                    self.phase.set(Phase::Head { since });
-                    (Expiry::Client, since, t.http_request.or(t.client))
-                }
-                Phase::Head { since } => match t.http_request {
-                    Some(limit) => (Expiry::Client, since, Some(limit)),
-                    None => (Expiry::Client, self.socket.last_active(), t.client),
-                },
-                Phase::Waiting | Phase::Answering => self.exchange_deadline(&t)?,
-            }
-        };
-        Some((expiry, since + limit?))
-    }
-
-    /// Whose turn it is within a request.
-    fn exchange_deadline(
-        &self,
-        t: &Timeouts,
-    ) -> Option<(Expiry, Instant, Option<std::time::Duration>)> {
-        let upstream = self.upstream.borrow();
-        // Connecting has its own limit.
-        let backend = &upstream.as_ref()?.socket;
-        Some(if self.progress.complete.get() || backend.is_write_blocked() {
-            let since = match self.phase.get() {
-                // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it.
-                Phase::Waiting => backend.last_sent(),
-                Phase::Idle { .. } | Phase::Head { .. } | Phase::Answering => backend.last_active(),
-            };
-            (Expiry::Server, since, t.server)
-        } else {
-            let since = self.socket.last_active().max(backend.last_active());
-            (Expiry::Client, since, t.client)
-        })
     }
 }

@@ -1,244 +1,275 @@
-//! One request and its answer: what it costs, when it is over, what remains.
+//! One request and its answer, both ways at once: what has been sent, what has come, when it is over, what remains.
 
-use std::future::poll_fn;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
-use hyper::{Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::ask::Asking;
-use super::body::ResponseBody;
-use super::client::{Client, Phase, Tunnel};
-use super::headers::{self, Upgrade};
-use super::reply;
-use super::socket::Socket;
+use super::client::{Begun, Client, Expiry, Fixed};
+use super::inbound::Inbound;
+use super::message::Version;
+use super::message::framing::Body;
+use super::message::request::Request;
+use super::message::response::{Asked, Recode};
+use super::upstream::Upstream;
 use crate::lb::lease::Lease;
-use crate::proxy::error::ProxyError;
-use crate::proxy::tcp::Chain;
-use crate::proxy::{CloseMode, ProxySettings};
+use crate::proxy::millis::Millis;
+use crate::proxy::{CloseMode, Reuse};
+use crate::telemetry::cells::BackendCells;
 
-/// Serves one request. An error closes the client's connection without an answer.
-pub(crate) async fn serve(
-    client: Rc<Client>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, ProxyError> {
-    let started = Instant::now();
-    let settings = client.service.settings.load_full();
-    client.begin(&settings, request.body().is_end_stream());
-    client.cells().requests.add(1);
-    let mut response = match forward(&client, &settings, request, started).await {
-        Ok(response) => response,
-        Err(error) => give_up(&client, error, started)?,
-    };
-    client.cells().response(response.status().as_u16());
-    if client.closing.get() || settings.http.close_mode == CloseMode::Close {
-        close_unless_switching(&mut response);
-    }
-    Ok(response)
-}
+/// How long a client that the reactor does not know yet may wait for its answer without being watched for its going
+/// away. Most have their answer before, and need not be made known at all.
+const UNWATCHED: Duration = Duration::from_millis(50);
 
-fn close_unless_switching(response: &mut Response<ResponseBody>) {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        headers::close(response.headers_mut());
-    }
-}
-
-/// The answer that we give ourselves, if any.
-fn give_up(
-    client: &Client,
-    error: ProxyError,
-    started: Instant,
-) -> Result<Response<ResponseBody>, ProxyError> {
-    client.cells().error(error.cause());
-    tracing::debug!(service = %client.service.name, peer = %client.peer, error = %Chain(&error), "request failed");
-    client.upstream.borrow_mut().take();
-    let Some(status) = error.status() else {
-        return Err(error);
-    };
-    let now = Instant::now();
-    client.cells().latency.observe(now - started);
-    client.cells().bytes_in.add(client.progress.bytes.get());
-    client.end(now);
-    Ok(reply::page(status))
-}
-
-async fn forward(
-    client: &Rc<Client>,
-    settings: &Arc<ProxySettings>,
-    request: Request<Incoming>,
-    started: Instant,
-) -> Result<Response<ResponseBody>, ProxyError> {
-    let (mut head, body) = request.into_parts();
-    let wanted = headers::request(&mut head)?;
-    if let Some(rule) = &settings.http.forward_for {
-        headers::forward_for(&mut head.headers, rule, client.peer.ip());
-    }
-    if settings.http.close_mode != CloseMode::KeepAlive && wanted == Upgrade::No {
-        headers::close(&mut head.headers);
-    }
-    let (lease, response) = Asking::new(client, settings, wanted).ask(head, body).await?;
-    let exchange = Exchange { client: Rc::clone(client), lease: Some(lease), started, over: false };
-    exchange.answer(response, wanted, settings).await
-}
-
-/// A request that has its answer's head. Holds the lease until the answer is complete; dropping it earlier means that
-/// the client went away.
+/// The way of the request.
 #[derive(Debug)]
-pub(crate) struct Exchange {
-    client: Rc<Client>,
-    lease: Option<Lease>,
+pub(super) struct Up {
+    /// The head for the backend and the body that came with it: kept until an answer begins, to be sent again if it must.
+    pub(super) head: Vec<u8>,
+    pub(super) head_sent: usize,
+    pub(super) body: Inbound,
+    /// Read and not yet taken by the backend.
+    pub(super) waiting: Vec<u8>,
+    pub(super) waiting_sent: usize,
+    /// Bytes of body so far.
+    pub(super) bytes: u64,
+    /// The backend takes no more.
+    pub(super) is_broken: bool,
+    /// The backend does not take what is to be sent.
+    pub(super) is_blocked: bool,
+    /// When the backend last took something.
+    pub(super) sent_at: Millis,
+}
+
+impl Up {
+    /// True when the backend has all of the request.
+    pub(super) fn is_done(&self) -> bool {
+        self.body.is_done()
+            && self.head_sent >= self.head.len()
+            && self.waiting_sent >= self.waiting.len()
+    }
+}
+
+/// The way of the answer.
+#[derive(Debug)]
+pub(super) struct Down {
+    /// A part of a head.
+    pub(super) inbox: Vec<u8>,
+    pub(super) phase: Phase,
+    pub(super) body: Inbound,
+    pub(super) recode: Recode,
+    pub(super) keep_backend: bool,
+    pub(super) keep_client: bool,
+    /// A byte has come.
+    pub(super) heard: bool,
+    /// Heads that announce another.
+    pub(super) interims: u16,
+    /// When the backend last moved.
+    pub(super) active: Millis,
+}
+
+/// How far the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Head,
+    Body,
+}
+
+/// How an attempt ends.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The answer is complete.
+    Answered,
+    /// The backend speaks another protocol from here on; what it said after its head.
+    Switched(Vec<u8>),
+    /// Nothing was sent: the connection had ended before.
+    Unsent,
+    /// The connection ended before an answer began.
+    Unheard(std::io::Error),
+    /// What came is no answer.
+    Nonsense(&'static str),
+    /// The answer ended before its end.
+    Cut(std::io::Error),
+    /// The client's body is none.
+    Malformed,
+    /// The client has gone.
+    Aborted,
+    /// Time is up.
+    Expired(Expiry),
+}
+
+/// A request being served.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) request: Request,
+    pub(super) up: Up,
+    pub(super) down: Down,
+    pub(super) lease: Option<Lease>,
+    pub(super) upstream: Option<Box<Upstream>>,
     started: Instant,
-    over: bool,
+    is_over: bool,
 }
 
 impl Exchange {
-    /// The answer for the client.
-    async fn answer(
-        mut self,
-        response: Response<Incoming>,
-        wanted: Upgrade,
-        settings: &Arc<ProxySettings>,
-    ) -> Result<Response<ResponseBody>, ProxyError> {
-        let (mut head, incoming) = response.into_parts();
-        if let Some(cells) = self.backend_cells() {
-            cells.response(head.status.as_u16());
+    pub(super) fn new(begun: Begun, fixed: &Fixed) -> Self {
+        let (now, started) = (fixed.now(), fixed.local.clock.instant());
+        Self {
+            request: begun.request,
+            up: Up {
+                head: begun.head,
+                head_sent: 0,
+                body: begun.body,
+                waiting: Vec::new(),
+                waiting_sent: 0,
+                bytes: begun.bytes,
+                is_broken: false,
+                is_blocked: false,
+                sent_at: now,
+            },
+            down: Down {
+                inbox: Vec::new(),
+                phase: Phase::Head,
+                body: Inbound::Done,
+                recode: Recode::No,
+                keep_backend: false,
+                keep_client: false,
+                heard: false,
+                interims: 0,
+                active: now,
+            },
+            lease: None,
+            upstream: None,
+            started,
+            is_over: false,
         }
-        if let Err(text) = headers::response(head.status, &mut head.headers, wanted) {
-            return Err(self.backend_error(text.into()));
+    }
+
+    /// Starts an attempt over `upstream`.
+    pub(super) fn attempt(&mut self, lease: Lease, upstream: Box<Upstream>, now: Millis) {
+        self.lease = Some(lease);
+        self.upstream = Some(upstream);
+        self.up.head_sent = 0;
+        self.up.is_broken = false;
+        self.up.sent_at = now;
+        self.down.active = now;
+    }
+
+    /// Moves bytes both ways until the attempt ends.
+    pub(super) fn poll(
+        &mut self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        if let Some(outcome) = self.poll_up(fixed, client, cx) {
+            return Poll::Ready(outcome);
         }
-        head.version = Version::HTTP_11;
-        self.client.phase.set(Phase::Answering);
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.switch(settings).await?;
-            return Ok(Response::from_parts(head, ResponseBody::Empty));
+        if let Poll::Ready(outcome) = self.poll_down(fixed, client, cx) {
+            return Poll::Ready(outcome);
         }
-        let body = if incoming.is_end_stream() {
-            poll_fn(|cx| {
-                self.complete(cx);
-                Poll::Ready(())
-            })
-            .await;
-            ResponseBody::Empty
-        } else {
-            ResponseBody::Answer { incoming, exchange: self }
+        loop {
+            if self.up.body.is_done() && client.is_aborted(cx) {
+                return Poll::Ready(Outcome::Aborted);
+            }
+            let (expiry, deadline) = self.deadline(client);
+            let look = client.socket.is_bare().then(|| self.up.sent_at.after(UNWATCHED));
+            if !fixed.timer.expires(deadline.min(look.unwrap_or(Millis::NEVER))) {
+                return Poll::Pending;
+            }
+            if look.is_none() || deadline <= fixed.now() || client.socket.watch().is_err() {
+                return Poll::Ready(Outcome::Expired(expiry));
+            }
+        }
+    }
+
+    /// Whose turn it is, and until when.
+    fn deadline(&self, client: &Client) -> (Expiry, Millis) {
+        let t = &client.settings.timeouts;
+        if !client.is_flushed() {
+            return (Expiry::Client, client.active.after_or_never(t.client));
+        }
+        let (up, down) = (&self.up, &self.down);
+        if !up.body.is_done() && !up.is_blocked && !up.is_broken {
+            let since = client.active.max(down.active);
+            return (Expiry::Client, since.after_or_never(t.client));
+        }
+        let since = match down.phase {
+            // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it.
+            Phase::Head => up.sent_at,
+            Phase::Body => down.active,
         };
-        Ok(Response::from_parts(head, body))
+        (Expiry::Server, since.after_or_never(t.server))
     }
 
-    /// Hands both ends to the tunnel that the connection's task runs next.
-    async fn switch(&mut self, settings: &Arc<ProxySettings>) -> Result<(), ProxyError> {
-        poll_fn(|cx| {
-            self.client.drive(cx);
-            Poll::Ready(())
-        })
-        .await;
-        let upstream = self.client.upstream.borrow_mut().take();
-        let stream = upstream.and_then(|upstream| upstream.into_stream());
-        let (Some((backend, early)), Some(lease)) = (stream, self.lease.take()) else {
-            return Err(self.backend_error("protocol switch without a stream".into()));
-        };
-        self.finish();
-        *self.client.tunnel.borrow_mut() =
-            Some(Tunnel { backend, early, lease, settings: Arc::clone(settings) });
-        Ok(())
-    }
-
-    /// Lets the backend's connection move.
-    pub(crate) fn drive(&self, cx: &mut Context<'_>) {
-        self.client.drive(cx);
-    }
-
-    /// The client's socket.
-    pub(crate) fn client_socket(&self) -> Rc<Socket> {
-        Rc::clone(&self.client.socket)
-    }
-
-    /// Bytes of body on their way to the client.
-    pub(crate) fn count_out(&self, n: usize) {
-        let n = u64::try_from(n).unwrap_or(u64::MAX);
-        self.client.cells().bytes_out.add(n);
-        if let Some(cells) = self.backend_cells() {
-            cells.bytes_out.add(n);
+    /// What decides about the answer's head.
+    pub(super) fn asked(&self, fixed: &Fixed, client: &Client) -> Asked {
+        let stays = client.settings.http.close_mode != CloseMode::Close
+            && !client.is_draining
+            && !fixed.listener.is_draining();
+        Asked {
+            is_head: self.request.is_head,
+            version: self.request.version,
+            upgrade: self.request.upgrade,
+            keep_alive: self.request.keep_alive && stays,
         }
     }
 
-    /// The backend has said all. Its connection is kept if it is clean; one that still takes a request whose answer
-    /// came early is not.
-    pub(crate) fn complete(&mut self, cx: &mut Context<'_>) {
-        let upstream = self.client.upstream.borrow_mut().take();
-        if let Some(mut upstream) = upstream
-            && self.client.progress.complete.get()
+    /// The backend has said all. Its connection is kept if it is clean: nothing more came, and it took the whole request.
+    pub(super) fn complete(&mut self, fixed: &Fixed, client: &mut Client, is_clean: bool) {
+        let http = &client.settings.http;
+        let may_keep = is_clean
+            && self.down.keep_backend
+            && http.close_mode == CloseMode::KeepAlive
+            && http.reuse != Reuse::Never
+            && self.up.is_done()
+            && !self.up.is_broken;
+        if let Some(upstream) = self.upstream.take()
+            && may_keep
         {
-            if !upstream.is_idle() {
-                upstream.drive(cx);
-            }
-            if upstream.is_idle() {
-                self.client.local.upstreams.borrow_mut().put(upstream);
-            }
+            fixed.local.upstreams.borrow_mut().put(upstream, self.down.active);
         }
-        self.finish();
-    }
-
-    /// The backend broke off inside its answer, or the client inside its request: the client must not take the answer for
-    /// complete.
-    pub(crate) fn break_off(&mut self, source: hyper::Error) -> ProxyError {
-        let error = match self.client.progress.fault.get() {
-            Some(fault) => {
-                self.client.upstream.borrow_mut().take();
-                self.finish();
-                fault.into()
-            }
-            None => self.backend_error(source.into()),
-        };
-        self.client.count_end(error.cause());
-        error
-    }
-
-    fn backend_error(&mut self, source: Box<dyn std::error::Error + Send + Sync>) -> ProxyError {
-        let addr = self.client.upstream.borrow().as_ref().map(|u| u.key.1);
-        let addr =
-            addr.or_else(|| self.lease.as_ref().map(Lease::addr)).unwrap_or(self.client.peer);
-        if let Some(cells) = self.backend_cells() {
-            cells.response_errors.add(1);
-        }
-        self.client.upstream.borrow_mut().take();
-        self.finish();
-        ProxyError::Backend { addr, source }
+        self.down.keep_client &= self.up.body.is_done();
+        self.finish(fixed, client);
     }
 
     /// Counts, releases the lease, and leaves the client's connection to its next request. Once only.
-    fn finish(&mut self) {
-        if self.over {
+    pub(super) fn finish(&mut self, fixed: &Fixed, client: &mut Client) {
+        if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        self.over = true;
-        let bytes = self.client.progress.bytes.get();
-        self.client.cells().bytes_in.add(bytes);
-        if let Some(cells) = self.backend_cells() {
-            cells.bytes_in.add(bytes);
+        let service = fixed.cells();
+        service.bytes_in.add(self.up.bytes);
+        if let Some(cells) = self.backend_cells(fixed) {
+            cells.bytes_in.add(self.up.bytes);
         }
-        let now = Instant::now();
-        self.client.cells().latency.observe(now - self.started);
-        self.client.end(now);
+        let now = fixed.local.clock.instant();
+        service.latency.observe(now.saturating_duration_since(self.started));
+        client.end_request(fixed, fixed.now());
+        // An answer that did not wait for its request: the rest of that may still come.
+        client.has_more |= !self.up.body.is_done();
         self.lease = None;
+        self.upstream = None;
+        let mut spares = fixed.local.spares.borrow_mut();
+        spares.give(std::mem::take(&mut self.up.head));
+        spares.give(std::mem::take(&mut self.up.waiting));
+        spares.give(std::mem::take(&mut self.down.inbox));
     }
 
-    fn backend_cells(&self) -> Option<&crate::telemetry::cells::BackendCells> {
-        let worker = self.client.local.worker;
-        self.lease.as_ref().map(|l| l.backend().cells.of(worker))
+    /// The counters of the backend in hand.
+    pub(super) fn backend_cells(&self, fixed: &Fixed) -> Option<&BackendCells> {
+        self.lease.as_ref().map(|lease| lease.backend().cells.of(fixed.local.worker))
     }
-}
 
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if !self.over {
-            // Somebody let go of the body before its end.
-            self.client.count_end(self.client.blame.get());
-            self.client.upstream.borrow_mut().take();
-            self.finish();
-        }
+    /// True when the request may be sent again after it has been sent: nothing happens twice, nothing is missing.
+    pub(super) fn is_repeatable(&self, client: &Client) -> bool {
+        client.settings.http.replay_idempotent
+            && self.request.upgrade == super::message::Upgrade::No
+            && self.request.is_idempotent
+            && self.request.body == Body::Empty
+    }
+
+    /// True for a client of HTTP/1.0.
+    pub(super) fn is_old(&self) -> bool {
+        self.request.version == Version::V10
     }
 }

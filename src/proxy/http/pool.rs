@@ -1,11 +1,15 @@
 //! Idle connections to backends, per worker: last in, first out, bounded, and never kept for a backend that has gone.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::upstream::{Key, Upstream};
+use super::upstream::Upstream;
+use crate::endpoint::ServiceName;
+use crate::lb::BackendId;
+use crate::lb::snapshot::Snapshot;
+use crate::proxy::millis::Millis;
 
 /// How long an unused connection is kept: below the 5 s after which common servers (Node, gunicorn, Apache) close
 /// theirs, so that a request rarely meets a connection that is just being closed.
@@ -15,27 +19,49 @@ pub const IDLE: Duration = Duration::from_secs(4);
 /// without one a burst would pin descriptors for [`IDLE`].
 pub const MAX_IDLE: usize = 128;
 
+/// Idle connections kept per worker over all backends: a thousand backends must not pin a hundred thousand descriptors.
+pub const MAX_IDLE_TOTAL: usize = 4096;
+
+/// Which idle connections will do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Want {
+    pub(crate) id: BackendId,
+    pub(crate) addr: SocketAddr,
+    /// Only one that has been reused already.
+    pub(crate) proven: bool,
+    /// The request cannot be repeated: the kernel is asked whether the connection still stands.
+    pub(crate) surely: bool,
+}
+
 /// Idle connections of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     #[expect(
         clippy::vec_box,
-        reason = "moved between task and pool: a pointer instead of a kilobyte"
+        reason = "moved between task and pool: a pointer instead of a hundred bytes"
     )]
-    idle: HashMap<Key, Vec<Box<Upstream>>>,
+    idle: HashMap<BackendId, Vec<Box<Upstream>>, BuildHasherDefault<Mix>>,
+    count: usize,
 }
 
 impl Pool {
     /// The connection used last, if one still works.
-    pub(crate) fn take(&mut self, key: Key) -> Option<Box<Upstream>> {
-        let idle = self.idle.get_mut(&key)?;
+    pub(crate) fn take(&mut self, want: Want, now: Millis) -> Option<Box<Upstream>> {
+        let idle = self.idle.get_mut(&want.id)?;
+        if want.proven && !idle.last()?.is_proven {
+            let last = idle.iter().rposition(|upstream| upstream.is_proven)?;
+            let proven = idle.remove(last);
+            idle.push(proven);
+        }
         while let Some(upstream) = idle.pop() {
-            if upstream.idle_since.elapsed() >= IDLE {
+            self.count -= 1;
+            if upstream.idle_since.after(IDLE) <= now {
                 // Those below are older still.
+                self.count -= idle.len();
                 idle.clear();
                 return None;
             }
-            if upstream.is_usable() {
+            if upstream.addr == want.addr && upstream.is_usable(want.surely) {
                 return Some(upstream);
             }
         }
@@ -43,23 +69,60 @@ impl Pool {
     }
 
     /// Keeps a connection that has finished an exchange.
-    pub(crate) fn put(&mut self, mut upstream: Box<Upstream>) {
-        let idle = self.idle.entry(upstream.key).or_default();
-        if idle.len() < MAX_IDLE {
-            upstream.idle_since = Instant::now();
+    pub(crate) fn put(&mut self, mut upstream: Box<Upstream>, now: Millis) {
+        let idle = self.idle.entry(upstream.id).or_default();
+        if idle.len() < MAX_IDLE && self.count < MAX_IDLE_TOTAL {
+            upstream.idle_since = now;
+            upstream.is_proven = upstream.is_used;
+            upstream.is_used = true;
+            self.count += 1;
             idle.push(upstream);
         }
     }
 
     /// Closes what is too old, closed by its peer, or belongs to a backend that has gone.
-    pub(crate) fn sweep(&mut self, now: Instant) {
+    pub(crate) fn sweep(&mut self, now: Millis) {
+        self.retain(|upstream| {
+            now < upstream.idle_since.after(IDLE)
+                && upstream.backend.strong_count() > 0
+                && upstream.is_usable(false)
+        });
+    }
+
+    /// Closes those of a service to backends that may not be picked any more.
+    pub(crate) fn follow(&mut self, service: &ServiceName, snapshot: &Snapshot) {
+        let is_member = |id| snapshot.members.iter().any(|member| member.backend.id == id);
+        self.retain(|upstream| upstream.service != *service || is_member(upstream.id));
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Upstream) -> bool) {
+        let mut count = 0;
         self.idle.retain(|_, idle| {
-            idle.retain(|upstream| {
-                now.saturating_duration_since(upstream.idle_since) < IDLE
-                    && upstream.backend.strong_count() > 0
-                    && upstream.is_usable()
-            });
+            idle.retain(|upstream| keep(upstream));
+            count += idle.len();
             !idle.is_empty()
         });
+        self.count = count;
+    }
+}
+
+/// Spreads consecutive numbers; nobody outside chooses them.
+#[derive(Debug, Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 divided by the golden ratio.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
     }
 }

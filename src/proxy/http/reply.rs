@@ -1,34 +1,34 @@
 //! Answers that the balancer gives itself, in haproxy's words.
 
-use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 
-use super::body::ResponseBody;
+use super::message::fields::push_number;
 use crate::proxy::error;
 
-/// The page of `status`. After a client's error the connection is closed: where its next request begins is not sure.
-pub(crate) fn page(status: StatusCode) -> Response<ResponseBody> {
-    let page = Bytes::from_static(error::page(status).as_bytes());
-    let mut response = Response::new(ResponseBody::Page(Some(page)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-    if status.is_client_error() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+/// How an answer of ours is to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    /// The client's connection stays. After a client's error it never does: where its next request begins is not sure.
+    pub(crate) keep: bool,
+    /// The answer to `HEAD`: the page is only announced.
+    pub(crate) is_head: bool,
 }
 
-/// The same as bytes, for a connection on which no request could be read.
-pub(crate) fn raw(status: StatusCode) -> Vec<u8> {
+/// Appends the page of `status`.
+pub(crate) fn push(out: &mut Vec<u8>, status: StatusCode, form: Form) {
     let page = error::page(status);
-    format!(
-        "HTTP/1.1 {} {}\r\ncontent-length: {}\r\ncache-control: no-cache\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n{page}",
-        status.as_str(),
-        status.canonical_reason().unwrap_or_default(),
-        page.len(),
-    )
-    .into_bytes()
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\ncontent-length: ");
+    push_number(out, u64::try_from(page.len()).unwrap_or_default());
+    out.extend_from_slice(b"\r\ncache-control: no-cache\r\ncontent-type: text/html\r\n");
+    if !form.keep {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    if !form.is_head {
+        out.extend_from_slice(page.as_bytes());
+    }
 }

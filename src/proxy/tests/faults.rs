@@ -162,7 +162,11 @@ async fn load(addr: SocketAddr, keep: bool, done: Arc<AtomicUsize>) -> usize {
         if !keep {
             client = connect().await;
         }
-        failed += usize::from(client.get("/").await.status != 200);
+        let answer = client.get("/").await;
+        if answer.status != 200 {
+            println!("{answer:?}");
+            failed += 1;
+        }
         done.fetch_add(1, Ordering::SeqCst);
     }
     failed

@@ -468,8 +468,15 @@ async fn an_answer_before_a_reset_is_heard() {
 }
 
 #[tokio::test]
-async fn expect_is_answered_when_the_body_is_wanted() {
-    let origin = Origin::echo("a").await;
+async fn expect_is_the_backends_to_answer() {
+    let origin = Origin::start(|_, mut conn| async move {
+        let head = conn.until("\r\n\r\n").await;
+        conn.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+        let body = head + &conn.until("hi").await;
+        conn.send(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+            .await;
+    })
+    .await;
     let rig = Rig::http(&[origin.addr]).await;
     let mut client = rig.client().await;
     client

@@ -38,6 +38,8 @@ pub(super) fn settings(mode: Mode) -> ProxySettings {
                 if_none: false,
             }),
             replay_idempotent: true,
+            reuse: crate::proxy::Reuse::Safe,
+            abort_on_close: false,
         },
     }
 }

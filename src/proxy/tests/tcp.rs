@@ -128,3 +128,22 @@ async fn a_drain_cuts_tunnels_at_the_deadline() {
     assert!(client.rest().await.0.is_empty());
     assert!(tokio::net::TcpStream::connect(rig.addr).await.is_err());
 }
+
+#[tokio::test]
+async fn a_half_closed_connection_has_a_patience_of_its_own() {
+    // Never ends, never speaks.
+    let origin = Origin::start(|_, mut conn| async move {
+        while conn.request().await.is_some() {}
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
+    setup.settings.timeouts.tunnel = Some(PATIENCE * 6);
+    setup.settings.timeouts.server_fin = Some(Duration::from_millis(50));
+    let rig = setup.start().await;
+    let mut client = rig.client().await;
+    until("open", || rig.in_flight() == 1).await;
+    client.0.shutdown().await.unwrap();
+    client.rest().await;
+    until("closed", || rig.in_flight() == 0).await;
+}

@@ -6,7 +6,7 @@ use super::{B, Class, DB, DF, DFB, Group, group, not_yet, refused};
 pub(super) const GROUPS: &[Group] = &[
     group(DFB, Class::Supported, &[
         "option forwardfor", "option http-keep-alive", "option http-server-close", "option forceclose",
-        "option httpclose",
+        "option httpclose", "option abortonclose",
     ]),
     group(DB, Class::Supported, &[
         "option redispatch", "option httpchk", "option tcp-check", "option allbackups",
@@ -41,10 +41,9 @@ pub(super) const GROUPS: &[Group] = &[
     group(DFB, not_yet("connections stay in keep-alive mode"), &["option http-tunnel"]),
     group(DFB, not_yet("the header is not added"), &["option originalto"]),
     group(DF, not_yet("the standard Connection header is used"), &["option http-use-proxy-header"]),
-    group(DFB, not_yet("header names are sent in lower case"), &[
+    group(DFB, not_yet("header names are sent as they came"), &[
         "option h1-case-adjust-bogus-client", "option h1-case-adjust-bogus-server",
     ]),
-    group(DFB, not_yet("a client that closes its sending side is still answered"), &["option abortonclose"]),
     group(DB, not_yet("down servers are not used"), &["option persist"]),
     group(DB, not_yet("`option redispatch` alone decides whether another server is tried"), &["option allredisp"]),
     group(DB, not_yet("a tcp connect is checked instead"), &[

@@ -16,11 +16,11 @@ const ROUTING: Class = refused(
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
     group(DFB, Class::Supported, &["mode", "timeout http-request", "timeout http-keep-alive"]),
-    group(DF, Class::Supported, &["maxconn", "backlog", "timeout client", "clitimeout", "timeout clitimeout"]),
+    group(DF, Class::Supported, &["maxconn", "backlog", "timeout client", "clitimeout", "timeout clitimeout", "timeout client-fin"]),
     group(DB, Class::Supported, &[
         "balance", "balance roundrobin", "balance leastconn", "retries", "redispatch", "redisp", "default-server",
         "timeout connect", "timeout server", "timeout check", "timeout tunnel", "contimeout", "timeout contimeout",
-        "srvtimeout", "timeout srvtimeout",
+        "srvtimeout", "timeout srvtimeout", "timeout server-fin", "http-reuse",
     ]),
     group(F, Class::Supported, &["bind"]),
     group(DB, ROUND_ROBIN, &["balance random", "balance static-rr", "balance first"]),
@@ -50,11 +50,9 @@ pub(super) const GROUPS: &[Group] = &[
     group(DFB, not_yet("responses are not compressed"), &["compression"]),
     group(DFB, not_yet("the filter is not run"), &["filter"]),
     group(DFB, not_yet("nothing is tarpitted"), &["timeout tarpit"]),
-    group(DF, not_yet("`timeout client` applies to half-closed connections"), &["timeout client-fin", "timeout client-hs"]),
-    group(DB, not_yet("`timeout server` applies to half-closed connections"), &["timeout server-fin"]),
+    group(DF, not_yet("there is no TLS handshake to be limited"), &["timeout client-hs"]),
     group(DB, not_yet("there is no queue: at maxconn of all servers the answer is 503"), &["timeout queue"]),
     group(DB, not_yet("only failed connects and requests without effect are tried again"), &["retry-on"]),
-    group(DB, not_yet("connections are reused as with `safe`"), &["http-reuse"]),
     group(DB, not_yet("the header is not sent"), &["http-send-name-header"]),
     group(DB, not_yet("the check passes with any 2xx or 3xx"), &[
         "http-check expect", "http-check disable-on-404",

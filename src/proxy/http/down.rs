@@ -1,0 +1,238 @@
+//! From the backend to the client.
+
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::client::{Client, Fixed};
+use super::exchange::{Exchange, Outcome, Phase};
+use super::inbound::Inbound;
+use super::message::Version;
+use super::message::chunked::{Keep, push_chunk};
+use super::message::response::{self, Recode, Response};
+use super::up::TURN;
+
+/// Most heads that announce another (1xx) before the answer: a backend that sends nothing else must not keep us busy.
+const INTERIMS: u16 = 100;
+
+/// The end of a body in chunks.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+impl Exchange {
+    /// Reads the answer and passes it on.
+    pub(super) fn poll_down(
+        &mut self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        let local = Rc::clone(&fixed.local);
+        for _ in 0..TURN {
+            if !client.is_flushed() && ready!(client.poll_flush(fixed, cx)).is_err() {
+                return Poll::Ready(Outcome::Aborted);
+            }
+            let Some(upstream) = &mut self.upstream else {
+                return Poll::Ready(Outcome::Cut(io::ErrorKind::NotConnected.into()));
+            };
+            let mut buffer = local.buffer.borrow_mut();
+            let n = match ready!(upstream.socket.poll_read(cx, &mut buffer)) {
+                Ok(0) => return Poll::Ready(self.ended(fixed, client, cx)),
+                Ok(n) => n,
+                Err(error) => return Poll::Ready(self.broke(error)),
+            };
+            self.down.heard = true;
+            self.down.active = fixed.tick();
+            let bytes = buffer.get(..n).unwrap_or_default();
+            let moved = match self.down.phase {
+                Phase::Head => self.head(fixed, client, cx, bytes),
+                Phase::Body => self.body(fixed, client, cx, (b"", bytes)),
+            };
+            if let Err(outcome) = moved {
+                return Poll::Ready(outcome);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The backend's connection ended.
+    fn ended(&mut self, fixed: &Fixed, client: &mut Client, cx: &mut Context<'_>) -> Outcome {
+        if self.down.phase == Phase::Head || !matches!(self.down.body, Inbound::UntilClose) {
+            return self.broke(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.down.body = Inbound::Done;
+        self.complete(fixed, client, false);
+        if self.down.recode == Recode::IntoChunks && client.send(fixed, cx, LAST_CHUNK).is_err() {
+            return Outcome::Aborted;
+        }
+        Outcome::Answered
+    }
+
+    fn broke(&self, error: io::Error) -> Outcome {
+        match (self.down.phase, self.down.heard) {
+            (Phase::Head, false) => Outcome::Unheard(error),
+            (Phase::Head, true) => Outcome::Nonsense("the answer ended within its head"),
+            (Phase::Body, _) => Outcome::Cut(error),
+        }
+    }
+
+    /// Bytes of a head, and perhaps of what follows it.
+    fn head(
+        &mut self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Result<(), Outcome> {
+        if self.down.inbox.is_empty() {
+            return self.heads(fixed, client, cx, bytes);
+        }
+        let mut inbox = std::mem::take(&mut self.down.inbox);
+        inbox.extend_from_slice(bytes);
+        let outcome = self.heads(fixed, client, cx, &inbox);
+        fixed.local.spares.borrow_mut().give(inbox);
+        outcome
+    }
+
+    /// Reads heads until the answer's.
+    fn heads(
+        &mut self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+        mut input: &[u8],
+    ) -> Result<(), Outcome> {
+        let asked = self.asked(fixed, client);
+        loop {
+            let outbox = client.outbox(fixed);
+            let before = outbox.len();
+            let read = response::read(input, &asked, outbox).map_err(Outcome::Nonsense);
+            if read.is_err() {
+                outbox.truncate(before);
+            }
+            let Some(response) = read? else {
+                if self.down.inbox.capacity() == 0 {
+                    self.down.inbox = fixed.local.spares.borrow_mut().take();
+                }
+                self.down.inbox.extend_from_slice(input);
+                return flush(fixed, client, cx);
+            };
+            if !response.is_interim() {
+                return self.answer(fixed, client, cx, (response, input));
+            }
+            let (head, rest) = input.split_at_checked(response.len).unwrap_or((input, b""));
+            if asked.version == Version::V10 {
+                // It would not know what to do with it.
+                outbox.truncate(before);
+            } else if !response.is_changed {
+                outbox.extend_from_slice(head);
+            }
+            self.down.interims += 1;
+            if self.down.interims > INTERIMS {
+                return Err(Outcome::Nonsense("too many interim answers"));
+            }
+            input = rest;
+        }
+    }
+
+    /// The answer's head has come.
+    fn answer(
+        &mut self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+        (response, input): (Response, &[u8]),
+    ) -> Result<(), Outcome> {
+        fixed.cells().response(response.status);
+        if let Some(cells) = self.backend_cells(fixed) {
+            cells.response(response.status);
+        }
+        let (head, rest) = input.split_at_checked(response.len).unwrap_or((input, b""));
+        if response.status == 101 {
+            return Err(Outcome::Switched(rest.to_vec()));
+        }
+        let keep = if response.recode == Recode::No { Keep::Framed } else { Keep::Data };
+        let down = &mut self.down;
+        down.phase = Phase::Body;
+        down.body = Inbound::new(response.body, keep);
+        (down.recode, down.keep_backend, down.keep_client) =
+            (response.recode, response.keep_backend, response.keep_client);
+        if response.is_changed {
+            return self.body(fixed, client, cx, (b"", rest));
+        }
+        self.body(fixed, client, cx, (head, rest))
+    }
+
+    /// Bytes of the body, and the head that goes before them as it came.
+    fn body(
+        &mut self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+        (head, bytes): (&[u8], &[u8]),
+    ) -> Result<(), Outcome> {
+        let local = Rc::clone(&fixed.local);
+        let mut ranges = local.ranges.borrow_mut();
+        ranges.0.clear();
+        let taken = self.down.body.take(bytes, &mut ranges);
+        let fed = taken.map_err(|malformed| Outcome::Cut(io::Error::other(malformed)))?;
+        self.count_out(fixed, fed.data);
+        if fed.done {
+            // Before the client can know: whoever has the answer finds it counted.
+            self.complete(fixed, client, bytes.len() == fed.consumed);
+        }
+        let sent = self.deliver(fixed, client, cx, (head, bytes, &ranges.0));
+        sent.map_err(|_| Outcome::Aborted)?;
+        if fed.done { Err(Outcome::Answered) } else { Ok(()) }
+    }
+
+    fn deliver(
+        &self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+        (head, bytes, ranges): (&[u8], &[u8], &[Range<usize>]),
+    ) -> io::Result<()> {
+        let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
+        let tail = self.down.body.tail();
+        match ranges {
+            [] if tail.is_empty() && !head.is_empty() => return client.send(fixed, cx, head),
+            [one] if self.down.recode != Recode::IntoChunks && tail.is_empty() => {
+                if head.is_empty() {
+                    return client.send(fixed, cx, part(one));
+                }
+                return client.send_two(fixed, cx, (head, part(one)));
+            }
+            _ => {}
+        }
+        let outbox = client.outbox(fixed);
+        outbox.extend_from_slice(head);
+        for range in ranges {
+            if self.down.recode == Recode::IntoChunks {
+                push_chunk(outbox, part(range));
+            } else {
+                outbox.extend_from_slice(part(range));
+            }
+        }
+        outbox.extend_from_slice(tail);
+        flush(fixed, client, cx).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Bytes of body on their way to the client.
+    fn count_out(&self, fixed: &Fixed, n: usize) {
+        let n = u64::try_from(n).unwrap_or(u64::MAX);
+        fixed.cells().bytes_out.add(n);
+        if let Some(cells) = self.backend_cells(fixed) {
+            cells.bytes_out.add(n);
+        }
+    }
+}
+
+/// Sends what waits, as far as it goes.
+fn flush(fixed: &Fixed, client: &mut Client, cx: &mut Context<'_>) -> Result<(), Outcome> {
+    match client.poll_flush(fixed, cx) {
+        Poll::Ready(Err(_)) => Err(Outcome::Aborted),
+        Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+    }
+}

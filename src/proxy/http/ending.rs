@@ -1,0 +1,113 @@
+//! Ends of a client's connection: what the client may still need to know, and time to read it.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use tokio::io::AsyncWriteExt;
+
+use super::client::{Client, Ending, Fixed};
+use super::reply::{self, Form};
+use super::serve::Tunnel;
+use super::socket::{Glance, Socket};
+use crate::proxy::relay::{self, End, Patience};
+use crate::proxy::tcp::Counters;
+use crate::telemetry::cells::ErrorCause;
+
+/// How long a client may still send after an answer that did not wait for its request; a close with unread bytes would
+/// be a reset, which can take the answer away from under its reader.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much it may send in that time.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Ends a connection that is not a tunnel.
+pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
+    let may_send = match ending {
+        Ending::Silent => return,
+        Ending::Answered => client.has_unread(),
+        Ending::Refused(refusal) => {
+            tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, %refusal, "bad request");
+            client.count_end(fixed, ErrorCause::ClientProtocol);
+            let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+            say(fixed, client, status);
+            true
+        }
+        Ending::Late => {
+            client.count_end(fixed, ErrorCause::ClientTimeout);
+            say(fixed, client, StatusCode::REQUEST_TIMEOUT);
+            true
+        }
+        Ending::Cut(cause) => {
+            client.count_end(fixed, cause);
+            if cause == ErrorCause::ClientAbort {
+                return;
+            }
+            false
+        }
+    };
+    let flushed = poll_fn(|cx| match client.poll_flush(fixed, cx) {
+        Poll::Ready(result) => Poll::Ready(result.is_ok()),
+        Poll::Pending => client.poll_slow_reader(fixed).map(|_: Result<(), _>| false),
+    });
+    if flushed.await && may_send {
+        swallow(fixed, &mut client.socket).await;
+    }
+}
+
+/// A page for a request that never became complete.
+fn say(fixed: &Fixed, client: &mut Client, status: StatusCode) {
+    fixed.cells().response(status.as_u16());
+    reply::push(client.outbox(fixed), status, Form { keep: false, is_head: false });
+}
+
+/// Says that no more comes, and swallows what the client still sends, within bounds.
+async fn swallow(fixed: &Fixed, socket: &mut Socket) {
+    if matches!(socket.glance(), Glance::Ended | Glance::Broken) {
+        return;
+    }
+    let Some(mut stream) = socket.take() else {
+        return;
+    };
+    let swallow = async {
+        stream.shutdown().await?;
+        let mut socket = Socket::Watched(stream);
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            let read = poll_fn(|cx| socket.poll_read(cx, &mut fixed.local.buffer.borrow_mut()));
+            match read.await? {
+                0 => break,
+                n => left = left.saturating_sub(n),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // Neither time nor errors matter any more: the connection closes either way.
+    drop(tokio::time::timeout(LINGER, swallow).await);
+}
+
+/// Bytes both ways after a protocol switch.
+pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
+    let Tunnel { mut upstream, early, lease } = tunnel;
+    let flushed = poll_fn(|cx| match client.poll_flush(fixed, cx) {
+        Poll::Ready(result) => Poll::Ready(result.is_ok()),
+        Poll::Pending => client.poll_slow_reader(fixed).map(|_: Result<(), _>| false),
+    });
+    if !flushed.await {
+        return;
+    }
+    let unused = client.take_unused();
+    let (Some(stream), Some(backend)) = (client.socket.take(), upstream.socket.take()) else {
+        return;
+    };
+    let meter = Counters::new(&fixed.listener.service, &lease, fixed.local.worker);
+    let ends = (
+        End { stream, early: Bytes::from(unused) },
+        End { stream: backend, early: Bytes::from(early) },
+    );
+    let patience = Patience::new(&client.settings.timeouts);
+    let finish = relay::run(ends.0, ends.1, &fixed.local.buffer, patience, &meter).await;
+    tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, ?finish, "tunnel ended");
+}

@@ -1,0 +1,281 @@
+//! A request's head: judged, and made into the one that the backend gets.
+
+use std::net::IpAddr;
+
+use httparse::{Header, ParserConfig, Status};
+
+use super::fields::{
+    Connection, Copier, Field, Lines, has_token, is_named, push_line, push_number, refusal, slots,
+};
+use super::framing::{Body, Framing, is_only_trailers};
+use super::target::{self, Target};
+use super::{HEAD_BYTES, Refusal, Upgrade, Version, forwarded};
+use crate::proxy::ForwardFor;
+
+/// What is known of a request once its head is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// Bytes of the head as it came.
+    pub(crate) len: usize,
+    /// The client's version; the backend always gets 1.1, the two hops are kept open independently.
+    pub(crate) version: Version,
+    /// `HEAD`: the answer has no body.
+    pub(crate) is_head: bool,
+    /// May be sent twice without doing anything twice (RFC 9110 9.2.2).
+    pub(crate) is_idempotent: bool,
+    pub(crate) body: Body,
+    /// The client keeps its connection for another request.
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: Upgrade,
+}
+
+/// What the proxy adds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) forward_for: Option<&'a ForwardFor>,
+    pub(crate) client: IpAddr,
+    /// The backend is to close after its answer.
+    pub(crate) close: bool,
+}
+
+/// Reads the head at the start of `input`; appends the backend's to `out`. `None`: more bytes are needed.
+///
+/// # Errors
+/// When it must not be forwarded. `out` may hold a part then.
+pub(crate) fn read(
+    input: &[u8],
+    rules: &Rules<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Option<Request>, Refusal> {
+    let mut slots = slots();
+    let mut parsed = httparse::Request::new(&mut []);
+    let mut config = ParserConfig::default();
+    config.allow_multiple_spaces_in_request_line_delimiters(true);
+    let len = match config.parse_request_with_uninit_headers(&mut parsed, input, &mut slots) {
+        Ok(Status::Complete(len)) if len <= HEAD_BYTES => len,
+        Ok(Status::Partial) if input.len() <= HEAD_BYTES => return Ok(None),
+        Ok(Status::Complete(_) | Status::Partial) => return Err(too_large(input)),
+        Err(error) => return Err(refusal(error, input)),
+    };
+    let lines = Lines::new(input, parsed.headers, len);
+    let (method, raw) = (parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default());
+    let target = target::target(method, raw)?;
+    let head = Judged::new(Version::of(parsed.version), method, &target, parsed.headers)?;
+    let mut copier = Copier::new(input, lines.start, out);
+    first_line(&mut copier, &lines, head.version, method, &target);
+    head.lines(copier, &lines, rules, &target);
+    Ok(Some(head.summary(len, method)))
+}
+
+/// The request line is copied when it is in the one form that everybody reads alike.
+fn first_line(
+    copier: &mut Copier<'_, '_>,
+    lines: &Lines<'_, '_>,
+    version: Version,
+    method: &str,
+    target: &Target<'_>,
+) {
+    // "GET / HTTP/1.1": two spaces and eight bytes of version.
+    let plain = method.len() + target.path.len() + 10;
+    let line = lines.first_line();
+    let is_plain = version == Version::V11
+        && target.authority.is_none()
+        && line.len() == plain
+        && lines.is_first_line_crlf();
+    if is_plain {
+        return;
+    }
+    let out = copier.rewrite(lines.first);
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    target.push(out, method);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// No end within [`HEAD_BYTES`]: of the target, if not even the first line has ended.
+fn too_large(input: &[u8]) -> Refusal {
+    let head = input.get(..HEAD_BYTES).unwrap_or(input);
+    if head.trim_ascii_start().contains(&b'\n') {
+        Refusal { status: 431, why: "head too large" }
+    } else {
+        Refusal { status: 414, why: "request line too long" }
+    }
+}
+
+/// What the lines of a head say together.
+struct Judged<'b> {
+    version: Version,
+    framing: Framing,
+    body: Body,
+    connection: Connection,
+    host: Option<&'b [u8]>,
+    upgrade: Upgrade,
+    rewrites_te: bool,
+    takes_trailers: bool,
+}
+
+impl<'b> Judged<'b> {
+    fn new(
+        version: Version,
+        method: &str,
+        target: &Target<'b>,
+        headers: &[Header<'b>],
+    ) -> Result<Self, Refusal> {
+        let mut head = Self {
+            version,
+            framing: Framing::default(),
+            body: Body::Empty,
+            connection: Connection::default(),
+            host: None,
+            upgrade: Upgrade::No,
+            rewrites_te: false,
+            takes_trailers: false,
+        };
+        let mut asks = Asks::default();
+        for header in headers {
+            head.take(header, &mut asks)?;
+        }
+        head.body = head.framed(method)?;
+        head.upgrade = head.upgraded(&asks)?;
+        match (target.authority, head.host) {
+            (Some(authority), Some(host)) if !target::is_same_host(host, authority) => {
+                Err(Refusal::bad("host differs from the target's"))
+            }
+            (None, None) if version == Version::V11 => Err(Refusal::bad("no host")),
+            (Some(_) | None, _) => Ok(head),
+        }
+    }
+
+    fn take(&mut self, header: &Header<'b>, asks: &mut Asks) -> Result<(), Refusal> {
+        let value = header.value;
+        match Field::of(header.name) {
+            Field::Plain | Field::OldHop | Field::WebSocketAccept => {}
+            Field::Host if self.host.is_some_and(|host| host != value) => {
+                return Err(Refusal::bad("two different hosts"));
+            }
+            Field::Host if !target::is_host(value) => {
+                return Err(Refusal::bad("host is not a host"));
+            }
+            Field::Host => self.host = Some(value),
+            Field::ContentLength => {
+                self.framing.add_length(value).map_err(|e| Refusal::bad(e.0))?
+            }
+            Field::TransferEncoding => {
+                self.framing.add_coding(value).map_err(|e| Refusal::bad(e.0))?;
+            }
+            Field::Connection => self.connection.add(value),
+            Field::Te => {
+                // Two lines, or more than `trailers`: written anew.
+                self.rewrites_te |= self.takes_trailers || !is_only_trailers(value);
+                self.takes_trailers |= has_token(value, "trailers");
+            }
+            Field::Upgrade => {
+                asks.any = true;
+                asks.websocket |= has_token(value, "websocket");
+                asks.h2c |= has_token(value, "h2c");
+            }
+            Field::WebSocketKey => asks.key = true,
+        }
+        Ok(())
+    }
+
+    /// The one decision about where the request ends.
+    fn framed(&self, method: &str) -> Result<Body, Refusal> {
+        let old = self.version == Version::V10;
+        match (self.framing.chunked, self.framing.length) {
+            (true, Some(_)) => Err(Refusal::bad("content-length and transfer-encoding")),
+            (true, None) if old => Err(Refusal::bad("transfer-encoding in HTTP/1.0")),
+            (true, None) => Ok(Body::Chunked),
+            (false, None | Some(0)) => Ok(Body::Empty),
+            // Servers of that age may take it for the next request.
+            (false, Some(_)) if old && ["GET", "HEAD", "DELETE"].contains(&method) => {
+                Err(Refusal { status: 413, why: "body of an HTTP/1.0 request without one" })
+            }
+            (false, Some(length)) => Ok(Body::Length(length)),
+        }
+    }
+
+    fn upgraded(&self, asks: &Asks) -> Result<Upgrade, Refusal> {
+        // h2c would hand the backend's HTTP/2 to the client unseen.
+        let is_asked = asks.any && self.connection.upgrade && !asks.h2c;
+        match (is_asked && self.version == Version::V11, asks.websocket) {
+            (false, _) => Ok(Upgrade::No),
+            (true, false) => Ok(Upgrade::Other),
+            (true, true) if asks.key => Ok(Upgrade::WebSocket),
+            (true, true) => Err(Refusal::bad("websocket without sec-websocket-key")),
+        }
+    }
+
+    /// Copies the lines that stay, then adds ours.
+    fn lines(
+        &self,
+        mut copier: Copier<'_, '_>,
+        lines: &Lines<'_, '_>,
+        rules: &Rules<'_>,
+        target: &Target<'_>,
+    ) {
+        let mut has_host = false;
+        for (header, line) in lines.each() {
+            let stays = match Field::of(header.name) {
+                Field::Plain | Field::WebSocketKey | Field::WebSocketAccept => {
+                    !(self.connection.names_others && is_named(lines.headers, header.name))
+                }
+                Field::Host => !std::mem::replace(&mut has_host, true),
+                Field::ContentLength => self.framing.is_length_plain,
+                Field::TransferEncoding => true,
+                Field::Connection | Field::OldHop => false,
+                Field::Te => self.takes_trailers && !self.rewrites_te,
+                Field::Upgrade => self.upgrade != Upgrade::No,
+            };
+            if stays { copier.keep(header, line) } else { copier.skip(line) }
+        }
+        let (out, _) = copier.finish(lines);
+        if !has_host {
+            // Empty is what HTTP/1.1 wants of a request that has none (RFC 9112 3.2); an HTTP/1.0 client may have none.
+            push_line(out, "host", target.authority.unwrap_or_default().as_bytes());
+        }
+        if let (Some(length), false) = (self.framing.length, self.framing.is_length_plain) {
+            out.extend_from_slice(b"content-length: ");
+            push_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        if self.takes_trailers && self.rewrites_te {
+            push_line(out, "te", b"trailers");
+        }
+        if self.upgrade != Upgrade::No {
+            push_line(out, "connection", b"upgrade");
+        } else if rules.close {
+            push_line(out, "connection", b"close");
+        }
+        if let Some(rule) = rules.forward_for {
+            forwarded::append(out, rule, rules.client, lines.headers);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn summary(&self, len: usize, method: &str) -> Request {
+        const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
+        let keep_alive = match self.version {
+            Version::V11 => !self.connection.close,
+            Version::V10 => self.connection.keep_alive && !self.connection.close,
+        };
+        Request {
+            len,
+            version: self.version,
+            is_head: method == "HEAD",
+            is_idempotent: IDEMPOTENT.contains(&method),
+            body: self.body,
+            keep_alive,
+            upgrade: self.upgrade,
+        }
+    }
+}
+
+/// What stands in `Upgrade` and with it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asks {
+    any: bool,
+    websocket: bool,
+    h2c: bool,
+    key: bool,
+}

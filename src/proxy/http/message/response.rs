@@ -1,0 +1,233 @@
+//! An answer's head: judged, and made into the one that the client gets.
+
+use httparse::{Header, ParserConfig, Status};
+
+use super::fields::{Connection, Copier, Field, Lines, is_named, push_line, push_number, slots};
+use super::framing::{Body, Framing};
+use super::{HEAD_BYTES, Upgrade, Version};
+
+/// What the request decides about its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// `HEAD`.
+    pub(crate) is_head: bool,
+    /// The client's version.
+    pub(crate) version: Version,
+    pub(crate) upgrade: Upgrade,
+    /// The client's connection may be kept.
+    pub(crate) keep_alive: bool,
+}
+
+/// What happens to the body on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recode {
+    /// Passes as it is framed (chunks without their extensions).
+    No,
+    /// Ends with the backend's connection: into chunks, so that the client's connection can be kept and a cut be seen.
+    IntoChunks,
+    /// In chunks, which the client does not know: only the data.
+    OutOfChunks,
+}
+
+/// What is known of an answer once its head is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Response {
+    /// Bytes of the head as it came.
+    pub(crate) len: usize,
+    pub(crate) status: u16,
+    pub(crate) body: Body,
+    pub(crate) recode: Recode,
+    /// The backend's connection can serve another request after this answer.
+    pub(crate) keep_backend: bool,
+    /// The client's connection stays after this answer, and was told so.
+    pub(crate) keep_client: bool,
+    /// The head to be sent was appended to `out`; otherwise it goes as it came.
+    pub(crate) is_changed: bool,
+}
+
+impl Response {
+    /// True for a head that announces another one.
+    pub(crate) fn is_interim(&self) -> bool {
+        matches!(self.status, 100 | 102..=199)
+    }
+}
+
+/// Reads the head at the start of `input`. `None`: more bytes are needed.
+///
+/// # Errors
+/// When no client may see it.
+pub(crate) fn read(
+    input: &[u8],
+    asked: &Asked,
+    out: &mut Vec<u8>,
+) -> Result<Option<Response>, &'static str> {
+    let mut slots = slots();
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = ParserConfig::default();
+    let len = match config.parse_response_with_uninit_headers(&mut parsed, input, &mut slots) {
+        Ok(Status::Complete(len)) if len <= HEAD_BYTES => len,
+        Ok(Status::Partial) if input.len() <= HEAD_BYTES => return Ok(None),
+        Ok(Status::Complete(_) | Status::Partial) => return Err("head too large"),
+        Err(httparse::Error::TooManyHeaders) => return Err("too many headers"),
+        Err(_) => return Err("not an HTTP/1.x answer"),
+    };
+    let version = Version::of(parsed.version);
+    let status = parsed.code.unwrap_or_default();
+    let lines = Lines::new(input, parsed.headers, len);
+    let head = Judged::new(status, version, asked, parsed.headers)?;
+    let start = out.len();
+    let mut copier = Copier::new(input, lines.start, out);
+    if version != asked.version || lines.start > 0 || !lines.is_first_line_crlf() {
+        let out = copier.rewrite(lines.first);
+        out.extend_from_slice(b"HTTP/1.");
+        out.push(asked.version.digit());
+        // Behind "HTTP/1.1": the rest of the line.
+        out.extend_from_slice(lines.first_line().get(8..).unwrap_or_default());
+        out.extend_from_slice(b"\r\n");
+    }
+    let is_changed = head.lines(copier, &lines, asked);
+    if !is_changed {
+        out.truncate(start);
+    }
+    Ok(Some(Response {
+        len,
+        status,
+        body: head.body,
+        recode: head.recode,
+        keep_backend: head.keep_backend,
+        keep_client: head.keep_client,
+        is_changed,
+    }))
+}
+
+/// What the lines of a head say together.
+struct Judged {
+    status: u16,
+    framing: Framing,
+    connection: Connection,
+    body: Body,
+    recode: Recode,
+    keep_backend: bool,
+    keep_client: bool,
+}
+
+impl Judged {
+    fn new(
+        status: u16,
+        version: Version,
+        asked: &Asked,
+        headers: &[Header<'_>],
+    ) -> Result<Self, &'static str> {
+        if !(100..=999).contains(&status) {
+            return Err("status");
+        }
+        let mut framing = Framing::default();
+        let mut connection = Connection::default();
+        let mut accepts = false;
+        for header in headers {
+            match Field::of(header.name) {
+                Field::ContentLength => framing.add_length(header.value).map_err(|e| e.0)?,
+                Field::TransferEncoding => framing.add_coding(header.value).map_err(|e| e.0)?,
+                Field::Connection => connection.add(header.value),
+                Field::WebSocketAccept => accepts = true,
+                Field::Plain
+                | Field::Host
+                | Field::OldHop
+                | Field::Te
+                | Field::Upgrade
+                | Field::WebSocketKey => {}
+            }
+        }
+        if status == 101 {
+            may_switch(asked.upgrade, accepts)?;
+        }
+        let body = framed(status, asked, &framing);
+        let recode = match (body, asked.version) {
+            (Body::UntilClose, Version::V11) => Recode::IntoChunks,
+            (Body::Chunked, Version::V10) => Recode::OutOfChunks,
+            (Body::Empty | Body::Length(_) | Body::Chunked | Body::UntilClose, _) => Recode::No,
+        };
+        let is_kept = match version {
+            Version::V11 => !connection.close,
+            Version::V10 => connection.keep_alive && !connection.close,
+        };
+        // Both framings: whoever wrote that may mean another end than we read.
+        let is_clear = !(framing.chunked && framing.length.is_some());
+        let ends_by_close =
+            asked.version == Version::V10 && matches!(body, Body::Chunked | Body::UntilClose);
+        Ok(Self {
+            status,
+            framing,
+            connection,
+            body,
+            recode,
+            keep_backend: is_kept && is_clear && body != Body::UntilClose,
+            keep_client: asked.keep_alive && !ends_by_close,
+        })
+    }
+
+    /// Copies the lines that stay, then adds ours. False when the head may go as it came.
+    fn lines(&self, mut copier: Copier<'_, '_>, lines: &Lines<'_, '_>, asked: &Asked) -> bool {
+        let switches = self.status == 101;
+        let is_interim = self.status < 200;
+        let has_length = !is_interim && self.status != 204 && !self.framing.chunked;
+        for (header, line) in lines.each() {
+            let stays = match Field::of(header.name) {
+                Field::Plain
+                | Field::Host
+                | Field::Te
+                | Field::WebSocketKey
+                | Field::WebSocketAccept => {
+                    !(self.connection.names_others && is_named(lines.headers, header.name))
+                }
+                Field::ContentLength => has_length && self.framing.is_length_plain,
+                Field::TransferEncoding => self.body == Body::Chunked && self.recode == Recode::No,
+                Field::Connection | Field::OldHop => false,
+                Field::Upgrade => switches,
+            };
+            if stays { copier.keep(header, line) } else { copier.skip(line) }
+        }
+        let (out, is_changed) = copier.finish(lines);
+        let before = out.len();
+        if let (Some(length), true) = (self.framing.length, has_length)
+            && !self.framing.is_length_plain
+        {
+            out.extend_from_slice(b"content-length: ");
+            push_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        if self.recode == Recode::IntoChunks {
+            push_line(out, "transfer-encoding", b"chunked");
+        }
+        match (switches, is_interim, self.keep_client, asked.version) {
+            (true, ..) => push_line(out, "connection", b"upgrade"),
+            (false, true, ..) | (false, false, true, Version::V11) => {}
+            (false, false, false, _) => push_line(out, "connection", b"close"),
+            (false, false, true, Version::V10) => push_line(out, "connection", b"keep-alive"),
+        }
+        let is_changed = is_changed || out.len() > before;
+        out.extend_from_slice(b"\r\n");
+        is_changed
+    }
+}
+
+fn may_switch(wanted: Upgrade, accepts: bool) -> Result<(), &'static str> {
+    match wanted {
+        Upgrade::No => Err("protocol switched unasked"),
+        Upgrade::WebSocket if !accepts => Err("switched to websocket without sec-websocket-accept"),
+        Upgrade::WebSocket | Upgrade::Other => Ok(()),
+    }
+}
+
+/// The one decision about where the answer ends.
+fn framed(status: u16, asked: &Asked, framing: &Framing) -> Body {
+    if status < 200 || matches!(status, 204 | 304) || asked.is_head {
+        return Body::Empty;
+    }
+    match (framing.chunked, framing.length) {
+        (true, _) => Body::Chunked,
+        (false, Some(0)) => Body::Empty,
+        (false, Some(length)) => Body::Length(length),
+        (false, None) => Body::UntilClose,
+    }
+}

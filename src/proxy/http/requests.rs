@@ -1,0 +1,174 @@
+//! The head of a client's next request: when it is whole, for how long it may take.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::client::{Begun, Client, Ending, Fixed};
+use super::inbound::Inbound;
+use super::message::chunked::Keep;
+use super::message::framing::Body;
+use super::message::request::{self, Rules};
+use super::message::{HEAD_BYTES, Refusal};
+use super::socket::Glance;
+use crate::proxy::CloseMode;
+use crate::telemetry::cells::ErrorCause;
+
+/// Most bytes read at once where requests begin: a head and the 16 kB body of a usual POST. More would have to be kept
+/// when a client sends many requests ahead.
+const HEAD_READ: usize = 32 * 1024;
+
+impl Client {
+    /// The next request.
+    pub(crate) fn poll_request(
+        &mut self,
+        fixed: &Fixed,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Begun, Ending>> {
+        loop {
+            match self.poll_flush(fixed, cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Ending::Silent)),
+                Poll::Pending => return self.poll_slow_reader(fixed),
+            }
+            if std::mem::replace(&mut self.is_untried, false) {
+                let inbox = std::mem::take(&mut self.inbox);
+                let begun = self.begin(fixed, inbox.get(self.used..).unwrap_or_default());
+                self.inbox = inbox;
+                if let Some(begun) = begun.map_err(Ending::Refused)? {
+                    return Poll::Ready(Ok(self.used(fixed, begun)));
+                }
+            }
+            if self.drain(fixed) {
+                return Poll::Ready(Err(Ending::Silent));
+            }
+            let buffer = Rc::clone(&fixed.local);
+            let mut buffer = buffer.buffer.borrow_mut();
+            let room = buffer.get_mut(..HEAD_READ).unwrap_or_default();
+            let n = match self.socket.poll_read(cx, room) {
+                Poll::Pending => return self.poll_patience(fixed),
+                Poll::Ready(Ok(n)) => n,
+                Poll::Ready(Err(_)) => 0,
+            };
+            if n == 0 {
+                return Poll::Ready(Err(self.gone()));
+            }
+            self.active = fixed.tick();
+            if !std::mem::replace(&mut self.has_begun, true) {
+                self.since = self.active;
+            }
+            let bytes = room.get(..n).unwrap_or_default();
+            if self.inbox.is_empty() {
+                if let Some((begun, consumed)) =
+                    self.begin(fixed, bytes).map_err(Ending::Refused)?
+                {
+                    self.keep(fixed, bytes.get(consumed..).unwrap_or_default());
+                    return Poll::Ready(Ok(begun));
+                }
+                self.keep(fixed, bytes);
+                self.is_untried = false;
+            } else {
+                self.keep(fixed, bytes);
+                // Without the end of a head among them there is nothing to parse again.
+                self.is_untried = self.may_be_whole(n);
+            }
+        }
+    }
+
+    /// False when the last `new` bytes cannot have completed the head.
+    fn may_be_whole(&self, new: usize) -> bool {
+        let unused = self.inbox.get(self.used..).unwrap_or_default();
+        // A head may end in LF CR LF, begun before.
+        let tail = unused.get(unused.len().saturating_sub(new + 2)..).unwrap_or_default();
+        let ends = |w: &[u8]| matches!(w, [b'\n', b'\n', ..] | [b'\n', b'\r', b'\n']);
+        unused.len() > HEAD_BYTES || tail.windows(2).any(ends) || tail.windows(3).any(ends)
+    }
+
+    /// Judges the head at the start of `input`. With it comes what it uses of `input`.
+    fn begin(&mut self, fixed: &Fixed, input: &[u8]) -> Result<Option<(Begun, usize)>, Refusal> {
+        let service = &fixed.listener.service;
+        let current = service.settings.load();
+        if !Arc::ptr_eq(&current, &self.settings) {
+            self.settings = Arc::clone(&current);
+        }
+        let http = &self.settings.http;
+        let rules = Rules {
+            forward_for: http.forward_for.as_ref(),
+            client: fixed.peer.ip(),
+            close: http.close_mode != CloseMode::KeepAlive,
+        };
+        let mut head = fixed.local.spares.borrow_mut().take();
+        let request = match request::read(input, &rules, &mut head) {
+            Ok(Some(request)) => request,
+            other => {
+                fixed.local.spares.borrow_mut().give(head);
+                return other.map(|_none| None);
+            }
+        };
+        let mut begun =
+            Begun { request, head, body: Inbound::new(request.body, Keep::Framed), bytes: 0 };
+        let mut consumed = request.len;
+        if request.body != Body::Empty {
+            let rest = input.get(request.len..).unwrap_or_default();
+            let mut ranges = fixed.local.ranges.borrow_mut();
+            ranges.0.clear();
+            let malformed = Refusal::bad("malformed body");
+            let fed = begun.body.take(rest, &mut ranges).map_err(|_| malformed)?;
+            for range in &ranges.0 {
+                begun.head.extend_from_slice(rest.get(range.clone()).unwrap_or_default());
+            }
+            begun.head.extend_from_slice(begun.body.tail());
+            begun.bytes = u64::try_from(fed.data).unwrap_or(u64::MAX);
+            consumed += fed.consumed;
+        }
+        Ok(Some((begun, consumed)))
+    }
+
+    /// A request begun from the inbox.
+    fn used(&mut self, fixed: &Fixed, (begun, consumed): (Begun, usize)) -> Begun {
+        self.used += consumed;
+        self.is_untried = self.used < self.inbox.len();
+        if !self.is_untried {
+            self.used = 0;
+            fixed.local.spares.borrow_mut().give(std::mem::take(&mut self.inbox));
+        }
+        begun
+    }
+
+    /// Takes part in a drain; true when the connection ends now. One that has never spoken may just be about to; it keeps
+    /// its first request, as with haproxy.
+    fn drain(&mut self, fixed: &Fixed) -> bool {
+        if self.is_draining || !fixed.listener.is_draining() {
+            return false;
+        }
+        self.is_draining = true;
+        let at_rest = !self.has_begun && self.socket.glance() != Glance::Bytes;
+        let rest = fixed.listener.rest();
+        if at_rest {
+            self.rest_until = fixed.now().after(rest);
+        }
+        at_rest && rest.is_zero()
+    }
+
+    /// The client has closed between requests, or within a head.
+    fn gone(&self) -> Ending {
+        if self.inbox.is_empty() { Ending::Silent } else { Ending::Cut(ErrorCause::ClientAbort) }
+    }
+
+    /// Nothing has come: for how long may that last?
+    fn poll_patience(&self, fixed: &Fixed) -> Poll<Result<Begun, Ending>> {
+        let t = &self.settings.timeouts;
+        let (deadline, ending) = if !self.has_begun {
+            let limit = t.http_keep_alive.or(t.http_request).or(t.client);
+            (self.since.after_or_never(limit).min(self.rest_until), Ending::Silent)
+        } else if let Some(limit) = t.http_request {
+            (self.since.after(limit), Ending::Late)
+        } else {
+            (self.active.after_or_never(t.client), Ending::Late)
+        };
+        if fixed.timer.expires(deadline) {
+            return Poll::Ready(Err(ending));
+        }
+        Poll::Pending
+    }
+}

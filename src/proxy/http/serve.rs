@@ -1,0 +1,300 @@
+//! Whom to ask, over which connection, and what may be asked again.
+//!
+//! Before a byte of the request was sent anything may be tried elsewhere. After that only what is idempotent and has no
+//! body is repeated, and only while no byte of an answer has come; nothing else is ever sent twice.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::client::{Begun, Client, Ending, Expiry, Fixed};
+use super::exchange::{Exchange, Outcome, Phase};
+use super::pool::Want;
+use super::reply::{self, Form};
+use super::upstream::Upstream;
+use crate::lb::PickContext;
+use crate::lb::lease::Lease;
+use crate::proxy::connect::Dialer;
+use crate::proxy::error::ProxyError;
+use crate::proxy::tcp::Chain;
+use crate::proxy::{CloseMode, ProxySettings, Reuse};
+use crate::telemetry::cells::ErrorCause;
+
+/// What a connection does after a request.
+#[derive(Debug)]
+pub(super) enum After {
+    /// Takes the next.
+    Next,
+    /// Ends.
+    End(Ending),
+    /// Becomes a tunnel.
+    Tunnel(Box<Tunnel>),
+}
+
+/// Both ends of a tunnel but the client's.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) upstream: Box<Upstream>,
+    /// What the backend sent after its head.
+    pub(super) early: Vec<u8>,
+    pub(super) lease: Lease,
+}
+
+/// Serves one request.
+pub(super) async fn serve(fixed: &Fixed, client: &mut Client, begun: Begun) -> After {
+    fixed.cells().requests.add(1);
+    let mut exchange = Exchange::new(begun, fixed);
+    let error = match ask(fixed, client, &mut exchange).await {
+        Ok(after) => return after,
+        Err(error) => error,
+    };
+    give_up(fixed, client, &mut exchange, &error)
+}
+
+/// Asks over an idle connection, which is the usual way; everything else is [`persist`]'s.
+async fn ask(
+    fixed: &Fixed,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<After, ProxyError> {
+    let lease = fixed.listener.service.pool.acquire(PickContext::default())?;
+    let cells = lease.backend().cells.of(fixed.local.worker);
+    cells.requests.add(1);
+    let start = if let Some(upstream) = idle(fixed, client, exchange, &lease) {
+        cells.reuses.add(1);
+        exchange.attempt(lease, upstream, fixed.now());
+        let outcome = poll_fn(|cx| exchange.poll(fixed, client, cx)).await;
+        match judge(fixed, client, exchange, outcome) {
+            Judged::Over(after) => return Ok(after),
+            Judged::Failed(error) => return Err(error),
+            Judged::Unanswered(failed, error) => Start::Failed(failed, error),
+        }
+    } else {
+        Start::Fresh(lease)
+    };
+    // Boxed: rare beside requests, and large.
+    Box::pin(persist(fixed, client, exchange, start)).await
+}
+
+/// Where [`persist`] begins.
+enum Start {
+    /// With a new connection.
+    Fresh(Lease),
+    /// After an idle connection failed; `None` when nothing was sent over it.
+    Failed(Lease, Option<io::Error>),
+}
+
+/// Asks until there is an answer or no further attempt is allowed, over new connections.
+async fn persist(
+    fixed: &Fixed,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    start: Start,
+) -> Result<After, ProxyError> {
+    let settings = Arc::clone(&client.settings);
+    let mut dialer = Dialer::new(&fixed.listener.service, &settings, fixed.local.worker);
+    let mut lease = match start {
+        Start::Fresh(lease) => lease,
+        Start::Failed(failed, error) => {
+            let again = may_repeat(fixed, client, exchange, (&failed, &error), &mut dialer);
+            if !again {
+                return Err(ProxyError::Unrepeatable { addr: failed.addr() });
+            }
+            dialer.move_on(failed)?
+        }
+    };
+    loop {
+        let upstream;
+        (lease, upstream) = connect(fixed, client, &mut dialer, lease).await?;
+        exchange.attempt(lease, upstream, fixed.tick());
+        let outcome = poll_fn(|cx| exchange.poll(fixed, client, cx)).await;
+        let (failed, error) = match judge(fixed, client, exchange, outcome) {
+            Judged::Over(after) => return Ok(after),
+            Judged::Failed(error) => return Err(error),
+            Judged::Unanswered(failed, error) => (failed, error),
+        };
+        let again = may_repeat(fixed, client, exchange, (&failed, &error), &mut dialer);
+        if !again {
+            let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
+            return Err(ProxyError::Backend { addr: failed.addr(), source });
+        }
+        lease = dialer.move_on(failed)?;
+    }
+}
+
+/// Judges an attempt that ended without an answer, and counts it.
+fn may_repeat(
+    fixed: &Fixed,
+    client: &Client,
+    exchange: &Exchange,
+    (failed, error): (&Lease, &Option<io::Error>),
+    dialer: &mut Dialer<'_>,
+) -> bool {
+    let was_sent = error.is_some();
+    if was_sent {
+        failed.backend().cells.of(fixed.local.worker).response_errors.add(1);
+    }
+    let may = !was_sent || exchange.is_repeatable(client);
+    if !may || !dialer.retry.spend(failed.backend().id) {
+        return false;
+    }
+    if was_sent {
+        dialer.cells().replays.add(1);
+    }
+    true
+}
+
+/// An idle connection to the leased backend, if the request may go over one.
+fn idle(
+    fixed: &Fixed,
+    client: &Client,
+    exchange: &Exchange,
+    lease: &Lease,
+) -> Option<Box<Upstream>> {
+    let repeatable = exchange.is_repeatable(client);
+    let first = client.is_first_request;
+    let proven = match client.settings.http.reuse {
+        Reuse::Never => return None,
+        Reuse::Safe if first && !repeatable => return None,
+        Reuse::Safe | Reuse::Always => false,
+        Reuse::Aggressive => first,
+    };
+    let want = Want { id: lease.backend().id, addr: lease.addr(), proven, surely: !repeatable };
+    fixed.local.upstreams.borrow_mut().take(want, exchange.up.sent_at)
+}
+
+/// A new connection, perhaps to another backend. A client that goes meanwhile cancels it.
+async fn connect(
+    fixed: &Fixed,
+    client: &mut Client,
+    dialer: &mut Dialer<'_>,
+    lease: Lease,
+) -> Result<(Lease, Box<Upstream>), ProxyError> {
+    // Only a full reactor can refuse; then nobody is watched.
+    drop(client.socket.watch());
+    let mut connecting = pin!(dialer.connect(lease));
+    let connected = poll_fn(|cx| {
+        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(connected);
+        }
+        if client.is_aborted(cx) {
+            return Poll::Ready(Err(ProxyError::ClientAbort));
+        }
+        Poll::Pending
+    });
+    let (lease, stream) = connected.await?;
+    let upstream = Upstream::new(&lease, &fixed.listener.service.name, stream);
+    Ok((lease, upstream))
+}
+
+/// What an attempt's outcome means for the request.
+enum Judged {
+    /// It is over.
+    Over(After),
+    /// It has failed for good.
+    Failed(ProxyError),
+    /// No answer from the backend that was leased: no error when nothing was sent.
+    Unanswered(Lease, Option<io::Error>),
+}
+
+fn judge(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, outcome: Outcome) -> Judged {
+    let addr = exchange.lease.as_ref().map_or(fixed.peer, Lease::addr);
+    let has_answer = exchange.down.phase == Phase::Body;
+    match outcome {
+        Outcome::Answered if exchange.down.keep_client => Judged::Over(After::Next),
+        Outcome::Answered => Judged::Over(After::End(Ending::Answered)),
+        Outcome::Switched(early) => Judged::Over(switch(fixed, client, exchange, early)),
+        Outcome::Unsent => unanswered(exchange, None),
+        Outcome::Unheard(error) => unanswered(exchange, Some(error)),
+        Outcome::Nonsense(why) => {
+            count_broken(fixed, exchange);
+            Judged::Failed(ProxyError::Backend { addr, source: why.into() })
+        }
+        Outcome::Cut(error) => {
+            count_broken(fixed, exchange);
+            tracing::debug!(service = %fixed.listener.service.name, backend = %addr, %error, "answer cut");
+            Judged::Over(cut(fixed, client, exchange, ErrorCause::Backend))
+        }
+        Outcome::Malformed if !has_answer => {
+            Judged::Failed(ProxyError::ClientProtocol("malformed body"))
+        }
+        Outcome::Malformed => {
+            Judged::Over(cut(fixed, client, exchange, ErrorCause::ClientProtocol))
+        }
+        Outcome::Aborted => Judged::Over(cut(fixed, client, exchange, ErrorCause::ClientAbort)),
+        Outcome::Expired(Expiry::Server) if !has_answer => {
+            count_broken(fixed, exchange);
+            Judged::Failed(ProxyError::BackendTimeout { addr })
+        }
+        Outcome::Expired(Expiry::Client) if !has_answer && client.is_flushed() => {
+            Judged::Failed(ProxyError::ClientTimeout)
+        }
+        Outcome::Expired(expiry) => Judged::Over(cut(fixed, client, exchange, expiry.cause())),
+    }
+}
+
+fn unanswered(exchange: &mut Exchange, error: Option<io::Error>) -> Judged {
+    exchange.upstream = None;
+    match exchange.lease.take() {
+        Some(lease) => Judged::Unanswered(lease, error),
+        // There is one as long as an attempt lasts.
+        None => Judged::Failed(ProxyError::ClientAbort),
+    }
+}
+
+fn count_broken(fixed: &Fixed, exchange: &Exchange) {
+    if let Some(cells) = exchange.backend_cells(fixed) {
+        cells.response_errors.add(1);
+    }
+}
+
+/// The answer does not come to its end: the client must not take it for complete.
+fn cut(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, cause: ErrorCause) -> After {
+    exchange.finish(fixed, client);
+    After::End(Ending::Cut(cause))
+}
+
+fn switch(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, early: Vec<u8>) -> After {
+    let (upstream, lease) = (exchange.upstream.take(), exchange.lease.take());
+    exchange.finish(fixed, client);
+    match (upstream, lease) {
+        (Some(upstream), Some(lease)) => After::Tunnel(Box::new(Tunnel { upstream, early, lease })),
+        _ => After::End(Ending::Silent),
+    }
+}
+
+/// The answer that we give ourselves, if any.
+fn give_up(
+    fixed: &Fixed,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    error: &ProxyError,
+) -> After {
+    fixed.tick();
+    fixed.cells().error(error.cause());
+    tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, error = %Chain(error), "request failed");
+    exchange.upstream = None;
+    exchange.lease = None;
+    let is_complete = exchange.up.body.is_done();
+    exchange.finish(fixed, client);
+    let Some(status) = error.status() else {
+        return After::End(Ending::Silent);
+    };
+    let keep = is_complete
+        && exchange.request.keep_alive
+        && !exchange.is_old()
+        && !status.is_client_error()
+        && stays(fixed, client, &client.settings);
+    fixed.cells().response(status.as_u16());
+    let form = Form { keep, is_head: exchange.request.is_head };
+    reply::push(client.outbox(fixed), status, form);
+    if keep { After::Next } else { After::End(Ending::Answered) }
+}
+
+fn stays(fixed: &Fixed, client: &Client, settings: &ProxySettings) -> bool {
+    settings.http.close_mode != CloseMode::Close
+        && !client.is_draining
+        && !fixed.listener.is_draining()
+}

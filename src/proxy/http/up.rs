@@ -1,0 +1,146 @@
+//! From the client to the backend.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::client::{Client, Fixed};
+use super::exchange::{Exchange, Outcome};
+use super::message::framing::Body;
+
+/// Most bytes of a chunked body read at once: what comes behind its end has to be kept.
+const CHUNKED_READ: usize = 64 * 1024;
+
+/// Buffers moved before others on the worker get their turn.
+pub(super) const TURN: usize = 8;
+
+impl Exchange {
+    /// Sends the head, then the body as it comes. Returns when nothing more can be done now; with an outcome, when the
+    /// attempt has ended.
+    pub(super) fn poll_up(
+        &mut self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+    ) -> Option<Outcome> {
+        if self.up.is_broken {
+            return None;
+        }
+        match self.poll_send(fixed, cx) {
+            Poll::Pending => return None,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) if self.up.head_sent == 0 => return Some(Outcome::Unsent),
+            Poll::Ready(Err(_)) => {
+                self.up.is_broken = true;
+                return None;
+            }
+        }
+        for _ in 0..TURN {
+            if self.up.body.is_done() {
+                return None;
+            }
+            match self.poll_body(fixed, client, cx) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(outcome)) => return Some(outcome),
+            }
+            match self.poll_send(fixed, cx) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    // It may have answered before: that is heard.
+                    self.up.is_broken = true;
+                    return None;
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        None
+    }
+
+    /// Sends what waits; ready when nothing does.
+    fn poll_send(&mut self, fixed: &Fixed, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(upstream) = &mut self.upstream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let up = &mut self.up;
+        up.is_blocked = true;
+        loop {
+            let head = up.head.get(up.head_sent..).unwrap_or_default();
+            let waiting = up.waiting.get(up.waiting_sent..).unwrap_or_default();
+            let is_head = !head.is_empty();
+            let bytes = if is_head { head } else { waiting };
+            if bytes.is_empty() {
+                break;
+            }
+            let n = ready!(upstream.socket.poll_write(cx, bytes))?;
+            if is_head {
+                up.head_sent += n;
+            } else {
+                up.waiting_sent += n;
+            }
+            up.sent_at = fixed.now();
+        }
+        up.is_blocked = false;
+        if !up.waiting.is_empty() {
+            up.waiting_sent = 0;
+            fixed.local.spares.borrow_mut().give(std::mem::take(&mut up.waiting));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once and passes it on.
+    fn poll_body(
+        &mut self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Outcome>> {
+        let local = Rc::clone(&fixed.local);
+        let mut buffer = local.buffer.borrow_mut();
+        let most = if self.request.body == Body::Chunked { CHUNKED_READ } else { buffer.len() };
+        let most = self.up.body.wants(most.min(buffer.len()));
+        let room = buffer.get_mut(..most).unwrap_or_default();
+        let n = match ready!(client.socket.poll_read(cx, room)) {
+            Ok(0) | Err(_) => return Poll::Ready(Err(Outcome::Aborted)),
+            Ok(n) => n,
+        };
+        client.active = fixed.tick();
+        let bytes = room.get(..n).unwrap_or_default();
+        let mut ranges = local.ranges.borrow_mut();
+        ranges.0.clear();
+        let Ok(fed) = self.up.body.take(bytes, &mut ranges) else {
+            return Poll::Ready(Err(Outcome::Malformed));
+        };
+        self.up.bytes += u64::try_from(fed.data).unwrap_or_default();
+        client.keep(fixed, bytes.get(fed.consumed..).unwrap_or_default());
+        for range in &ranges.0 {
+            self.pass(fixed, cx, bytes.get(range.clone()).unwrap_or_default());
+        }
+        let tail = self.up.body.tail();
+        if fed.done && !tail.is_empty() {
+            let tail = tail.to_vec();
+            self.pass(fixed, cx, &tail);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends `bytes`; what is not taken at once waits. An error shows with the next one.
+    fn pass(&mut self, fixed: &Fixed, cx: &mut Context<'_>, bytes: &[u8]) {
+        let up = &mut self.up;
+        let mut rest = bytes;
+        if up.waiting.is_empty()
+            && let Some(upstream) = &mut self.upstream
+            && let Poll::Ready(Ok(n)) = upstream.socket.poll_write(cx, bytes)
+        {
+            up.sent_at = fixed.now();
+            rest = bytes.get(n..).unwrap_or_default();
+        }
+        if !rest.is_empty() {
+            if up.waiting.capacity() == 0 {
+                up.waiting = fixed.local.spares.borrow_mut().take();
+            }
+            up.waiting.extend_from_slice(rest);
+        }
+    }
+}
