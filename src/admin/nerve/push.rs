@@ -197,6 +197,9 @@ fn put(raw: &str, asked: &Asked, complaints: &mut Vec<String>) -> Command {
         let length = name.len();
         complaints.push(format!("a name has 1 to {MAX_NAME_BYTES} bytes, not {length}"));
     }
+    if name.chars().any(char::is_control) {
+        complaints.push(format!("{name:?}: a name has no control characters"));
+    }
     let mut ttl = DEFAULT_TTL;
     for (_, value) in parameters(asked.query(), &["ttl"], complaints) {
         ttl = duration("ttl", &value, MIN_TTL..=MAX_TTL, complaints).unwrap_or(ttl);
@@ -212,27 +215,7 @@ fn put(raw: &str, asked: &Asked, complaints: &mut Vec<String>) -> Command {
             Value::Null
         }
     };
-    for index in exec_checks(&definition) {
-        complaints.push(format!(
-            "checks[{index}].type: exec checks stand in the file only: who may register need not be who may run programs"
-        ));
-    }
     Command::Put(definition, ttl)
-}
-
-/// Indices of the checks that would run a program.
-fn exec_checks(definition: &Value) -> Vec<usize> {
-    let checks = definition.get("checks").and_then(Value::as_array);
-    let is_exec = |check: &Value| {
-        check.get("type").and_then(Value::as_str).is_some_and(|t| t.eq_ignore_ascii_case("exec"))
-    };
-    checks
-        .into_iter()
-        .flatten()
-        .enumerate()
-        .filter(|(_, check)| is_exec(check))
-        .map(|(index, _)| index)
-        .collect()
 }
 
 /// The parameters of a query, each of `known` once at most. `format` is known everywhere.

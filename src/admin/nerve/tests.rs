@@ -222,12 +222,13 @@ async fn a_service_is_put_renewed_and_deleted() {
 }
 
 #[tokio::test]
-async fn exec_checks_cannot_be_pushed() {
-    let nerve = Socket::new("exec", Vec::new());
-    let definition = json!({"port": 1, "checks": [{"type": "tcp"}, {"type": "Exec"}]}).to_string();
-    let (status, text) = nerve.ask("PUT /v1/services/web", definition.as_bytes()).await;
-    assert_eq!(status, 400);
-    assert!(text.starts_with("checks[1].type: exec checks stand in the file only"), "{text}");
+async fn a_name_with_control_characters_cannot_be_pushed() {
+    let nerve = Socket::new("control", Vec::new());
+    for name in ["a%0ab", "a%00", "%1b%5b2J", "a%C2%85b"] {
+        let (status, text) = nerve.ask(&format!("PUT /v1/services/{name}"), b"{}").await;
+        assert_eq!(status, 400, "{name}: {text}");
+        assert!(text.contains("a name has no control characters"), "{text}");
+    }
     assert!(nerve.script.orders().is_empty());
 }
 

@@ -1,22 +1,31 @@
 //! What the push API asks of the fleet. Each command ends at once; who wants to know what became of it watches the entry
 //! that is answered.
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::fleet::{Entry, Fleet, Origin};
-use super::pushed::PushedService;
+use super::pushed::{News, PushedService, StoreError};
 use crate::config::Complaint;
+use crate::config::nerve::Taken;
 use crate::registration::view::DownMark;
 
 /// Services that may be pushed: each has tasks and a node, and the API is open to everybody who may connect.
 const MAX_PUSHED: usize = 1_000;
 
 /// The answer to a command.
-pub(super) type Reply = oneshot::Sender<Result<Entry, Refused>>;
+pub(super) type Reply = oneshot::Sender<Result<Done, Refused>>;
+
+/// What was done.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// The service.
+    pub(super) entry: Entry,
+    /// Why it is not remembered across a restart, if it is not.
+    pub(super) remark: Option<String>,
+}
 
 /// A command.
 #[derive(Debug)]
@@ -38,6 +47,8 @@ pub(super) enum Refused {
     InFile,
     /// Too many are pushed already.
     Full(usize),
+    /// Their definitions are too long, all together.
+    TooMuch,
     /// What is wrong with the definition.
     Definition(Vec<Complaint>),
     /// The system's reason.
@@ -72,17 +83,17 @@ impl Fleet {
         found.ok_or(Refused::Unknown)
     }
 
-    fn mark(&mut self, service: &str, mark: Option<DownMark>) -> Result<Entry, Refused> {
+    fn done(&self, at: usize, remark: Option<String>) -> Result<Done, Refused> {
+        Ok(Done { entry: self.entry(at)?, remark })
+    }
+
+    fn mark(&mut self, service: &str, mark: Option<DownMark>) -> Result<Done, Refused> {
         let at = self.find(service)?;
-        let remembered = mark.clone();
-        self.remember(|downs, _| match remembered {
-            Some(mark) => drop(downs.insert(service.to_owned(), mark)),
-            None => drop(downs.remove(service)),
-        })?;
+        let remark = self.parts.pushed.mark(service, mark.clone());
         if let Some((running, _)) = self.services.get(at) {
             running.mark(mark);
         }
-        self.entry(at)
+        self.done(at, remark)
     }
 
     fn put(
@@ -90,44 +101,93 @@ impl Fleet {
         service: &str,
         definition: Value,
         until: SystemTime,
-    ) -> Result<Entry, Refused> {
-        if let Ok(at) = self.find(service)
-            && matches!(self.services.get(at), Some((_, Origin::File)))
-        {
-            return Err(Refused::InFile);
-        }
-        self.resolve(service, &definition).map_err(Refused::Definition)?;
+    ) -> Result<Done, Refused> {
         let known = &self.parts.pushed.known.services;
+        if let Ok(at) = self.find(service) {
+            if matches!(self.services.get(at), Some((_, Origin::File))) {
+                return Err(Refused::InFile);
+            }
+            if known.get(service).is_some_and(|known| known.definition == definition) {
+                let remark = self.parts.pushed.renew(service, until);
+                self.show_ends();
+                return self.done(at, remark);
+            }
+        }
         if known.len() >= MAX_PUSHED && !known.contains_key(service) {
             return Err(Refused::Full(MAX_PUSHED));
         }
+        let mut taken = Taken::default();
+        for (running, _) in &self.services {
+            let other = running.service();
+            if other.name.as_str() != service {
+                // Whoever runs has been compared already.
+                drop(taken.add(other));
+            }
+        }
+        self.resolve(service, &definition, &mut taken).map_err(Refused::Definition)?;
         let pushed = PushedService { definition, until };
-        self.remember(|_, services| drop(services.insert(service.to_owned(), pushed)))?;
+        let remark = self.parts.pushed.put(service, pushed).map_err(|error| match error {
+            StoreError::TooMuch => Refused::TooMuch,
+            error => Refused::Failed(error.to_string()),
+        })?;
         self.apply_pushed()?;
-        self.entry(self.find(service)?)
+        self.done(self.find(service)?, remark)
     }
 
-    fn delete(&mut self, service: &str) -> Result<Entry, Refused> {
+    fn delete(&mut self, service: &str) -> Result<Done, Refused> {
         let at = self.find(service)?;
         let entry = self.entry(at)?;
         if entry.origin == Origin::File {
             return Err(Refused::InFile);
         }
-        self.remember(|_, services| drop(services.remove(service)))?;
+        let remark = self.parts.pushed.delete(service);
         self.apply_pushed()?;
-        Ok(entry)
+        Ok(Done { entry, remark })
     }
 
-    /// Ends services that were not renewed.
+    /// Once a second: writes what is not written yet, takes in what other nerves with this `state_dir` were told, and ends
+    /// services that were not renewed.
     pub(super) fn forget_expired(&mut self) {
         let now = SystemTime::now();
+        self.parts.pushed.flush();
+        self.parts.pushed.refresh();
+        let news = self.parts.pushed.news();
+        let has_ended = self.parts.pushed.expire(now);
+        if news != News::None {
+            self.mark_all();
+            self.show_ends();
+        }
         let is_over = |origin: &Origin| matches!(origin, Origin::Pushed { until } if *until <= now);
-        if !self.services.iter().any(|(_, origin)| is_over(origin)) {
-            return;
+        // The last one: it could not be ended the last time.
+        if news == News::Services
+            || has_ended
+            || self.services.iter().any(|(_, origin)| is_over(origin))
+        {
+            if let Err(refused) = self.apply_pushed() {
+                tracing::error!(?refused, "what runs is not what is pushed");
+            }
         }
-        if let Err(refused) = self.remember(|_, _| ()).and_then(|()| self.apply_pushed()) {
-            tracing::error!(?refused, "pushed services that were not renewed cannot be ended");
+    }
+
+    /// Tells every service of the downtimes that are known.
+    fn mark_all(&self) {
+        let downs = &self.parts.pushed.known.downs;
+        for (running, _) in &self.services {
+            running.mark(downs.get(running.service().name.as_str()).cloned());
         }
+    }
+
+    /// Lets pushed services end when they are known to.
+    fn show_ends(&mut self) {
+        let known = &self.parts.pushed.known.services;
+        for (running, origin) in &mut self.services {
+            if let Origin::Pushed { until } = origin
+                && let Some(known) = known.get(running.service().name.as_str())
+            {
+                *until = known.until;
+            }
+        }
+        self.show();
     }
 
     fn apply_pushed(&mut self) -> Result<(), Refused> {
@@ -136,13 +196,7 @@ impl Fleet {
         tracing::info!(%changes, "pushed services");
         Ok(())
     }
-
-    fn remember(
-        &mut self,
-        change: impl FnOnce(&mut BTreeMap<String, DownMark>, &mut BTreeMap<String, PushedService>),
-    ) -> Result<(), Refused> {
-        let written =
-            self.parts.pushed.change(|pushed| change(&mut pushed.downs, &mut pushed.services));
-        written.map_err(|error| Refused::Failed(format!("state_dir cannot be written: {error}")))
-    }
 }
+
+#[cfg(test)]
+mod tests;

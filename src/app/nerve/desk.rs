@@ -12,8 +12,9 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::command::{Command, Refused, Reply};
+use super::command::{Command, Done, Refused, Reply};
 use super::fleet::{Entries, Entry, Origin};
+use super::pushed::MAX_BYTES;
 use crate::admin::About;
 use crate::admin::nerve::desk::{Desk, DeskError, DownRequest, ProcessStatus, ServiceStatus};
 use crate::health::BoxFuture;
@@ -70,7 +71,7 @@ impl NerveDesk {
         &self,
         service: &str,
         command: impl FnOnce(Reply) -> Command,
-    ) -> Result<Entry, DeskError> {
+    ) -> Result<Done, DeskError> {
         let (reply, answer) = oneshot::channel();
         let stopping = || DeskError::Conflict("nerve is stopping".to_owned());
         self.commands.send(command(reply)).await.map_err(|_closed| stopping())?;
@@ -87,6 +88,9 @@ fn refusal(service: &str, refused: Refused) -> DeskError {
         Refused::Full(most) => {
             DeskError::Conflict(format!("{most} services are pushed already; delete some"))
         }
+        Refused::TooMuch => DeskError::Conflict(format!(
+            "all that is pushed would take more than {MAX_BYTES} bytes; delete some, or push less"
+        )),
         Refused::Definition(complaints) => DeskError::Refused(complaints),
         Refused::Failed(text) => DeskError::Conflict(text),
     }
@@ -131,7 +135,7 @@ impl Desk for NerveDesk {
             let mark = DownMark { reason: request.reason, since, until };
             let marked = mark.clone();
             let name = service.to_owned();
-            let mut entry = self
+            let Done { mut entry, remark } = self
                 .order(service, |reply| Command::Mark { service: name, mark: Some(mark), reply })
                 .await?;
             // The mark may have ended by the time it is looked for: then its end is as good.
@@ -141,19 +145,19 @@ impl Desk for NerveDesk {
             awaited(entry.shown.view.wait_for(seen).await)?;
             let absent = entry.shown.registration.wait_for(|r| r.phase == Phase::Absent).await;
             awaited(absent)?;
-            Ok(status(&entry))
+            Ok(remarked(&entry, remark))
         })
     }
 
     fn up<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<ServiceStatus, DeskError>> {
         Box::pin(async move {
             let name = service.to_owned();
-            let mut entry = self
+            let Done { mut entry, remark } = self
                 .order(service, |reply| Command::Mark { service: name, mark: None, reply })
                 .await?;
             awaited(entry.shown.view.wait_for(|view| view.down.is_none()).await)?;
             entry.shown.settled().await;
-            Ok(status(&entry))
+            Ok(remarked(&entry, remark))
         })
     }
 
@@ -165,18 +169,18 @@ impl Desk for NerveDesk {
     ) -> BoxFuture<'a, Result<ServiceStatus, DeskError>> {
         Box::pin(async move {
             let (until, name) = (SystemTime::now() + ttl, service.to_owned());
-            let mut entry = self
+            let Done { mut entry, remark } = self
                 .order(service, |reply| Command::Put { service: name, definition, until, reply })
                 .await?;
             entry.shown.settled().await;
-            Ok(status(&entry))
+            Ok(remarked(&entry, remark))
         })
     }
 
     fn delete<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<(), DeskError>> {
         Box::pin(async move {
             let name = service.to_owned();
-            let mut entry =
+            let Done { mut entry, .. } =
                 self.order(service, |reply| Command::Delete { service: name, reply }).await?;
             // The channel ends with the service: gone, one way or the other.
             drop(entry.shown.registration.wait_for(|r| r.phase == Phase::Absent).await);
@@ -189,6 +193,17 @@ impl Desk for NerveDesk {
 fn awaited<T>(result: Result<T, watch::error::RecvError>) -> Result<(), DeskError> {
     let changed = || "the service was changed meanwhile; look at its status".to_owned();
     result.map(drop).map_err(|_closed| DeskError::Conflict(changed()))
+}
+
+/// The answer to a command: done, and what there is to say about it besides.
+fn remarked(entry: &Entry, remark: Option<String>) -> ServiceStatus {
+    let mut status = status(entry);
+    if let Some(remark) = remark {
+        let reason = &status.watch.reason;
+        status.watch.reason =
+            if reason.is_empty() { remark.into() } else { format!("{reason}; {remark}").into() };
+    }
+    status
 }
 
 fn status(entry: &Entry) -> ServiceStatus {

@@ -143,13 +143,21 @@ impl Fleet {
     }
 
     /// What should run: the file's services, then those that were pushed.
-    pub(super) fn wanted(&self) -> Vec<(NerveService, Origin)> {
+    pub(super) fn wanted(&mut self) -> Vec<(NerveService, Origin)> {
+        let in_file = self.parts.config.services.iter().map(|s| s.name.to_string()).collect();
+        self.parts.pushed.keep_marks_of(in_file);
+        self.parts.pushed.expire(SystemTime::now());
+        let mut taken = Taken::default();
         let services = &self.parts.config.services;
         let mut wanted: Vec<_> =
             services.iter().map(|service| (service.clone(), Origin::File)).collect();
         let mut names: HashSet<ServiceName> = wanted.iter().map(|(s, _)| s.name.clone()).collect();
+        for (service, _) in &wanted {
+            // The file's own places do not clash: they have been compared when it was loaded.
+            drop(taken.add(service));
+        }
         for (name, pushed) in &self.parts.pushed.known.services {
-            match self.resolve(name, &pushed.definition) {
+            match self.resolve(name, &pushed.definition, &mut taken) {
                 Ok(service) if names.insert(service.name.clone()) => {
                     wanted.push((service, Origin::Pushed { until: pushed.until }));
                 }
@@ -199,11 +207,12 @@ impl Fleet {
         }
     }
 
-    /// A pushed definition as the service that it makes. It must not stand where one of the file stands.
+    /// A pushed definition as the service that it makes. It must not stand where another one stands.
     pub(super) fn resolve(
         &self,
         name: &str,
         definition: &Value,
+        taken: &mut Taken,
     ) -> Result<NerveService, Vec<Complaint>> {
         let config = &self.parts.config;
         let resolved =
@@ -215,11 +224,6 @@ impl Fleet {
         let services = resolved.map_err(|report| report.complaints)?;
         let [service] = <[NerveService; 1]>::try_from(services)
             .map_err(|_many| complaint("load_test_concurrency is for the file only".to_owned()))?;
-        let mut taken = Taken::default();
-        for known in &config.services {
-            // The file's own places do not clash: they have been compared when it was loaded.
-            taken.add(known).map_err(complaint)?;
-        }
         taken.add(&service).map_err(complaint)?;
         Ok(service)
     }

@@ -1,199 +1,234 @@
 //! What was told to nerve over the push API and must outlive it: announced downtimes and services that no file knows.
 //!
 //! One file in `state_dir`, shared by all nerves that run with it, so that a successor does not register a service that
-//! somebody took down. Every change is read-modify-write under a lock beside it. A file that cannot be understood is kept
-//! aside under another name and told: what people announced is not silently thrown away.
+//! somebody took down. Every change is read-modify-write under a lock beside it; what others wrote is taken in with it, and
+//! looked for in between ([`PushedStore::refresh`]).
+//!
+//! An order holds at once, here, whether or not it can be written: on a full disk an operator's `down` must still work.
+//! What is not written yet is kept beside `known` and tried again by every [`PushedStore::flush`]. A file that cannot be
+//! understood is kept aside under another name and told: what people announced is not silently thrown away. What a running
+//! process knows is never replaced by a file that is missing or damaged.
 
-use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+mod file;
+mod record;
+
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use crate::disk;
+use self::file::{FILE, LOCK_TRIES, identity, lock, read, read_or_set_aside};
+pub(super) use self::file::{MAX_BYTES, StoreError};
+use self::record::Unwritten;
+pub(super) use self::record::{Pushed, PushedService};
+use crate::disk::{self, Identity};
 use crate::registration::view::DownMark;
 
-/// Name of the file in `state_dir`.
-const FILE: &str = "pushed.json";
-
-/// Name of its lock.
-const LOCK: &str = "pushed.lock";
-
-/// Largest file that is read, bytes: some thousands of services.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
-
-/// Version of the format.
-const VERSION: u32 = 1;
-
-/// Everything that was pushed and still holds.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Pushed {
-    version: u32,
-    /// Announced downtimes by service.
-    pub(super) downs: BTreeMap<String, DownMark>,
-    /// Services by name.
-    pub(super) services: BTreeMap<String, PushedService>,
+/// What others wrote since somebody last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum News {
+    /// Nothing.
+    #[default]
+    None,
+    /// Downtimes, or how long services live.
+    Times,
+    /// Services, and perhaps the others.
+    Services,
 }
 
-/// A service that was put.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(super) struct PushedService {
-    /// As in the configuration file.
-    pub(super) definition: Value,
-    /// It is forgotten then, unless it is put again.
-    pub(super) until: SystemTime,
-}
-
-impl Default for Pushed {
-    fn default() -> Self {
-        Self { version: VERSION, downs: BTreeMap::new(), services: BTreeMap::new() }
-    }
-}
-
-impl Pushed {
-    /// Forgets what does not hold any more.
-    pub(super) fn expire(&mut self, now: SystemTime) {
-        self.downs.retain(|_, mark| mark.holds(now));
-        self.services.retain(|_, service| now < service.until);
-    }
-}
-
-/// The file. Blocking; without a `state_dir` it is kept in this process alone.
+/// The file. Blocking, for the time of a small write at most; without a `state_dir` it is kept in this process alone.
 #[derive(Debug)]
 pub(super) struct PushedStore {
     dir: Option<PathBuf>,
-    /// As last read or written here.
+    /// What holds: as last read or written here, and what is not written yet.
     pub(super) known: Pushed,
+    unwritten: Unwritten,
+    /// Why it is not: as of the last try.
+    trouble: Option<String>,
+    /// The file as last read or written here. Always a new one when it changes, so this is enough to know it again.
+    seen: Option<Identity>,
+    news: News,
+    in_file: HashSet<String>,
 }
 
 impl PushedStore {
-    /// Reads what there is.
+    /// Reads what there is, which needs no right to write.
     pub(super) fn open(state_dir: Option<&Path>) -> Self {
-        let mut store = Self { dir: state_dir.map(Path::to_owned), known: Pushed::default() };
-        if let Err(error) = store.change(|_| ()) {
-            tracing::error!(%error, "announced downtimes of an earlier run cannot be read");
+        let mut store = Self {
+            dir: state_dir.map(Path::to_owned),
+            known: Pushed::default(),
+            unwritten: Unwritten::default(),
+            trouble: None,
+            seen: None,
+            news: News::None,
+            in_file: HashSet::new(),
+        };
+        if let Some(dir) = state_dir {
+            let read = match read(dir) {
+                Err(StoreError::Unreadable(_)) => {
+                    lock(dir, LOCK_TRIES).and_then(|lock| read_or_set_aside(dir, &lock))
+                }
+                read => read,
+            };
+            match read {
+                Ok(Some((identity, pushed))) => {
+                    (store.seen, store.known) = (Some(identity), pushed);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, "announced downtimes of an earlier run cannot be read");
+                }
+            }
         }
         store
     }
 
-    /// Changes the file, whatever another process has written meanwhile.
+    /// Announces a downtime, or (`None`) its end. Holds in any case; gives why it is not written, if it is not.
+    pub(super) fn mark(&mut self, service: &str, mark: Option<DownMark>) -> Option<String> {
+        self.order(|orders| drop(orders.downs.insert(service.to_owned(), mark)));
+        self.flush()
+    }
+
+    /// Takes a service. As [`Self::mark`].
     ///
     /// # Errors
-    /// When it cannot be written: then nothing has changed.
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut Pushed)) -> io::Result<()> {
-        let now = SystemTime::now();
-        let Some(dir) = &self.dir else {
-            change(&mut self.known);
-            self.known.expire(now);
-            return Ok(());
-        };
-        std::fs::create_dir_all(dir)?;
-        let mut options = OpenOptions::new();
-        let options = options.create(true).truncate(false).write(true).mode(disk::PRIVATE);
-        let lock = options.open(dir.join(LOCK))?;
-        // Held for the time of a small write by others.
-        flock(&lock, FlockOperation::LockExclusive)?;
-        let found = read(dir)?;
-        let mut pushed = found.clone();
-        pushed.expire(now);
-        change(&mut pushed);
-        if pushed != found {
-            let bytes = serde_json::to_vec_pretty(&pushed)?;
-            disk::replace(dir, FILE, &bytes, disk::PRIVATE)?;
+    /// [`StoreError::TooMuch`]; then it is not taken.
+    pub(super) fn put(
+        &mut self,
+        service: &str,
+        pushed: PushedService,
+    ) -> Result<Option<String>, StoreError> {
+        let mut all = self.known.clone();
+        all.services.insert(service.to_owned(), pushed.clone());
+        all.encode()?;
+        self.order(|orders| drop(orders.services.insert(service.to_owned(), Some(pushed))));
+        Ok(self.flush())
+    }
+
+    /// Lets a service that is known live until then. Written by the next [`Self::flush`], with all others of that second:
+    /// a thousand services that are renewed must not be a thousand writes. Should nerve be killed in between, the former
+    /// time counts.
+    pub(super) fn renew(&mut self, service: &str, until: SystemTime) -> Option<String> {
+        if let Some(known) = self.known.services.get_mut(service) {
+            known.until = until;
+            self.unwritten.services.insert(service.to_owned(), Some(known.clone()));
         }
-        self.known = pushed;
+        self.trouble.clone()
+    }
+
+    /// Forgets a service and its downtime. As [`Self::mark`].
+    pub(super) fn delete(&mut self, service: &str) -> Option<String> {
+        self.order(|orders| {
+            orders.services.insert(service.to_owned(), None);
+            orders.downs.insert(service.to_owned(), None);
+        });
+        self.flush()
+    }
+
+    fn order(&mut self, order: impl FnOnce(&mut Unwritten)) {
+        order(&mut self.unwritten);
+        self.unwritten.apply(&mut self.known);
+    }
+
+    /// The services of the configuration file: their downtimes do not end with a pushed service of the same name.
+    pub(super) fn keep_marks_of(&mut self, in_file: HashSet<String>) {
+        self.in_file = in_file;
+    }
+
+    /// Forgets what does not hold any more; the file follows with its next change. True when a service has ended.
+    pub(super) fn expire(&mut self, now: SystemTime) -> bool {
+        let over = self.known.expire(now, &self.in_file);
+        for name in &over {
+            self.unwritten.services.remove(name);
+            if !self.in_file.contains(name) {
+                self.unwritten.downs.remove(name);
+            }
+        }
+        !over.is_empty()
+    }
+
+    /// What others have written since the last call.
+    pub(super) fn news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Writes what is not written yet. When that fails it stays so, and the reason is given and logged once.
+    pub(super) fn flush(&mut self) -> Option<String> {
+        let failed = match self.dir.clone() {
+            Some(dir) if !self.unwritten.is_empty() => self.write(&dir).err(),
+            Some(_) | None => None,
+        };
+        let Some(error) = failed else {
+            self.unwritten = Unwritten::default();
+            if self.trouble.take().is_some() {
+                tracing::info!(
+                    "what was announced and pushed is remembered across a restart again"
+                );
+            }
+            return None;
+        };
+        let trouble =
+            format!("not remembered across a restart: state_dir cannot be written: {error}");
+        if self.trouble.is_none() {
+            tracing::warn!(trouble, "announced downtimes and pushed services");
+        }
+        self.trouble = Some(trouble.clone());
+        Some(trouble)
+    }
+
+    fn write(&mut self, dir: &Path) -> Result<(), StoreError> {
+        std::fs::create_dir_all(dir)?;
+        // On the control thread, so that orders keep their sequence: bounded by the tries and by the size of the file.
+        let lock = lock(dir, if self.trouble.is_some() { 1 } else { LOCK_TRIES })?;
+        let found = read_or_set_aside(dir, &lock)?.map(|(_, pushed)| pushed);
+        let mut pushed = found.clone().unwrap_or_else(|| self.known.clone());
+        pushed.expire(SystemTime::now(), &self.in_file);
+        self.unwritten.apply(&mut pushed);
+        if found.as_ref() != Some(&pushed) {
+            disk::replace(dir, FILE, &pushed.encode()?, disk::PRIVATE)?;
+        }
+        // Nobody else writes before the lock is dropped.
+        self.seen = identity(dir);
+        self.adopt(pushed);
         Ok(())
     }
-}
 
-fn read(dir: &Path) -> io::Result<Pushed> {
-    let path = dir.join(FILE);
-    let Some(bytes) = disk::read(&path, MAX_BYTES)? else {
-        return Ok(Pushed::default());
-    };
-    let error = match serde_json::from_slice::<Pushed>(&bytes) {
-        Ok(pushed) if pushed.version == VERSION => return Ok(pushed),
-        Ok(pushed) => format!("version {} is not {VERSION}", pushed.version),
-        Err(error) => error.to_string(),
-    };
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let aside = dir.join(format!("{FILE}.unreadable-{seconds}"));
-    std::fs::rename(&path, &aside)?;
-    tracing::error!(
-        error, kept = %aside.display(),
-        "announced downtimes and pushed services cannot be read; the file is kept aside"
-    );
-    Ok(Pushed::default())
+    /// Reads the file again when somebody else has written it.
+    pub(super) fn refresh(&mut self) {
+        let Some(dir) = self.dir.clone() else {
+            return;
+        };
+        let there = identity(&dir);
+        if there.is_none() || there == self.seen {
+            return;
+        }
+        match read(&dir) {
+            Ok(Some((identity, mut pushed))) => {
+                self.seen = Some(identity);
+                pushed.expire(SystemTime::now(), &self.in_file);
+                self.unwritten.apply(&mut pushed);
+                self.adopt(pushed);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                // Told once for each file.
+                self.seen = there;
+                tracing::error!(%error, "what another nerve was told cannot be read; what is known here stays");
+            }
+        }
+    }
+
+    fn adopt(&mut self, pushed: Pushed) {
+        let news = if !self.known.has_definitions_of(&pushed) {
+            News::Services
+        } else if self.known != pushed {
+            News::Times
+        } else {
+            News::None
+        };
+        self.news = self.news.max(news);
+        self.known = pushed;
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use std::time::Duration;
-
-    struct Dir(PathBuf);
-
-    impl Dir {
-        fn new() -> Self {
-            let name = format!("nerve-pushed-{}-{:x}", std::process::id(), fastrand::u64(..));
-            Self(std::env::temp_dir().join(name))
-        }
-    }
-
-    impl Drop for Dir {
-        fn drop(&mut self) {
-            drop(std::fs::remove_dir_all(&self.0));
-        }
-    }
-
-    fn mark(until: Option<SystemTime>) -> DownMark {
-        DownMark { reason: "deploy".into(), since: SystemTime::now(), until }
-    }
-
-    #[test]
-    fn what_was_pushed_is_there_for_the_next_and_for_the_other() {
-        let dir = Dir::new();
-        let mut one = PushedStore::open(Some(&dir.0));
-        let mut other = PushedStore::open(Some(&dir.0));
-        let until = SystemTime::now() + Duration::from_secs(60);
-        let service = PushedService { definition: json!({"host": "h", "port": 1}), until };
-        one.change(|p| drop(p.downs.insert("a".into(), mark(None)))).unwrap();
-        other.change(|p| drop(p.services.insert("b".into(), service.clone()))).unwrap();
-        let next = PushedStore::open(Some(&dir.0));
-        assert_eq!(next.known.downs.keys().collect::<Vec<_>>(), ["a"]);
-        assert_eq!(next.known.services["b"], service);
-    }
-
-    #[test]
-    fn what_has_expired_is_forgotten() {
-        let dir = Dir::new();
-        let mut store = PushedStore::open(Some(&dir.0));
-        let past = SystemTime::now() - Duration::from_secs(1);
-        store.change(|p| drop(p.downs.insert("a".into(), mark(Some(past))))).unwrap();
-        assert!(PushedStore::open(Some(&dir.0)).known.downs.is_empty());
-    }
-
-    #[test]
-    fn a_damaged_file_is_kept_aside() {
-        let dir = Dir::new();
-        std::fs::create_dir_all(&dir.0).unwrap();
-        std::fs::write(dir.0.join(FILE), "{\"downs\":").unwrap();
-        assert_eq!(PushedStore::open(Some(&dir.0)).known, Pushed::default());
-        let kept = std::fs::read_dir(&dir.0).unwrap().filter_map(Result::ok);
-        assert!(kept.into_iter().any(|e| e.file_name().to_string_lossy().contains("unreadable")));
-    }
-
-    #[test]
-    fn without_a_directory_it_lasts_as_long_as_the_process() {
-        let mut store = PushedStore::open(None);
-        store.change(|p| drop(p.downs.insert("a".into(), mark(None)))).unwrap();
-        assert!(store.known.downs.contains_key("a"));
-    }
-}
+mod tests;
