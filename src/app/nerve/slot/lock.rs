@@ -37,6 +37,7 @@ pub(super) fn take(dir: &Path, is_precious: bool) -> io::Result<Option<File>> {
         if !is_precious || is_got(&file, FlockOperation::NonBlockingLockExclusive)? {
             break;
         }
+        #[expect(clippy::disallowed_methods, reason = "at the start, before anything else runs")]
         std::thread::sleep(PAUSE);
     }
     // Who has it already gets it again.
