@@ -186,29 +186,40 @@ pub(super) async fn connect(server: &str) -> Result<Client, Error> {
     Client::connector().with_session_timeout(Duration::from_secs(10)).connect(server).await
 }
 
-/// All nodes below these paths.
+/// All nodes below these paths. A node that goes between the list and its data may have had its successor all the time, in
+/// a place that was listed before: then the path is read again.
 pub(super) async fn look(client: &Client, paths: &[String]) -> Result<Vec<Sight>, Error> {
     let mut seen = Vec::new();
     for path in paths {
-        let names = match client.list_children(path).await {
-            Ok(names) => names,
-            Err(Error::NoNode) => continue,
-            Err(error) => return Err(error),
-        };
-        for name in names {
-            let path = format!("{path}/{name}");
-            match client.get_data(&path).await {
-                Ok((data, stat)) => seen.push(Sight {
-                    path,
-                    data: String::from_utf8_lossy(&data).into_owned(),
-                    owner: stat.ephemeral_owner,
-                    czxid: stat.czxid,
-                }),
-                // Between list and look.
-                Err(Error::NoNode) => {}
-                Err(error) => return Err(error),
-            }
+        let mut below = None;
+        while below.is_none() {
+            below = look_below(client, path).await?;
         }
+        seen.extend(below.unwrap_or_default());
     }
     Ok(seen)
+}
+
+/// `None`: a node of the list was gone when its data were read.
+async fn look_below(client: &Client, path: &str) -> Result<Option<Vec<Sight>>, Error> {
+    let names = match client.list_children(path).await {
+        Ok(names) => names,
+        Err(Error::NoNode) => return Ok(Some(Vec::new())),
+        Err(error) => return Err(error),
+    };
+    let mut seen = Vec::new();
+    for name in names {
+        let path = format!("{path}/{name}");
+        match client.get_data(&path).await {
+            Ok((data, stat)) => seen.push(Sight {
+                path,
+                data: String::from_utf8_lossy(&data).into_owned(),
+                owner: stat.ephemeral_owner,
+                czxid: stat.czxid,
+            }),
+            Err(Error::NoNode) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(seen))
 }
