@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::document::Origins;
 use super::report::{Line, Place, Report};
-use super::text::{BareNumber, duration_of, show, unknown_key};
+use super::text::{BareNumber, MAX_DURATION, duration_of, show, unknown_key};
 
 /// One value of the document and where it stands.
 #[derive(Clone, Debug)]
@@ -123,6 +123,15 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// As [`text`](Self::text); what is wrong is told without the value, which may be a password.
+    pub fn secret(&self, report: &mut Report) -> Option<String> {
+        if matches!(self.value, Value::String(_) | Value::Number(_)) {
+            return self.text(report);
+        }
+        report.complain(&self.place, "is not a string (the value is not shown)");
+        None
+    }
+
     /// Text that is not empty.
     pub fn word(&self, report: &mut Report) -> Option<String> {
         let text = self.text(report)?;
@@ -194,20 +203,33 @@ impl<'a> Cursor<'a> {
         number
     }
 
-    /// A duration above zero, see [`duration_of`].
+    /// A duration above zero up to [`MAX_DURATION`], see [`duration_of`].
     pub fn duration(&self, bare: BareNumber, report: &mut Report) -> Option<Duration> {
-        let fits = duration_of(self.value, bare).filter(|d| !d.is_zero());
-        if fits.is_none() {
-            self.wrong("a positive duration such as \"250ms\" or \"5s\"", report);
-        }
-        fits
+        let found = duration_of(self.value, bare).filter(|d| !d.is_zero());
+        self.bounded(found, "a positive duration such as \"250ms\" or \"5s\"", report)
     }
 
     /// As [`duration`](Self::duration), or zero.
     pub fn delay(&self, bare: BareNumber, report: &mut Report) -> Option<Duration> {
-        let fits = duration_of(self.value, bare);
-        if fits.is_none() {
-            self.wrong("a duration such as 0, \"250ms\" or \"5s\"", report);
+        let found = duration_of(self.value, bare);
+        self.bounded(found, "a duration such as 0, \"250ms\" or \"5s\"", report)
+    }
+
+    fn bounded(
+        &self,
+        found: Option<Duration>,
+        expected: &str,
+        report: &mut Report,
+    ) -> Option<Duration> {
+        let fits = found.filter(|duration| *duration <= MAX_DURATION);
+        match (found, fits) {
+            (_, Some(_)) => {}
+            (Some(_), None) => {
+                let days = MAX_DURATION.as_secs() / 86_400;
+                let text = format!("{} is above {days}d, the most that is taken", show(self.value));
+                report.complain(&self.place, text);
+            }
+            (None, _) => self.wrong(expected, report),
         }
         fits
     }
@@ -332,6 +354,36 @@ mod tests {
         assert_eq!(report.complaints[0].to_string(), "f.json: k: [1] is not true or false");
         let (_, report) = with(&json!("x".repeat(500)), |c, r| c.port(r));
         assert!(report.complaints[0].text.len() < 120);
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        assert_eq!(with(&json!("a"), |c, r| c.secret(r)).0.as_deref(), Some("a"));
+        assert_eq!(with(&json!(1), |c, r| c.secret(r)).0.as_deref(), Some("1"));
+        for bad in [json!(["s3cret"]), json!({"s3cret": 1}), json!(true)] {
+            let (_, report) = with(&bad, |c, r| c.secret(r));
+            let text = report.complaints[0].to_string();
+            assert_eq!(text, "f.json: k: is not a string (the value is not shown)");
+        }
+    }
+
+    #[test]
+    fn a_duration_that_is_too_long_is_told_the_limit() {
+        let seconds = BareNumber::Seconds;
+        for long in [json!("3651d"), json!(1e300), json!("87601h")] {
+            let read = [
+                with(&long, |c, r| c.duration(seconds, r)),
+                with(&long, |c, r| c.delay(seconds, r)),
+            ];
+            for (none, report) in read {
+                assert_eq!(none, None);
+                let text = report.complaints[0].to_string();
+                assert!(text.ends_with("is above 3650d, the most that is taken"), "{text}");
+            }
+        }
+        assert_eq!(with(&json!("3650d"), |c, r| c.delay(seconds, r)).0, Some(MAX_DURATION));
+        let (_, report) = with(&json!(-1), |c, r| c.delay(seconds, r));
+        assert!(report.complaints[0].text.starts_with("-1 is not a duration"));
     }
 
     #[test]

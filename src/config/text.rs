@@ -13,16 +13,17 @@ pub enum BareNumber {
     Seconds,
 }
 
-/// The duration that a value says: `"250ms"`, `"5s"` (units us ms s m h d), or a bare number. At most 10 years, so that no
-/// deadline overflows.
+/// Longest duration that is taken, 10 years: far above anything meant, and no deadline overflows.
+pub const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// The duration that a value says, whatever its length: `"250ms"`, `"5s"` (units us ms s m h d), or a bare number. Who
+/// takes it compares it with [`MAX_DURATION`].
 pub fn duration_of(value: &Value, bare: BareNumber) -> Option<Duration> {
-    const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
-    let parsed = match value {
+    match value {
         Value::Number(number) => number.as_f64().and_then(|n| bare_duration(n, bare)),
         Value::String(text) => parse_duration(text, bare),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    };
-    parsed.filter(|d| *d <= TEN_YEARS)
+    }
 }
 
 /// A number with a unit (us ms s m h d), or a bare one.
@@ -41,7 +42,12 @@ pub fn parse_duration(text: &str, bare: BareNumber) -> Option<Duration> {
         "d" => number * 86_400.0,
         _ => return None,
     };
-    Duration::try_from_secs_f64(seconds).ok()
+    of_seconds(seconds)
+}
+
+/// `None` below zero and for what is no number; what no duration can hold is the longest there is.
+fn of_seconds(seconds: f64) -> Option<Duration> {
+    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 /// A number without a unit.
@@ -50,7 +56,7 @@ pub fn bare_duration(number: f64, bare: BareNumber) -> Option<Duration> {
         BareNumber::Milliseconds => number / 1e3,
         BareNumber::Seconds => number,
     };
-    Duration::try_from_secs_f64(seconds).ok()
+    of_seconds(seconds)
 }
 
 /// A value as it is shown in complaints: JSON, cut after 60 characters.

@@ -60,8 +60,21 @@ impl Access {
     }
 }
 
+/// Whether pages may be read. `is_local`: the admin listener is on loopback, where only this host's names are heard; a
+/// `Host` that is missing does not come from a browser.
+pub(super) fn may_read(asked: &Asked, is_local: bool) -> Result<(), Forbidden> {
+    not_across_sites(asked)?;
+    let host = host(asked);
+    match asked.peer {
+        Peer::Tcp(_) if is_local && !host.is_empty() && !is_loopback(&host) => {
+            Err(Forbidden::OtherHost { host })
+        }
+        Peer::Tcp(_) | Peer::Unix { .. } => Ok(()),
+    }
+}
+
 /// For everything, pages included: a page of ours sends no `Origin` when it reads.
-pub(super) fn not_across_sites(asked: &Asked) -> Result<(), Forbidden> {
+fn not_across_sites(asked: &Asked) -> Result<(), Forbidden> {
     if asked.head.headers.contains_key(ORIGIN) { Err(Forbidden::Browser) } else { Ok(()) }
 }
 
@@ -149,6 +162,23 @@ mod tests {
             let refused = on.allows(&asked(tcp("127.0.0.1:9"), headers)).unwrap_err();
             assert!(matches!(refused, Forbidden::OtherHost { .. }), "{refused}");
         }
+    }
+
+    #[test]
+    fn on_loopback_pages_are_read_under_loopback_names_only() {
+        let rebound = asked(tcp("127.0.0.1:9"), &[("host", "evil.example:3211")]);
+        let refused = may_read(&rebound, true).unwrap_err();
+        assert!(matches!(refused, Forbidden::OtherHost { .. }), "{refused}");
+        assert_eq!(may_read(&rebound, false), Ok(()));
+        let by_ip = asked(tcp("10.0.0.9:9"), &[("host", "10.0.0.1:3211")]);
+        assert_eq!(may_read(&by_ip, false), Ok(()));
+        for headers in [&LOCAL[..], &[]] {
+            assert_eq!(may_read(&asked(tcp("127.0.0.1:9"), headers), true), Ok(()));
+        }
+        let over_socket = asked(Peer::Unix { uid: None }, &[("host", "nerve")]);
+        assert_eq!(may_read(&over_socket, true), Ok(()));
+        let browser = asked(tcp("10.0.0.9:9"), &[("origin", "http://10.0.0.1")]);
+        assert_eq!(may_read(&browser, false), Err(Forbidden::Browser));
     }
 
     #[test]

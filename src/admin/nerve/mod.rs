@@ -34,8 +34,10 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use hyper::Method;
 
 use crate::health::BoxFuture;
@@ -56,12 +58,41 @@ pub struct NerveSite {
     desk: Arc<dyn Desk>,
     access: Access,
     cold: ColdMetrics,
+    /// Written by whoever opens the listener.
+    admin: ArcSwapOption<AdminAddress>,
+}
+
+/// The listener of the admin address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminAddress {
+    /// Where it is, or should be.
+    pub addr: SocketAddr,
+    /// Why nothing answers there; one line.
+    pub trouble: Option<String>,
 }
 
 impl NerveSite {
     /// `push`: commands are taken over TCP, too (`admin.push`). `cold`: counters of rare events, shown in `/metrics`.
     pub fn new(desk: Arc<dyn Desk>, push: bool, cold: ColdMetrics) -> Self {
-        Self { desk, access: Access::new(push), cold }
+        let admin = ArcSwapOption::empty();
+        Self { desk, access: Access::new(push), cold, admin }
+    }
+
+    /// Says how it is with the admin address: trouble is told by `/ready`, and on a loopback address the pages are read
+    /// under loopback names only. Until then: no trouble, any name.
+    pub fn set_admin(&self, admin: AdminAddress) {
+        self.admin.store(Some(Arc::new(admin)));
+    }
+
+    fn is_local(&self) -> bool {
+        self.admin.load().as_ref().is_some_and(|admin| admin.addr.ip().to_canonical().is_loopback())
+    }
+
+    /// Why the admin address does not answer, as `/ready` tells it.
+    fn admin_trouble(&self) -> Option<String> {
+        let admin = self.admin.load_full()?;
+        let trouble = admin.trouble.as_ref()?;
+        Some(format!("admin address {}: {trouble}", admin.addr))
     }
 }
 

@@ -27,7 +27,7 @@ pub const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 pub const DEFAULT_TTL: Duration = Duration::from_secs(60);
 /// Longest reason, bytes: it stands in every status line.
 pub const MAX_REASON_BYTES: usize = 256;
-/// Longest name of a pushed service, bytes: it is a label in metrics and a file's name in `state_dir`.
+/// Longest name of a pushed service, bytes: it is a label in metrics and stands in every table.
 pub const MAX_NAME_BYTES: usize = 200;
 
 /// What is to be done.

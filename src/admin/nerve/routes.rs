@@ -9,7 +9,7 @@ use crate::admin::table::printable;
 use crate::admin::when::Now;
 use crate::telemetry::render;
 
-use super::access::not_across_sites;
+use super::access::may_read;
 use super::desk::ServiceStatus;
 use super::{NerveSite, diagnosis, metrics, page, shape, table};
 
@@ -96,7 +96,7 @@ impl Route {
 
 /// The answer to what changes nothing.
 pub(super) fn page(site: &NerveSite, asked: &Asked) -> Answer {
-    if let Err(forbidden) = not_across_sites(asked) {
+    if let Err(forbidden) = may_read(asked, site.is_local()) {
         return plain(StatusCode::FORBIDDEN, format!("{forbidden}\n"));
     }
     let route = Route::of(asked.path());
@@ -184,7 +184,8 @@ struct Ready {
 }
 
 fn ready(site: &NerveSite, form: Form) -> Answer {
-    let said = diagnosis::readiness(&site.desk.process(), &site.desk.services());
+    let mut said = diagnosis::readiness(&site.desk.process(), &site.desk.services());
+    said.waiting.extend(site.admin_trouble());
     let ready = said.missing.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     match form {

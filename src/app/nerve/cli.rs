@@ -12,7 +12,7 @@ use crate::config::Complaint;
 use crate::config::nerve::{NerveConfig, NerveLoadOptions, load};
 use crate::config::report::grouped;
 
-/// Exit code for a refused configuration or an address that cannot be bound.
+/// Exit code for a refused configuration. An admin address that is taken is no reason to end: it is tried again.
 const EXIT_REFUSED: u8 = 1;
 
 /// Checks the services of this host and registers those that work.
@@ -25,7 +25,7 @@ const EXIT_REFUSED: u8 = 1;
     args_conflicts_with_subcommands = true,
     after_help = "Signals: SIGTERM, SIGINT and SIGUSR1 deregister everything and end nerve (a second one at once); SIGUSR2 ends it\n\
                   and leaves everything registered for its successor; SIGHUP reads the configuration again (a bad one changes nothing).\n\
-                  Exit codes: 0 ended as asked, 1 configuration refused or address taken, 2 wrong usage.\n\
+                  Exit codes: 0 ended as asked, 1 configuration refused or nerve cannot run, 2 wrong usage.\n\
                   $NERVE_CHECK_CONFIG, whatever it says, is --check-config."
 )]
 struct Arguments {

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::slot::Slot;
 use super::socket::{self, SOCKET};
-use crate::admin::nerve::NerveSite;
+use crate::admin::nerve::{AdminAddress, NerveSite};
 use crate::admin::server;
 
 /// Between two attempts at an address that is taken.
@@ -78,26 +78,32 @@ impl Doors {
     }
 }
 
-/// On the admin address, as soon as it is free.
+/// On the admin address, as soon as it can be bound. Why not is told, again whenever that changes.
 async fn answer_on(
     addr: SocketAddr,
     mut bound: io::Result<TcpListener>,
     site: Arc<NerveSite>,
     stop: CancellationToken,
 ) {
-    let mut is_told = false;
+    let mut told = None;
     loop {
         let listener = bound.and_then(|listener| {
             listener.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(listener)
         });
         match listener {
-            Ok(listener) => return server::serve(listener, site, stop).await,
-            Err(error) if !is_told => {
-                tracing::warn!(%addr, %error, "the admin address is not free; it is tried again");
-                is_told = true;
+            Ok(listener) => {
+                site.set_admin(AdminAddress { addr, trouble: None });
+                return server::serve(listener, site, stop).await;
             }
-            Err(_) => {}
+            Err(error) => {
+                let trouble = Some(error.to_string());
+                if trouble != told {
+                    tracing::warn!(%addr, %error, "nothing answers on the admin address; it is tried again");
+                    site.set_admin(AdminAddress { addr, trouble: trouble.clone() });
+                    told = trouble;
+                }
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(RETRY) => {}
@@ -119,4 +125,53 @@ fn link_to(slot: &Path) -> Option<PathBuf> {
     )
     .ok()?;
     Some(link)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::admin::nerve::fixture::Script;
+    use crate::telemetry::cold::ColdMetrics;
+
+    /// The whole answer; `None` while nobody can be asked.
+    async fn ready(addr: SocketAddr, host: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(addr).await.ok()?;
+        let request = format!("GET /ready HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+
+    #[tokio::test]
+    async fn why_the_admin_address_is_silent_is_told_until_it_answers() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = other.local_addr().unwrap();
+        let site = NerveSite::new(Script::new(Vec::new()), false, ColdMetrics::disconnected());
+        let site = Arc::new(site);
+        let beside = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let beside_addr = beside.local_addr().unwrap();
+        let doors = Doors::open(&site, (addr, TcpListener::bind(addr)), None);
+        doors.tasks.spawn(server::serve(beside, Arc::clone(&site), doors.stop.clone()));
+        let said = async |wanted: &str, addr, host| {
+            while !ready(addr, host).await.is_some_and(|answer| answer.contains(wanted)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let told = format!("ready\nadmin address {addr}: Address already in use");
+        tokio::time::timeout(Duration::from_secs(20), async {
+            said(&told, beside_addr, "localhost").await;
+            drop(other);
+            said("\r\n\r\nready\n", addr, "localhost").await;
+            said("HTTP/1.1 403", addr, "evil.example").await;
+        })
+        .await
+        .unwrap();
+        let answer = ready(beside_addr, "localhost").await.unwrap();
+        assert!(!answer.contains("admin address"), "{answer}");
+        doors.close().await;
+    }
 }

@@ -1,7 +1,7 @@
 //! `nerve` from a loaded configuration to its exit code.
 //!
-//! Order at start: a slot in `state_dir`, the admin address (taken: nothing is started), sessions and services, the push
-//! API. Order at stop: deregister everything, `drain_delay`, close the sessions, admin last.
+//! Order at start: the admin address (one attempt; taken, it is tried again until it is free, see `doors`), a slot in
+//! `state_dir`, sessions and services, the push API. Order at stop: deregister everything, `drain_delay`, close the sessions, admin last.
 
 use std::io;
 use std::net::TcpListener;

@@ -13,7 +13,7 @@ use crate::config::haproxy::httpchk;
 use crate::config::reader::{Cursor, Section};
 use crate::config::report::Report;
 use crate::config::text::{BareNumber, nearest, show};
-use crate::health::local::{Exec, LocalCheck, LocalHttp, LocalProbe, Target};
+use crate::health::local::{Exec, LocalCheck, LocalHttp, LocalProbe, Password, Target};
 
 /// Keys of every check, and all that `tcp`, `redis` and `noop` have.
 pub(super) const KEYS: [&str; 8] =
@@ -135,11 +135,10 @@ impl Reader<'_> {
 
     fn rabbitmq(&self, section: &Section<'_>, report: &mut Report) -> Option<LocalCheck> {
         let common = self.common(section, "rabbitmq", report);
-        let account = |key: &str, report: &mut Report| {
-            let text = section.text(key, report);
-            Arc::from(text.unwrap_or_else(|| defaults::RABBITMQ_GUEST.to_owned()))
-        };
-        let (username, password) = (account("username", report), account("password", report));
+        let guest = || defaults::RABBITMQ_GUEST.to_owned();
+        let username = Arc::from(section.text("username", report).unwrap_or_else(guest));
+        let password = section.get("password").and_then(|c| c.secret(report));
+        let password = Password::from(password.unwrap_or_else(guest));
         let common = common?;
         let target = common.target.clone();
         Some(common.check(LocalProbe::RabbitMq { target, username, password }))

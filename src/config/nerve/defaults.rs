@@ -19,6 +19,9 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// `check_interval`: nerve's.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Least `ttl_seconds`: every renewal of every service is a write to the whole ensemble.
+pub(super) const MIN_TTL: Duration = Duration::from_secs(1);
+
 /// A check's `timeout`: nerve's.
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_millis(100);
 

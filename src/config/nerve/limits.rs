@@ -31,19 +31,27 @@ pub(super) fn rate(service: &Section<'_>, report: &mut Report) -> RateSettings {
     rate
 }
 
-/// A number (no text: nerve refuses it) from `least`.
+/// A number (no text: nerve refuses it) from `least`. Infinity, the original's own default, is one.
 fn number(section: &Section<'_>, key: &str, least: f64, report: &mut Report) -> Option<f64> {
     let cursor = section.raw(key)?;
     if cursor.is_null() {
         report.warn(cursor.place(), "null counts as not set: unlimited (the original crashes)");
         return None;
     }
-    let number = cursor.value().as_f64().filter(|number| *number >= least);
+    let number = infinity(cursor.value()).or_else(|| cursor.value().as_f64());
+    let number = number.filter(|number| *number >= least);
     if number.is_none() {
-        let text = format!("{} is not a number from {least}", show(cursor.value()));
+        let text = format!("{} is not a number from {least}, or .inf", show(cursor.value()));
         report.complain(cursor.place(), text);
     }
     number
+}
+
+/// YAML's infinity, which is text here (no JSON value can hold it), and the name that Ruby writes for it.
+fn infinity(value: &Value) -> Option<f64> {
+    let text = value.as_str()?;
+    let text = text.strip_prefix('+').unwrap_or(text);
+    (text.eq_ignore_ascii_case(".inf") || text == "Infinity").then_some(f64::INFINITY)
 }
 
 /// Reads `flap_damping` of the top level or of a service. `inherited` is what holds without it.

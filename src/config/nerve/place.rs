@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::defaults;
 use crate::config::ensemble;
 use crate::config::reader::Section;
 use crate::config::report::Report;
@@ -112,7 +113,15 @@ fn ttl(service: &Section<'_>, kind: Option<NodeKind>, report: &mut Report) -> Op
         report.warn(cursor.place(), text);
         return None;
     }
-    Some(ttl)
+    if ttl < defaults::MIN_TTL {
+        let text = format!(
+            "{} is raised to {:?}: each is a write to ZooKeeper",
+            show(cursor.value()),
+            defaults::MIN_TTL
+        );
+        report.warn(cursor.place(), text);
+    }
+    Some(ttl.max(defaults::MIN_TTL))
 }
 
 fn file(service: &Section<'_>, report: &mut Report) -> Option<Place> {

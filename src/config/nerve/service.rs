@@ -110,7 +110,7 @@ impl Shared<'_> {
             port: port.as_ref().map(|(number, _)| *number),
         };
         let interval =
-            section.get("check_interval").and_then(|c| c.duration(BareNumber::Seconds, report));
+            section.get("check_interval").and_then(|c| c.delay(BareNumber::Seconds, report));
         let mut reader =
             Reader { service: &identity, allow_exec: self.allow_exec, refused: Report::default() };
         let checks = LocalCheckSettings {

@@ -287,13 +287,44 @@ fn checks_have_nerves_defaults() {
     assert_eq!(all[6].deadline, seconds(3.2));
     assert_eq!(all[1].probe, LocalProbe::Redis(Target { host: "r".into(), port: 6379 }));
     let LocalProbe::RabbitMq { username, password, .. } = &all[2].probe else { panic!() };
-    assert_eq!((&**username, &**password), ("guest", "guest"));
+    assert_eq!((&**username, password.reveal()), ("guest", "guest"));
     let exec = |at: usize| {
         let LocalProbe::Exec(exec) = &all[at].probe else { panic!("{:?}", all[at]) };
         (exec.program.to_str().unwrap(), exec.arguments.as_slice())
     };
     assert_eq!(exec(4), ("/bin/true", ["-x".to_owned(), "y".to_owned()].as_slice()));
     assert_eq!(exec(5), ("prog", ["a b".to_owned(), String::new()].as_slice()));
+}
+
+#[test]
+fn infinity_is_no_limit_and_no_pause_is_one() {
+    for infinite in [".inf", ".Inf", "+.INF", "Infinity"] {
+        let limits = format!("{{average_rate: {infinite}, max_burst: {infinite}}}");
+        let web = one(&format!(", check_interval: 0, rate_limiting: {limits}"));
+        assert_eq!(web.limits.rate, RateSettings::default());
+        assert_eq!(web.checks.interval, Duration::ZERO);
+    }
+    for wrong in ["-.inf", ".nan", "inf", "'5'"] {
+        let said = complaints(&service_text(&format!(", rate_limiting: {{max_burst: {wrong}}}")));
+        assert!(said[0].contains("is not a number from 1, or .inf"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_ttl_below_a_second_is_raised() {
+    let config = good(&service_text(", node_type: persistent, ttl_seconds: 0.001"));
+    assert_eq!(node(&config.services[0]).ttl, Some(seconds(1.0)));
+    let said = lines(&config.warnings);
+    assert!(said[0].ends_with("ttl_seconds: 0.001 is raised to 1s: each is a write to ZooKeeper"));
+}
+
+#[test]
+fn passwords_are_not_shown() {
+    let said = complaints(&service_text(", checks: [{type: rabbitmq, password: [s3cret]}]"));
+    assert!(said.len() == 1 && said[0].contains("checks[0].password"), "{said:?}");
+    assert!(!said[0].contains("s3cret"), "{said:?}");
+    let web = one(", checks: [{type: rabbitmq, password: s3cret}]");
+    assert!(!format!("{web:?}").contains("s3cret"));
 }
 
 /// Everything that the original refuses (or crashes on), and the native keys.

@@ -21,6 +21,7 @@ mod service;
 mod testing;
 pub mod window;
 
+use std::fmt::{self, Debug, Formatter};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,12 +80,35 @@ pub enum LocalProbe {
         /// `username`. Default guest.
         username: Arc<str>,
         /// `password`. Default guest.
-        password: Arc<str>,
+        password: Password,
     },
     /// Always passes.
     Noop,
     /// A program of the file's: exit code 0 passes. Native, not in the original.
     Exec(Exec),
+}
+
+/// A password. What is written for people does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Arc<str>);
+
+impl From<String> for Password {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Password {
+    /// As the server is told.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Debug for Password {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Who is asked. The name is resolved at every attempt and all its addresses are tried, IPv4 and IPv6.
@@ -130,7 +154,7 @@ pub async fn probe(check: &LocalCheck, deadline: Instant) -> ProbeResult {
         LocalProbe::Http(http) => http::probe(http, deadline).await,
         LocalProbe::Redis(target) => redis::probe(target, deadline).await,
         LocalProbe::RabbitMq { target, username, password } => {
-            rabbitmq::probe(target, username, password, deadline).await
+            rabbitmq::probe(target, username, password.reveal(), deadline).await
         }
         LocalProbe::Noop => Ok(ProbePass { code: "L7OK", status: None }),
         LocalProbe::Exec(exec) => exec::probe(exec, deadline).await,

@@ -145,7 +145,11 @@ mod tests {
     use crate::health::local::testing::{Behaviour, closed, probe_now, scripted};
 
     fn check(target: Target) -> LocalProbe {
-        LocalProbe::RabbitMq { target, username: "guest".into(), password: "guest".into() }
+        LocalProbe::RabbitMq {
+            target,
+            username: "guest".into(),
+            password: String::from("guest").into(),
+        }
     }
 
     async fn outcome(behaviour: Behaviour) -> String {
