@@ -55,6 +55,16 @@ impl Claims {
         }
     }
 
+    /// `service` is not there any more.
+    pub fn leave(&self, service: &ServiceName) {
+        self.all().remove(service);
+    }
+
+    /// Whether any service has `node`.
+    pub fn is_claimed(&self, node: &str) -> bool {
+        self.all().values().any(|claim| claim.node.as_deref() == Some(node))
+    }
+
     /// How many twins of `service` have no node yet: as many unclaimed ones may be theirs.
     pub fn waiting_twins(&self, service: &ServiceName) -> usize {
         let all = self.all();
@@ -102,5 +112,8 @@ mod tests {
         assert_eq!((claims.waiting_twins(&a), claims.waiting_twins(&c)), (1, 0));
         assert!(claims.claim(&b, "/x"));
         assert_eq!(claims.waiting_twins(&a), 0);
+        claims.leave(&b);
+        assert!(!claims.is_claimed("/x"));
+        assert_eq!(claims.waiting_twins(&a), 0, "who is gone waits for nothing");
     }
 }

@@ -160,6 +160,10 @@ impl RegistryWriter for Told {
     ) -> BoxFuture<'a, Result<Option<Vec<String>>, RegistryError>> {
         self.registry.children(path)
     }
+
+    fn own_ephemerals(&self) -> BoxFuture<'_, Result<Option<Vec<String>>, RegistryError>> {
+        self.registry.own_ephemerals()
+    }
 }
 
 #[cfg(test)]

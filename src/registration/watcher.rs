@@ -231,6 +231,9 @@ impl Desk {
                 Wanted::Absent => "down",
                 Wanted::Undecided => "checking",
             };
+            if wanted != Wanted::Undecided {
+                statsd::transition(wanted == Wanted::Present, service.as_str());
+            }
             info!(%service, %reason, "{word}");
         } else if was_suppressed && decision.why != Why::Announced {
             // A flapper would fill the log.

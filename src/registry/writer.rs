@@ -59,6 +59,9 @@ pub trait RegistryWriter: Registry {
         &'a self,
         path: &'a str,
     ) -> BoxFuture<'a, Result<Option<Vec<String>>, RegistryError>>;
+
+    /// Paths of all ephemeral nodes of this session. `None`: the server is older than ZooKeeper 3.6 and cannot say.
+    fn own_ephemerals(&self) -> BoxFuture<'_, Result<Option<Vec<String>>, RegistryError>>;
 }
 
 /// How a node lives and is named (`node_type`).

@@ -37,8 +37,8 @@ pub trait Desk: Debug + Send + Sync {
         request: DownRequest,
     ) -> BoxFuture<'a, Result<ServiceStatus, DeskError>>;
 
-    /// Ends an announced downtime, if there is one; completes when the registry has acknowledged what the checks (and
-    /// damping) want then.
+    /// Ends an announced downtime, if there is one, and asks the checks anew; completes when the registry has acknowledged
+    /// what they (and damping) want then.
     fn up<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<ServiceStatus, DeskError>>;
 
     /// Takes a service that is not in the file, or renews it; it ends by itself after `ttl`. Completes when it is watched,

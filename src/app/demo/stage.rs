@@ -94,6 +94,7 @@ impl Stage {
         let household = Household {
             kin: Arc::new(Alone::default()),
             tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
             checks: LocalRunner::default(),
         };
         let nerves = origins.iter().map(|origin| {

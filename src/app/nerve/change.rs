@@ -64,9 +64,17 @@ impl Fleet {
                 .into_iter()
                 .map(|running| (running.0.service().name.clone(), running))
                 .collect();
+        let kept: HashSet<_> = wanted.iter().map(|(service, _)| service.name.clone()).collect();
         for (service, origin) in wanted {
             let name = service.name.clone();
-            let old = former.remove(&name);
+            // A service that was renamed goes on with its registration.
+            let renamed = |(old, (running, _)): (&ServiceName, &(Running, Origin))| {
+                (!kept.contains(old) && passes_on(running.service(), &service)).then(|| old.clone())
+            };
+            let old = former.remove(&name).or_else(|| {
+                let old = former.iter().find_map(renamed)?;
+                former.remove(&old)
+            });
             if let Some((running, _)) = old {
                 if *running.service() == service {
                     changes.untouched += 1;
@@ -74,7 +82,7 @@ impl Fleet {
                     continue;
                 }
                 tell_launch(Reason::Update, &service, &mut fresh);
-                watcher_reaped(Reason::Update, name.as_str());
+                watcher_reaped(Reason::Update, running.service().name.as_str());
                 changes.changed.push(name);
                 let registry = registry_of(&registries, &service);
                 let running = self.replace(running, service, registry);
@@ -103,13 +111,20 @@ impl Fleet {
         ensemble: &Arc<str>,
         fresh: &mut HashSet<Arc<str>>,
     ) -> io::Result<Arc<dyn RegistryWriter>> {
-        let Parts { config, slot, sessions, .. } = &mut self.parts;
-        let timeout = config.process.session_timeout;
+        let Parts { started_with, slot, sessions, .. } = &mut self.parts;
+        let timeout = started_with.session_timeout;
+        let mut has_heir = false;
         let settings = || {
             fresh.insert(Arc::clone(ensemble));
-            session_settings(ensemble, timeout, slot.as_ref())
+            let settings = session_settings(ensemble, timeout, slot.as_ref());
+            has_heir = settings.heir.is_some();
+            settings
         };
-        sessions.open(ensemble, settings).map_err(io::Error::other)
+        let registry = sessions.open(ensemble, settings).map_err(io::Error::other)?;
+        if has_heir {
+            self.inherited.push((Arc::clone(ensemble), Arc::clone(&registry)));
+        }
+        Ok(registry)
     }
 
     fn launch(&self, service: NerveService, registry: Option<Arc<dyn RegistryWriter>>) -> Running {
@@ -128,6 +143,9 @@ impl Fleet {
         if passes_on(old.service(), &service) {
             tracing::info!(service = %name, "changed; its registration stays");
             old.release();
+            if old.service().name != name {
+                self.parts.household.kin.claims().leave(&old.service().name);
+            }
             self.leaving.spawn(async move { old.leave().await });
             return self.launch(service, registry);
         }
@@ -157,10 +175,8 @@ impl Fleet {
             } else {
                 tracing::error!(service = %name, "its end was not acknowledged; it ends with the session");
             }
-            if let Some(ensemble) = ensemble {
-                // The fleet listens as long as it lives; afterwards nobody needs to know.
-                drop(left.send(ensemble));
-            }
+            // The fleet listens as long as it lives; afterwards nobody needs to know.
+            drop(left.send((name, ensemble)));
         });
     }
 }

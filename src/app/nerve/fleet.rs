@@ -20,12 +20,17 @@ use super::super::signal::ReloadSignal;
 use super::command::Command;
 use super::desk::Remarks;
 use super::pushed::PushedStore;
+use super::reload::{Reading, read};
 use super::running::{Household, Running, Shown};
 use super::slot::Slot;
+use super::sweep;
 use crate::config::Complaint;
-use crate::config::nerve::{self, NerveConfig, NerveLoadOptions, NerveService, Taken};
+use crate::config::nerve::{
+    self, NerveConfig, NerveLoadOptions, NerveProcess, NerveService, Taken,
+};
 use crate::endpoint::ServiceName;
 use crate::registration::Place;
+use crate::registry::writer::RegistryWriter;
 
 /// Between two looks for pushed services that were not renewed.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
@@ -58,6 +63,8 @@ pub(crate) type Entries = Arc<ArcSwap<Vec<Entry>>>;
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) config: NerveConfig,
+    /// What the process was started with, whatever the file says by now.
+    pub(crate) started_with: NerveProcess,
     /// How SIGHUP loads it again; `None`: there is no file (demo).
     pub(crate) options: Option<NerveLoadOptions>,
     pub(crate) household: Household,
@@ -77,8 +84,15 @@ pub(crate) struct Fleet {
     pub(super) leaving: JoinSet<()>,
     /// Ensembles that `leaving` uses.
     pub(super) still_used: HashMap<Arc<str>, usize>,
-    pub(super) left: (mpsc::UnboundedSender<Arc<str>>, mpsc::UnboundedReceiver<Arc<str>>),
+    pub(super) left: (mpsc::UnboundedSender<Left>, mpsc::UnboundedReceiver<Left>),
+    /// A file that is being read.
+    pub(super) reading: Option<Reading>,
+    /// Sessions that were begun with one that a former process left.
+    pub(super) inherited: Vec<(Arc<str>, Arc<dyn RegistryWriter>)>,
 }
+
+/// A service whose registration is gone, and the ensemble that it needed.
+pub(super) type Left = (ServiceName, Option<Arc<str>>);
 
 impl Fleet {
     /// Starts every service of the configuration, and those that were pushed.
@@ -92,10 +106,14 @@ impl Fleet {
             leaving: JoinSet::new(),
             still_used: HashMap::new(),
             left: mpsc::unbounded_channel(),
+            reading: None,
+            inherited: Vec::new(),
         };
         let wanted = fleet.wanted();
         fleet.apply(wanted)?;
         fleet.show_remarks(Vec::new(), false);
+        fleet.sweep();
+        fleet.inherited.clear();
         Ok(fleet)
     }
 
@@ -110,9 +128,10 @@ impl Fleet {
         loop {
             tokio::select! {
                 () = settled.cancelled() => return self,
-                () = hangup.next() => self.reload().await,
+                () = hangup.next() => self.reload(),
+                read = read(&mut self.reading) => self.reloaded(read),
                 Some(command) = commands.recv() => self.obey(command),
-                Some(ensemble) = self.left.1.recv() => self.has_left(&ensemble),
+                Some((name, ensemble)) = self.left.1.recv() => self.has_left(&name, ensemble),
                 Some(ended) = self.leaving.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "a registration on its way out was lost sight of");
@@ -147,13 +166,36 @@ impl Fleet {
         wanted
     }
 
-    fn has_left(&mut self, ensemble: &Arc<str>) {
-        if let Some(count) = self.still_used.get_mut(ensemble) {
+    fn has_left(&mut self, name: &ServiceName, ensemble: Option<Arc<str>>) {
+        if !self.services.iter().any(|(running, _)| running.service().name == *name) {
+            self.parts.household.kin.claims().leave(name);
+        }
+        let Some(ensemble) = ensemble else {
+            return;
+        };
+        if let Some(count) = self.still_used.get_mut(&ensemble) {
             *count -= 1;
             if *count == 0 {
-                self.still_used.remove(ensemble);
+                self.still_used.remove(&ensemble);
                 self.close_unused();
             }
+        }
+    }
+
+    /// Ends what a former process has registered in the sessions that it left to us, and nobody here knows.
+    fn sweep(&self) {
+        for (ensemble, registry) in &self.inherited {
+            let services = self.services.iter().map(|(running, _)| running.shown());
+            let theirs = services
+                .filter(|shown| shown.session.as_ref().is_some_and(|(name, _)| name == ensemble));
+            let work = sweep::sweep(
+                Arc::clone(ensemble),
+                Arc::clone(registry),
+                theirs.cloned().collect(),
+                Arc::clone(&self.parts.household.kin),
+            );
+            let stop = self.parts.household.stop.clone();
+            self.parts.household.tasks.spawn(stop.run_until_cancelled_owned(work));
         }
     }
 

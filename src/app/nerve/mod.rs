@@ -6,6 +6,7 @@
 //! | `fleet`, `change`, `command`, `reload` | which services run; one task changes them |
 //! | `running` | one service: watcher and reporter |
 //! | `slot`, `memory` | a place in `state_dir`: sessions and nodes that outlive the process |
+//! | `sweep` | what a former process left behind |
 //! | `pushed` | announced downtimes and pushed services that outlive the process |
 //! | `desk`, `doors`, `socket` | the pages and the push API |
 //! | `heartbeat` | a file that shows that nerve lives |
@@ -27,3 +28,4 @@ pub(super) mod running;
 pub(super) mod slot;
 pub mod socket;
 mod stop;
+mod sweep;

@@ -1,29 +1,65 @@
 //! SIGHUP: the file is read again; a bad one changes nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
 use super::fleet::Fleet;
 use crate::config::nerve::{NerveConfig, NerveProcess, load};
-use crate::config::report::grouped;
+use crate::config::report::{Report, grouped};
 use crate::telemetry::cold;
 use crate::telemetry::statsd::{self, Program};
 
+/// A file that is being read, off this thread: commands, checks and a stop go on whatever the file system does.
+#[derive(Debug)]
+pub(super) struct Reading {
+    task: JoinHandle<Result<NerveConfig, Report>>,
+    begun: Instant,
+    /// SIGHUP came once more meanwhile.
+    is_outdated: bool,
+}
+
+/// What was read, and how long that took.
+pub(super) type Read = (Result<Result<NerveConfig, Report>, JoinError>, Duration, bool);
+
+/// Waits for the end of `reading`; for ever when nothing is being read. Cancelling it loses nothing.
+pub(super) async fn read(reading: &mut Option<Reading>) -> Read {
+    let Some(current) = reading else {
+        return std::future::pending().await;
+    };
+    let loaded = (&mut current.task).await;
+    let (took, is_outdated) = (current.begun.elapsed(), current.is_outdated);
+    *reading = None;
+    (loaded, took, is_outdated)
+}
+
 impl Fleet {
-    /// Puts the file in force, or says why not.
-    pub(super) async fn reload(&mut self) {
+    /// Begins to read the file.
+    pub(super) fn reload(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            tracing::info!("the configuration is being read already; it will be read once more");
+            reading.is_outdated = true;
+            return;
+        }
         let Some(options) = self.parts.options.clone() else {
             return;
         };
         tracing::info!(file = %options.file.display(), "reloading the configuration");
-        let begun = Instant::now();
-        // Files are read off this thread: checks go on.
-        let loaded = tokio::task::spawn_blocking(move || load(&options)).await;
+        let task = tokio::task::spawn_blocking(move || load(&options));
+        self.reading = Some(Reading { task, begun: Instant::now(), is_outdated: false });
+    }
+
+    /// Puts what was read in force, or says why not.
+    pub(super) fn reloaded(&mut self, (loaded, took, is_outdated): Read) {
+        if is_outdated {
+            return self.reload();
+        }
         let complaints = match loaded {
             Ok(Ok(config)) => match self.put_in_force(config) {
                 Ok(()) => {
-                    tracing::info!(took = ?begun.elapsed(), "configuration reloaded");
+                    tracing::info!(?took, "configuration reloaded");
                     cold::config_reloaded();
                     return;
                 }
@@ -69,7 +105,7 @@ impl Fleet {
         for warning in &config.warnings {
             tracing::warn!(%warning, "configuration");
         }
-        let undone: Vec<_> = needs_restart(&former.process, &config.process)
+        let undone: Vec<_> = needs_restart(&self.parts.started_with, &config.process)
             .into_iter()
             .map(|key| format!("{key}: the new value needs a restart; the former stays in use"))
             .collect();

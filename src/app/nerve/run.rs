@@ -98,9 +98,15 @@ async fn serve(
     let kin: Arc<dyn Kin> =
         slot.clone().map_or_else(|| Arc::new(Alone::default()) as _, |slot| slot as _);
     let parts = Parts {
+        started_with: process.clone(),
         config,
         options: Some(options),
-        household: Household { kin, tasks: TaskTracker::new(), checks: LocalRunner::default() },
+        household: Household {
+            kin,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            checks: LocalRunner::default(),
+        },
         slot: slot.clone(),
         pushed: PushedStore::open(process.state_dir.as_deref()),
         sessions: Sessions::default(),

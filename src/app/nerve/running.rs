@@ -33,6 +33,8 @@ pub(crate) struct Household {
     pub(crate) kin: Arc<dyn Kin>,
     /// Every watcher and reporter.
     pub(crate) tasks: TaskTracker,
+    /// Ends what belongs to no service.
+    pub(crate) stop: CancellationToken,
     /// Bounds the probes under way over all services.
     pub(crate) checks: LocalRunner,
 }

@@ -51,6 +51,7 @@ pub(super) async fn stop(changer: Changer, farewell: Farewell) {
     let Some(fleet) = changer.settle().await else {
         return;
     };
+    fleet.parts.household.stop.cancel();
     match farewell {
         Farewell::Deregister => deregister(fleet).await,
         Farewell::Leave => leave(fleet).await,

@@ -205,6 +205,16 @@ impl RegistryWriter for MemoryRegistry {
             Ok(state.nodes.get(path).map(|stored| stored.children.iter().cloned().collect()))
         })
     }
+
+    fn own_ephemerals(&self) -> BoxFuture<'_, Result<Option<Vec<String>>, RegistryError>> {
+        Box::pin(async move {
+            let owner = self.session_id();
+            let state = self.readable("/")?;
+            let ours =
+                state.nodes.iter().filter(|(_, stored)| stored.node.ephemeral_owner == owner);
+            Ok(Some(ours.map(|(path, _)| path.clone()).collect()))
+        })
+    }
 }
 
 #[cfg(test)]

@@ -133,6 +133,17 @@ impl RegistryWriter for ZooKeeperRegistry {
             self.call(what, move |client: Client| async move { children(&client, &path).await }),
         )
     }
+
+    fn own_ephemerals(&self) -> BoxFuture<'_, Result<Option<Vec<String>>, RegistryError>> {
+        let what = Operation::new("list", "/");
+        Box::pin(self.call(what, move |client: Client| async move {
+            match client.list_ephemerals("/").await {
+                Ok(paths) => Ok(Some(paths)),
+                Err(zk::Error::Unimplemented) => Ok(None),
+                Err(error) => Err(error),
+            }
+        }))
+    }
 }
 
 /// Anybody may do anything, as nerve's nodes are.

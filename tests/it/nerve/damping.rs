@@ -15,7 +15,7 @@ const PATH: &str = "/nerve/services/web";
 /// A service whose check notices within 100 ms.
 async fn nerve_for(lab: &Lab, zk: &Zk, origin: &Origin) -> Nerve {
     let keys =
-        json!({"check_interval": 0.05, "checks": [{"type": "http", "uri": "/ping", "timeout": 1}]});
+        json!({"check_interval": 0.05, "checks": [{"type": "http", "uri": "/ping", "timeout": 5}]});
     let web = service(&zk.connect_string(), PATH, origin.addr(), keys);
     Nerve::start(lab, json!({"services": {"web": web}})).await
 }
@@ -117,7 +117,7 @@ async fn slow_a_two_hertz_flapper_writes_once_in_ten_seconds_at_most() {
         "writes in the first minute {in_first_minute}, then each 10 s {windows:?}; penalty {}, {} transitions",
         web["penalty"], web["transitions"]
     );
-    assert!(web["transitions"].as_u64().is_some_and(|n| n > 400), "it did flap: {web}");
+    assert!(web["transitions"].as_u64().is_some_and(|n| n > 300), "it did flap: {web}");
     assert!(windows.iter().all(|writes| *writes <= 1), "{windows:?}");
     while nodes(&client, PATH).await.is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(61), "calm for {:?}", begun.elapsed());

@@ -220,3 +220,83 @@ async fn check_config_says_what_is_wrong_and_starts_nothing() {
         assert!(said.stderr.contains(part), "{part}: {}", said.stderr);
     }
 }
+
+/// A restart with another configuration: the session stays, what it registered and nobody wants any more does not.
+#[tokio::test]
+async fn a_restart_ends_what_the_new_configuration_does_not_know() {
+    let lab = Lab::new().await;
+    let zk = Zk::standalone();
+    let client = zk.client().await;
+    let at = |path: &str, port: u16| up(&zk, json!({"zk_path": path, "port": port}));
+    let (a, b) = ("/nerve/services/a", "/nerve/services/b");
+    let config = json!({"services": {"same": up(&zk, json!({})), "a": at(a, 80), "b": at(b, 90)}});
+    let mut nerve = Nerve::start(&lab, config).await;
+    let same = until_nodes(&client, PATH, 1).await;
+    until_nodes(&client, a, 1).await;
+    until_nodes(&client, b, 1).await;
+    nerve.signal(Signal::USR2);
+    assert_eq!(nerve.ended().await.code(), Some(0));
+    nerve.rewrite(json!({"services": {"same": up(&zk, json!({})), "a": at(a, 81)}}));
+    let nerve = nerve.again().until_listening().await;
+    until_nodes(&client, b, 0).await;
+    eventually("only the new port", Duration::from_secs(10), || async {
+        let seen = nodes(&client, a).await;
+        let is_new = seen.len() == 1 && seen[0].data.contains(":81,");
+        if is_new { Ok(()) } else { Err(seen) }
+    })
+    .await;
+    assert_eq!(nodes(&client, PATH).await, same);
+    assert!(nerve.log().contains("left over from the former process"), "{}", nerve.log());
+}
+
+#[tokio::test]
+async fn a_renamed_service_keeps_its_node_and_a_changed_one_has_one() {
+    let lab = Lab::new().await;
+    let zk = Zk::standalone();
+    let client = zk.client().await;
+    let nerve = Nerve::start(&lab, json!({"services": {"old": up(&zk, json!({}))}})).await;
+    let before = until_nodes(&client, PATH, 1).await;
+    nerve.rewrite(json!({"services": {"new": up(&zk, json!({}))}}));
+    assert!(nerve.reload().await, "{}", nerve.log());
+    always("the node stays", Duration::from_secs(1), || async {
+        let now = nodes(&client, PATH).await;
+        if now == before { Ok(()) } else { Err(now) }
+    })
+    .await;
+    nerve.rewrite(json!({"services": {"new": up(&zk, json!({"weight": 5}))}}));
+    assert!(nerve.reload().await, "{}", nerve.log());
+    eventually("one node, with the weight", Duration::from_secs(10), || async {
+        let seen = nodes(&client, PATH).await;
+        let is_it = seen.len() == 1 && seen[0].data.contains("\"weight\":5");
+        if is_it { Ok(()) } else { Err(seen) }
+    })
+    .await;
+}
+
+/// A file system that does not answer: commands and a stop go on.
+#[tokio::test]
+async fn a_reload_that_hangs_holds_nothing_up() {
+    let lab = Lab::new().await;
+    let zk = Zk::standalone();
+    let client = zk.client().await;
+    let dir = lab.dir().join("services.d");
+    std::fs::create_dir(&dir).expect("a directory");
+    let config = json!({"service_conf_dir": dir, "services": {"web": up(&zk, json!({}))}});
+    let nerve = Nerve::start(&lab, config).await;
+    until_nodes(&client, PATH, 1).await;
+    let made = std::process::Command::new("mkfifo").arg(dir.join("x.json")).status();
+    assert!(made.expect("mkfifo").success());
+    nerve.signal(Signal::HUP);
+    eventually("it is being read", Duration::from_secs(10), || async {
+        if nerve.log().contains("reloading the configuration") { Ok(()) } else { Err(()) }
+    })
+    .await;
+    let said = nerve.tell(&["down", "web"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(nodes(&client, PATH).await.is_empty());
+    let said = nerve.tell(&["up", "web"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    until_nodes(&client, PATH, 1).await;
+    assert_eq!(nerve.stop().await.code(), Some(0));
+    until_nodes(&client, PATH, 0).await;
+}

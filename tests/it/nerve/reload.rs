@@ -97,7 +97,7 @@ async fn fifty_reloads_leave_alone_what_they_do_not_change() {
         }
         let changing = json!({"port": 8000 + turn, "weight": turn});
         services.insert("changing".into(), up(&zk, "changing", changing));
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             services.insert("sometimes".into(), up(&zk, "sometimes", json!({})));
         }
         json!({"services": services})
