@@ -8,13 +8,13 @@
 //! * a member or all of them stopped, a member killed: from the signal until every member says that it leads or follows,
 //!   and exactly one leads. An election is ZooKeeper's business, not nerve's;
 //! * nerve stopped: until SIGCONT;
-//! * nerve killed, or left with SIGUSR2: from the signal until the next nerve's admin server answers. That takes some
-//!   milliseconds more than its first attempt to reach ZooKeeper, and as long again as the test lets pass before it.
+//! * nerve killed, or left with SIGUSR2: from the signal until the next nerve's admin server answers, with the pause that
+//!   the test makes before it starts that one.
 //!
 //! A look by a healthy member at which a service has no node of ours must fall into a fault that concerns it (a deletion
 //! concerns one service) or into the second after it. Two thirds of the pauses are longer than that second, so faults do
 //! not excuse each other. Besides, a fault that takes neither a session nor a node away (connections, a single member, a
-//! restart of nerve that is shorter than half its session) must not cost any look at all.
+//! restart of nerve that is shorter than half its session) must not begin any absence.
 //!
 //! Beside ours stand the nodes of strangers: of another instance in every place, of a session with our own instance id, and
 //! one that says byte for byte what ours says. None of them may ever be missed.
@@ -29,7 +29,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 use zookeeper_client::{Acls, Client, CreateMode};
 
-use super::witness::{Place, Report, Sight, Witness, connect, look, ours};
+use super::witness::{Absence, Look, Place, Report, Sight, Witness, connect, look, ours};
 use super::{BACK_WITHIN, PATIENCE, one_of_each, path, up};
 use crate::support::lab::Lab;
 use crate::support::nerve::{INSTANCE, Nerve};
@@ -97,8 +97,14 @@ struct Fault {
 }
 
 impl Fault {
-    fn concerns(&self, place: usize, at: Instant) -> bool {
-        self.from <= at && self.place.is_none_or(|only| only == place)
+    /// Whether it had begun before a look ended.
+    fn concerns(&self, place: usize, look: Look) -> bool {
+        self.from <= look.to && self.place.is_none_or(|only| only == place)
+    }
+
+    /// Whether it explains that a look misses a node.
+    fn explains(&self, place: usize, look: Look) -> bool {
+        self.concerns(place, look) && look.from <= self.to + BACK_WITHIN
     }
 
     /// What it was, when seen from `at`.
@@ -365,14 +371,15 @@ fn names() -> impl Iterator<Item = &'static str> {
 fn judge(report: &Report, faults: &[Fault]) {
     let mut worst = Duration::ZERO;
     let mut wrong = Vec::new();
-    for &(place, at) in &report.absent {
-        let before: Vec<_> = faults.iter().filter(|fault| fault.concerns(place, at)).collect();
-        let late = before.iter().map(|fault| at.saturating_duration_since(fault.to)).min();
-        let near = before.iter().filter(|fault| at <= fault.to + BACK_WITHIN);
-        let is_excused = near.clone().any(|fault| !fault.spares());
-        worst = worst.max(late.filter(|_| is_excused).unwrap_or_default());
-        if !is_excused {
-            let name = names().nth(place);
+    for &Absence { place, look, first } in &report.absent {
+        let before: Vec<_> = faults.iter().filter(|fault| fault.concerns(place, look)).collect();
+        let late = before.iter().map(|f| look.from.saturating_duration_since(f.to)).min();
+        // A fault that spares what is there may still hold up its return.
+        let is_taken = faults.iter().any(|f| f.explains(place, first) && !f.spares());
+        if is_taken && before.iter().any(|fault| fault.explains(place, look)) {
+            worst = worst.max(late.unwrap_or_default());
+        } else {
+            let (name, at) = (names().nth(place), look.from);
             let story: Vec<_> = before.iter().rev().take(3).map(|f| f.until(at)).collect();
             wrong.push(format!("{name:?} at {}: {}", clock(at), story.join(", ")));
         }

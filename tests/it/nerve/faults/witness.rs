@@ -37,6 +37,24 @@ pub(super) struct Sight {
     pub(super) czxid: i64,
 }
 
+/// A look: it saw the state of some moment in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) from: Instant,
+    pub(super) to: Instant,
+}
+
+/// No node of ours stood in a place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Absence {
+    /// Index of the place.
+    pub(super) place: usize,
+    /// Which look says so.
+    pub(super) look: Look,
+    /// The first of the looks in a row that said so.
+    pub(super) first: Look,
+}
+
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -44,11 +62,11 @@ pub(super) struct Report {
     pub(super) samples: usize,
     /// The longest time between two of them.
     pub(super) longest_gap: Duration,
-    /// Index of a place in which no node of ours stood, and when.
-    pub(super) absent: Vec<(usize, Instant)>,
+    /// In the order of the looks.
+    pub(super) absent: Vec<Absence>,
     /// Foreign nodes that were missed.
     pub(super) lost: Vec<Sight>,
-    last: Option<Instant>,
+    last: Option<Look>,
 }
 
 impl Report {
@@ -56,7 +74,8 @@ impl Report {
     pub(super) fn assert_never_absent(&self, at_least: usize) {
         println!("{} looks, longest gap {:?}", self.samples, self.longest_gap);
         assert!(self.samples >= at_least, "only {} looks", self.samples);
-        assert!(self.absent.is_empty(), "{} looks missed: {:?}", self.absent.len(), self.absent);
+        let missed: Vec<_> = self.absent.iter().map(|absence| absence.place).collect();
+        assert!(missed.is_empty(), "{} times absent: places {missed:?}", missed.len());
     }
 }
 
@@ -74,16 +93,23 @@ impl Shared {
         self.report.lock().expect("no panic")
     }
 
-    fn take(&self, at: Instant, seen: &[Sight]) {
+    fn take(&self, look: Look, seen: &[Sight]) {
         let mut report = self.report();
         report.samples += 1;
-        if let Some(last) = report.last.replace(at) {
-            report.longest_gap = report.longest_gap.max(at - last);
+        let last = report.last.replace(look);
+        if let Some(last) = last {
+            report.longest_gap = report.longest_gap.max(look.from - last.from);
         }
-        for (index, place) in self.places.iter().enumerate() {
-            if ours(seen, place, &self.foreign).is_empty() {
-                report.absent.push((index, at));
+        for (place, what) in self.places.iter().enumerate() {
+            if !ours(seen, what, &self.foreign).is_empty() {
+                continue;
             }
+            let before = report.absent.iter().rev().find(|absence| absence.place == place);
+            let first = match before {
+                Some(before) if Some(before.look) == last => before.first,
+                Some(_) | None => look,
+            };
+            report.absent.push(Absence { place, look, first });
         }
         for node in self.foreign.iter().filter(|node| !seen.contains(node)) {
             if !report.lost.contains(node) {
@@ -139,7 +165,7 @@ impl Witness {
             self.looks(1).await;
             let report = self.shared.report();
             let last = report.last.expect("it has looked");
-            let missed: Vec<_> = report.absent.iter().filter(|(_, at)| *at == last).collect();
+            let missed: Vec<_> = report.absent.iter().filter(|a| a.look == last).collect();
             if missed.is_empty() { Ok(()) } else { Err(format!("{missed:?}")) }
         })
         .await;
@@ -173,9 +199,9 @@ async fn look_on(shared: Arc<Shared>, servers: Vec<String>) {
                 Ok(Err(_)) | Err(_) => continue,
             },
         };
-        let begun = Instant::now();
+        let from = Instant::now();
         if let Ok(Ok(seen)) = timeout(LOOK, look(&client, &paths)).await {
-            shared.take(begun, &seen);
+            shared.take(Look { from, to: Instant::now() }, &seen);
             clients[member] = Some(client);
         }
     }
