@@ -126,9 +126,13 @@ impl Fleet {
         }
         self.resolve(service, &definition, &mut taken).map_err(Refused::Definition)?;
         let pushed = PushedService { definition, until };
-        let remark = self.parts.pushed.put(service, pushed).map_err(|error| match error {
-            StoreError::TooMuch => Refused::TooMuch,
-            error => Refused::Failed(error.to_string()),
+        let taken_in = self.parts.pushed.put(service, pushed);
+        let remark = taken_in.map_err(|error| {
+            if matches!(error, StoreError::TooMuch) {
+                Refused::TooMuch
+            } else {
+                Refused::Failed(error.to_string())
+            }
         })?;
         self.apply_pushed()?;
         self.done(self.find(service)?, remark)
@@ -159,13 +163,11 @@ impl Fleet {
         }
         let is_over = |origin: &Origin| matches!(origin, Origin::Pushed { until } if *until <= now);
         // The last one: it could not be ended the last time.
-        if news == News::Services
+        let is_due = news == News::Services
             || has_ended
-            || self.services.iter().any(|(_, origin)| is_over(origin))
-        {
-            if let Err(refused) = self.apply_pushed() {
-                tracing::error!(?refused, "what runs is not what is pushed");
-            }
+            || self.services.iter().any(|(_, origin)| is_over(origin));
+        if is_due && let Err(refused) = self.apply_pushed() {
+            tracing::error!(?refused, "what runs is not what is pushed");
         }
     }
 

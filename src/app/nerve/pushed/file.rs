@@ -48,7 +48,11 @@ pub(super) fn identity(dir: &Path) -> Option<Identity> {
     std::fs::metadata(dir.join(FILE)).ok().as_ref().map(Identity::of)
 }
 
-/// Dropped with the file.
+/// Dropped with the file. Waits where it stands: orders keep their sequence, and [`LOCK_TRIES`] bound it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a tenth of a second at most; orders are obeyed in turn"
+)]
 pub(super) fn lock(dir: &Path, tries: u32) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     let options = options.create(true).truncate(false).write(true).mode(disk::PRIVATE);

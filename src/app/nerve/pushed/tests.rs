@@ -170,7 +170,7 @@ fn a_sibling_that_stands_still_with_the_lock_stops_nobody() {
     let mut store = dir.store();
     store.mark("a", Some(mark(None)));
     let held = lock(&dir.0, 1).unwrap();
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let remark = store.mark("b", Some(mark(None))).unwrap();
     assert!(remark.contains("another nerve holds"), "{remark}");
     assert!(store.known.downs.contains_key("b"));
