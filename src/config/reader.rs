@@ -5,13 +5,13 @@
 //! reader goes on as if the key were missing. Where the original crashes on a scalar in place of a list of lines, the
 //! scalar is taken (its own README writes it that way).
 
-use std::time::Duration;
+mod duration;
 
 use serde_json::{Map, Value};
 
 use super::document::Origins;
 use super::report::{Line, Place, Report};
-use super::text::{BareNumber, MAX_DURATION, duration_of, show, unknown_key};
+use super::text::{show, unknown_key};
 
 /// One value of the document and where it stands.
 #[derive(Clone, Debug)]
@@ -203,37 +203,6 @@ impl<'a> Cursor<'a> {
         number
     }
 
-    /// A duration above zero up to [`MAX_DURATION`], see [`duration_of`].
-    pub fn duration(&self, bare: BareNumber, report: &mut Report) -> Option<Duration> {
-        let found = duration_of(self.value, bare).filter(|d| !d.is_zero());
-        self.bounded(found, "a positive duration such as \"250ms\" or \"5s\"", report)
-    }
-
-    /// As [`duration`](Self::duration), or zero.
-    pub fn delay(&self, bare: BareNumber, report: &mut Report) -> Option<Duration> {
-        let found = duration_of(self.value, bare);
-        self.bounded(found, "a duration such as 0, \"250ms\" or \"5s\"", report)
-    }
-
-    fn bounded(
-        &self,
-        found: Option<Duration>,
-        expected: &str,
-        report: &mut Report,
-    ) -> Option<Duration> {
-        let fits = found.filter(|duration| *duration <= MAX_DURATION);
-        match (found, fits) {
-            (_, Some(_)) => {}
-            (Some(_), None) => {
-                let days = MAX_DURATION.as_secs() / 86_400;
-                let text = format!("{} is above {days}d, the most that is taken", show(self.value));
-                report.complain(&self.place, text);
-            }
-            (None, _) => self.wrong(expected, report),
-        }
-        fits
-    }
-
     /// haproxy lines: a list of strings, or one string. A string of several lines counts as several.
     pub fn lines(&self, report: &mut Report) -> Vec<Line> {
         let mut lines = Vec::new();
@@ -321,7 +290,9 @@ fn digits(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::text::{BareNumber, MAX_DURATION};
     use serde_json::json;
+    use std::time::Duration;
 
     fn place() -> Place {
         Place { file: "f.json".into(), path: String::new() }
