@@ -1,7 +1,6 @@
 //! A process without descriptors says nothing about the services that it checks.
 
 use std::fs::File;
-use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smartstack::health::SOCKET_ERROR;
@@ -32,7 +31,6 @@ async fn a_lack_of_descriptors_is_told_from_a_failed_service() {
         expect: None,
         connect_timeout: LONG,
     };
-    let guest: Arc<str> = "guest".into();
     for asked in [
         LocalProbe::Tcp(target("127.0.0.1")),
         LocalProbe::Tcp(target("localhost")),
@@ -40,8 +38,8 @@ async fn a_lack_of_descriptors_is_told_from_a_failed_service() {
         LocalProbe::Redis(target("127.0.0.1")),
         LocalProbe::RabbitMq {
             target: target("127.0.0.1"),
-            username: Arc::clone(&guest),
-            password: guest,
+            username: "guest".into(),
+            password: "guest".to_owned().into(),
         },
         LocalProbe::Exec(Exec { program: "true".into(), arguments: Vec::new() }),
     ] {

@@ -10,7 +10,7 @@ fn asked(broker: &Service, password: &str) -> LocalProbe {
     LocalProbe::RabbitMq {
         target: target(broker.port()),
         username: "guest".into(),
-        password: password.into(),
+        password: password.to_owned().into(),
     }
 }
 

@@ -127,7 +127,10 @@ impl Fleet {
         let mut expiry = tokio::time::interval(EXPIRY_CHECK);
         loop {
             tokio::select! {
-                () = settled.cancelled() => return self,
+                () = settled.cancelled() => {
+                    self.parts.pushed.flush();
+                    return self;
+                }
                 () = hangup.next() => self.reload(),
                 read = read(&mut self.reading) => self.reloaded(read),
                 Some(command) = commands.recv() => self.obey(command),

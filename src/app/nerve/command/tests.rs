@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::fleet::Parts;
@@ -33,10 +34,13 @@ fn fleet() -> (Dir, Fleet) {
     let household = Household {
         kin: Arc::new(Alone::default()),
         tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
         checks: LocalRunner::default(),
     };
+    let config = load(&NerveLoadOptions::new(file)).unwrap();
     let fleet = Fleet::start(Parts {
-        config: load(&NerveLoadOptions::new(file)).unwrap(),
+        started_with: config.process.clone(),
+        config,
         options: None,
         household,
         slot: None,
