@@ -104,6 +104,13 @@ pub enum Wanted {
     Absent,
 }
 
+impl Wanted {
+    /// The registry has acknowledged what is wanted; never while that is undecided.
+    pub fn is_met_by(self, phase: Phase) -> bool {
+        matches!((self, phase), (Self::Present, Phase::Registered) | (Self::Absent, Phase::Absent))
+    }
+}
+
 /// What the registry says, as far as the reporter knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {

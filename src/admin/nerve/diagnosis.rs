@@ -52,10 +52,7 @@ pub(super) fn is_registered(service: &ServiceStatus) -> bool {
 
 /// The registry has acknowledged what is wanted.
 pub(super) fn is_settled(service: &ServiceStatus) -> bool {
-    matches!(
-        (service.watch.wanted, service.registration.phase),
-        (Wanted::Present, Phase::Registered) | (Wanted::Absent, Phase::Absent)
-    )
+    service.watch.wanted.is_met_by(service.registration.phase)
 }
 
 /// What `/ready` says about the services: what is missing, and what is merely waited for with a reason that is known.

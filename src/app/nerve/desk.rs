@@ -18,8 +18,8 @@ use super::pushed::MAX_BYTES;
 use crate::admin::About;
 use crate::admin::nerve::desk::{Desk, DeskError, DownRequest, ProcessStatus, ServiceStatus};
 use crate::health::BoxFuture;
+use crate::registration::Phase;
 use crate::registration::view::DownMark;
-use crate::registration::{Phase, Wanted};
 
 /// What does not change from service to service; replaced whole by a reload.
 #[derive(Clone, Debug, Default)]
@@ -219,12 +219,4 @@ fn status(entry: &Entry) -> ServiceStatus {
             Origin::Pushed { until } => Some(until),
         },
     }
-}
-
-/// What is wanted is not decided before the first pass of the checks has ended.
-pub(super) fn is_settled(wanted: Wanted, phase: Phase) -> bool {
-    matches!(
-        (wanted, phase),
-        (Wanted::Present, Phase::Registered) | (Wanted::Absent, Phase::Absent)
-    )
 }

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::supervise::supervise;
-use super::desk::is_settled;
 use super::fleet::ensemble;
 use crate::config::nerve::NerveService;
 use crate::endpoint::ServiceName;
@@ -164,7 +163,7 @@ impl Shown {
         loop {
             let wanted = self.view.borrow_and_update().wanted;
             let phase = self.registration.borrow_and_update().phase;
-            if is_settled(wanted, phase) {
+            if wanted.is_met_by(phase) {
                 return;
             }
             let changed = tokio::select! {
