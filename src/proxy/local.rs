@@ -9,6 +9,7 @@ use super::millis::Clock;
 use super::shared::Shared;
 use super::wheel::Wheel;
 use super::{Mode, http, tcp};
+use crate::telemetry::access::Pen;
 use crate::telemetry::cells::WorkerId;
 
 /// Bytes read at a time by any TCP connection of the worker; measured best (spec/performance: 256 kB 274 ms/GB,
@@ -32,6 +33,8 @@ pub(crate) struct Local {
     pub(crate) clock: Clock,
     /// All deadlines of the thread's HTTP connections. Borrowed within one call.
     pub(crate) wheel: RefCell<Wheel>,
+    /// Writes the access log. Borrowed within one call.
+    pub(crate) pen: RefCell<Pen>,
 }
 
 impl Local {
@@ -45,6 +48,7 @@ impl Local {
             ranges: RefCell::default(),
             clock: Clock::new(),
             wheel: RefCell::new(Wheel::new()),
+            pen: RefCell::default(),
         }
     }
 

@@ -31,6 +31,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::telemetry::access::AccessLog;
+
 /// `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -73,6 +75,8 @@ pub struct ProxySettings {
     pub max_connections: Option<u32>,
     /// HTTP only.
     pub http: HttpSettings,
+    /// How requests (sessions) are logged. `None`: not at all. Default none.
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 /// `timeout …`; `None` = never, as haproxy without the line.

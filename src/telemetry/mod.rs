@@ -5,6 +5,7 @@
 //! `metrics` facade and its Prometheus exporter. Every name, unit and help text is in [`names`]; labels are bounded:
 //! service, backend, reason.
 
+pub mod access;
 pub mod cells;
 pub mod cold;
 pub mod log;

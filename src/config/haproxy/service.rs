@@ -278,5 +278,6 @@ fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
             reuse: draft.reuse.value,
             abort_on_close: draft.abort_on_close.value,
         },
+        access_log: None,
     }
 }
