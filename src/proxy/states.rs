@@ -43,7 +43,7 @@ pub(crate) fn attempt(outcome: &Outcome, phase: Phase, is_sent: bool) -> State {
         Outcome::Unsent | Outcome::Unheard(_) | Outcome::HalfHeard => (Cause::Server, Stage::Headers),
         Outcome::Nonsense(_) => (Cause::Proxy, Stage::Headers),
         Outcome::Cut(_) => (Cause::Server, Stage::Data),
-        Outcome::Garbled => (Cause::Proxy, Stage::Data),
+        Outcome::Garbled(_) => (Cause::Proxy, Stage::Data),
         // Whatever has come of the answer: it is the request's data that is bad.
         Outcome::Malformed => (Cause::Proxy, Stage::Data),
         Outcome::Aborted => (Cause::Client, stage),
