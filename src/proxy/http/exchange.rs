@@ -25,9 +25,12 @@ const UNWATCHED: Duration = Duration::from_millis(50);
 /// The way of the request.
 #[derive(Debug)]
 pub(super) struct Up {
-    /// The head for the backend and the body that came with it: kept until an answer begins, to be sent again if it must.
+    /// The head for the backend and the body that came with it. Kept while it may have to be sent again; lent to the next
+    /// request, while it is still in the processor's cache, as soon as it will not.
     pub(super) head: Vec<u8>,
     pub(super) head_sent: usize,
+    /// The backend has taken a byte.
+    pub(super) is_begun: bool,
     pub(super) body: Inbound,
     /// Read and not yet taken by the backend.
     pub(super) waiting: Vec<u8>,
@@ -125,6 +128,7 @@ impl Exchange {
             up: Up {
                 head: begun.head,
                 head_sent: 0,
+                is_begun: false,
                 body: begun.body,
                 waiting: Vec::new(),
                 waiting_sent: 0,
@@ -160,6 +164,7 @@ impl Exchange {
         self.lease = Some(lease);
         self.upstream = Some(upstream);
         self.up.head_sent = 0;
+        self.up.is_begun = false;
         self.up.is_broken = false;
         self.up.sent_at = now;
         self.down.active = now;

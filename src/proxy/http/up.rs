@@ -29,7 +29,7 @@ impl Exchange {
         match self.poll_send(fixed, cx) {
             Poll::Pending => return None,
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) if self.up.head_sent == 0 => return Some(Outcome::Unsent),
+            Poll::Ready(Err(_)) if !self.up.is_begun => return Some(Outcome::Unsent),
             Poll::Ready(Err(_)) => {
                 self.up.is_broken = true;
                 return None;
@@ -79,12 +79,18 @@ impl Exchange {
             } else {
                 up.waiting_sent += n;
             }
+            up.is_begun = true;
             up.sent_at = fixed.now();
         }
         up.is_blocked = false;
         if !up.waiting.is_empty() {
             up.waiting_sent = 0;
             fixed.local.spares.borrow_mut().give(std::mem::take(&mut up.waiting));
+        }
+        if self.request.body != Body::Empty && !up.head.is_empty() {
+            // Never sent twice.
+            up.head_sent = 0;
+            fixed.local.spares.borrow_mut().give(std::mem::take(&mut up.head));
         }
         Poll::Ready(Ok(()))
     }
