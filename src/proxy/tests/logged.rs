@@ -184,7 +184,7 @@ async fn without_an_answer_it_says_why() {
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nzz\r\n",
-            "test 0/0/0/0/0 PD +0 200 POST / HTTP/1.1",
+            "test 0/0/0/0/0 SD +0 200 POST / HTTP/1.1",
         ),
     ] {
         let origin = once(answer).await;
@@ -265,9 +265,7 @@ async fn clients_that_leave_or_stall_are_to_blame() {
     client.0.set_zero_linger().unwrap();
     drop(client);
     let mut client = logged.rig.client().await;
-    client
-        .send("POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
     until("in flight", || logged.rig.in_flight() > 0).await;
     client.send("zz\r\n").await;
     client.rest().await;
@@ -277,7 +275,7 @@ async fn clients_that_leave_or_stall_are_to_blame() {
         [
             "test 0/0/0/-/3 cD +0 408 POST / HTTP/1.1",
             "test 0/0/0/-/0 CD +0 - POST / HTTP/1.1",
-            "test 0/0/0/-/0 PD +0 400 POST / HTTP/1.1",
+            "test 0/0/0/-/0 PH +0 400 POST / HTTP/1.1",
         ]
     );
 }
@@ -319,7 +317,8 @@ async fn retries_and_their_pauses_are_counted() {
     let moved = seen.iter().filter(|line| line.contains("-- +1r 200")).count();
     assert_eq!(moved, 1, "{seen:?}");
 
-    let logged = Logged::with(Setup::new(Mode::Http, &[]), |log| log.frontend = "none".into()).await;
+    let logged =
+        Logged::with(Setup::new(Mode::Http, &[]), |log| log.frontend = "none".into()).await;
     let logged = Logged { name: "none".to_owned(), ..logged };
     logged.rig.client().await.get("/").await;
     logged.says(&["none 0/-/-/-/0 SC +0 503 GET / HTTP/1.1"]).await;
@@ -392,11 +391,7 @@ async fn sessions_are_logged() {
     client.0.set_zero_linger().unwrap();
     drop(client);
     logged
-        .says(&[
-            "test -/0/0/-/0 -- +0 5>3",
-            "test -/0/0/-/3 cD +0 5>3",
-            "test -/0/0/-/0 CD +0 5>3",
-        ])
+        .says(&["test -/0/0/-/0 -- +0 5>3", "test -/0/0/-/3 cD +0 5>3", "test -/0/0/-/0 CD +0 5>3"])
         .await;
     let setup = Setup::new(Mode::Tcp, &[]);
     let logged = Logged::with(setup, |log| log.frontend = "nobody".into()).await;
