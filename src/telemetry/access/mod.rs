@@ -14,6 +14,8 @@ mod format;
 mod pen;
 mod record;
 mod target;
+#[cfg(test)]
+mod testing;
 mod writer;
 
 use std::sync::Arc;

@@ -47,6 +47,7 @@ struct Way {
 
 impl Pen {
     /// A pen whose lines go to `writer` instead of the writer of the process.
+    #[cfg(test)]
     pub(super) fn to(writer: Writer) -> Self {
         let mut pen = Self::default();
         pen.way = Some(Way::to(writer));
@@ -163,4 +164,5 @@ fn went_wrong(record: &Record<'_>) -> bool {
 }
 
 #[cfg(test)]
+#[path = "pen_tests.rs"]
 mod tests;
