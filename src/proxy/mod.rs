@@ -19,6 +19,7 @@ mod millis;
 pub mod pulse;
 pub mod relay;
 mod shared;
+mod states;
 pub mod tcp;
 mod thread;
 mod wheel;

@@ -42,8 +42,8 @@ pub(crate) enum Which {
 pub(crate) enum Finish {
     /// Both directions reached their end.
     Done,
-    /// Nothing moved for the time allowed.
-    Idle,
+    /// Nothing moved for the time allowed to this end.
+    Idle(Which),
     /// One end broke; the other has been told by a reset.
     Broken(Which, io::Error),
 }
@@ -61,7 +61,7 @@ pub(crate) trait Meter {
 pub(crate) struct Patience {
     /// While both ends may speak: `tunnel`, or the shorter of `client` and `server` (a byte from one side is written to
     /// the other, so it counts as activity of both).
-    idle: Option<Duration>,
+    idle: Option<(Duration, Which)>,
     /// Once the client has been told that no more comes.
     client_fin: Option<Duration>,
     /// Once the backend has been told so.
@@ -70,8 +70,10 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new(timeouts: &Timeouts) -> Self {
-        let sides = timeouts.client.into_iter().chain(timeouts.server);
-        let idle = timeouts.tunnel.or_else(|| sides.min());
+        let of = |limit: Option<Duration>, which| limit.map(|limit| (limit, which));
+        let sides = [of(timeouts.client, Which::Client), of(timeouts.server, Which::Backend)];
+        let shorter = sides.into_iter().flatten().min_by_key(|(limit, _)| *limit);
+        let idle = of(timeouts.tunnel, Which::Client).or(shorter);
         Self { idle, client_fin: timeouts.client_fin, server_fin: timeouts.server_fin }
     }
 }
@@ -150,11 +152,11 @@ impl Relay {
         patience: Patience,
     ) -> Poll<Finish> {
         loop {
-            let fins = [
-                patience.client_fin.filter(|_| self.down.closed),
-                patience.server_fin.filter(|_| self.up.closed),
-            ];
-            let Some(limit) = fins.into_iter().flatten().min().or(patience.idle) else {
+            let client = patience.client_fin.filter(|_| self.down.closed);
+            let server = patience.server_fin.filter(|_| self.up.closed);
+            let fins = [client.map(|t| (t, Which::Client)), server.map(|t| (t, Which::Backend))];
+            let fin = fins.into_iter().flatten().min_by_key(|(limit, _)| *limit);
+            let Some((limit, which)) = fin.or(patience.idle) else {
                 return Poll::Pending;
             };
             let deadline = self.active + limit;
@@ -165,7 +167,13 @@ impl Relay {
             ready!(timer.as_mut().poll(cx));
             *armed = None;
             if deadline <= Instant::now() {
-                return Poll::Ready(Finish::Idle);
+                // One that has said all is not waited for.
+                let which = match (self.up.ended, self.down.ended) {
+                    (true, false) => Which::Backend,
+                    (false, true) => Which::Client,
+                    (true, true) | (false, false) => which,
+                };
+                return Poll::Ready(Finish::Idle(which));
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use super::inbound::Inbound;
+use super::logged::Notes;
 use super::message::Refusal;
 use super::message::request::Request;
 use super::socket::{Glance, Socket};
@@ -101,6 +102,8 @@ pub(crate) enum Ending {
     Refused(Refusal),
     /// The request did not come in time.
     Late,
+    /// The client has gone before a whole request had come: `partial` when a part had, else before its first.
+    Left { partial: bool },
     /// An answer could not be completed, or its client does not take it.
     Cut(ErrorCause),
 }
@@ -114,6 +117,8 @@ pub(crate) struct Begun {
     pub(crate) body: Inbound,
     /// Bytes of body in `head`.
     pub(crate) bytes: u64,
+    /// For the access log.
+    pub(crate) notes: Option<Box<Notes>>,
 }
 
 /// One client connection.
@@ -129,10 +134,14 @@ pub(crate) struct Client {
     /// Not yet taken by the client, from `sent` on.
     pub(crate) outbox: Vec<u8>,
     pub(super) sent: usize,
+    /// Bytes taken by the client since the connection was accepted.
+    pub(super) written: u64,
     /// A byte of the next request has come; before the first request, as if.
     pub(super) has_begun: bool,
     /// When the connection was accepted, or the last answer ended, or the first byte of a request came.
     pub(super) since: Millis,
+    /// When the first byte came of what is in the inbox, or of the request being served.
+    pub(super) first: Millis,
     /// What waits is not taken.
     pub(super) is_blocked: bool,
     /// When the client last moved.
@@ -159,9 +168,11 @@ impl Client {
             is_untried: false,
             outbox: Vec::new(),
             sent: 0,
+            written: 0,
             is_blocked: false,
             has_begun: true,
             since: now,
+            first: now,
             active: now,
             rest_until: Millis::NEVER,
             is_draining: false,
@@ -205,6 +216,8 @@ impl Client {
     /// The answer is complete, as far as the backend is concerned.
     pub(crate) fn end_request(&mut self, fixed: &Fixed, now: Millis) {
         self.since = now;
+        // Of a request sent ahead: it has been waiting for its turn, not for its bytes.
+        self.first = now;
         self.has_begun = self.used < self.inbox.len();
         self.is_first_request = false;
         self.has_more = false;

@@ -17,6 +17,8 @@ mod down;
 mod ending;
 mod exchange;
 mod inbound;
+mod judge;
+mod logged;
 mod message;
 pub mod pool;
 mod reply;
@@ -33,7 +35,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+pub(crate) use self::client::Expiry;
 use self::client::{Client, Ending, Fixed, Timer};
+pub(crate) use self::exchange::{Outcome, Phase};
 pub(crate) use self::message::chunked::Ranges;
 pub use self::message::{HEAD_BYTES, HEADERS, Refusal};
 use self::serve::After;
