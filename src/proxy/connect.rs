@@ -143,7 +143,10 @@ impl<'a> Dialer<'a> {
             let backend = lease.backend().id;
             tracing::debug!(service = %self.service.name, backend = %lease.addr(), %error, "connect");
             let eligible = self.service.pool.eligible();
-            match self.retry.after_failure(backend, &error, eligible) {
+            let next = self.retry.after_failure(backend, &error, eligible);
+            // Before the pause, in which the client may leave.
+            self.trail.retries += u32::from(next != Next::GiveUp);
+            match next {
                 Next::Same(pause) => {
                     self.count_retry(&lease);
                     time::sleep(pause).await;
@@ -171,7 +174,6 @@ impl<'a> Dialer<'a> {
             self.count_retry(&lease);
         } else {
             self.trail.chosen = Some(Instant::now());
-            self.trail.retries += 1;
             self.trail.redispatched = true;
             backend.cells.of(self.worker).redispatches.add(1);
             self.cells().redispatches.add(1);
@@ -181,13 +183,13 @@ impl<'a> Dialer<'a> {
 
     /// The same after `failed` had been connected to: a new beginning.
     pub(crate) fn begin_anew(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
+        self.trail.retries += 1;
         let lease = self.move_on(failed)?;
         self.trail.chosen = Some(Instant::now());
         Ok(lease)
     }
 
-    fn count_retry(&mut self, lease: &Lease) {
-        self.trail.retries += 1;
+    fn count_retry(&self, lease: &Lease) {
         lease.backend().cells.of(self.worker).retries.add(1);
         self.cells().retries.add(1);
     }

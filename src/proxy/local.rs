@@ -10,7 +10,7 @@ use super::shared::{Listener, Shared};
 use super::wheel::Wheel;
 use super::{Mode, http, tcp};
 use crate::lb::backend::Backend;
-use crate::telemetry::access::{Conns, Pen};
+use crate::telemetry::access::{AccessLog, Conns, Pen, Record};
 use crate::telemetry::cells::WorkerId;
 
 /// Bytes read at a time by any TCP connection of the worker; measured best (spec/performance: 256 kB 274 ms/GB,
@@ -71,6 +71,13 @@ impl Local {
                 tokio::task::spawn_local(seat.connections.track_future(serve));
             }
         }
+    }
+
+    /// Writes a line of the access log.
+    pub(crate) fn log(&self, log: &Arc<AccessLog>, record: &Record<'_>) {
+        #[cfg(test)]
+        super::tests::logged::saw(log, record);
+        self.pen.borrow_mut().write(log, record);
     }
 
     /// Open connections as the access log shows them, when what it is about no longer counts for its backend.

@@ -32,7 +32,7 @@ pub(crate) const UNREAD: State = (Cause::Client, Stage::Data);
 /// The client did not take an answer in time.
 pub(crate) const UNTAKEN: State = (Cause::ClientTimeout, Stage::Data);
 
-/// An attempt's end. `phase`: how far the answer was; `has_body`: whether the request's body had all come.
+/// An attempt's end. `phase`: how far the answer was; `is_sent`: whether all of the request had come.
 pub(crate) fn attempt(outcome: &Outcome, phase: Phase, is_sent: bool) -> State {
     let stage = match (phase, is_sent) {
         (Phase::Body, _) | (Phase::Head, false) => Stage::Data,
@@ -40,11 +40,12 @@ pub(crate) fn attempt(outcome: &Outcome, phase: Phase, is_sent: bool) -> State {
     };
     match outcome {
         Outcome::Answered | Outcome::Switched(_) => DONE,
-        Outcome::Unsent | Outcome::Unheard(_) | Outcome::HalfHeard => (Cause::Server, Stage::Headers),
+        Outcome::Unsent | Outcome::Unheard(_) | Outcome::HalfHeard => {
+            (Cause::Server, Stage::Headers)
+        }
         Outcome::Nonsense(_) => (Cause::Proxy, Stage::Headers),
         Outcome::Cut(_) => (Cause::Server, Stage::Data),
-        Outcome::Garbled(_) => (Cause::Proxy, Stage::Data),
-        // Whatever has come of the answer: it is the request's data that is bad.
+        Outcome::Malformed if phase == Phase::Head => (Cause::Proxy, Stage::Headers),
         Outcome::Malformed => (Cause::Proxy, Stage::Data),
         Outcome::Aborted => (Cause::Client, stage),
         Outcome::Expired(Expiry::Client) => (Cause::ClientTimeout, stage),

@@ -30,7 +30,9 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<Pr
     if let Err(error) = &forwarded {
         service.cells.of(local.worker).error(error.cause());
         tracing::debug!(service = %service.name, %peer, error = %Chain(error), "connection failed");
-        session.state = states::failed(error, Some(session.state));
+        if session.connected.is_none() {
+            session.state = states::failed(error, None);
+        }
     }
     if let Some(log) = &settings.access_log {
         session.write(&local, log, (&slot.listener, peer));
@@ -122,7 +124,7 @@ impl Session {
             queued: (0, 0),
             http: None,
         };
-        local.pen.borrow_mut().write(log, &record);
+        local.log(log, &record);
     }
 }
 

@@ -179,7 +179,7 @@ impl Exchange {
         let mut ranges = local.ranges.borrow_mut();
         ranges.0.clear();
         let taken = self.down.body.take(bytes, &mut ranges);
-        let fed = taken.map_err(|malformed| Outcome::Garbled(io::Error::other(malformed)))?;
+        let fed = taken.map_err(|malformed| Outcome::Cut(io::Error::other(malformed)))?;
         self.count_out(fixed, fed.data);
         if fed.done {
             // Before the client can know: whoever has the answer finds it counted.

@@ -96,8 +96,6 @@ pub(crate) enum Outcome {
     Nonsense(&'static str),
     /// The answer ended before its end.
     Cut(std::io::Error),
-    /// The answer's body is none.
-    Garbled(std::io::Error),
     /// The client's body is none.
     Malformed,
     /// The client has gone.

@@ -48,7 +48,7 @@ pub(super) fn judge(
             let source = "the answer ended within its head".into();
             Judged::Failed(ProxyError::Backend { addr, source })
         }
-        Outcome::Cut(error) | Outcome::Garbled(error) => {
+        Outcome::Cut(error) => {
             count_broken(fixed, exchange);
             tracing::debug!(service = %fixed.listener.service.name, backend = %addr, %error, "answer cut");
             Judged::Over(cut(fixed, client, exchange, ErrorCause::Backend))

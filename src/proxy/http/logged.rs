@@ -199,7 +199,7 @@ pub(super) fn write(fixed: &Fixed, client: &Client, mut notes: Box<Notes>) {
                 reused: notes.is_reused,
             }),
         };
-        fixed.local.pen.borrow_mut().write(log, &record);
+        fixed.local.log(log, &record);
     }
     fixed.local.spares.borrow_mut().give_notes(notes);
 }
@@ -246,7 +246,7 @@ pub(super) fn unbegun(fixed: &Fixed, client: &Client, (cause, stage): State, sta
             reused: !client.is_first_request,
         }),
     };
-    fixed.local.pen.borrow_mut().write(log, &record);
+    fixed.local.log(log, &record);
 }
 
 /// Finds the last value of each of `names` in a head that has been judged, so that its lines are as they should be.

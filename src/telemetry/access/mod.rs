@@ -7,17 +7,26 @@
 //! Who owns what: a worker its pen, the writer thread the files and sockets; an [`AccessLog`] is a plain value that the
 //! control plane makes from the configuration.
 
+mod batch;
+mod clock;
+mod counts;
+mod format;
 mod pen;
 mod record;
 mod target;
+#[cfg(test)]
+mod testing;
+mod writer;
 
 use std::sync::Arc;
 
-pub use self::pen::Pen;
+pub use self::counts::{Loss, written};
+pub use self::pen::{MAX_WAIT, Pen, post_in_time};
 pub use self::record::{Cause, Conns, Http, Record, Stage, Timers};
 pub use self::target::{
     Facility, Framing, Level, MAX_LEN, MAX_RAW_LEN, Place, Tag, Target, Targets,
 };
+pub use self::writer::{finish, reopen};
 
 /// How one service logs. Part of its settings, replaced with them.
 #[derive(Clone, Debug, PartialEq, Eq)]

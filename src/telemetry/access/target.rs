@@ -1,5 +1,6 @@
 //! Where lines go: plain values that the configuration makes and the writer opens.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -58,22 +59,36 @@ pub enum Place {
     Unix(PathBuf),
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("stdout"),
+            Self::Stderr => f.write_str("stderr"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Udp(addr) => write!(f, "udp://{addr}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// What stands before a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Framing {
-    /// Nothing.
+    /// `raw`: nothing.
     Raw,
-    /// `<PRI>`.
+    /// `short`: `<L>`, the level alone, as systemd takes it from standard output.
     Short,
-    /// `<PRI>Mmm dd hh:mm:ss [host] tag[pid]: `: haproxy's default.
+    /// `rfc3164`: `<PRI>Mmm dd hh:mm:ss [host ]tag[pid]: `. haproxy's default.
     Rfc3164,
-    /// `<PRI>1 2009-02-06T12:14:14.655000+01:00 host tag pid - - `.
+    /// `local`: as `rfc3164` without host.
+    Local,
+    /// `rfc5424`: `<PRI>1 2009-02-06T12:14:14.655000+01:00 host tag pid - - `.
     Rfc5424,
-    /// `<L>`, as systemd takes it from standard output.
+    /// `priority`: `<PRI>`.
     Priority,
-    /// `<PRI>` and the time as in RFC 5424.
+    /// `iso`: the time as in RFC 5424.
     Iso,
-    /// `<L>` and the time as in RFC 5424.
+    /// `timed`: `<L>` and that time.
     Timed,
 }
 

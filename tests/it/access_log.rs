@@ -1,0 +1,5 @@
+//! The access log, from the outside.
+
+mod beside;
+mod origin;
+mod scenarios;
