@@ -14,6 +14,9 @@ const SATURATED: f64 = 0.9;
 /// With fewer log lines than this per request, the cost is not that of logging all.
 const LOGGED: f64 = 0.99;
 
+/// With fewer, it does not log.
+const SILENT: f64 = 0.5;
+
 /// All rounds of one case.
 #[derive(Debug)]
 pub(crate) struct Series {
@@ -136,7 +139,8 @@ impl Series {
         for (setup, logged) in with(|m| m.logged) {
             if setup.logs != Logs::Off && logged < LOGGED {
                 let text = format!("{name}: {} logged {logged:.3} of its requests", setup.name());
-                verdict.notes.push(text);
+                let is_silent = logged < SILENT;
+                if is_silent { &mut verdict.broken } else { &mut verdict.notes }.push(text);
             }
         }
     }

@@ -146,7 +146,8 @@ impl Proxy {
         let file = file.into_os_string();
         let mut args: Vec<OsString> = match setup.kind {
             Kind::Synapse | Kind::Pingora => Vec::new(),
-            Kind::Haproxy => vec!["-db".into(), "-q".into(), "-f".into(), file],
+            // With `-q` it would close its standard output.
+            Kind::Haproxy => vec!["-db".into(), "-f".into(), file],
             Kind::Nginx => vec!["-c".into(), file],
             Kind::Envoy => ["--concurrency", "1", "--disable-hot-restart", "-l", "warn", "-c"]
                 .into_iter()
