@@ -56,6 +56,11 @@ impl Slot {
         }
         Self { shared: Arc::clone(shared), listener: Arc::clone(listener), worker }
     }
+
+    /// Counts it in the cells of its worker, whose thread alone may do so: not where it was accepted.
+    pub(crate) fn begin(&self) {
+        self.listener.service.cells.of(self.worker).connections.add(1);
+    }
 }
 
 impl Drop for Slot {
@@ -202,7 +207,6 @@ impl Acceptor {
         let shared = &self.local.shared;
         let worker = self.least_loaded().unwrap_or(self.local.worker);
         let accepted = Accepted { stream, peer, slot: Slot::take(shared, &self.listener, worker) };
-        self.cells().connections.add(1);
         self.stopped.set(false);
         if worker == self.local.worker {
             self.local.start(accepted);

@@ -59,6 +59,7 @@ impl Local {
         let Some(seat) = self.shared.seat(self.worker) else {
             return;
         };
+        accepted.slot.begin();
         let local = Rc::clone(self);
         let settings = accepted.slot.listener.service.settings.load_full();
         match settings.mode {

@@ -6,6 +6,7 @@ use serde_json::{Map, json};
 use tokio::time::Instant;
 
 use crate::support::lab::Lab;
+use crate::support::memory;
 use crate::support::origin::Origin;
 use crate::support::registry::Registrations;
 use crate::support::synapse::{config, is_release, listener};
@@ -44,7 +45,7 @@ async fn timed_five_hundred_services_of_twenty_backends() {
     let started = Instant::now();
     let synapse = lab.synapse(config).await;
     let ready = started.elapsed();
-    let rss = rss_bytes(synapse.pid());
+    let rss = memory::resident(synapse.pid());
     // Writing what is to be remembered is part of the start, not of being idle.
     let saved = format!("synapse_last_known_saves_total {SERVICES}\n");
     while !synapse.metrics().await.contains(&saved) {
@@ -64,7 +65,7 @@ async fn timed_five_hundred_services_of_twenty_backends() {
             break;
         }
     }
-    let rss_after = rss_bytes(synapse.pid());
+    let rss_after = memory::resident(synapse.pid());
     println!(
         "{SERVICES} services x {BACKENDS} backends (release: {}): ready in {ready:?}, RSS {} MB, {} MB \
          after {span:?}, idle CPU {idle:.2} %",
@@ -86,15 +87,6 @@ async fn listeners() -> Vec<u16> {
         ports.push(Origin::everywhere(&format!("b{b}")).await.port());
     }
     ports
-}
-
-/// Resident memory.
-pub(crate) fn rss_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("still running");
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("a line VmRSS");
-    let kilobytes: u64 =
-        line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
-    kilobytes * 1024
 }
 
 /// User and system time used so far.

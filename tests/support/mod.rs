@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod gate;
 pub(crate) mod lab;
 pub(crate) mod load;
+pub(crate) mod memory;
 pub(crate) mod nerve;
 pub(crate) mod oracle;
 pub(crate) mod origin;

@@ -14,21 +14,38 @@ pub(crate) struct Form {
     pub(crate) is_head: bool,
 }
 
-/// Appends the page of `status`.
+/// Appends the page of `status`, byte for byte as haproxy 2.6 does: what it says about a client's error has other
+/// capitals and another order, and always closes.
 pub(crate) fn push(out: &mut Vec<u8>, status: StatusCode, form: Form) {
     let page = error::page(status);
+    let close = if form.keep { "" } else { "connection: close\r\n" };
+    let [length, lines @ ..] = if status.is_client_error() {
+        [
+            "Content-length: ",
+            "Cache-Control: no-cache\r\n",
+            "Connection: close\r\n",
+            "Content-Type: text/html\r\n",
+        ]
+    } else {
+        ["content-length: ", "cache-control: no-cache\r\n", "content-type: text/html\r\n", close]
+    };
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\ncontent-length: ");
+    out.extend_from_slice(title(page).unwrap_or(status.as_str()).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(length.as_bytes());
     push_number(out, u64::try_from(page.len()).unwrap_or_default());
-    out.extend_from_slice(b"\r\ncache-control: no-cache\r\ncontent-type: text/html\r\n");
-    if !form.keep {
-        out.extend_from_slice(b"connection: close\r\n");
+    out.extend_from_slice(b"\r\n");
+    for line in lines {
+        out.extend_from_slice(line.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     if !form.is_head {
         out.extend_from_slice(page.as_bytes());
     }
+}
+
+/// Status and reason: the heading of the page.
+fn title(page: &'static str) -> Option<&'static str> {
+    let (_, from) = page.split_once("<h1>")?;
+    from.split_once("</h1>").map(|(title, _)| title)
 }

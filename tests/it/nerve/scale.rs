@@ -6,9 +6,10 @@ use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::scale::{cpu_seconds, rss_bytes};
+use crate::scale::cpu_seconds;
 use crate::support::lab::Lab;
 use crate::support::load::percentile;
+use crate::support::memory;
 use crate::support::nerve::{INSTANCE, Nerve, service, until_nodes};
 use crate::support::origin::OriginProcess;
 use crate::support::synapse::is_release;
@@ -124,7 +125,7 @@ async fn timed_two_hundred_services() {
     let seconds = f64::from(windows) * span.as_secs_f64();
     let (asked_after, packets_after) = asked(member);
     let requests = asked_after - asked_before;
-    let rss = rss_bytes(nerve.pid());
+    let rss = memory::resident(nerve.pid());
     println!(
         "{SERVICES} services (release: {}): registered in {ready:?}, RSS {} MB, CPU {busy:.2} %, {requests} requests and \
          {} packets in {seconds} s",

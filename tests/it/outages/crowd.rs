@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::PATH;
 use crate::support::client::sequence;
+use crate::support::memory;
 use crate::support::origin::Origin;
 use crate::support::scene::Scene;
 use crate::support::wait::eventually;
@@ -68,7 +69,7 @@ async fn crowd(count: usize, written: Written, rss_bytes: u64) {
     let created = Instant::now();
     scene.registrations.create_all(&[(path, data)]).await;
     known(count + 1).await;
-    let peak = peak_bytes(synapse.pid());
+    let peak = memory::peak(synapse.pid());
     let bytes: usize = all.iter().map(|(path, _)| path.len() - PATH.len() - 1).sum();
     println!(
         "{count} children {written:?}, {} kB of names: used after {read:?} in {requests} requests, one more after \
@@ -93,13 +94,6 @@ fn received(scene: &Scene) -> usize {
         after.split(',').next().expect("a count").parse::<usize>().expect("a number")
     });
     counts.max().expect("synapse's connection")
-}
-
-/// The most that the process ever had in memory.
-fn peak_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("still running");
-    let line = status.lines().find(|l| l.starts_with("VmHWM:")).expect("a line VmHWM");
-    line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") * 1024
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

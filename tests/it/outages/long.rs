@@ -9,11 +9,12 @@ use super::fault::{
     Fault, hosts, interface_down, interface_of_its_own, interface_up, until_used, web,
 };
 use super::{CONVERGENCE, PATH, PATIENCE, in_own_network, run};
-use crate::scale::{cpu_seconds, rss_bytes};
+use crate::scale::cpu_seconds;
 use crate::support::client::get;
 use crate::support::gate::Gate;
 use crate::support::lab::Lab;
 use crate::support::load::percentile;
+use crate::support::memory;
 use crate::support::registry::Registrations;
 use crate::support::synapse::{Synapse, is_release};
 use crate::support::wait::eventually;
@@ -79,7 +80,7 @@ async fn slow_two_hundred_outages_leak_nothing() {
     let (mut back, mut start) = (Vec::new(), (0, 0));
     for round in 0..rounds {
         if round == rounds / 10 {
-            start = (rss_bytes(synapse.pid()), descriptors(synapse.pid()));
+            start = (memory::resident(synapse.pid()), descriptors(synapse.pid()));
         }
         let outage = Duration::from_secs(3);
         if round % 2 == 0 {
@@ -104,7 +105,7 @@ async fn slow_two_hundred_outages_leak_nothing() {
         until_metric(&synapse, known).await;
         back.push(healed.elapsed());
     }
-    let end = (rss_bytes(synapse.pid()), descriptors(synapse.pid()));
+    let end = (memory::resident(synapse.pid()), descriptors(synapse.pid()));
     let lines = synapse.log().lines().count();
     let back = percentile(back, 95);
     println!(

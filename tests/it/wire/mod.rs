@@ -5,6 +5,7 @@
 
 mod cases;
 mod origin;
+mod pages;
 mod slowly;
 
 use std::net::SocketAddr;

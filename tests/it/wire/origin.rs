@@ -1,6 +1,7 @@
 //! A scripted origin that remembers the requests it got whole.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,11 +10,22 @@ use tokio::net::{TcpListener, TcpStream};
 use super::cases::SCRIPTS;
 use crate::support::lab::Lab;
 
+/// Size of the answer to `/F-large`: more than the kernels on its way hold.
+const LARGE: usize = 10_000 * PIECE;
+const PIECE: usize = 10_000;
+
 /// The origin. Ends when dropped.
 pub(super) struct Origin {
     pub(super) addr: SocketAddr,
-    heard: Arc<Mutex<Vec<String>>>,
+    heard: Arc<Heard>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// What all its connections brought.
+#[derive(Default)]
+struct Heard {
+    requests: Mutex<Vec<String>>,
+    bytes: AtomicUsize,
 }
 
 impl Drop for Origin {
@@ -26,7 +38,7 @@ impl Origin {
     pub(super) async fn start(lab: &Lab) -> Self {
         let addr = lab.free_addr();
         let socket = TcpListener::bind(addr).await.expect("bind");
-        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let heard = Arc::<Heard>::default();
         let memory = Arc::clone(&heard);
         let task = tokio::spawn(async move {
             let mut serving = tokio::task::JoinSet::new();
@@ -39,19 +51,24 @@ impl Origin {
 
     /// Requests that came whole since [`Origin::forget`], head and body.
     pub(super) fn requests(&self) -> Vec<String> {
-        self.heard.lock().expect("no panic").clone()
+        self.heard.requests.lock().expect("no panic").clone()
+    }
+
+    /// Bytes that came, of whole requests or not.
+    pub(super) fn bytes(&self) -> usize {
+        self.heard.bytes.load(Ordering::SeqCst)
     }
 
     pub(super) fn forget(&self) {
-        self.heard.lock().expect("no panic").clear();
+        self.heard.requests.lock().expect("no panic").clear();
     }
 }
 
-async fn serve(mut stream: TcpStream, heard: Arc<Mutex<Vec<String>>>) {
+async fn serve(mut stream: TcpStream, heard: Arc<Heard>) {
     let mut bytes = Vec::new();
     loop {
         let Some(end) = find(&bytes, b"\r\n\r\n") else {
-            if !more(&mut stream, &mut bytes).await {
+            if !more(&mut stream, &mut bytes, &heard).await {
                 return;
             }
             continue;
@@ -71,14 +88,26 @@ async fn serve(mut stream: TcpStream, heard: Arc<Mutex<Vec<String>>>) {
             (bytes.len() >= end + 4 + length).then_some(end + 4 + length)
         };
         let Some(whole) = whole else {
-            if !more(&mut stream, &mut bytes).await {
+            if !more(&mut stream, &mut bytes, &heard).await {
                 return;
             }
             continue;
         };
         let request: Vec<u8> = bytes.drain(..whole).collect();
-        heard.lock().expect("no panic").push(String::from_utf8_lossy(&request).into_owned());
+        let request = String::from_utf8_lossy(&request).into_owned();
+        heard.requests.lock().expect("no panic").push(request);
         let target = head.split(' ').nth(1).unwrap_or_default();
+        if target == "/F-large" {
+            let large = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
+            let mut sent = stream.write_all(large.as_bytes()).await;
+            for piece in std::iter::repeat_n([b'y'; PIECE], LARGE / PIECE) {
+                sent = sent.and(stream.write_all(&piece).await);
+            }
+            if sent.is_err() {
+                return;
+            }
+            continue;
+        }
         let script = SCRIPTS.iter().find(|(path, _)| *path == target);
         let answer = script.map_or("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", |s| s.1);
         let text = answer.strip_suffix('\0');
@@ -95,11 +124,12 @@ async fn serve(mut stream: TcpStream, heard: Arc<Mutex<Vec<String>>>) {
     }
 }
 
-async fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
+async fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>, heard: &Heard) -> bool {
     let mut chunk = [0; 4096];
     match stream.read(&mut chunk).await {
         Ok(n @ 1..) => {
             bytes.extend_from_slice(&chunk[..n]);
+            heard.bytes.fetch_add(n, Ordering::SeqCst);
             true
         }
         _ => false,

@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::origin::Origin;
-use super::{LINES, Reader, all, run};
+use super::{LINES, PATIENCE, Reader, all, run};
 use crate::support::lab::Lab;
+use crate::support::memory;
 use crate::support::synapse::{Synapse, config, fixed};
 use crate::support::wait::eventually;
 
@@ -97,23 +98,102 @@ async fn half_close_is_not_an_abort() {
     assert_eq!(client.answer(false).await, None);
 }
 
-/// Slowloris: heads that never end cost little, and the limit on their time ends them.
+/// The three forms of Slowloris: so many clients that send or read as slowly as they like.
+const SLOW: u64 = 200;
+/// So many that do not read: the kernels on their way hold megabytes for each.
+const STOPPED: u64 = 40;
+
+/// What they cost each, once all of them have gone as far as `opened` says.
+async fn cost_each(
+    rig: &Rig,
+    count: u64,
+    mut opened: impl AsyncFnMut(&Rig) -> Reader,
+) -> (u64, Vec<Reader>) {
+    run(rig.front, all().next().expect("a case")).await;
+    let before = memory::resident(rig.synapse.pid());
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        clients.push(opened(rig).await);
+    }
+    eventually("all are open", PATIENCE, || async {
+        let open = rig.synapse.sample("synapse_connections_open").await;
+        if open >= count as f64 { Ok(()) } else { Err(open) }
+    })
+    .await;
+    (memory::resident(rig.synapse.pid()).saturating_sub(before) / count, clients)
+}
+
+/// Heads that never end: bounded by their size, and by `timeout http-request`.
 #[tokio::test]
 async fn unfinished_heads_cost_little() {
-    const CLIENTS: usize = 200;
     let rig = rig().await;
-    run(rig.front, all().next().expect("a case")).await;
-    let before = resident(rig.synapse.pid());
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
+    let (each, mut clients) = cost_each(&rig, SLOW, async |rig| {
         let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "y".repeat(1000));
-        clients.push(send(&rig, &head).await);
-    }
-    let each = resident(rig.synapse.pid()).saturating_sub(before) * 1024 / CLIENTS;
+        send(rig, &head).await
+    })
+    .await;
+    println!("{each} bytes per unfinished head");
     assert!(each < 16 * 1024, "{each} bytes per unfinished head");
     for client in &mut clients {
         assert_eq!(client.answer(false).await.as_deref(), Some("408"));
     }
+}
+
+/// Bodies that never end are passed on as they come: what has come is not kept.
+#[tokio::test]
+async fn dripping_bodies_cost_little() {
+    let rig = rig().await;
+    let (each, mut clients) = cost_each(&rig, SLOW, async |rig| {
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000\r\n\r\n";
+        send(rig, head).await
+    })
+    .await;
+    for _ in 0..4 {
+        for client in &mut clients {
+            client.stream.write_all(&[b'y'; 5000]).await.expect("it is still wanted");
+        }
+    }
+    eventually("all is passed on", PATIENCE, || async {
+        let heard = rig.origin.bytes();
+        if heard >= SLOW as usize * 20_000 { Ok(()) } else { Err(heard) }
+    })
+    .await;
+    let before = memory::resident(rig.synapse.pid());
+    println!("{each} bytes per unfinished body");
+    assert!(each < 16 * 1024, "{each} bytes per unfinished body");
+    for client in &mut clients {
+        client.stream.write_all(b"y").await.expect("it is still wanted");
+    }
+    let more = memory::resident(rig.synapse.pid()).saturating_sub(before) / SLOW;
+    assert!(more < 1024, "{more} bytes more with another byte");
+    for client in &mut clients {
+        assert_eq!(client.answer(false).await.as_deref(), Some("408"), "silent for too long");
+    }
+    assert!(rig.origin.requests().iter().all(|r| r.starts_with("GET /")), "no body was whole");
+}
+
+/// Answers that are not read: besides what the kernel holds no more than was read at once, until `timeout client`.
+#[tokio::test]
+async fn stopped_readers_cost_little() {
+    let rig = rig().await;
+    run(rig.front, all().next().expect("a case")).await;
+    let before = memory::resident(rig.synapse.pid());
+    memory::forget_peak(rig.synapse.pid());
+    let (_, clients) = cost_each(&rig, STOPPED, async |rig| {
+        send(rig, "GET /F-large HTTP/1.1\r\nHost: h\r\n\r\n").await
+    })
+    .await;
+    eventually("their time is up", PATIENCE * 2, || async {
+        let open = rig.synapse.sample("synapse_connections_open").await;
+        if open < 1.0 { Ok(()) } else { Err(open) }
+    })
+    .await;
+    let each = memory::peak(rig.synapse.pid()).saturating_sub(before) / STOPPED;
+    println!("{each} bytes per stopped reader");
+    assert!(each < 300 * 1024, "{each} bytes per stopped reader");
+    drop(clients);
+    let seen = run(rig.front, all().next().expect("a case")).await;
+    assert_eq!(seen.statuses, "200");
 }
 
 /// A client that never reads holds what its kernel and ours take, and no more.
@@ -121,7 +201,7 @@ async fn unfinished_heads_cost_little() {
 async fn requests_without_reading_are_not_hoarded() {
     let rig = rig().await;
     run(rig.front, all().next().expect("a case")).await;
-    let before = resident(rig.synapse.pid());
+    let before = memory::resident(rig.synapse.pid());
     let stream = TcpStream::connect(rig.front).await.expect("connect");
     let request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(1000);
     // Until neither the proxy nor the kernels on the way take more.
@@ -133,7 +213,7 @@ async fn requests_without_reading_are_not_hoarded() {
             _ => break,
         }
     }
-    let more = resident(rig.synapse.pid()).saturating_sub(before);
+    let more = memory::resident(rig.synapse.pid()).saturating_sub(before) >> 10;
     assert!(more < 4096, "{more} kB for {sent} bytes of requests");
     drop(stream);
     eventually("it serves", Duration::from_secs(5), || async {
@@ -141,11 +221,4 @@ async fn requests_without_reading_are_not_hoarded() {
         if seen.statuses == "200" { Ok(()) } else { Err(seen.statuses) }
     })
     .await;
-}
-
-/// Resident memory in kB.
-fn resident(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("running");
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
 }

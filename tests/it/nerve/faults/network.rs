@@ -14,6 +14,7 @@ use crate::scale::cpu_seconds;
 use crate::support::child::is_child;
 use crate::support::gate::Gate;
 use crate::support::lab::Lab;
+use crate::support::memory;
 use crate::support::nerve::{Nerve, nodes, until_nodes};
 use crate::support::oracle::need;
 use crate::support::synapse::is_release;
@@ -178,7 +179,7 @@ async fn gone(outages: usize) {
 /// Resident KiB, and open descriptors.
 fn resources(nerve: &Nerve) -> (u64, usize) {
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", nerve.pid())).expect("it runs");
-    (crate::scale::rss_bytes(nerve.pid()) / 1_024, descriptors.count())
+    (memory::resident(nerve.pid()) / 1_024, descriptors.count())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
