@@ -49,6 +49,10 @@ pub(crate) fn attempt(outcome: &Outcome, phase: Phase, is_sent: bool) -> State {
         Outcome::Malformed => (Cause::Proxy, Stage::Data),
         Outcome::Aborted => (Cause::Client, stage),
         Outcome::Expired(Expiry::Client) => (Cause::ClientTimeout, stage),
+        // Until it has answered it is waited for, whether or not it takes the request's body.
+        Outcome::Expired(Expiry::Server) if phase == Phase::Head => {
+            (Cause::ServerTimeout, Stage::Headers)
+        }
         Outcome::Expired(Expiry::Server) => (Cause::ServerTimeout, stage),
     }
 }
@@ -126,7 +130,7 @@ mod tests {
             (Outcome::Expired(Expiry::Client), Head, true, "cH"),
             (Outcome::Expired(Expiry::Client), Body, true, "cD"),
             (Outcome::Expired(Expiry::Server), Head, true, "sH"),
-            (Outcome::Expired(Expiry::Server), Head, false, "sD"),
+            (Outcome::Expired(Expiry::Server), Head, false, "sH"),
             (Outcome::Expired(Expiry::Server), Body, true, "sD"),
         ] {
             let got = text(attempt(&outcome, phase, is_sent));
