@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
 use super::sink::{Again, Messages, Sent};
@@ -50,6 +51,7 @@ impl Datagrams {
         let mut rest = all.as_slice();
         let mut sent = Sent::default();
         let mut is_fresh = false;
+        let mut was_short = false;
         while !rest.is_empty() {
             let socket = match &self.socket {
                 Some(socket) => socket,
@@ -63,39 +65,72 @@ impl Datagrams {
             };
             let error = match send_some(socket, rest) {
                 Ok(count) => {
+                    // Of several datagrams the kernel gives the number alone, not the error that stopped it. One that is
+                    // gone now was about the datagram before.
+                    if was_short && matches!(socket, Socket::Udp(_)) {
+                        sent.lose(ErrorKind::ConnectionRefused.into());
+                    }
+                    was_short = count < rest.len().min(AT_ONCE);
                     rest = rest.get(count.max(1)..).unwrap_or_default();
                     continue;
                 }
                 Err(error) => error,
             };
-            match (socket, error.kind()) {
-                (_, ErrorKind::Interrupted) => {}
-                // Said about the datagram before: this one has not been sent yet.
-                (Socket::Udp(_), ErrorKind::ConnectionRefused) if sent.lost < all.len() => {
-                    sent.lost += 1;
-                    sent.failed = Some((error, Again::Soon));
-                }
-                // Too long for the path or the socket: the next one may fit.
-                _ if rustix::io::Errno::from_io_error(&error)
-                    == Some(rustix::io::Errno::MSGSIZE) =>
-                {
-                    sent.lost += 1;
-                    sent.failed = Some((error, Again::Soon));
+            was_short = false;
+            match socket.meaning(&error) {
+                Meaning::Nothing => {}
+                Meaning::Former => sent.lose(error),
+                Meaning::This => {
+                    sent.lose(error);
                     rest = rest.get(1..).unwrap_or_default();
                 }
-                // It does not read: waiting for each line would hold up all other targets.
-                (_, ErrorKind::WouldBlock) => return give_up(sent, rest.len(), error),
-                // A receiver that was started anew has another socket.
-                _ => {
+                Meaning::Full => return give_up(sent, rest.len(), error),
+                Meaning::Gone if is_fresh => {
                     self.socket = None;
-                    if is_fresh {
-                        return give_up(sent, rest.len(), error);
-                    }
+                    return give_up(sent, rest.len(), error);
                 }
+                Meaning::Gone => self.socket = None,
             }
         }
         sent.lost = sent.lost.min(all.len());
         sent
+    }
+}
+
+/// What an error of a send says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// A signal came.
+    Nothing,
+    /// The datagram before was refused; this one has not been sent yet.
+    Former,
+    /// This datagram is too long for the path or the socket; the next one may fit.
+    This,
+    /// The receiver does not read. Waiting for each line would hold up all other targets.
+    Full,
+    /// The receiver has gone; one that was started anew has another socket.
+    Gone,
+}
+
+impl Socket {
+    fn meaning(&self, error: &io::Error) -> Meaning {
+        if Errno::from_io_error(error) == Some(Errno::MSGSIZE) {
+            return Meaning::This;
+        }
+        match (self, error.kind()) {
+            (_, ErrorKind::Interrupted) => Meaning::Nothing,
+            (_, ErrorKind::WouldBlock) => Meaning::Full,
+            (Self::Udp(_), ErrorKind::ConnectionRefused) => Meaning::Former,
+            _ => Meaning::Gone,
+        }
+    }
+}
+
+impl Sent {
+    /// One is lost, the others are worth a try.
+    fn lose(&mut self, error: io::Error) {
+        self.lost += 1;
+        self.failed = Some((error, Again::Soon));
     }
 }
 
