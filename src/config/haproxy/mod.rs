@@ -31,6 +31,8 @@ mod values;
 mod words;
 
 #[cfg(test)]
+mod log_tests;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod tests;
