@@ -23,7 +23,7 @@ const MANY_PORT: u16 = 7200;
 const MESSAGE: usize = 64;
 
 /// 16 kB there, 128 bytes back.
-const POST_16K: Exchange = Exchange { request: 16 << 10, answer: 128 };
+pub(crate) const POST_16K: Exchange = Exchange { request: 16 << 10, answer: 128 };
 
 /// Idle connections need room on both sides of a proxy.
 const MANY_CONNECTIONS: u32 = 6_000;

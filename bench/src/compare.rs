@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::case::{self, Case, Spans};
+use crate::chart;
 use crate::engine::Peer;
 use crate::engine::drain::Drain;
 use crate::machine::{self, Cores};
@@ -92,7 +93,8 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
         all.push(rounds(case, plan, dir, cores)?);
     }
     let findings: Vec<Value> = all.iter().map(Series::json).collect();
-    report::write(results, "run", [about, json!({"cases": findings})])?;
+    let file = report::write(results, "run", [about, json!({"cases": findings})])?;
+    std::fs::write(file.with_extension("svg"), chart::svg(&all))?;
     print!("{}", series::table(&all));
     let mut verdict = Verdict::default();
     for series in &all {
