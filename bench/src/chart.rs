@@ -106,13 +106,13 @@ fn text(x: f64, y: f64, anchor: &str, ink: &str, words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case;
     use crate::measure::Measure;
     use crate::proxies::Logs;
+    use crate::rows;
 
     #[test]
     fn every_ratio_has_a_bar_and_every_promise_a_mark() {
-        let cases = case::cases(&[Kind::Haproxy, Kind::Nginx], &[Logs::Udp]);
+        let cases = rows::cases(&[Kind::Haproxy, Kind::Nginx], &[Logs::Udp]);
         let all: Vec<Series> = cases
             .into_iter()
             .map(|case| {

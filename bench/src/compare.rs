@@ -12,9 +12,9 @@ use crate::engine::drain::Drain;
 use crate::machine::{self, Cores};
 use crate::measure::measure;
 use crate::proxies::{Kind, Logs, Programs, Proxy, Setup, Site};
-use crate::report;
 use crate::series::{self, Series};
 use crate::{Outcome, Verdict};
+use crate::{report, rows};
 
 /// How much is measured.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
     machine::pin(&[cores.load])?;
     machine::precise_timers()?;
     machine::all_descriptors()?;
-    let mut cases = case::cases(&plan.peers, &plan.logs);
+    let mut cases = rows::cases(&plan.peers, &plan.logs);
     cases.retain(|case| plan.wants(case));
     if cases.is_empty() {
         return Err(format!("no case is called {}", plan.only.join(" or ")).into());

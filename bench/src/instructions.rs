@@ -3,7 +3,7 @@
 //! synapse serves so many requests on one connection, then more of them; the difference is what the additional ones
 //! took. Start, stop and the control plane's housekeeping cancel out, nearly: a promise has 3 % to spare.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,15 +16,15 @@ use crate::engine::origin::{Listener, Work};
 use crate::engine::tally::Seen;
 use crate::engine::{Peer, World};
 use crate::machine::{self, Cores};
-use crate::measure::{float, round};
+use crate::measure::float;
 use crate::proxies::{BACKENDS, Kind, Programs, Proxy, SITE, Setup};
 use crate::report::Table;
-use crate::{Outcome, Verdict, case};
+use crate::{Outcome, Verdict, case, rows};
 
 /// What is counted.
 const ROWS: &[(&str, Exchange)] = &[
     ("keepalive_128", Exchange::SMALL),
-    ("post_16k", case::POST_16K),
+    ("post_16k", rows::POST_16K),
     ("body_16k", Exchange::get(16 << 10)),
 ];
 
@@ -33,6 +33,12 @@ const REQUESTS: [u64; 2] = [500, 2_500];
 
 /// A count may be so many times the recorded one.
 const MARGIN: f64 = 1.03;
+
+/// Fewer allocations per request than this are none: a table that grows, a timer of the thread.
+const NONE: f64 = 0.01;
+
+/// Functions of the C library that allocate.
+const ALLOCATORS: &[&str] = &["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
 
 /// How long a wait for an answer may take before the clock is looked at.
 const TURN: Duration = Duration::from_millis(100);
@@ -67,7 +73,13 @@ pub(crate) fn run(plan: &Plan, dir: &Path) -> Outcome<Verdict> {
     }
     let mut counts = BTreeMap::new();
     let mut verdict = Verdict::default();
-    let mut table = Table::new(&["row", "instructions per request", "recorded", "ratio"]);
+    let mut table = Table::new(&[
+        "row",
+        "instructions per request",
+        "recorded",
+        "ratio",
+        "allocations per request",
+    ]);
     for (name, exchange) in ROWS {
         let [few, many] = REQUESTS;
         let count = |requests| {
@@ -75,28 +87,24 @@ pub(crate) fn run(plan: &Plan, dir: &Path) -> Outcome<Verdict> {
             eprintln!("{name}: {requests} requests");
             total(plan, *exchange, requests, (dir, &profile), cores)
         };
-        let (few_took, many_took) = (count(few)?, count(many)?);
-        let count = (many_took.saturating_sub(few_took)) / (many - few);
-        counts.insert((*name).to_owned(), count);
-        let before = recorded.get(*name).copied();
-        let ratio = before.map(|before| float(count) / float(before));
+        let (before, after) = (count(few)?, count(many)?);
+        let more = float(many - few);
+        let instructions = after.instructions.saturating_sub(before.instructions) / (many - few);
+        let allocations = (float(after.allocations) - float(before.allocations)) / more;
+        counts.insert((*name).to_owned(), instructions);
+        let ratio = recorded.get(*name).map(|recorded| float(instructions) / float(*recorded));
         let show = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         table.row(vec![
             (*name).to_owned(),
-            count.to_string(),
-            show(before.map(|b| b.to_string())),
-            show(ratio.map(|r| round(r).to_string())),
+            instructions.to_string(),
+            show(recorded.get(*name).map(u64::to_string)),
+            show(ratio.map(|r| format!("{r:.3}"))),
+            format!("{allocations:.3}"),
         ]);
-        match ratio {
-            Some(ratio) => {
-                let text = format!(
-                    "{name}: instructions x{ratio:.3} of the recorded, promised at most x{MARGIN}"
-                );
-                verdict.promise(ratio <= MARGIN || plan.is_update, text);
-            }
-            None => {
-                verdict.promise(plan.is_update, format!("{name}: recorded to be compared with"))
-            }
+        let text = format!("{name}: {allocations:.3} allocations per request, promised none");
+        verdict.promise(allocations < NONE, text);
+        if !plan.is_update {
+            compare(name, ratio, &mut verdict);
         }
     }
     print!("{table}");
@@ -107,6 +115,14 @@ pub(crate) fn run(plan: &Plan, dir: &Path) -> Outcome<Verdict> {
     Ok(verdict)
 }
 
+fn compare(name: &str, ratio: Option<f64>, verdict: &mut Verdict) {
+    let text = ratio.map_or_else(
+        || format!("{name}: nothing recorded to compare with"),
+        |r| format!("{name}: instructions x{r:.3} of the recorded, promised at most x{MARGIN}"),
+    );
+    verdict.promise(ratio.is_some_and(|r| r <= MARGIN), text);
+}
+
 /// All instructions of a synapse that serves so many requests, one after the other on one connection.
 fn total(
     plan: &Plan,
@@ -114,7 +130,7 @@ fn total(
     requests: u64,
     (dir, profile): (&Path, &Path),
     cores: Cores,
-) -> Outcome<u64> {
+) -> Outcome<Count> {
     let setup = Setup { is_pinned: false, ..Setup::of(Kind::Synapse) };
     let origins = case::origins(BACKENDS);
     let mut world = World::new(Arc::new(Seen::new(0)))?;
@@ -150,10 +166,16 @@ fn total(
 /// Keeps glibc from copying with `rep movsb`, each byte of which valgrind counts as an instruction.
 const NO_STRING_MOVES: &str = "glibc.cpu.x86_rep_movsb_threshold=0x7fffffff";
 
-/// All instructions but those of the first thread: that is the control plane's, which also waits for clocks. Each
-/// thread has a file of its own.
-fn data_plane(profile: &Path) -> Outcome<u64> {
-    let mut sum = 0;
+/// What threads did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    instructions: u64,
+    allocations: u64,
+}
+
+/// Everything but the first thread: that is the control plane's, which also waits for clocks. Each has a file of its own.
+fn data_plane(profile: &Path) -> Outcome<Count> {
+    let mut sum = Count::default();
     for thread in 2.. {
         let mut file = profile.as_os_str().to_owned();
         file.push(format!("-{thread:02}"));
@@ -162,10 +184,36 @@ fn data_plane(profile: &Path) -> Outcome<u64> {
             Err(_) if thread > 2 => break,
             Err(error) => return Err(format!("{}: {error}", file.display()).into()),
         };
-        let line = text.lines().rev().find_map(|line| line.strip_prefix("totals:"));
-        sum += line.ok_or("callgrind: no totals")?.trim().parse::<u64>()?;
+        let count = count(&text)?;
+        sum.instructions += count.instructions;
+        sum.allocations += count.allocations;
     }
     Ok(sum)
+}
+
+/// Reads a file of callgrind. A function is named once, with its number; later the number must do.
+fn count(text: &str) -> Outcome<Count> {
+    let mut allocators = BTreeSet::new();
+    let mut is_allocator = false;
+    let mut count = Count::default();
+    for line in text.lines() {
+        let named = line.strip_prefix("cfn=").map(|name| (true, name));
+        let named = named.or_else(|| line.strip_prefix("fn=").map(|name| (false, name)));
+        if let Some((is_called, name)) = named {
+            let (number, name) = name.split_once(' ').unwrap_or((name, ""));
+            if ALLOCATORS.contains(&name) {
+                allocators.insert(number);
+            }
+            is_allocator = is_called && allocators.contains(number);
+        } else if let Some(calls) = line.strip_prefix("calls=") {
+            if is_allocator {
+                count.allocations += calls.split(' ').next().unwrap_or_default().parse::<u64>()?;
+            }
+        } else if let Some(total) = line.strip_prefix("totals:") {
+            count.instructions = total.trim().parse()?;
+        }
+    }
+    if count.instructions == 0 { Err("callgrind: no totals".into()) } else { Ok(count) }
 }
 
 /// A program that runs synapse under callgrind.
@@ -206,6 +254,14 @@ fn render(counts: &BTreeMap<String, u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_of_allocators_are_counted_whoever_makes_them() {
+        let text = "fn=(1) a\n5 7\ncfn=(2) malloc\ncalls=3 0\n5 90\ncfn=(3) b\ncalls=4 0\n5 1\n\
+                    fn=(2)\n1 90\nfn=(3)\ncfn=(2)\ncalls=2 0\n9 9\n\ntotals: 1234\n";
+        assert_eq!(count(text).unwrap(), Count { instructions: 1_234, allocations: 5 });
+        assert!(count("fn=(1) a\n").is_err());
+    }
 
     #[test]
     fn what_is_recorded_is_read_back() {

@@ -15,6 +15,7 @@ mod measure;
 mod proxies;
 mod registry;
 mod report;
+mod rows;
 mod series;
 mod timeline;
 
