@@ -10,8 +10,8 @@ pub(crate) const POST_16K: Exchange = Exchange { request: 16 << 10, answer: 128 
 /// Idle connections need room on both sides of a proxy.
 const MANY_CONNECTIONS: u32 = 6_000;
 
-/// CPU of synapse beside Envoy's: below a third.
-const BESIDE_ENVOY: f64 = 0.33;
+/// CPU of synapse beside Envoy's, where it is to be below nginx's: below a third.
+const BESIDE_ENVOY: f64 = 1.0 / 3.0;
 
 /// CPU with logs beside CPU without.
 const LOGS_COST: f64 = 1.10;
@@ -34,7 +34,7 @@ impl Goals {
         match peer {
             Kind::Haproxy => self.cost,
             Kind::Nginx => self.is_below_nginx.then_some(1.0),
-            Kind::Envoy => Some(BESIDE_ENVOY),
+            Kind::Envoy => self.is_below_nginx.then_some(BESIDE_ENVOY),
             Kind::Synapse | Kind::Pingora => None,
         }
     }
