@@ -6,14 +6,15 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::case::{self, Case, Spans};
+use crate::chart;
 use crate::engine::Peer;
 use crate::engine::drain::Drain;
 use crate::machine::{self, Cores};
 use crate::measure::measure;
 use crate::proxies::{Kind, Logs, Programs, Proxy, Setup, Site};
-use crate::report;
 use crate::series::{self, Series};
 use crate::{Outcome, Verdict};
+use crate::{report, rows};
 
 /// How much is measured.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
     machine::pin(&[cores.load])?;
     machine::precise_timers()?;
     machine::all_descriptors()?;
-    let mut cases = case::cases(&plan.peers, &plan.logs);
+    let mut cases = rows::cases(&plan.peers, &plan.logs);
     cases.retain(|case| plan.wants(case));
     if cases.is_empty() {
         return Err(format!("no case is called {}", plan.only.join(" or ")).into());
@@ -92,7 +93,8 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
         all.push(rounds(case, plan, dir, cores)?);
     }
     let findings: Vec<Value> = all.iter().map(Series::json).collect();
-    report::write(results, "run", [about, json!({"cases": findings})])?;
+    let file = report::write(results, "run", [about, json!({"cases": findings})])?;
+    std::fs::write(file.with_extension("svg"), chart::svg(&all))?;
     print!("{}", series::table(&all));
     let mut verdict = Verdict::default();
     for series in &all {

@@ -4,15 +4,18 @@
 //! listens on anything but loopback, and ends only what it has started. `bench/README.md` says what the numbers mean.
 
 mod case;
+mod chart;
 mod churn;
 mod compare;
 mod engine;
+mod instructions;
 mod load;
 mod machine;
 mod measure;
 mod proxies;
 mod registry;
 mod report;
+mod rows;
 mod series;
 mod timeline;
 
@@ -71,6 +74,18 @@ enum Command {
         /// Three rounds instead of ten
         #[arg(long)]
         quick: bool,
+    },
+    /// Instructions per request, counted by callgrind
+    Instructions {
+        /// What was counted before
+        #[arg(long, default_value = "bench/instructions.toml")]
+        recorded: PathBuf,
+        /// Record what is counted now
+        #[arg(long)]
+        update: bool,
+        /// Keep callgrind's files there
+        #[arg(long)]
+        profiles: Option<PathBuf>,
     },
     /// A host of the timeline: a backend with its registration
     #[command(hide = true)]
@@ -221,6 +236,15 @@ fn measure(arguments: &Arguments, dir: &Path) -> Outcome<Verdict> {
         Command::Timeline { rounds, quick } => {
             let rounds = rounds.unwrap_or(if *quick { 3 } else { 10 });
             timeline::run(rounds, synapse, dir, results)
+        }
+        Command::Instructions { recorded, update, profiles } => {
+            let plan = instructions::Plan {
+                synapse: synapse.clone(),
+                recorded: recorded.clone(),
+                is_update: *update,
+                profiles: profiles.clone(),
+            };
+            instructions::run(&plan, dir)
         }
         Command::Host { zookeeper } => timeline::host(zookeeper),
     }

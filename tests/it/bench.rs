@@ -25,12 +25,16 @@ async fn a_comparison_with_haproxy_runs_to_its_end_without_an_error() {
     let lab = Lab::alone().await;
     let results = lab.dir().join("results");
     let printed = bench("run", &["--smoke"], &results, RUN).await;
-    let files: Vec<_> = std::fs::read_dir(&results)
+    let mut files: Vec<_> = std::fs::read_dir(&results)
         .expect("results")
         .map(|file| file.expect("readable").path())
         .collect();
-    assert_eq!(files.len(), 1, "{files:?}");
-    let text = std::fs::read_to_string(&files[0]).expect("readable");
+    files.sort();
+    let [json, svg] = files.as_slice() else { panic!("{files:?}") };
+    assert_eq!(svg, &json.with_extension("svg"));
+    let text = std::fs::read_to_string(svg).expect("readable");
+    assert!(text.contains("http_keepalive_32"), "{text}");
+    let text = std::fs::read_to_string(json).expect("readable");
     let json: Value = serde_json::from_str(&text).expect("JSON");
     let cases = json["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 14, "{text}");

@@ -194,7 +194,8 @@ impl World {
         }
     }
 
-    fn turn(&mut self, timeout: Duration) -> io::Result<()> {
+    /// Waits for events, at most so long, and handles them.
+    pub(crate) fn turn(&mut self, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
         let mut events = std::mem::take(&mut self.events);
         events.clear();
@@ -235,8 +236,8 @@ impl World {
         Ok(())
     }
 
-    /// Starts a paced request on the connection that was used last; false: there is none.
-    fn again(&mut self, due: Instant) -> bool {
+    /// Starts another request, due then, on the connection that was used last; false: none is idle.
+    pub(crate) fn again(&mut self, due: Instant) -> bool {
         while let Some(token) = self.idle.pop_back() {
             let (index, generation) = parts(token);
             if let Some(slot) = self.slots.get_mut(index)

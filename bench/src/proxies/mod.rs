@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::machine::Cores;
@@ -22,8 +23,11 @@ pub(crate) use setup::{BACKENDS, Kind, Logs, Setup};
 /// Everything listens here or next to it: an address of the bench's own.
 pub(crate) const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 83, 1, 1));
 
-/// How long a proxy may take until it is ready.
-const START: Duration = Duration::from_secs(20);
+/// How long a proxy may take until it is ready: fifty times as long as usual under valgrind.
+const START: Duration = Duration::from_secs(60);
+
+/// How long it may take to stop when it is asked to.
+const STOP: Duration = Duration::from_secs(60);
 
 /// The addresses of a proxy: several run side by side, each with a number, at most 50.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +233,24 @@ impl Proxy {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "after the load: an end is looked at from outside"
+    )]
+    pub(crate) fn stop(mut self) -> Outcome<()> {
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, Signal::TERM)?;
+        let end = Instant::now() + STOP;
+        while Instant::now() < end {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(format!("{}: does not stop", self.log.display()).into())
     }
 
     /// Lines on its standard output since the last time; empties the file.
