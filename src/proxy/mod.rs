@@ -21,6 +21,7 @@ pub mod relay;
 mod shared;
 pub mod tcp;
 mod thread;
+mod timer;
 mod wheel;
 pub mod worker;
 
@@ -98,6 +99,9 @@ pub struct Timeouts {
     pub client_fin: Option<Duration>,
     /// `timeout server-fin`: the same for the backend.
     pub server_fin: Option<Duration>,
+    /// `timeout tarpit`: how long a request caught by a tarpit waits for its 500. Falls back to `connect`. No rule
+    /// catches one yet.
+    pub tarpit: Option<Duration>,
 }
 
 /// `option redispatch [N]`.

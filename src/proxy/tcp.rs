@@ -11,6 +11,7 @@ use super::connect::Dialer;
 use super::error::ProxyError;
 use super::local::Local;
 use super::relay::{self, End, Finish, Meter, Patience, Which};
+use super::timer::Timer;
 use super::{ProxySettings, Service};
 use crate::lb::lease::Lease;
 use crate::telemetry::cells::{BackendCells, ServiceCells, WorkerId};
@@ -27,19 +28,20 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<Pr
 }
 
 async fn forward(
-    local: &Local,
+    local: &Rc<Local>,
     client: std::net::TcpStream,
     service: &Service,
     settings: &ProxySettings,
 ) -> Result<(), ProxyError> {
     // Only a full reactor can refuse; the connection is lost then.
     let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
-    let mut dialer = Dialer::new(service, settings, local.worker);
+    let timer = Timer::new(local).await;
+    let mut dialer = Dialer::new(service, settings, &timer);
     let lease = dialer.acquire()?;
     let (lease, backend) = dialer.connect(lease).await?;
     let meter = Counters::new(service, &lease, local.worker);
     let patience = Patience::new(&settings.timeouts);
-    let finish = relay::run(end(client), end(backend), &local.buffer, patience, &meter).await;
+    let finish = relay::run((end(client), end(backend)), &timer, patience, &meter).await;
     match finish {
         Finish::Done => Ok(()),
         Finish::Idle => Err(ProxyError::ClientTimeout),

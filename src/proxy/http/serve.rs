@@ -94,7 +94,7 @@ async fn persist(
     start: Start,
 ) -> Result<After, ProxyError> {
     let settings = Arc::clone(&client.settings);
-    let mut dialer = Dialer::new(&fixed.listener.service, &settings, fixed.local.worker);
+    let mut dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
     let mut lease = match start {
         Start::Fresh(lease) => lease,
         Start::Failed(failed, error) => {
