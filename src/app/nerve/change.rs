@@ -102,6 +102,7 @@ impl Fleet {
         }
         self.show();
         self.close_unused();
+        self.sweep();
         Ok(changes)
     }
 

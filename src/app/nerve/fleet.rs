@@ -87,7 +87,7 @@ pub(crate) struct Fleet {
     pub(super) left: (mpsc::UnboundedSender<Left>, mpsc::UnboundedReceiver<Left>),
     /// A file that is being read.
     pub(super) reading: Option<Reading>,
-    /// Sessions that were begun with one that a former process left.
+    /// Sessions that were begun with one that a former process left, and are not swept yet.
     pub(super) inherited: Vec<(Arc<str>, Arc<dyn RegistryWriter>)>,
 }
 
@@ -112,8 +112,6 @@ impl Fleet {
         let wanted = fleet.wanted();
         fleet.apply(wanted)?;
         fleet.show_remarks(Vec::new(), false);
-        fleet.sweep();
-        fleet.inherited.clear();
         Ok(fleet)
     }
 
@@ -194,14 +192,14 @@ impl Fleet {
     }
 
     /// Ends what a former process has registered in the sessions that it left to us, and nobody here knows.
-    fn sweep(&self) {
-        for (ensemble, registry) in &self.inherited {
+    pub(super) fn sweep(&mut self) {
+        for (ensemble, registry) in std::mem::take(&mut self.inherited) {
             let services = self.services.iter().map(|(running, _)| running.shown());
             let theirs = services
-                .filter(|shown| shown.session.as_ref().is_some_and(|(name, _)| name == ensemble));
+                .filter(|shown| shown.session.as_ref().is_some_and(|(name, _)| *name == ensemble));
             let work = sweep::sweep(
-                Arc::clone(ensemble),
-                Arc::clone(registry),
+                Arc::clone(&ensemble),
+                registry,
                 theirs.cloned().collect(),
                 Arc::clone(&self.parts.household.kin),
             );

@@ -249,6 +249,29 @@ async fn a_restart_ends_what_the_new_configuration_does_not_know() {
     assert!(nerve.log().contains("left over from the former process"), "{}", nerve.log());
 }
 
+/// The same for an ensemble that the new process meets only after a reload.
+#[tokio::test]
+async fn what_is_left_with_an_ensemble_goes_when_a_reload_brings_it_back() {
+    let lab = Lab::new().await;
+    let (zk, other) = (Zk::standalone(), Zk::standalone());
+    let client = other.client().await;
+    let (old, new) = ("/nerve/services/old", "/nerve/services/new");
+    let there = |path: &str| up(&other, json!({"zk_path": path}));
+    let config = json!({"services": {"here": up(&zk, json!({})), "old": there(old)}});
+    let mut nerve = Nerve::start(&lab, config).await;
+    until_nodes(&client, old, 1).await;
+    nerve.signal(Signal::USR2);
+    assert_eq!(nerve.ended().await.code(), Some(0));
+    nerve.rewrite(json!({"services": {"here": up(&zk, json!({}))}}));
+    let nerve = nerve.again().until_listening().await;
+    assert_eq!(nodes(&client, old).await.len(), 1);
+    nerve.rewrite(json!({"services": {"here": up(&zk, json!({})), "new": there(new)}}));
+    assert!(nerve.reload().await, "{}", nerve.log());
+    until_nodes(&client, new, 1).await;
+    until_nodes(&client, old, 0).await;
+    assert!(nerve.log().contains("left over from the former process"), "{}", nerve.log());
+}
+
 #[tokio::test]
 async fn a_renamed_service_keeps_its_node_and_a_changed_one_has_one() {
     let lab = Lab::new().await;
