@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{self, Instant};
+use tokio::time::Instant;
 
 use super::error::ProxyError;
+use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
@@ -104,26 +105,35 @@ pub(crate) struct Trail {
 pub(crate) struct Dialer<'a> {
     pub(crate) service: &'a Service,
     pub(crate) settings: &'a ProxySettings,
-    pub(crate) worker: WorkerId,
+    /// Its connection's.
+    timer: &'a Timer,
     pub(crate) retry: Retry,
     pub(crate) trail: Trail,
 }
 
 impl<'a> Dialer<'a> {
-    pub(crate) fn new(service: &'a Service, settings: &'a ProxySettings, worker: WorkerId) -> Self {
+    pub(crate) fn new(
+        service: &'a Service,
+        settings: &'a ProxySettings,
+        timer: &'a Timer,
+    ) -> Self {
         let retry = Retry::new(settings);
-        Self { service, settings, worker, retry, trail: Trail::default() }
+        Self { service, settings, timer, retry, trail: Trail::default() }
+    }
+
+    fn worker(&self) -> WorkerId {
+        self.timer.local().worker
     }
 
     pub(crate) fn cells(&self) -> &'a ServiceCells {
-        self.service.cells.of(self.worker)
+        self.service.cells.of(self.worker())
     }
 
     /// Picks a backend, those that failed last.
     pub(crate) fn acquire(&self) -> Result<Lease, ProxyError> {
         let cx = PickContext { avoid: &self.retry.tried };
         let lease = self.service.pool.acquire(cx)?;
-        lease.backend().cells.of(self.worker).requests.add(1);
+        lease.backend().cells.of(self.worker()).requests.add(1);
         Ok(lease)
     }
 
@@ -149,11 +159,11 @@ impl<'a> Dialer<'a> {
             match next {
                 Next::Same(pause) => {
                     self.count_retry(&lease);
-                    time::sleep(pause).await;
-                    lease.backend().cells.of(self.worker).requests.add(1);
+                    self.timer.sleep(pause).await;
+                    lease.backend().cells.of(self.worker()).requests.add(1);
                 }
                 Next::Again(pause) => {
-                    time::sleep(pause).await;
+                    self.timer.sleep(pause).await;
                     lease = self.move_on(lease)?;
                 }
                 Next::Elsewhere => lease = self.move_on(lease)?,
@@ -175,7 +185,7 @@ impl<'a> Dialer<'a> {
         } else {
             self.trail.chosen = Some(Instant::now());
             self.trail.redispatched = true;
-            backend.cells.of(self.worker).redispatches.add(1);
+            backend.cells.of(self.worker()).redispatches.add(1);
             self.cells().redispatches.add(1);
         }
         Ok(lease)
@@ -190,25 +200,19 @@ impl<'a> Dialer<'a> {
     }
 
     fn count_retry(&self, lease: &Lease) {
-        lease.backend().cells.of(self.worker).retries.add(1);
+        lease.backend().cells.of(self.worker()).retries.add(1);
         self.cells().retries.add(1);
     }
 
     async fn once(&self, lease: &Lease) -> Result<TcpStream, ProxyError> {
         let addr = lease.addr();
-        let cells = lease.backend().cells.of(self.worker);
-        let connecting = TcpStream::connect(addr);
-        let connected = match self.settings.timeouts.connect {
-            Some(limit) => match time::timeout(limit, connecting).await {
-                Ok(connected) => connected,
-                Err(_elapsed) => {
-                    cells.connect_errors.add(1);
-                    self.report(lease, OutcomeKind::ConnectFailed);
-                    return Err(ProxyError::ConnectTimeout { addr });
-                }
-            },
-            // The kernel gives up by itself after its SYN retries, about two minutes.
-            None => connecting.await,
+        let cells = lease.backend().cells.of(self.worker());
+        // Without a limit the kernel gives up by itself after its SYN retries, about two minutes.
+        let limit = self.settings.timeouts.connect;
+        let Some(connected) = self.timer.within(limit, TcpStream::connect(addr)).await else {
+            cells.connect_errors.add(1);
+            self.report(lease, OutcomeKind::ConnectFailed);
+            return Err(ProxyError::ConnectTimeout { addr });
         };
         connected
             .inspect(|stream| {

@@ -22,6 +22,7 @@ mod shared;
 mod states;
 pub mod tcp;
 mod thread;
+mod timer;
 mod wheel;
 pub mod worker;
 
@@ -99,6 +100,9 @@ pub struct Timeouts {
     pub client_fin: Option<Duration>,
     /// `timeout server-fin`: the same for the backend.
     pub server_fin: Option<Duration>,
+    /// `timeout tarpit`: how long a request caught by a tarpit waits for its 500. Falls back to `connect`. No rule
+    /// catches one yet.
+    pub tarpit: Option<Duration>,
 }
 
 /// `option redispatch [N]`.

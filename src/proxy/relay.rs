@@ -1,22 +1,23 @@
 //! Bytes both ways between two sockets, with half-close, until both are done, one breaks, or nothing moves any more.
 //!
 //! Reads go into the worker's one shared buffer and are written at once; only what the other side does not take is
-//! kept, in a buffer of its own, until it does. So an idle connection holds no buffer at all. No timer is touched per
-//! read: activity is noted, and one coarse timer looks at the note.
+//! kept, in a buffer of its own, until it does. So an idle connection holds no buffer at all. Activity is noted; the
+//! thread's wheel looks at the note.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Timeouts;
+use super::local::Local;
+use super::millis::Millis;
+use super::timer::Timer;
 
 /// Full buffers moved in one direction before others on the worker get their turn.
 const TURN: usize = 4;
@@ -78,11 +79,10 @@ impl Patience {
     }
 }
 
-/// Moves bytes until the end, or until nobody has for too long. `buffer` is shared by all relays of the thread.
+/// Moves bytes between client and backend until the end, or until nobody has for too long.
 pub(crate) async fn run(
-    client: End,
-    backend: End,
-    buffer: &RefCell<Box<[u8]>>,
+    (client, backend): (End, End),
+    timer: &Timer,
     patience: Patience,
     meter: &impl Meter,
 ) -> Finish {
@@ -91,13 +91,11 @@ pub(crate) async fn run(
         down: Direction::new(backend.early),
         client: client.stream,
         backend: backend.stream,
-        active: Instant::now(),
+        active: timer.local().clock.tick(),
     };
-    let mut timer = pin!(sleep_until(relay.active));
-    let mut armed = None;
-    let finish = poll_fn(|cx| match relay.poll(cx, buffer, meter) {
+    let finish = poll_fn(|cx| match relay.poll(cx, timer.local(), meter) {
         Poll::Ready(finish) => Poll::Ready(finish),
-        Poll::Pending => relay.poll_idle(cx, timer.as_mut(), &mut armed, patience),
+        Poll::Pending => relay.poll_idle(timer, patience),
     })
     .await;
     if matches!(finish, Finish::Broken(..)) {
@@ -111,17 +109,17 @@ struct Relay {
     backend: TcpStream,
     up: Direction,
     down: Direction,
-    active: Instant,
+    active: Millis,
 }
 
 impl Relay {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        buffer: &RefCell<Box<[u8]>>,
+        local: &Local,
         meter: &impl Meter,
     ) -> Poll<Finish> {
-        let mut buffer = buffer.borrow_mut();
+        let mut buffer = local.buffer.borrow_mut();
         let (client, backend) = (&mut self.client, &mut self.backend);
         let up = self.up.poll(cx, client, backend, &mut buffer);
         let down = self.down.poll(cx, backend, client, &mut buffer);
@@ -129,7 +127,7 @@ impl Relay {
         if moved != (0, 0) {
             meter.to_backend(moved.0);
             meter.to_client(moved.1);
-            self.active = Instant::now();
+            self.active = local.clock.tick();
         }
         match (up, down) {
             (Poll::Ready(Err(Break::Source(e))), _) | (_, Poll::Ready(Err(Break::Sink(e)))) => {
@@ -143,39 +141,24 @@ impl Relay {
         }
     }
 
-    /// The timer is moved only when it fires, to the last activity plus the time allowed, or when that comes earlier.
-    fn poll_idle(
-        &self,
-        cx: &mut Context<'_>,
-        mut timer: Pin<&mut Sleep>,
-        armed: &mut Option<Instant>,
-        patience: Patience,
-    ) -> Poll<Finish> {
-        loop {
-            let client = patience.client_fin.filter(|_| self.down.closed);
-            let server = patience.server_fin.filter(|_| self.up.closed);
-            let fins = [client.map(|t| (t, Which::Client)), server.map(|t| (t, Which::Backend))];
-            let fin = fins.into_iter().flatten().min_by_key(|(limit, _)| *limit);
-            let Some((limit, which)) = fin.or(patience.idle) else {
-                return Poll::Pending;
+    /// Ready when the last activity is longer ago than allowed.
+    fn poll_idle(&self, timer: &Timer, patience: Patience) -> Poll<Finish> {
+        let client = patience.client_fin.filter(|_| self.down.closed);
+        let server = patience.server_fin.filter(|_| self.up.closed);
+        let fins = [client.map(|t| (t, Which::Client)), server.map(|t| (t, Which::Backend))];
+        let fin = fins.into_iter().flatten().min_by_key(|(limit, _)| *limit);
+        if let Some((limit, which)) = fin.or(patience.idle)
+            && timer.expires(self.active.after(limit))
+        {
+            // One that has said all is not waited for.
+            let which = match (self.up.ended, self.down.ended) {
+                (true, false) => Which::Backend,
+                (false, true) => Which::Client,
+                (true, true) | (false, false) => which,
             };
-            let deadline = self.active + limit;
-            if armed.is_none_or(|armed| deadline < armed) {
-                timer.as_mut().reset(deadline);
-                *armed = Some(deadline);
-            }
-            ready!(timer.as_mut().poll(cx));
-            *armed = None;
-            if deadline <= Instant::now() {
-                // One that has said all is not waited for.
-                let which = match (self.up.ended, self.down.ended) {
-                    (true, false) => Which::Backend,
-                    (false, true) => Which::Client,
-                    (true, true) | (false, false) => which,
-                };
-                return Poll::Ready(Finish::Idle(which));
-            }
+            return Poll::Ready(Finish::Idle(which));
         }
+        Poll::Pending
     }
 
     /// Closes both with a reset: an end must not look clean to a side that has not seen all.

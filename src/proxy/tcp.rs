@@ -16,6 +16,7 @@ use super::local::Local;
 use super::relay::{self, End, Finish, Meter, Patience, Which};
 use super::shared::{Busy, Listener};
 use super::states::{self, State};
+use super::timer::Timer;
 use super::{ProxySettings, Service};
 use crate::lb::lease::Lease;
 use crate::telemetry::access::{AccessLog, Record, Timers};
@@ -41,14 +42,15 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<Pr
 }
 
 async fn forward(
-    local: &Local,
+    local: &Rc<Local>,
     client: std::net::TcpStream,
     (service, settings): (&Service, &ProxySettings),
     session: &mut Session,
 ) -> Result<(), ProxyError> {
     // Only a full reactor can refuse; the connection is lost then.
     let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
-    let mut dialer = Dialer::new(service, settings, local.worker);
+    let timer = Timer::new(local).await;
+    let mut dialer = Dialer::new(service, settings, &timer);
     let lease = dialer.acquire()?;
     let connected = dialer.connect(lease).await;
     session.trail = dialer.trail;
@@ -56,7 +58,7 @@ async fn forward(
     session.connected = Some(Instant::now());
     let meter = Counters::new(service, &lease, local.worker);
     let patience = Patience::new(&settings.timeouts);
-    let finish = relay::run(end(client), end(backend), &local.buffer, patience, &meter).await;
+    let finish = relay::run((end(client), end(backend)), &timer, patience, &meter).await;
     session.moved = meter.moved();
     session.state = states::tunnel(&finish);
     match finish {

@@ -46,14 +46,10 @@ impl<T: Default> PerWorker<T> {
         }
     }
 
-    /// The cell of `worker`. A worker beyond the configured number (impossible by construction) shares the first.
+    /// The cell of `worker`. A worker beyond the configured number (impossible by construction) counts with what was
+    /// inherited.
     pub fn of(&self, worker: WorkerId) -> &T {
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "index is taken modulo the length, which is never 0"
-        )]
-        let slot = &self.workers[worker.0 % self.workers.len()];
-        slot.get_or_init(Box::default)
+        self.workers.get(worker.0).unwrap_or(&self.inherited).get_or_init(Box::default)
     }
 
     /// The cells of `worker` if it has written yet; for readers, which must not create any.

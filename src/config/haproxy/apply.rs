@@ -92,6 +92,7 @@ fn apply_value(
         "timeout tunnel" => timeouts.tunnel.set(timeout(args)?, origin),
         "timeout client-fin" => timeouts.client_fin.set(timeout(args)?, origin),
         "timeout server-fin" => timeouts.server_fin.set(timeout(args)?, origin),
+        "timeout tarpit" => timeouts.tarpit.set(timeout(args)?, origin),
         "http-reuse" => draft.reuse.set(reuse(one(args)?)?, origin),
         other => {
             return Err(format!("supported, but {other:?} has no rule; this is a bug"));

@@ -86,6 +86,7 @@ pub(super) struct TimeoutDraft {
     pub(super) tunnel: Tracked<Option<Duration>>,
     pub(super) client_fin: Tracked<Option<Duration>>,
     pub(super) server_fin: Tracked<Option<Duration>>,
+    pub(super) tarpit: Tracked<Option<Duration>>,
 }
 
 /// The frontend and backend of a service, or what `defaults` makes of them.
@@ -129,7 +130,8 @@ impl Default for Draft {
                 http_keep_alive: never.clone(),
                 tunnel: never.clone(),
                 client_fin: never.clone(),
-                server_fin: never,
+                server_fin: never.clone(),
+                tarpit: never,
             },
             max_connections: Tracked::new(None, &haproxy),
             backlog: Tracked::new(defaults::BACKLOG, &ours),

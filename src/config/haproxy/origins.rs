@@ -69,6 +69,7 @@ pub(super) fn of(draft: &Draft, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveVal
         }),
         tracked("timeout.client-fin", &timeouts.client_fin, |it| or(*it, "timeout.client")),
         tracked("timeout.server-fin", &timeouts.server_fin, |it| or(*it, "timeout.server")),
+        tracked("timeout.tarpit", &timeouts.tarpit, |it| or(*it, "timeout.connect")),
         tracked("http.reuse", &draft.reuse, |it| reuse(*it).to_owned()),
         tracked("http.abortonclose", &draft.abort_on_close, bool::to_string),
         tracked("http.close_mode", close_mode(draft), |it| close(*it).to_owned()),

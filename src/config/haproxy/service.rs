@@ -281,6 +281,7 @@ fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
             tunnel: timeouts.tunnel.value,
             client_fin: timeouts.client_fin.value,
             server_fin: timeouts.server_fin.value,
+            tarpit: timeouts.tarpit.value.or(timeouts.connect.value),
         },
         retries: draft.retries.value,
         redispatch: draft.redispatch.value,

@@ -15,7 +15,7 @@ use crate::proxy::ProxySettings;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
 use crate::proxy::shared::Listener;
-use crate::proxy::wheel::Entry;
+use crate::proxy::timer::Timer;
 use crate::telemetry::cells::{ErrorCause, ServiceCells};
 
 /// What never changes while a connection lasts.
@@ -40,36 +40,6 @@ impl Fixed {
     /// Looks at the clock.
     pub(crate) fn tick(&self) -> Millis {
         self.local.clock.tick()
-    }
-}
-
-/// The connection's entry on the wheel.
-#[derive(Debug)]
-pub(crate) struct Timer {
-    local: Rc<Local>,
-    entry: Entry,
-}
-
-impl Timer {
-    pub(crate) fn new(local: &Rc<Local>, waker: std::task::Waker) -> Self {
-        let entry = local.wheel.borrow_mut().add(waker);
-        Self { local: Rc::clone(local), entry }
-    }
-
-    /// Wakes the connection at `deadline`; true when that has come.
-    pub(crate) fn expires(&self, deadline: Millis) -> bool {
-        let mut wheel = self.local.wheel.borrow_mut();
-        if wheel.has_fired(self.entry) && deadline <= self.local.clock.tick() {
-            return true;
-        }
-        wheel.set(self.entry, deadline);
-        false
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        self.local.wheel.borrow_mut().remove(self.entry);
     }
 }
 

@@ -98,7 +98,7 @@ async fn swallow(fixed: &Fixed, socket: &mut Socket) {
         std::io::Result::Ok(())
     };
     // Neither time nor errors matter any more: the connection closes either way.
-    drop(tokio::time::timeout(LINGER, swallow).await);
+    drop(fixed.timer.within(Some(LINGER), swallow).await);
 }
 
 /// Bytes both ways after a protocol switch.
@@ -125,7 +125,7 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
         End { stream: backend, early: Bytes::from(early) },
     );
     let patience = Patience::new(&client.settings.timeouts);
-    let finish = relay::run(ends.0, ends.1, &fixed.local.buffer, patience, &meter).await;
+    let finish = relay::run(ends, &fixed.timer, patience, &meter).await;
     tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, ?finish, "tunnel ended");
     let (bytes_in, bytes_out) = meter.moved();
     drop(lease);

@@ -33,10 +33,9 @@ mod upstream;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 pub(crate) use self::client::Expiry;
-use self::client::{Client, Ending, Fixed, Timer};
+use self::client::{Client, Ending, Fixed};
 pub(crate) use self::exchange::{Outcome, Phase};
 pub(crate) use self::message::chunked::Ranges;
 pub use self::message::{HEAD_BYTES, HEADERS, Refusal};
@@ -45,12 +44,12 @@ use self::socket::Socket;
 use super::accept::Accepted;
 use super::local::Local;
 use super::shared::Listener;
+use super::timer::Timer;
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
     let Accepted { stream, peer, slot } = accepted;
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let timer = Timer::new(&local, waker);
+    let timer = Timer::new(&local).await;
     let fixed = Fixed { local, listener: Arc::clone(&slot.listener), peer, timer };
     let settings = fixed.listener.service.settings.load_full();
     let mut client = Client::new(Socket::Bare(stream), settings, fixed.tick());

@@ -86,7 +86,7 @@ async fn ask(
     // Boxed: rare beside requests, and large.
     let rest = async {
         let settings = Arc::clone(&client.settings);
-        let mut dialer = Dialer::new(&fixed.listener.service, &settings, fixed.local.worker);
+        let mut dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
         let after = persist(fixed, client, exchange, (&mut dialer, start)).await;
         if let Some(notes) = &mut exchange.notes {
             notes.trail = dialer.trail;

@@ -15,7 +15,7 @@ const ROUTING: Class = refused(
 
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
-    group(DFB, Class::Supported, &["mode", "timeout http-request", "timeout http-keep-alive"]),
+    group(DFB, Class::Supported, &["mode", "timeout http-request", "timeout http-keep-alive", "timeout tarpit"]),
     group(DF, Class::Supported, &["maxconn", "backlog", "timeout client", "clitimeout", "timeout clitimeout", "timeout client-fin"]),
     group(DB, Class::Supported, &[
         "balance", "balance roundrobin", "balance leastconn", "retries", "redispatch", "redisp", "default-server",
@@ -51,7 +51,6 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     group(DFB, not_yet("responses are not compressed"), &["compression"]),
     group(DFB, not_yet("the filter is not run"), &["filter"]),
-    group(DFB, not_yet("nothing is tarpitted"), &["timeout tarpit"]),
     group(DF, not_yet("there is no TLS handshake to be limited"), &["timeout client-hs"]),
     group(DB, not_yet("there is no queue: at maxconn of all servers the answer is 503"), &["timeout queue"]),
     group(DB, not_yet("only failed connects and requests without effect are tried again"), &["retry-on"]),

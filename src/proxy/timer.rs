@@ -1,0 +1,77 @@
+//! A connection's deadline: its entry on the thread's wheel, and ways to wait for it.
+//!
+//! One per connection, for whatever it waits for at the moment. Deadlines come up to a slot of the wheel late, never
+//! early.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::local::Local;
+use super::millis::Millis;
+use super::wheel::Entry;
+
+/// The connection's entry on the wheel.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    local: Rc<Local>,
+    entry: Entry,
+}
+
+impl Timer {
+    /// For the task that asks: the wheel wakes that one.
+    pub(crate) async fn new(local: &Rc<Local>) -> Self {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let entry = local.wheel.borrow_mut().add(waker);
+        Self { local: Rc::clone(local), entry }
+    }
+
+    /// The thread's state.
+    pub(crate) fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// Wakes the connection at `deadline`; true when that has come.
+    pub(crate) fn expires(&self, deadline: Millis) -> bool {
+        let mut wheel = self.local.wheel.borrow_mut();
+        if wheel.has_fired(self.entry) && deadline <= self.local.clock.tick() {
+            return true;
+        }
+        wheel.set(self.entry, deadline);
+        false
+    }
+
+    /// What `work` comes to, or `None` after so long. It may use the timer itself only if `limit` is `None`.
+    pub(crate) async fn within<F: Future>(
+        &self,
+        limit: Option<Duration>,
+        work: F,
+    ) -> Option<F::Output> {
+        let deadline = limit.map(|limit| self.local.clock.tick().after(limit));
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            if deadline.is_some_and(|deadline| self.expires(deadline)) {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Returns after so long.
+    pub(crate) async fn sleep(&self, time: Duration) {
+        // Nothing to do meanwhile.
+        let _elapsed = self.within(Some(time), std::future::pending::<()>()).await;
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.local.wheel.borrow_mut().remove(self.entry);
+    }
+}
