@@ -17,6 +17,8 @@ mod down;
 mod ending;
 mod exchange;
 mod inbound;
+#[cfg(test)]
+mod laws;
 mod message;
 pub mod pool;
 mod reply;
