@@ -19,6 +19,8 @@ mod exchange;
 mod inbound;
 mod judge;
 mod logged;
+#[cfg(test)]
+mod laws;
 mod message;
 pub mod pool;
 mod reply;

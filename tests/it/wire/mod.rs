@@ -6,6 +6,7 @@
 mod cases;
 mod origin;
 mod pages;
+mod packets;
 mod slowly;
 
 use std::net::SocketAddr;
