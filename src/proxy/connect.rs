@@ -112,11 +112,7 @@ pub(crate) struct Dialer<'a> {
 }
 
 impl<'a> Dialer<'a> {
-    pub(crate) fn new(
-        service: &'a Service,
-        settings: &'a ProxySettings,
-        timer: &'a Timer,
-    ) -> Self {
+    pub(crate) fn new(service: &'a Service, settings: &'a ProxySettings, timer: &'a Timer) -> Self {
         let retry = Retry::new(settings);
         Self { service, settings, timer, retry, trail: Trail::default() }
     }

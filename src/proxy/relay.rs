@@ -113,12 +113,7 @@ struct Relay {
 }
 
 impl Relay {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        local: &Local,
-        meter: &impl Meter,
-    ) -> Poll<Finish> {
+    fn poll(&mut self, cx: &mut Context<'_>, local: &Local, meter: &impl Meter) -> Poll<Finish> {
         let mut buffer = local.buffer.borrow_mut();
         let (client, backend) = (&mut self.client, &mut self.backend);
         let up = self.up.poll(cx, client, backend, &mut buffer);

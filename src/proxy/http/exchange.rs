@@ -14,6 +14,7 @@ use super::message::request::Request;
 use super::message::response::{Asked, Recode};
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
+use crate::proxy::buffer::Mark;
 use crate::proxy::millis::Millis;
 use crate::proxy::{CloseMode, Reuse};
 use crate::telemetry::cells::BackendCells;
@@ -25,12 +26,12 @@ const UNWATCHED: Duration = Duration::from_millis(50);
 /// The way of the request.
 #[derive(Debug)]
 pub(super) struct Up {
-    /// The head for the backend and the body that came with it. Kept while it may have to be sent again; lent to the next
-    /// request, while it is still in the processor's cache, as soon as it will not.
+    /// The head for the backend and a short body that came with it: kept until an answer begins, to be sent again if it
+    /// must.
     pub(super) head: Vec<u8>,
     pub(super) head_sent: usize,
-    /// The backend has taken a byte.
-    pub(super) is_begun: bool,
+    /// A longer body that came with the head, still where it was read. To be sent or saved before the task yields.
+    pub(super) carried: Option<Mark>,
     pub(super) body: Inbound,
     /// Read and not yet taken by the backend.
     pub(super) waiting: Vec<u8>,
@@ -50,6 +51,7 @@ impl Up {
     pub(super) fn is_done(&self) -> bool {
         self.body.is_done()
             && self.head_sent >= self.head.len()
+            && self.carried.is_none()
             && self.waiting_sent >= self.waiting.len()
     }
 }
@@ -126,7 +128,7 @@ impl Exchange {
             up: Up {
                 head: begun.head,
                 head_sent: 0,
-                is_begun: false,
+                carried: begun.carried,
                 body: begun.body,
                 waiting: Vec::new(),
                 waiting_sent: 0,
@@ -162,7 +164,6 @@ impl Exchange {
         self.lease = Some(lease);
         self.upstream = Some(upstream);
         self.up.head_sent = 0;
-        self.up.is_begun = false;
         self.up.is_broken = false;
         self.up.sent_at = now;
         self.down.active = now;

@@ -18,9 +18,9 @@ mod ending;
 mod exchange;
 mod inbound;
 mod judge;
-mod logged;
 #[cfg(test)]
 mod laws;
+mod logged;
 mod message;
 pub mod pool;
 mod reply;

@@ -5,8 +5,8 @@
 
 mod cases;
 mod origin;
-mod pages;
 mod packets;
+mod pages;
 mod slowly;
 
 use std::net::SocketAddr;
