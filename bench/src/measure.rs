@@ -49,6 +49,7 @@ pub(crate) fn measure(
         return idle(case, world, proxy);
     }
     let front = proxy.site.front();
+    proxy.forget_lines()?;
     case.begin(world, front)?;
     let before = (world.shared.tally.errors, world.shared.tally.total, world.shared.tally.lines);
     let mut pace = case.pace(front);
@@ -87,14 +88,30 @@ pub(crate) fn measure(
     world.end_clients();
     // The proxy closes what belonged to them, and the origins notice, before it is the other's turn.
     world.run(Instant::now() + spans.warm_up / 4, None)?;
-    let tally = &world.shared.tally;
-    let lines = match proxy.setup.logs {
-        Logs::Off | Logs::Udp => tally.lines - lines,
-        Logs::Stdout => proxy.take_lines()?,
-    };
-    measure.logged = float(lines) / float((tally.total - total).max(1));
+    if proxy.setup.logs != Logs::Off {
+        let requests = world.shared.tally.total - total;
+        measure.logged = float(logged(world, proxy, lines, requests)?) / float(requests.max(1));
+    }
     Ok(measure)
 }
+
+/// Lines about so many requests that have arrived; `before` are older. The last ones may be on their way.
+fn logged(world: &mut World, proxy: &Proxy, before: u64, requests: u64) -> Outcome<u64> {
+    let end = Instant::now() + LATE;
+    loop {
+        let lines = match proxy.setup.logs {
+            Logs::Off | Logs::Udp => world.shared.tally.lines - before,
+            Logs::Stdout => proxy.lines()?,
+        };
+        if lines >= requests || Instant::now() > end {
+            return Ok(lines);
+        }
+        world.run(Instant::now() + Duration::from_millis(20), None)?;
+    }
+}
+
+/// A line that is not there by then is lost.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Opens the connections, one request on each, and looks at the memory.
 fn idle(case: &Case, world: &mut World, proxy: &Proxy) -> Outcome<Measure> {

@@ -253,15 +253,24 @@ impl Proxy {
         Err(format!("{}: does not stop", self.log.display()).into())
     }
 
-    /// Lines on its standard output since the last time; empties the file.
-    pub(crate) fn take_lines(&self) -> Outcome<u64> {
+    /// Lines on its standard output since they were forgotten.
+    pub(crate) fn lines(&self) -> Outcome<u64> {
+        let mut file = BufReader::with_capacity(1 << 20, File::open(&self.out)?);
         let mut lines = 0;
-        for part in BufReader::new(File::open(&self.out)?).split(b'\n') {
-            part?;
-            lines += 1;
+        loop {
+            let part = file.fill_buf()?;
+            if part.is_empty() {
+                return Ok(lines);
+            }
+            lines += u64::try_from(part.iter().filter(|byte| **byte == b'\n').count())?;
+            let len = part.len();
+            file.consume(len);
         }
-        File::options().write(true).open(&self.out)?.set_len(0)?;
-        Ok(lines)
+    }
+
+    /// Empties the file of its standard output.
+    pub(crate) fn forget_lines(&self) -> Outcome<()> {
+        Ok(File::options().write(true).open(&self.out)?.set_len(0)?)
     }
 
     /// Its process id (`setpriv` has become the program).
