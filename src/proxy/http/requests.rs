@@ -112,7 +112,7 @@ impl Client {
             let rest = input.get(request.len..).unwrap_or_default();
             let mut ranges = fixed.local.ranges.borrow_mut();
             ranges.0.clear();
-            let malformed = Refusal::bad("malformed body");
+            let malformed = Refusal { is_head: request.is_head, ..Refusal::bad("malformed body") };
             let fed = begun.body.take(rest, &mut ranges).map_err(|_| malformed)?;
             for range in &ranges.0 {
                 begun.head.extend_from_slice(rest.get(range.clone()).unwrap_or_default());
