@@ -22,6 +22,7 @@ BENCH_NEEDED='
   /usr/share/java/slf4j-simple.jar libslf4j-java
   java default-jre-headless
   haproxy haproxy
+  nginx nginx-light
   ip iproute2
   sysctl procps
   unshare util-linux

@@ -1,17 +1,16 @@
-//! What is compared, and one measurement of it.
+//! What is compared: kinds of traffic, and what was promised about them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
+use crate::Outcome;
 use crate::engine::client::{Client, Task};
+use crate::engine::http::{Ask, Exchange};
 use crate::engine::origin::{Listener, Work};
 use crate::engine::tally::Seen;
 use crate::engine::{Peer, World};
-use crate::proxies::{IP, Kind, Proxy};
-use crate::{Outcome, machine};
+use crate::proxies::{IP, Kind};
 
 /// Origins behind each proxy.
 pub(crate) const ORIGINS: u16 = 4;
@@ -19,87 +18,122 @@ pub(crate) const ORIGINS: u16 = 4;
 /// First port of the origins.
 const ORIGIN_PORT: u16 = 7101;
 
-/// A proxy below this share of its core was not what limited the run: its rate and its latency say little.
-pub(crate) const SATURATED: f64 = 0.9;
+/// One message of a ping-pong.
+const MESSAGE: usize = 64;
 
 /// One kind of traffic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     /// Key in the results.
     pub(crate) name: &'static str,
-    /// `http` or `tcp`.
-    pub(crate) mode: &'static str,
-    task: Task,
+    /// What the clients do.
+    pub(crate) traffic: Traffic,
     clients: usize,
-    work: Work,
-    /// synapse may cost so many times what haproxy costs, as issues 3 (TCP) and 5 (HTTP) have it.
-    pub(crate) goal: Option<f64>,
+    /// What issues 3 (TCP) and 5 (HTTP) promise.
+    pub(crate) goals: Goals,
+}
+
+/// What the clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// One request after the other on each connection.
+    KeepAlive(Exchange),
+    /// Each request on a connection of its own.
+    Close(Exchange),
+    /// From an origin that never ends, to a sink.
+    Bulk,
+    /// A message there and back, again and again.
+    PingPong,
+}
+
+/// Bounds of synapse's figures, as multiples of the other proxy's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Goals {
+    /// CPU at most so many times haproxy's.
+    pub(crate) cost: Option<f64>,
+    /// Rate at least so many times haproxy's.
+    pub(crate) rate: Option<f64>,
+    /// CPU below nginx's.
+    pub(crate) below_nginx: bool,
+}
+
+impl Goals {
+    /// CPU of so many times haproxy's, and less than nginx's.
+    const fn http(cost: f64) -> Self {
+        Self { cost: Some(cost), rate: None, below_nginx: true }
+    }
+
+    const fn rate(self, rate: f64) -> Self {
+        Self { rate: Some(rate), ..self }
+    }
+
+    /// CPU of so many times haproxy's.
+    const fn cost(cost: f64) -> Self {
+        Self { cost: Some(cost), rate: None, below_nginx: false }
+    }
+
+    const NONE: Self = Self { cost: None, rate: None, below_nginx: false };
+
+    /// CPU of synapse at most so many times that of `peer`.
+    pub(crate) fn cost_beside(&self, peer: Kind) -> Option<f64> {
+        match peer {
+            Kind::Haproxy => self.cost,
+            Kind::Nginx => self.below_nginx.then_some(1.0),
+            Kind::Synapse => None,
+        }
+    }
+}
+
+const fn case(name: &'static str, clients: usize, traffic: Traffic, goals: Goals) -> Case {
+    Case { name, traffic, clients, goals }
 }
 
 /// All that is compared.
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "http_keepalive_32",
-        mode: "http",
-        task: Task::KeepAlive,
-        clients: 32,
-        work: Work::Http,
-        goal: Some(0.92),
-    },
-    Case {
-        name: "http_keepalive_256",
-        mode: "http",
-        task: Task::KeepAlive,
-        clients: 256,
-        work: Work::Http,
-        goal: Some(0.82),
-    },
-    Case {
-        name: "http_close_32",
-        mode: "http",
-        task: Task::Reconnect,
-        clients: 32,
-        work: Work::Http,
-        goal: Some(1.05),
-    },
-    Case {
-        name: "tcp_bulk_1",
-        mode: "tcp",
-        task: Task::Sink,
-        clients: 1,
-        work: Work::Source,
-        goal: Some(1.6),
-    },
-    Case {
-        name: "tcp_bulk_8",
-        mode: "tcp",
-        task: Task::Sink,
-        clients: 8,
-        work: Work::Source,
-        goal: Some(1.6),
-    },
-    Case {
-        name: "tcp_pingpong_32",
-        mode: "tcp",
-        task: Task::PingPong,
-        clients: 32,
-        work: Work::Echo,
-        goal: None,
-    },
+    case(
+        "http_keepalive_32",
+        32,
+        Traffic::KeepAlive(Exchange::SMALL),
+        Goals::http(0.92).rate(1.05),
+    ),
+    case(
+        "http_keepalive_256",
+        256,
+        Traffic::KeepAlive(Exchange::SMALL),
+        Goals::http(0.82).rate(1.20),
+    ),
+    case("http_close_32", 32, Traffic::Close(Exchange::SMALL), Goals::cost(1.05)),
+    case("http_post_16k", 32, Traffic::KeepAlive(POST_16K), Goals::http(0.50)),
+    case("http_body_16k", 32, Traffic::KeepAlive(Exchange::get(16 << 10)), Goals::http(0.90)),
+    case("http_body_256k", 32, Traffic::KeepAlive(Exchange::get(256 << 10)), Goals::http(0.75)),
+    case("tcp_bulk_1", 1, Traffic::Bulk, Goals::cost(1.6)),
+    case("tcp_bulk_8", 8, Traffic::Bulk, Goals::cost(1.6)),
+    case("tcp_pingpong_32", 32, Traffic::PingPong, Goals::NONE),
 ];
 
+/// 16 kB there, 128 bytes back.
+const POST_16K: Exchange = Exchange { request: 16 << 10, answer: 128 };
+
 impl Case {
-    /// True when bytes are counted, not exchanges.
-    pub(crate) fn is_bulk(&self) -> bool {
-        self.task == Task::Sink
+    /// `http` or `tcp`.
+    pub(crate) fn mode(&self) -> &'static str {
+        match self.traffic {
+            Traffic::KeepAlive(_) | Traffic::Close(_) => "http",
+            Traffic::Bulk | Traffic::PingPong => "tcp",
+        }
     }
 
-    /// Unit of [`Measure::cost`].
+    /// True when bytes are counted, not exchanges.
+    pub(crate) fn is_bulk(&self) -> bool {
+        self.traffic == Traffic::Bulk
+    }
+
+    /// Unit of the CPU time.
     pub(crate) fn cost_unit(&self) -> &'static str {
         if self.is_bulk() { "ms/GB" } else { "us/req" }
     }
 
-    /// Unit of [`Measure::rate`].
+    /// Unit of the rate.
     pub(crate) fn rate_unit(&self) -> &'static str {
         if self.is_bulk() { "Gbit/s" } else { "req/s" }
     }
@@ -111,11 +145,33 @@ impl Case {
 
     /// A world with the origins.
     pub(crate) fn world(&self) -> Outcome<World> {
+        let work = match self.traffic {
+            Traffic::KeepAlive(exchange) | Traffic::Close(exchange) => Work::Http(exchange),
+            Traffic::Bulk => Work::Source,
+            Traffic::PingPong => Work::Echo,
+        };
         let mut world = World::new(Arc::new(Seen::new(0)))?;
         for addr in Self::origins() {
-            world.add(Peer::Listener(Listener::bind(addr, self.work, None)?))?;
+            world.add(Peer::Listener(Listener::bind(addr, work, None)?))?;
         }
         Ok(world)
+    }
+
+    /// Connects the clients.
+    pub(crate) fn begin(&self, world: &mut World, to: SocketAddr) -> Outcome<()> {
+        let (task, ask) = match self.traffic {
+            Traffic::KeepAlive(exchange) => (Task::KeepAlive, exchange.ask(false)),
+            Traffic::Close(exchange) => (Task::Reconnect, exchange.ask(true)),
+            Traffic::Bulk => (Task::Sink, Ask { bytes: Arc::default(), expects: 0 }),
+            Traffic::PingPong => {
+                (Task::PingPong, Ask { bytes: Arc::new([b'm'; MESSAGE]), expects: MESSAGE })
+            }
+        };
+        for _ in 0..self.clients {
+            let client = Client::connect(to, task, ask.clone(), Instant::now())?;
+            world.add(Peer::Client(client))?;
+        }
+        Ok(())
     }
 }
 
@@ -126,96 +182,4 @@ pub(crate) struct Spans {
     pub(crate) warm_up: Duration,
     /// What counts.
     pub(crate) window: Duration,
-}
-
-/// What one proxy did in one window.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Measure {
-    /// CPU time of the proxy per request (us) or per GB (ms).
-    pub(crate) cost: f64,
-    /// Requests, messages or Gbit per second.
-    pub(crate) rate: f64,
-    /// Half of the exchanges took no longer, in us. 0 for bulk.
-    pub(crate) p50: f64,
-    /// 99 % of them, in us. 0 for bulk.
-    pub(crate) p99: f64,
-    /// Share of its core that the proxy used.
-    pub(crate) share: f64,
-    /// Share of the other core that load and origins used.
-    pub(crate) load_share: f64,
-    /// Resident memory after the window, in MB.
-    pub(crate) rss: f64,
-    /// Failed exchanges, warm-up included.
-    pub(crate) errors: u64,
-}
-
-/// Runs the load against a proxy.
-pub(crate) fn measure(
-    case: &Case,
-    world: &mut World,
-    kind: Kind,
-    proxy: &Proxy,
-    spans: Spans,
-) -> Outcome<Measure> {
-    for _ in 0..case.clients {
-        let client = Client::connect(kind.front(), case.task, Instant::now())?;
-        world.add(Peer::Client(client))?;
-    }
-    let errors = world.shared.tally.errors;
-    world.run(Instant::now() + spans.warm_up, None)?;
-    world.shared.tally.begin();
-    let (cpu, own) = (machine::cpu(proxy.pid())?, machine::own_cpu()?);
-    let begun = Instant::now();
-    world.run(begun + spans.window, None)?;
-    let took = begun.elapsed().as_secs_f64();
-    let cpu = (machine::cpu(proxy.pid())? - cpu).as_secs_f64();
-    let own = (machine::own_cpu()? - own).as_secs_f64();
-    let tally = &mut world.shared.tally;
-    let work = if case.is_bulk() { float(tally.bytes) / 1e9 } else { float(tally.done) };
-    let measure = Measure {
-        cost: cpu / work * if case.is_bulk() { 1e3 } else { 1e6 },
-        rate: work / took * if case.is_bulk() { 8.0 } else { 1.0 },
-        p50: micros(tally.latency(50.0)),
-        p99: micros(tally.latency(99.0)),
-        share: cpu / took,
-        load_share: own / took,
-        rss: float(machine::rss(proxy.pid())?) / 1e6,
-        errors: tally.errors - errors,
-    };
-    if work == 0.0 {
-        let why = tally.first_error.clone().unwrap_or_default();
-        return Err(format!("{}: {}: nothing got through: {why}", case.name, kind.name()).into());
-    }
-    world.end_clients();
-    // The proxy closes what belonged to them, and the origins notice, before it is the other's turn.
-    world.run(Instant::now() + spans.warm_up / 4, None)?;
-    Ok(measure)
-}
-
-impl Measure {
-    /// For the results.
-    pub(crate) fn json(&self) -> Value {
-        json!({
-            "cost": round(self.cost), "rate": round(self.rate), "p50_us": round(self.p50),
-            "p99_us": round(self.p99), "proxy_core_share": round(self.share),
-            "load_core_share": round(self.load_share), "rss_mb": round(self.rss),
-            "errors": self.errors
-        })
-    }
-}
-
-/// Three decimals are more than anything here means.
-pub(crate) fn round(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
-}
-
-/// For arithmetic with counts.
-#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-pub(crate) fn float(count: u64) -> f64 {
-    count as f64
-}
-
-/// For people.
-pub(crate) fn micros(span: Duration) -> f64 {
-    span.as_secs_f64() * 1e6
 }

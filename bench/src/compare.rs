@@ -1,25 +1,29 @@
-//! `bench run`: synapse and haproxy in interleaved pairs.
+//! `bench run`: synapse and its peers in interleaved rounds.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::case::{CASES, Case, Measure, SATURATED, Spans, measure, round};
+use crate::case::{CASES, Case, Spans};
 use crate::machine::{self, Cores};
+use crate::measure::measure;
 use crate::proxies::{self, Kind, Proxy};
-use crate::report::{self, Table};
+use crate::report;
+use crate::series::{self, Round, Series};
 use crate::{Outcome, Verdict};
 
 /// How much is measured.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Pairs per case.
-    pub(crate) pairs: usize,
+    /// Rounds per case: each measures every proxy once.
+    pub(crate) rounds: usize,
     /// Length of each measurement.
     pub(crate) spans: Spans,
-    /// Only cases whose name contains this.
-    pub(crate) only: Option<String>,
+    /// Only cases whose name contains one of these; empty: all.
+    pub(crate) only: Vec<String>,
+    /// What synapse is compared with.
+    pub(crate) peers: Vec<Kind>,
     /// The synapse to be measured.
     pub(crate) synapse: PathBuf,
 }
@@ -27,17 +31,22 @@ pub(crate) struct Plan {
 impl Plan {
     /// What the promises are checked with.
     pub(crate) fn full(synapse: PathBuf) -> Self {
-        Self { pairs: 5, spans: spans(500, 3_000), only: None, synapse }
+        let peers = vec![Kind::Haproxy, Kind::Nginx];
+        Self { rounds: 5, spans: spans(500, 3_000), only: Vec::new(), peers, synapse }
     }
 
     /// A first look, in half a minute.
     pub(crate) fn quick(synapse: PathBuf) -> Self {
-        Self { pairs: 3, spans: spans(200, 700), ..Self::full(synapse) }
+        Self { rounds: 3, spans: spans(200, 700), ..Self::full(synapse) }
     }
 
     /// Whether the tool works at all.
     pub(crate) fn smoke(synapse: PathBuf) -> Self {
-        Self { pairs: 1, spans: spans(50, 150), ..Self::full(synapse) }
+        Self { rounds: 1, spans: spans(50, 150), ..Self::full(synapse) }
+    }
+
+    fn wants(&self, case: &Case) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| case.name.contains(part.as_str()))
     }
 }
 
@@ -49,25 +58,31 @@ fn spans(warm_up: u64, window: u64) -> Spans {
 pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
     let cores = Cores::choose()?;
     machine::check_port_range(10_000)?;
+    let kinds = || [Kind::Synapse].iter().chain(&plan.peers).copied();
+    let mut versions = Map::new();
+    for kind in kinds() {
+        versions.insert(kind.name().to_owned(), kind.version(&plan.synapse)?.into());
+    }
     let about = json!({
         "machine": machine::describe(cores),
-        "haproxy": Kind::Haproxy.version(&plan.synapse)?,
-        "synapse": Kind::Synapse.version(&plan.synapse)?,
-        "pairs": plan.pairs,
+        "versions": versions,
+        "rounds": plan.rounds,
         "window_s": plan.spans.window.as_secs_f64(),
     });
     machine::pin(cores.load)?;
     machine::precise_timers()?;
     let mut cases = Vec::new();
-    for case in CASES {
-        if plan.only.as_ref().is_none_or(|only| case.name.contains(only)) {
-            eprintln!("{}: {} pairs", case.name, plan.pairs);
-            cases.push(Series::measure(case, plan, dir, cores)?);
-        }
+    for case in CASES.iter().filter(|case| plan.wants(case)) {
+        eprintln!("{}: {} rounds", case.name, plan.rounds);
+        let kinds: Vec<Kind> = kinds().filter(|kind| kind.can(case.mode())).collect();
+        cases.push(rounds(case, &kinds, plan, dir, cores)?);
+    }
+    if cases.is_empty() {
+        return Err(format!("no case is called {}", plan.only.join(" or ")).into());
     }
     let all: Vec<Value> = cases.iter().map(Series::json).collect();
     report::write(results, "run", [about, json!({"cases": all})])?;
-    print!("{}", table(&cases));
+    print!("{}", series::table(&cases));
     let mut verdict = Verdict::default();
     for series in &cases {
         series.judge(&mut verdict);
@@ -75,169 +90,37 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
     Ok(verdict)
 }
 
-/// All pairs of one case.
-#[derive(Debug)]
-struct Series {
+/// All rounds of one case.
+fn rounds(
     case: &'static Case,
-    /// haproxy's and synapse's, pair by pair.
-    pairs: Vec<(Measure, Measure)>,
-    first_error: Option<String>,
-}
-
-impl Series {
-    fn measure(case: &'static Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Self> {
-        let mut world = case.world()?;
-        let origins = Case::origins();
-        let haproxy = Proxy::haproxy(dir, case.mode, &origins, cores.proxy)?;
-        let service = proxies::fixed(case.mode, &origins);
-        let synapse = Proxy::synapse(&plan.synapse, dir, &service, cores.proxy)?;
-        let mut pairs = Vec::new();
-        for number in 0..plan.pairs {
-            let mut one = |kind, proxy| measure(case, &mut world, kind, proxy, plan.spans);
-            // A B, B A, A B, …: a drift of the machine hits both.
-            let pair = if number % 2 == 0 {
-                let h = one(Kind::Haproxy, &haproxy)?;
-                (h, one(Kind::Synapse, &synapse)?)
-            } else {
-                let s = one(Kind::Synapse, &synapse)?;
-                (one(Kind::Haproxy, &haproxy)?, s)
-            };
-            pairs.push(pair);
+    kinds: &[Kind],
+    plan: &Plan,
+    dir: &Path,
+    cores: Cores,
+) -> Outcome<Series> {
+    let mut world = case.world()?;
+    let origins = Case::origins();
+    let mut proxies = Vec::new();
+    for kind in kinds {
+        proxies.push(match kind {
+            Kind::Haproxy => Proxy::haproxy(dir, case.mode(), &origins, cores.proxy)?,
+            Kind::Nginx => Proxy::nginx(dir, &origins, cores.proxy)?,
+            Kind::Synapse => {
+                let service = proxies::fixed(case.mode(), &origins);
+                Proxy::synapse(&plan.synapse, dir, &service, cores.proxy)?
+            }
+        });
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..plan.rounds {
+        let mut round = Round::new();
+        for proxy in &proxies {
+            round.insert(proxy.kind(), measure(case, &mut world, proxy, plan.spans)?);
         }
-        Ok(Self { case, pairs, first_error: world.shared.tally.first_error.take() })
+        rounds.push(round);
+        // A B C, C B A, A B C, …: a drift of the machine hits all.
+        proxies.reverse();
     }
-
-    /// Median over the pairs of haproxy's value, synapse's, and their ratio (of pairs, not of medians).
-    fn medians(&self, value: impl Fn(&Measure) -> f64) -> [f64; 3] {
-        let of =
-            |f: &dyn Fn(&(Measure, Measure)) -> f64| median(self.pairs.iter().map(f).collect());
-        [of(&|(h, _)| value(h)), of(&|(_, s)| value(s)), of(&|(h, s)| value(s) / value(h))]
-    }
-
-    fn errors(&self) -> u64 {
-        self.pairs.iter().map(|(h, s)| h.errors + s.errors).sum()
-    }
-
-    fn ratios(&self) -> Vec<f64> {
-        let mut ratios: Vec<f64> = self.pairs.iter().map(|(h, s)| s.cost / h.cost).collect();
-        ratios.sort_by(f64::total_cmp);
-        ratios
-    }
-
-    fn judge(&self, verdict: &mut Verdict) {
-        let name = self.case.name;
-        if self.errors() > 0 {
-            let first = self.first_error.as_deref().unwrap_or("unknown");
-            verdict.broken.push(format!("{name}: {} errors, the first: {first}", self.errors()));
-        }
-        let [_, _, ratio] = self.medians(|m| m.cost);
-        if let Some(goal) = self.case.goal {
-            let text = format!("{name}: CPU x{ratio:.2} of haproxy's, promised x{goal:.2}");
-            verdict.promise(ratio <= goal, text);
-        }
-        let [h, s, _] = self.medians(|m| m.share);
-        if h.min(s) < SATURATED {
-            let text = format!(
-                "{name}: a proxy used only {:.0} % of its core: compare its CPU, not its rate or latency",
-                h.min(s) * 100.0
-            );
-            verdict.notes.push(text);
-        }
-    }
-
-    fn json(&self) -> Value {
-        let triple = |value: fn(&Measure) -> f64| {
-            let [h, s, ratio] = self.medians(value);
-            json!({"haproxy": round(h), "synapse": round(s), "ratio": round(ratio)})
-        };
-        let pairs: Vec<Value> = self
-            .pairs
-            .iter()
-            .map(|(h, s)| json!({"haproxy": h.json(), "synapse": s.json()}))
-            .collect();
-        json!({
-            "name": self.case.name,
-            "cost_unit": self.case.cost_unit(),
-            "rate_unit": self.case.rate_unit(),
-            "goal": self.case.goal,
-            "cost": triple(|m| m.cost),
-            "cost_ratios": self.ratios().iter().map(|r| round(*r)).collect::<Vec<_>>(),
-            "rate": triple(|m| m.rate),
-            "p50_us": triple(|m| m.p50),
-            "p99_us": triple(|m| m.p99),
-            "rss_mb": triple(|m| m.rss),
-            "proxy_core_share": triple(|m| m.share),
-            "load_core_share": triple(|m| m.load_share),
-            "errors": self.errors(),
-            "first_error": self.first_error,
-            "pairs": pairs,
-        })
-    }
-}
-
-/// Both proxies side by side, the ratios after them.
-fn table(cases: &[Series]) -> String {
-    let mut table = Table::new(&[
-        "case",
-        "CPU haproxy",
-        "synapse",
-        "ratio (min-max)",
-        "goal",
-        "rate haproxy",
-        "synapse",
-        "ratio",
-        "p50 us",
-        "p99 us",
-        "RSS MB",
-        "core %",
-        "errors",
-    ]);
-    for series in cases {
-        let case = series.case;
-        let [h, s, ratio] = series.medians(|m| m.cost);
-        let ratios = series.ratios();
-        let edge = |r: Option<&f64>| r.copied().unwrap_or_default();
-        let [rate_h, rate_s, rate] = series.medians(|m| m.rate);
-        let both = |value: fn(&Measure) -> f64, digits: usize| {
-            let [h, s, _] = series.medians(value);
-            format!("{h:.digits$} / {s:.digits$}")
-        };
-        let digits = if case.is_bulk() { 1 } else { 0 };
-        table.row(vec![
-            case.name.to_owned(),
-            format!("{h:.1} {}", case.cost_unit()),
-            format!("{s:.1}"),
-            format!("{ratio:.2} ({:.2}-{:.2})", edge(ratios.first()), edge(ratios.last())),
-            case.goal.map_or_else(|| "-".to_owned(), |g| format!("{g:.1}")),
-            format!("{rate_h:.digits$} {}", case.rate_unit()),
-            format!("{rate_s:.digits$}"),
-            format!("{rate:.2}"),
-            if case.is_bulk() { "-".to_owned() } else { both(|m| m.p50, 0) },
-            if case.is_bulk() { "-".to_owned() } else { both(|m| m.p99, 0) },
-            both(|m| m.rss, 1),
-            both(|m| m.share * 100.0, 0),
-            series.errors().to_string(),
-        ]);
-    }
-    table.to_string()
-}
-
-/// The middle one, or the mean of the two in the middle; NaN of none.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
-    let half = values.len() / 2;
-    if values.len() % 2 == 1 { at(half) } else { f64::midpoint(at(half.wrapping_sub(1)), at(half)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians() {
-        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
-        assert!((median(vec![4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
-        assert!(median(Vec::new()).is_nan());
-    }
+    let first_error = world.shared.tally.first_error.take();
+    Ok(Series { case, kinds: kinds.to_vec(), rounds, first_error })
 }

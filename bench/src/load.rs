@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::case::{micros, round};
 use crate::engine::client::PATIENCE;
+use crate::engine::http::Exchange;
 use crate::engine::origin::{Listener, Work};
 use crate::engine::pace::Pace;
 use crate::engine::tally::{Seen, Tally};
 use crate::engine::{Peer, World};
+use crate::measure::{micros, round};
 use crate::{Outcome, machine};
 
 /// How long the thread may be deaf to commands.
@@ -72,7 +73,7 @@ impl Load {
             machine::precise_timers()?;
             let mut world = World::new(counted)?;
             for (number, addr) in origins.into_iter().enumerate() {
-                let listener = Listener::bind(addr, Work::Http, Some(number));
+                let listener = Listener::bind(addr, Work::Http(Exchange::SMALL), Some(number));
                 world.add(Peer::Listener(listener.map_err(|e| format!("{addr}: {e}"))?))?;
             }
             ready.send(())?;

@@ -10,6 +10,7 @@ use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 
 use crate::Outcome;
+use crate::measure::float;
 
 /// Who runs where. With one core only, both are the same.
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +49,45 @@ pub(crate) fn precise_timers() -> Outcome<()> {
     Ok(rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?)
 }
 
+/// CPU time of a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    /// User and system time of all its threads, precisely.
+    pub(crate) total: Duration,
+    /// Ticks in user space and in the kernel: the kernel samples, so only their relation over seconds means something.
+    ticks: [u64; 2],
+}
+
+impl Cpu {
+    /// What came after `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        let [user, kernel] = self.ticks;
+        let [user_before, kernel_before] = before.ticks;
+        Self {
+            total: self.total.saturating_sub(before.total),
+            ticks: [user.saturating_sub(user_before), kernel.saturating_sub(kernel_before)],
+        }
+    }
+
+    /// The part in user space; 0 when there was no tick.
+    pub(crate) fn user_share(self) -> f64 {
+        let [user, kernel] = self.ticks.map(float);
+        if user + kernel == 0.0 { 0.0 } else { user / (user + kernel) }
+    }
+}
+
 /// User and system time of all threads of a process so far.
-pub(crate) fn cpu(pid: u32) -> Outcome<Duration> {
+pub(crate) fn cpu(pid: u32) -> Outcome<Cpu> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         nanos += run_time(&task?.path().join("schedstat"))?;
     }
-    Ok(Duration::from_nanos(nanos))
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name, which may contain anything: state is the first field, utime the 12th, stime the 13th.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
+    let mut ticks = fields.split_whitespace().skip(11).map(str::parse);
+    let mut next = || ticks.next().ok_or("no times in stat");
+    Ok(Cpu { total: Duration::from_nanos(nanos), ticks: [next()??, next()??] })
 }
 
 /// The same of this thread.
@@ -123,8 +156,10 @@ mod tests {
     fn this_process_has_memory_and_has_used_time() {
         let own = std::process::id();
         assert!(rss(own).unwrap() > 100_000);
-        assert!(cpu(own).unwrap() > Duration::ZERO);
-        assert!(own_cpu().unwrap() <= cpu(own).unwrap() + Duration::from_secs(1));
+        let used = cpu(own).unwrap();
+        assert!(used.total > Duration::ZERO);
+        assert!((0.0..=1.0).contains(&used.user_share()));
+        assert!(own_cpu().unwrap() <= used.total + Duration::from_secs(1));
         assert!(descriptors(own).unwrap() >= 3);
     }
 }

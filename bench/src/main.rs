@@ -9,9 +9,11 @@ mod compare;
 mod engine;
 mod load;
 mod machine;
+mod measure;
 mod proxies;
 mod registry;
 mod report;
+mod series;
 mod timeline;
 
 use std::path::{Path, PathBuf};
@@ -51,18 +53,18 @@ struct Arguments {
 enum Command {
     /// synapse and haproxy in interleaved pairs
     Run {
-        /// Pairs per case
+        /// Rounds per case; each measures all proxies once
         #[arg(long)]
         pairs: Option<usize>,
-        /// Three short pairs
+        /// Three short rounds
         #[arg(long)]
         quick: bool,
-        /// One very short pair: does the tool work?
+        /// One very short round: does the tool work?
         #[arg(long, conflicts_with = "quick")]
         smoke: bool,
-        /// Only cases whose name contains this
-        #[arg(long)]
-        only: Option<String>,
+        /// Only cases whose name contains one of these
+        #[arg(long, value_delimiter = ',', value_name = "PART")]
+        only: Vec<String>,
     },
     /// Membership changes in ZooKeeper at 100 per second under load
     Churn {
@@ -169,7 +171,7 @@ fn measure(arguments: &Arguments, dir: &Path) -> Outcome<Verdict> {
                 (_, true) => Plan::smoke(synapse),
                 _ => Plan::full(synapse),
             };
-            plan.pairs = pairs.unwrap_or(plan.pairs).max(1);
+            plan.rounds = pairs.unwrap_or(plan.rounds).max(1);
             plan.only.clone_from(only);
             compare::run(&plan, dir, results)
         }

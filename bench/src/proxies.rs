@@ -1,5 +1,7 @@
 //! The two proxies, configured alike: no logs, the same timeouts, retries and balancing, one thread for the data.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -33,12 +35,20 @@ const DEFAULTS: &[&str] = &[
 ];
 
 /// Which proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// Debian's.
-    Haproxy,
     /// Ours.
     Synapse,
+    /// Debian's.
+    Haproxy,
+    /// Debian's `nginx-light`.
+    Nginx,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl Kind {
@@ -47,23 +57,40 @@ impl Kind {
         match self {
             Self::Haproxy => "haproxy",
             Self::Synapse => "synapse",
+            Self::Nginx => "nginx",
         }
     }
 
     /// Where it listens.
     pub(crate) fn front(self) -> SocketAddr {
-        SocketAddr::new(IP, if self == Self::Haproxy { 7001 } else { 7002 })
+        let port = match self {
+            Self::Haproxy => 7001,
+            Self::Synapse => 7002,
+            // 7003 is synapse's admin server.
+            Self::Nginx => 7004,
+        };
+        SocketAddr::new(IP, port)
+    }
+
+    /// Whether it is asked to proxy `http`, `tcp`.
+    pub(crate) fn can(self, mode: &str) -> bool {
+        match self {
+            Self::Synapse | Self::Haproxy => true,
+            Self::Nginx => mode == "http",
+        }
     }
 
     /// First line of what it says about its version.
     pub(crate) fn version(self, synapse: &Path) -> Outcome<String> {
-        let mut command = match self {
-            Self::Haproxy => Command::new(haproxy()),
-            Self::Synapse => Command::new(synapse),
+        let (program, flag) = match self {
+            Self::Haproxy => (debian("haproxy"), "-v"),
+            Self::Synapse => (synapse.to_owned(), "--version"),
+            Self::Nginx => (debian("nginx"), "-v"),
         };
-        let flag = if self == Self::Haproxy { "-v" } else { "--version" };
-        let output = command.arg(flag).stdin(Stdio::null()).output();
-        let output = output.map_err(|e| format!("{}: {e}", self.name()))?;
+        let output = Command::new(program).arg(flag).stdin(Stdio::null()).output();
+        let mut output = output.map_err(|e| format!("{}: {e}", self.name()))?;
+        // nginx says it on stderr.
+        output.stdout.append(&mut output.stderr);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(text.lines().next().unwrap_or_default().to_owned())
     }
@@ -77,8 +104,15 @@ pub(crate) fn admin() -> SocketAddr {
 /// A running proxy. Killed when dropped; the kernel kills it when we die.
 #[derive(Debug)]
 pub(crate) struct Proxy {
+    kind: Kind,
     child: Child,
     log: PathBuf,
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
 }
 
 impl Proxy {
@@ -101,8 +135,17 @@ impl Proxy {
         let file = dir.join("haproxy.cfg");
         fs::write(&file, text)?;
         let args = ["-db".as_ref(), "-q".as_ref(), "-f".as_ref(), file.as_os_str()];
-        let proxy = Self::spawn(&haproxy(), &args, &dir.join("haproxy.log"), core)?;
+        let proxy = Self::spawn(Kind::Haproxy, &debian("haproxy"), &args, dir, core)?;
         proxy.until(|| TcpStream::connect(front).is_ok())
+    }
+
+    /// nginx with fixed servers, HTTP.
+    pub(crate) fn nginx(dir: &Path, servers: &[SocketAddr], core: usize) -> Outcome<Self> {
+        let file = dir.join("nginx.conf");
+        fs::write(&file, nginx(dir, servers))?;
+        let args = ["-c".as_ref(), file.as_os_str()];
+        let proxy = Self::spawn(Kind::Nginx, &debian("nginx"), &args, dir, core)?;
+        proxy.until(|| TcpStream::connect(Kind::Nginx.front()).is_ok())
     }
 
     /// synapse with one service.
@@ -125,12 +168,19 @@ impl Proxy {
         let file = dir.join("synapse.conf.json");
         fs::write(&file, format!("{config:#}"))?;
         let args = ["-c".as_ref(), file.as_os_str()];
-        let proxy = Self::spawn(binary, &args, &dir.join("synapse.log"), core)?;
+        let proxy = Self::spawn(Kind::Synapse, binary, &args, dir, core)?;
         proxy.until(|| ask_admin("/ready").is_ok())
     }
 
-    fn spawn(program: &Path, args: &[&std::ffi::OsStr], log: &Path, core: usize) -> Outcome<Self> {
-        let file = File::create(log)?;
+    fn spawn(
+        kind: Kind,
+        program: &Path,
+        args: &[&OsStr],
+        dir: &Path,
+        core: usize,
+    ) -> Outcome<Self> {
+        let log = dir.join(format!("{kind}.log"));
+        let file = File::create(&log)?;
         let before = rustix::thread::sched_getaffinity(None)?;
         machine::pin(core)?;
         let child = Command::new("setpriv")
@@ -144,8 +194,7 @@ impl Proxy {
             .spawn();
         rustix::thread::sched_setaffinity(None, &before)?;
         let child = child.map_err(|e| format!("setpriv {}: {e}", program.display()))?;
-        let log = log.to_owned();
-        Ok(Self { child, log })
+        Ok(Self { kind, child, log })
     }
 
     #[expect(
@@ -165,6 +214,16 @@ impl Proxy {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Which one it is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where clients connect.
+    pub(crate) fn front(&self) -> SocketAddr {
+        self.kind.front()
     }
 
     /// Its process id (`setpriv` has become the program).
@@ -220,8 +279,40 @@ pub(crate) fn ask_admin(path: &str) -> Outcome<String> {
     }
 }
 
-/// Debian keeps it out of users' PATH.
-fn haproxy() -> PathBuf {
-    let debian = PathBuf::from("/usr/sbin/haproxy");
-    if debian.exists() { debian } else { "haproxy".into() }
+/// Debian keeps them out of users' PATH.
+fn debian(program: &str) -> PathBuf {
+    let debian = Path::new("/usr/sbin").join(program);
+    if debian.exists() { debian } else { program.into() }
+}
+
+/// nginx with fixed servers: one process, streaming in both directions as the others do, and none of its brakes (a
+/// server that failed once is not avoided, connections are not closed after so many requests, no Nagle).
+fn nginx(dir: &Path, servers: &[SocketAddr]) -> String {
+    let front = Kind::Nginx.front();
+    let servers: String =
+        servers.iter().map(|addr| format!("server {addr} max_fails=0;")).collect();
+    let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|what| format!("{what}_temp_path {}/nginx_{what};\n", dir.display()))
+        .collect();
+    format!(
+        "daemon off; master_process off; worker_processes 1;
+pid {dir}/nginx.pid; error_log stderr warn;
+events {{ worker_connections 4096; }}
+http {{
+{temp}
+access_log off; tcp_nodelay on; keepalive_timeout 30s; keepalive_requests 1000000000;
+upstream it {{ {servers} keepalive 512; keepalive_requests 1000000000; }}
+server {{
+  listen {front} backlog=4096;
+  location / {{
+    proxy_pass http://it; proxy_http_version 1.1; proxy_set_header Connection \"\";
+    proxy_connect_timeout 1s; proxy_read_timeout 30s; proxy_send_timeout 30s;
+    proxy_request_buffering off; proxy_max_temp_file_size 0;
+  }}
+}}
+}}
+",
+        dir = dir.display()
+    )
 }

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{CHANGES, FLAT, P99_RATIO, RSS_GROWTH, Segment};
 use crate::Verdict;
-use crate::case::round;
-use crate::compare::median;
 use crate::load::Summary;
+use crate::measure::round;
 use crate::report::Table;
+use crate::series::median;
 
 /// All pairs.
 pub(super) struct Findings {

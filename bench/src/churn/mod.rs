@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::case::float;
 use crate::load::{Load, Summary};
 use crate::machine::{self, Cores};
+use crate::measure::float;
 use crate::proxies::{self, Kind, Proxy};
 use crate::registry::{self, UNWATCHED, WATCHED, Writer};
 use crate::report;

@@ -10,14 +10,11 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Socket, Type};
 
-use super::http::{Answer, CLOSE, KEEP};
+use super::http::{Answer, Ask};
 use super::{After, Shared};
 
 /// A request that takes longer has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// One message of a ping-pong.
-const MESSAGE: [u8; 64] = [b'm'; 64];
 
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +27,7 @@ pub(crate) enum Task {
     Kept,
     /// One request on a connection of its own when it is due.
     Once,
-    /// 64 bytes there and back, again and again.
+    /// The same bytes there and back, again and again.
     PingPong,
     /// Takes what comes.
     Sink,
@@ -42,9 +39,12 @@ pub(crate) struct Client {
     socket: Socket,
     to: SocketAddr,
     task: Task,
+    ask: Ask,
+    /// Bytes of what it sends that are out.
+    sent: usize,
     /// When the exchange under way began or was due.
     begun: Instant,
-    /// True until the first request is out.
+    /// True until something of the first request is out.
     connecting: bool,
     /// Nothing is expected but the end.
     done: bool,
@@ -55,11 +55,13 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects without waiting.
-    pub(crate) fn connect(to: SocketAddr, task: Task, due: Instant) -> io::Result<Self> {
+    pub(crate) fn connect(to: SocketAddr, task: Task, ask: Ask, due: Instant) -> io::Result<Self> {
         let mut client = Self {
             socket: dial(to)?,
             to,
             task,
+            ask,
+            sent: 0,
             begun: due,
             connecting: true,
             done: false,
@@ -74,11 +76,24 @@ impl Client {
     pub(crate) fn again(&mut self, due: Instant) -> io::Result<()> {
         self.begun = due;
         self.done = false;
-        self.send()
+        self.sent = 0;
+        self.send()?;
+        if self.is_sent() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// When the exchange under way began or was due; `None`: there is none.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        (!self.done && self.task != Task::Sink).then_some(self.begun)
     }
 
     pub(super) fn interest(&self) -> EventFlags {
-        if self.connecting { EventFlags::OUT } else { EventFlags::IN }
+        if self.connecting {
+            EventFlags::OUT
+        } else if self.is_sent() {
+            EventFlags::IN
+        } else {
+            EventFlags::IN | EventFlags::OUT
+        }
     }
 
     pub(super) fn ready(&mut self, shared: &mut Shared, flags: EventFlags) -> After {
@@ -101,15 +116,15 @@ impl Client {
             }
             self.send().map_err(|e| e.to_string())?;
             self.connecting = false;
-            return Ok(After::Interest(EventFlags::IN));
+            return Ok(After::Interest(self.interest()));
         }
-        // A sink wants no copy of what it throws away.
-        let how = match self.task {
-            Task::Sink => RecvFlags::TRUNC,
-            Task::KeepAlive | Task::Reconnect | Task::Kept | Task::Once | Task::PingPong => {
-                RecvFlags::empty()
-            }
-        };
+        if flags.contains(EventFlags::OUT) && !self.is_sent() {
+            self.send().map_err(|e| e.to_string())?;
+            return Ok(After::Interest(self.interest()));
+        }
+        // No copy of what is thrown away.
+        let is_counted = self.task == Task::Sink || self.answer.is_in_body();
+        let how = if is_counted { RecvFlags::TRUNC } else { RecvFlags::empty() };
         let n = match rustix::net::recv(&self.socket, &mut *shared.buffer, how) {
             Ok((_, n)) => n,
             Err(Errno::AGAIN) => return Ok(After::Keep),
@@ -143,17 +158,22 @@ impl Client {
             }
             Task::PingPong => {
                 self.back += n;
-                if self.back < MESSAGE.len() {
+                if self.back < self.ask.expects {
                     return Ok(After::Keep);
                 }
                 self.back = 0;
             }
             Task::KeepAlive | Task::Reconnect | Task::Kept | Task::Once => {
-                let read = shared.buffer.get(..n).unwrap_or_default();
                 if self.done {
                     return Err("bytes after the answer".to_owned());
                 }
-                if !self.answer.feed(read)? {
+                let is_whole = if self.answer.is_in_body() {
+                    self.answer.skip(n)?
+                } else {
+                    let read = shared.buffer.get(..n).unwrap_or_default();
+                    self.answer.feed(read, self.ask.expects)?
+                };
+                if !is_whole {
                     return Ok(After::Keep);
                 }
             }
@@ -167,8 +187,9 @@ impl Client {
         match self.task {
             Task::KeepAlive | Task::PingPong => {
                 self.begun = now;
+                self.sent = 0;
                 self.send().map_err(|e| e.to_string())?;
-                Ok(After::Keep)
+                Ok(if self.is_sent() { After::Keep } else { After::Interest(self.interest()) })
             }
             Task::Kept => {
                 self.done = true;
@@ -186,32 +207,34 @@ impl Client {
         self.begun = Instant::now();
         self.socket = dial(self.to)?;
         self.done = false;
+        self.sent = 0;
         self.connecting = !self.try_first()?;
         Ok(())
     }
 
     /// On loopback the handshake is usually over when `connect` returns. False: not yet.
-    fn try_first(&self) -> io::Result<bool> {
+    fn try_first(&mut self) -> io::Result<bool> {
         match self.send() {
-            Ok(()) => Ok(true),
-            Err(e)
-                if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) =>
-            {
-                Ok(false)
-            }
+            Ok(()) => Ok(self.sent > 0 || self.is_sent()),
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn send(&self) -> io::Result<()> {
-        let bytes = match self.task {
-            Task::KeepAlive | Task::Kept => KEEP,
-            Task::Reconnect | Task::Once => CLOSE,
-            Task::PingPong => &MESSAGE,
-            Task::Sink => return Ok(()),
-        };
-        let sent = rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL)?;
-        if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    fn is_sent(&self) -> bool {
+        self.sent == self.ask.bytes.len()
+    }
+
+    /// As much of the request as the socket takes.
+    fn send(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.ask.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL) {
+                Ok(n) => self.sent += n,
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 

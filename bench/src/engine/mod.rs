@@ -141,6 +141,16 @@ impl World {
         self.clients() - self.idle.iter().filter(|t| self.is_alive(**t)).count()
     }
 
+    /// Clients that have waited for an answer since before then.
+    pub(crate) fn stalled(&self, since: Instant) -> usize {
+        let peers = self.slots.iter().filter_map(|s| s.peer.as_ref());
+        let waits = peers.filter_map(|p| match p {
+            Peer::Client(client) => client.waits_since(),
+            Peer::Listener(_) | Peer::Origin(_) => None,
+        });
+        waits.filter(|begun| *begun < since).count()
+    }
+
     /// Handles events until `end`; with a pace, requests start when they are due.
     pub(crate) fn run(&mut self, end: Instant, mut pace: Option<&mut Pace>) -> io::Result<()> {
         loop {

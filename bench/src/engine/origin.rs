@@ -3,13 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::{Domain, Socket, Type};
 
-use super::http::{ANSWER, HEAD_END, HEAD_LIMIT};
+use super::http::{self, Exchange, HEAD_END, HEAD_LIMIT};
 use super::{After, Shared};
 
 /// Connections that wait to be accepted.
@@ -21,8 +22,8 @@ const WRITES: usize = 4;
 /// What an origin does with its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// Answers each request head with the same 128 bytes.
-    Http,
+    /// Answers each request, once its body is there.
+    Http(Exchange),
     /// Sends back what it gets.
     Echo,
     /// Sends for ever.
@@ -34,6 +35,8 @@ pub(crate) enum Work {
 pub(crate) struct Listener {
     socket: Socket,
     work: Work,
+    /// What it answers.
+    reply: Arc<[u8]>,
     /// Its number in [`super::tally::Seen`], if anybody wants to know.
     number: Option<usize>,
 }
@@ -47,7 +50,11 @@ impl Listener {
         socket.set_tcp_nodelay(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Self { socket, work, number })
+        let reply = match work {
+            Work::Http(exchange) => exchange.reply(),
+            Work::Echo | Work::Source => Arc::default(),
+        };
+        Ok(Self { socket, work, reply, number })
     }
 
     pub(super) fn ready(&self, shared: &mut Shared) -> After {
@@ -59,6 +66,9 @@ impl Listener {
                     work: self.work,
                     number: self.number,
                     head: Vec::new(),
+                    body_left: 0,
+                    sent: self.reply.len(),
+                    reply: Arc::clone(&self.reply),
                 }),
                 Err(Errno::AGAIN) => return After::Keep,
                 Err(Errno::CONNABORTED | Errno::INTR) => {}
@@ -85,30 +95,64 @@ pub(crate) struct Connection {
     number: Option<usize>,
     /// The beginning of a head that came in pieces.
     head: Vec<u8>,
+    /// Bytes of the request's body that are to come.
+    body_left: usize,
+    reply: Arc<[u8]>,
+    /// Bytes of the reply that are out; all of them: none is under way.
+    sent: usize,
 }
 
 impl Connection {
     pub(super) fn interest(&self) -> epoll::EventFlags {
         match self.work {
-            Work::Http | Work::Echo => epoll::EventFlags::IN,
+            Work::Http(_) if self.sent < self.reply.len() => epoll::EventFlags::OUT,
+            Work::Http(_) | Work::Echo => epoll::EventFlags::IN,
             Work::Source => epoll::EventFlags::OUT | epoll::EventFlags::RDHUP,
         }
     }
 
     pub(super) fn ready(&mut self, shared: &mut Shared, flags: epoll::EventFlags) -> After {
+        let before = self.interest();
         let result = match self.work {
-            Work::Http => self.answer(shared),
+            Work::Http(_) if self.sent < self.reply.len() => self.send(),
+            Work::Http(_) => self.serve(shared),
             Work::Echo => self.echo(shared),
             Work::Source => self.pour(shared, flags),
         };
         match result {
-            Ok(true) | Err(Errno::AGAIN) => After::Keep,
+            Ok(true) | Err(Errno::AGAIN) if self.interest() == before => After::Keep,
+            Ok(true) | Err(Errno::AGAIN) => After::Interest(self.interest()),
             Ok(false) | Err(_) => After::End,
         }
     }
 
-    /// False at the end.
-    fn answer(&mut self, shared: &mut Shared) -> Result<bool, Errno> {
+    /// Reads, and answers a request that is complete. False at the end.
+    fn serve(&mut self, shared: &mut Shared) -> Result<bool, Errno> {
+        let is_complete = if self.body_left == 0 {
+            self.read_head(shared)?
+        } else {
+            let room = shared.buffer.len().min(self.body_left);
+            let into = shared.buffer.get_mut(..room).unwrap_or_default();
+            // No copy of what is thrown away.
+            let (_, n) = rustix::net::recv(&self.stream, into, RecvFlags::TRUNC)?;
+            if n == 0 {
+                return Ok(false);
+            }
+            self.body_left -= n.min(self.body_left);
+            Some(self.body_left == 0)
+        };
+        match is_complete {
+            None => Ok(false),
+            Some(false) => Ok(true),
+            Some(true) => {
+                self.sent = 0;
+                self.send()
+            }
+        }
+    }
+
+    /// Whether the request is complete; `None`: the connection is over.
+    fn read_head(&mut self, shared: &mut Shared) -> Result<Option<bool>, Errno> {
         let (_, n) = rustix::net::recv(&self.stream, &mut *shared.buffer, RecvFlags::empty())?;
         let read = shared.buffer.get(..n).unwrap_or_default();
         let whole = if self.head.is_empty() {
@@ -117,23 +161,45 @@ impl Connection {
             self.head.extend_from_slice(read);
             self.head.as_slice()
         };
-        if n == 0 || whole.len() > HEAD_LIMIT {
-            return Ok(false);
+        if n == 0 {
+            return Ok(None);
         }
-        if !whole.ends_with(HEAD_END) {
+        let body = if whole.starts_with(b"POST ") {
+            http::split(whole).map(|(head, more)| {
+                http::content_length(head).and_then(|length| length.checked_sub(more))
+            })
+        } else {
+            whole.ends_with(HEAD_END).then_some(Some(0))
+        };
+        let Some(body) = body else {
+            if whole.len() > HEAD_LIMIT {
+                return Ok(None);
+            }
             if self.head.is_empty() {
                 self.head.extend_from_slice(read);
             }
-            return Ok(true);
-        }
+            return Ok(Some(false));
+        };
         if let Some(number) = self.number
             && !whole.starts_with(b"GET /ping")
         {
             shared.seen.request(number);
         }
         self.head.clear();
-        let sent = rustix::net::send(&self.stream, ANSWER, SendFlags::NOSIGNAL)?;
-        Ok(sent == ANSWER.len())
+        // A POST without length, or with more than that: nothing that our clients send.
+        let Some(left) = body else {
+            return Ok(None);
+        };
+        self.body_left = left;
+        Ok(Some(left == 0))
+    }
+
+    /// As much of the reply as the socket takes.
+    fn send(&mut self) -> Result<bool, Errno> {
+        while let Some(rest) = self.reply.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            self.sent += rustix::net::send(&self.stream, rest, SendFlags::NOSIGNAL)?;
+        }
+        Ok(true)
     }
 
     fn echo(&self, shared: &mut Shared) -> Result<bool, Errno> {

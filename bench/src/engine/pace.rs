@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Task};
+use super::http::{Ask, Exchange};
 
 /// The schedule.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(crate) struct Pace {
     every: Duration,
     next: Instant,
     kept: bool,
+    /// For a connection that is kept, and for one of its own.
+    asks: [Ask; 2],
 }
 
 impl Pace {
@@ -24,6 +27,7 @@ impl Pace {
             every: Duration::from_secs(1) / per_second.max(1),
             next: Instant::now(),
             kept: false,
+            asks: [false, true].map(|is_last| Exchange::SMALL.ask(is_last)),
         }
     }
 
@@ -48,7 +52,8 @@ impl Pace {
     }
 
     pub(super) fn client(&self, kept: bool, due: Instant) -> io::Result<Client> {
-        let task = if kept { Task::Kept } else { Task::Once };
-        Client::connect(self.to, task, due)
+        let [keep, close] = &self.asks;
+        let (task, ask) = if kept { (Task::Kept, keep) } else { (Task::Once, close) };
+        Client::connect(self.to, task, ask.clone(), due)
     }
 }

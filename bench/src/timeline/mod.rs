@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::case::round;
-use crate::compare::median;
 use crate::load::{Load, Summary};
 use crate::machine::{self, Cores};
+use crate::measure::round;
 use crate::proxies::{self, Kind, Proxy};
 use crate::registry::{self, WATCHED, Writer};
 use crate::report::{self, Table};
+use crate::series::median;
 use crate::{Outcome, Verdict};
 use host::{Host, Shown};
 

@@ -1,0 +1,120 @@
+//! One measurement: a case's load against one proxy for a while.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::case::{Case, Spans};
+use crate::engine::World;
+use crate::engine::client::PATIENCE;
+use crate::proxies::Proxy;
+use crate::{Outcome, machine};
+
+/// A client that has waited so long when the window ends (or since it began) has been forgotten by the proxy.
+const FORGOTTEN: Duration = Duration::from_secs(2);
+
+/// What one proxy did in one window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measure {
+    /// CPU time of the proxy per request (us) or per GB (ms).
+    pub(crate) cost: f64,
+    /// The part of it in user space.
+    pub(crate) user: f64,
+    /// Requests, messages or Gbit per second.
+    pub(crate) rate: f64,
+    /// Half of the exchanges took no longer, in us. 0 for bulk.
+    pub(crate) p50: f64,
+    /// 99 % of them, in us. 0 for bulk.
+    pub(crate) p99: f64,
+    /// Share of its core that the proxy used.
+    pub(crate) share: f64,
+    /// Share of the other core that load and origins used.
+    pub(crate) load_share: f64,
+    /// Resident memory after the window, in MB.
+    pub(crate) rss: f64,
+    /// Failed exchanges, warm-up included.
+    pub(crate) errors: u64,
+}
+
+/// Runs the load against a proxy.
+pub(crate) fn measure(
+    case: &Case,
+    world: &mut World,
+    proxy: &Proxy,
+    spans: Spans,
+) -> Outcome<Measure> {
+    case.begin(world, proxy.front())?;
+    let errors = world.shared.tally.errors;
+    world.run(Instant::now() + spans.warm_up, None)?;
+    world.shared.tally.begin();
+    let (cpu, own) = (machine::cpu(proxy.pid())?, machine::own_cpu()?);
+    let begun = Instant::now();
+    world.run(begun + spans.window, None)?;
+    let took = begun.elapsed().as_secs_f64();
+    let cpu = machine::cpu(proxy.pid())?.since(cpu);
+    let own = (machine::own_cpu()? - own).as_secs_f64();
+    for _ in 0..forgotten(world, spans) {
+        world.shared.tally.fail("no answer");
+    }
+    let tally = &mut world.shared.tally;
+    let work = if case.is_bulk() { float(tally.bytes) / 1e9 } else { float(tally.done) };
+    if work == 0.0 {
+        let why = tally.first_error.clone().unwrap_or_default();
+        return Err(format!("{}: {proxy}: nothing got through: {why}", case.name).into());
+    }
+    let cost = cpu.total.as_secs_f64() / work * if case.is_bulk() { 1e3 } else { 1e6 };
+    let measure = Measure {
+        cost,
+        user: cost * cpu.user_share(),
+        rate: work / took * if case.is_bulk() { 8.0 } else { 1.0 },
+        p50: micros(tally.latency(50.0)),
+        p99: micros(tally.latency(99.0)),
+        share: cpu.total.as_secs_f64() / took,
+        load_share: own / took,
+        rss: float(machine::rss(proxy.pid())?) / 1e6,
+        errors: tally.errors - errors,
+    };
+    world.end_clients();
+    // The proxy closes what belonged to them, and the origins notice, before it is the other's turn.
+    world.run(Instant::now() + spans.warm_up / 4, None)?;
+    Ok(measure)
+}
+
+/// Clients that wait in vain.
+fn forgotten(world: &World, spans: Spans) -> usize {
+    let patience = PATIENCE.min(spans.window).max(FORGOTTEN);
+    Instant::now().checked_sub(patience).map_or(0, |since| world.stalled(since))
+}
+
+impl Measure {
+    /// The part of its CPU time in the kernel.
+    pub(crate) fn kernel(&self) -> f64 {
+        self.cost - self.user
+    }
+
+    /// For the results.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "cost": round(self.cost), "user": round(self.user), "kernel": round(self.kernel()),
+            "rate": round(self.rate), "p50_us": round(self.p50), "p99_us": round(self.p99),
+            "proxy_core_share": round(self.share), "load_core_share": round(self.load_share),
+            "rss_mb": round(self.rss), "errors": self.errors
+        })
+    }
+}
+
+/// Three decimals are more than anything here means.
+pub(crate) fn round(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// For arithmetic with counts.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub(crate) fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// For people.
+pub(crate) fn micros(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e6
+}
