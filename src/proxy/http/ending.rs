@@ -34,7 +34,7 @@ pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
             tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, %refusal, "bad request");
             client.count_end(fixed, ErrorCause::ClientProtocol);
             let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
-            say(fixed, client, status);
+            say(fixed, client, status, refusal.is_head);
             logged::unbegun(fixed, client, states::REFUSED, status.as_u16());
             true
         }
@@ -49,7 +49,7 @@ pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
         Ending::Late => {
             client.count_end(fixed, ErrorCause::ClientTimeout);
             let status = StatusCode::REQUEST_TIMEOUT;
-            say(fixed, client, status);
+            say(fixed, client, status, false);
             logged::unbegun(fixed, client, states::LATE, status.as_u16());
             true
         }
@@ -71,9 +71,9 @@ pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
 }
 
 /// A page for a request that never became complete.
-fn say(fixed: &Fixed, client: &mut Client, status: StatusCode) {
+fn say(fixed: &Fixed, client: &mut Client, status: StatusCode, is_head: bool) {
     fixed.cells().response(status.as_u16());
-    reply::push(client.outbox(fixed), status, Form { keep: false, is_head: false });
+    reply::push(client.outbox(fixed), status, Form { keep: false, is_head });
 }
 
 /// Says that no more comes, and swallows what the client still sends, within bounds.

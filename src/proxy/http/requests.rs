@@ -134,7 +134,7 @@ impl Client {
             let rest = input.get(request.len..).unwrap_or_default();
             let mut ranges = fixed.local.ranges.borrow_mut();
             ranges.0.clear();
-            let malformed = Refusal::bad("malformed body");
+            let malformed = Refusal { is_head: request.is_head, ..Refusal::bad("malformed body") };
             let fed = begun.body.take(rest, &mut ranges).map_err(|_| malformed)?;
             if carry == Carry::Marked && request.body != Body::Chunked && fed.data > COPY_MAX {
                 let range = request.len..request.len + fed.data;

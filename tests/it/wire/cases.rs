@@ -122,6 +122,7 @@ pub(super) const REQUESTS: &[Case] = &[
     case("D19", chunked!("5\r\nhello\r\n0\r\nbad\r\n\r\n"), "400 x o0", "400 x o0", "200 k o1"),
     case("D20", chunked!("5\r\nhello\r\n0\r\n\n"), "400 x o0", "200 k o1", "200 k o1"),
     case("D22", chunked!("5_0\r\nhello\r\n0\r\n\r\n"), "400 x o0", "400 x o0", "400 x o0"),
+    case("D23", "HEAD / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n\r\n", "400 x o0", "?", "?"),
     case("E01", concat!(get!(""), get!(""), get!("")), "200,200,200 k o3", "200,200,200 k o3", "200,200,200 k o3"),
     case("E02", concat!(get!(""), get!("X : y\r\n")), "200,400 x o1", "200,400 x o1", "200,400 x o1"),
     case("E03", concat!(post!("Content-Length: 5\r\n", "hello"), get!("")), "200,200 k o2", "200,200 k o2", "200,200 k o2"),

@@ -237,9 +237,9 @@ pub(crate) fn push_number(out: &mut Vec<u8>, mut number: u64) {
 pub(crate) fn refusal(error: httparse::Error, input: &[u8]) -> Refusal {
     use httparse::Error as E;
     match error {
-        E::TooManyHeaders => Refusal { status: 431, why: "too many headers" },
+        E::TooManyHeaders => Refusal::new(431, "too many headers"),
         E::Version if is_other_version(input) => {
-            Refusal { status: 505, why: "a version other than HTTP/1.0 and HTTP/1.1" }
+            Refusal::new(505, "a version other than HTTP/1.0 and HTTP/1.1")
         }
         E::Version => Refusal::bad("not HTTP/1.x"),
         E::HeaderName => Refusal::bad("header name"),

@@ -64,11 +64,18 @@ pub struct Refusal {
     pub status: u16,
     /// One line for logs.
     pub why: &'static str,
+    /// It was `HEAD` and wrong only behind its head: the answer has no body.
+    pub is_head: bool,
 }
 
 impl Refusal {
+    /// With any status.
+    pub(crate) const fn new(status: u16, why: &'static str) -> Self {
+        Self { status, why, is_head: false }
+    }
+
     /// 400.
     pub(crate) const fn bad(why: &'static str) -> Self {
-        Self { status: 400, why }
+        Self::new(400, why)
     }
 }

@@ -101,9 +101,9 @@ fn first_line(
 /// No end within [`HEAD_BYTES`]: of the target, if not even the first line has ended.
 fn too_large(head: &[u8]) -> Refusal {
     if has_first_line(head) {
-        Refusal { status: 431, why: "head too large" }
+        Refusal::new(431, "head too large")
     } else {
-        Refusal { status: 414, why: "request line too long" }
+        Refusal::new(414, "request line too long")
     }
 }
 
@@ -198,7 +198,7 @@ impl<'b> Judged<'b> {
             (false, None | Some(0)) => Ok(Body::Empty),
             // Servers of that age may take it for the next request.
             (false, Some(_)) if old && ["GET", "HEAD", "DELETE"].contains(&method) => {
-                Err(Refusal { status: 413, why: "body of an HTTP/1.0 request without one" })
+                Err(Refusal::new(413, "body of an HTTP/1.0 request without one"))
             }
             (false, Some(length)) => Ok(Body::Length(length)),
         }

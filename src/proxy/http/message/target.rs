@@ -14,7 +14,7 @@ pub(crate) struct Target<'b> {
 /// Judges a target.
 pub(crate) fn target<'b>(method: &str, raw: &'b str) -> Result<Target<'b>, Refusal> {
     if method == "CONNECT" {
-        return Err(Refusal { status: 405, why: "method not allowed" });
+        return Err(Refusal::new(405, "method not allowed"));
     }
     if raw.starts_with('/') {
         // The usual case: only its bytes can be wrong.
