@@ -20,8 +20,8 @@ use crate::config::report::{Report, grouped};
 use crate::config::synapse::{LoadOptions, Loaded, load};
 use crate::config::{ProcessSettings, ServiceConfig};
 use crate::endpoint::ServiceName;
-use crate::telemetry::cold;
 use crate::telemetry::statsd::{self, Program};
+use crate::telemetry::{access, cold};
 
 /// New services listen when they know their backends, but no later than this: a service that takes over another one's
 /// port must not answer 503 for the time that a registry takes.
@@ -34,6 +34,8 @@ impl Fleet {
             return;
         };
         tracing::info!(file = %options.file.display(), "reloading the configuration");
+        // Whatever becomes of the configuration: logrotate has moved the file.
+        access::reopen().await;
         let begun = Instant::now();
         match self.try_reload(options).await {
             Ok((diff, mut undone)) => {

@@ -41,11 +41,15 @@ use crate::health::runner::CheckRunner;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::worker::{TICK, WorkerSettings, Workers};
 use crate::readiness::Readiness;
+use crate::telemetry::access;
 use crate::telemetry::cold::ColdMetrics;
 use crate::telemetry::statsd::{self, Program};
 
 /// Between two words to statsd about a service's discovery: the original's pause.
 const PING_EVERY: Duration = Duration::from_secs(1);
+
+/// What is left of the access log is written within this time, or lost: a pipe that nobody reads must not hold up the exit.
+const LOG_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Runs until a signal asks for the end, or another process has taken over.
 ///
@@ -118,6 +122,7 @@ fn start_and_serve(
             statsd::synapse::aborted();
         }
         statsd::flush().await;
+        access::finish(LOG_DEADLINE).await;
         ended
     });
     // Not `drop`: that would wait for a name server, or a disk, that does not answer.

@@ -7,6 +7,7 @@
 //!
 //! Nothing below this module can name a config file.
 
+pub mod access_log;
 pub mod addresses;
 pub mod check;
 pub mod daemon;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::EffectiveValue;
+use super::access_log::{self, LogSettings};
 use super::haproxy::ServiceParts;
 use super::native_check::{self, CheckRules};
 use super::origins::{is_inherited, set_origin};
@@ -19,7 +20,7 @@ use crate::lb::Strategy;
 use crate::proxy::{CloseMode, ForwardFor, IpNet, Mode, Redispatch};
 
 /// Keys of `proxy`.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "mode",
     "balance",
     "all_backups",
@@ -32,6 +33,7 @@ pub const KEYS: [&str; 12] = [
     "close_mode",
     "check",
     "backlog",
+    "access_log",
 ];
 
 /// Keys of `proxy.timeouts`.
@@ -79,6 +81,7 @@ enum Setting {
     ForwardFor(Option<ForwardFor>),
     CloseMode(CloseMode),
     Backlog(u32),
+    AccessLog(Option<LogSettings>),
 }
 
 /// Reads a `proxy` section.
@@ -124,6 +127,7 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
         "replay_idempotent" => value.flag(report).map(Setting::ReplayIdempotent),
         "forward_for" => forward_for(value, report).map(Setting::ForwardFor),
         "close_mode" => value.choice(&CLOSE_MODES, report).map(Setting::CloseMode),
+        "access_log" => access_log::read(value, report).map(Setting::AccessLog),
         _ => None,
     }
 }
@@ -257,6 +261,13 @@ impl Setting {
                     listener.backlog = *backlog;
                 }
             }
+            Self::AccessLog(log) => {
+                let (frontend, backend) = &parts.names;
+                let log = log.as_ref().map(|log| Arc::new(log.resolve(frontend, backend)));
+                proxy.access_log = log;
+                // Of the log that is replaced; the service's own is shown when all is said.
+                parts.origins.retain(|it| it.setting != "log.format");
+            }
         }
     }
 
@@ -282,6 +293,10 @@ impl Setting {
             }
             Self::CloseMode(mode) => ("http.close_mode".to_owned(), name_of(&CLOSE_MODES, mode)),
             Self::Backlog(backlog) => ("backlog".to_owned(), backlog.to_string()),
+            Self::AccessLog(log) => {
+                let value = log.as_ref().map_or_else(|| "none".to_owned(), LogSettings::show);
+                ("log".to_owned(), value)
+            }
         }
     }
 }

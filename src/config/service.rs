@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::access_log::format_name;
 use super::haproxy::{self, PortKey, ServiceParts, Top};
 use super::native::{self, Layer, Overrides};
 use super::native_check::{CheckOverride, CheckRules};
@@ -12,6 +13,8 @@ use super::source::SourceParts;
 use super::{Complaint, EffectiveValue, ServiceConfig, sections, source};
 use crate::endpoint::ServiceName;
 use crate::lb::PoolSettings;
+use crate::proxy::Mode;
+use crate::telemetry::access::Format;
 
 /// Keys of a service.
 pub const KEYS: [&str; 13] = [
@@ -76,6 +79,7 @@ impl Shared {
         if let Some(own) = service.get("proxy") {
             native::read(&own, report).apply(&mut parts, Layer::Service);
         }
+        settle_log(&mut parts);
         if section.disabled {
             let off = CheckOverride::off(section.place.key("disabled"));
             parts.rules = Arc::new(CheckRules::new(parts.rules, off, false));
@@ -103,6 +107,29 @@ impl Shared {
             origins,
         };
         Some(Resolved { config, port_place })
+    }
+}
+
+/// A session that has no requests is logged as one, as haproxy does.
+fn settle_log(parts: &mut ServiceParts) {
+    let proxy = &mut parts.proxy;
+    if let Some(log) = &mut proxy.access_log
+        && proxy.mode == Mode::Tcp
+        && log.format == Format::Http
+    {
+        Arc::make_mut(log).format = Format::Tcp;
+    }
+    let Some(log) = &proxy.access_log else {
+        return;
+    };
+    let format = format_name(log.format).to_owned();
+    let setting = "log.format";
+    if let Some(shown) = parts.origins.iter_mut().find(|o| o.setting == setting) {
+        shown.value = format;
+    } else if let Some(at) = parts.origins.iter().position(|o| o.setting == "log") {
+        let origin = parts.origins.get(at).map(|o| o.origin.clone()).unwrap_or_default();
+        let shown = EffectiveValue { setting: setting.to_owned(), value: format, origin };
+        parts.origins.insert(at + 1, shown);
     }
 }
 

@@ -421,7 +421,7 @@ services:
         let service = |i: u16| {
             let port = 4000 + i;
             format!(
-                "  s{i}: {{discovery: {{method: file, path: /f}}, haproxy: {{port: {port}, listen: [option httplog]}}}}\n"
+                "  s{i}: {{discovery: {{method: file, path: /f}}, haproxy: {{port: {port}, listen: [option contstats]}}}}\n"
             )
         };
         let services: String = (0..500).map(service).collect();
@@ -432,7 +432,7 @@ services:
             panic!("{} warnings: {:?}", texts.len(), texts.first());
         };
         assert!(
-            one.starts_with("synapse.yaml: services.s0.haproxy.listen[0]: `option httplog`"),
+            one.starts_with("synapse.yaml: services.s0.haproxy.listen[0]: `option contstats`"),
             "{one}"
         );
         assert!(one.ends_with("(499 more, the last at services.s499.haproxy.listen[0])"), "{one}");

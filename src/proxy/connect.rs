@@ -5,13 +5,16 @@
 //! turn-around of min(1 s, `timeout connect`), after a timeout (which was a wait) at once. The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
+use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
 use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext};
 use crate::telemetry::cells::{ServiceCells, WorkerId};
@@ -83,6 +86,20 @@ impl Retry {
     }
 }
 
+/// What a dialer has done, for the access log.
+#[derive(Debug, Default)]
+pub(crate) struct Trail {
+    /// Whom it tried last.
+    pub(crate) server: Option<Arc<Backend>>,
+    /// When that one was chosen, if that was not at once. haproxy counts the time before as waiting, the time after, with
+    /// pauses between attempts, as connecting; and it chooses anew for its last attempt, be it the same one.
+    pub(crate) chosen: Option<Instant>,
+    /// Attempts after the first.
+    pub(crate) retries: u32,
+    /// Another was tried than the first.
+    pub(crate) redispatched: bool,
+}
+
 /// Opens connections on behalf of one client connection (TCP) or request (HTTP).
 #[derive(Debug)]
 pub(crate) struct Dialer<'a> {
@@ -91,15 +108,13 @@ pub(crate) struct Dialer<'a> {
     /// Its connection's.
     timer: &'a Timer,
     pub(crate) retry: Retry,
+    pub(crate) trail: Trail,
 }
 
 impl<'a> Dialer<'a> {
-    pub(crate) fn new(
-        service: &'a Service,
-        settings: &'a ProxySettings,
-        timer: &'a Timer,
-    ) -> Self {
-        Self { service, settings, timer, retry: Retry::new(settings) }
+    pub(crate) fn new(service: &'a Service, settings: &'a ProxySettings, timer: &'a Timer) -> Self {
+        let retry = Retry::new(settings);
+        Self { service, settings, timer, retry, trail: Trail::default() }
     }
 
     fn worker(&self) -> WorkerId {
@@ -124,6 +139,9 @@ impl<'a> Dialer<'a> {
         mut lease: Lease,
     ) -> Result<(Lease, TcpStream), ProxyError> {
         loop {
+            if self.settings.access_log.is_some() {
+                self.trail.server = Some(Arc::clone(lease.backend()));
+            }
             let error = match self.once(&lease).await {
                 Ok(stream) => return Ok((lease, stream)),
                 Err(error) => error,
@@ -131,7 +149,10 @@ impl<'a> Dialer<'a> {
             let backend = lease.backend().id;
             tracing::debug!(service = %self.service.name, backend = %lease.addr(), %error, "connect");
             let eligible = self.service.pool.eligible();
-            match self.retry.after_failure(backend, &error, eligible) {
+            let next = self.retry.after_failure(backend, &error, eligible);
+            // Before the pause, in which the client may leave.
+            self.trail.retries += u32::from(next != Next::GiveUp);
+            match next {
                 Next::Same(pause) => {
                     self.count_retry(&lease);
                     self.timer.sleep(pause).await;
@@ -148,16 +169,29 @@ impl<'a> Dialer<'a> {
     }
 
     /// Gives up `failed` and picks anew.
-    pub(crate) fn move_on(&self, failed: Lease) -> Result<Lease, ProxyError> {
+    pub(crate) fn move_on(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
         let backend = failed.backend().clone();
         drop(failed);
         let lease = self.acquire()?;
         if lease.backend().id == backend.id {
+            if self.retry.left == 0 {
+                self.trail.chosen = Some(Instant::now());
+            }
             self.count_retry(&lease);
         } else {
+            self.trail.chosen = Some(Instant::now());
+            self.trail.redispatched = true;
             backend.cells.of(self.worker()).redispatches.add(1);
             self.cells().redispatches.add(1);
         }
+        Ok(lease)
+    }
+
+    /// The same after `failed` had been connected to: a new beginning.
+    pub(crate) fn begin_anew(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
+        self.trail.retries += 1;
+        let lease = self.move_on(failed)?;
+        self.trail.chosen = Some(Instant::now());
         Ok(lease)
     }
 
@@ -194,6 +228,15 @@ impl<'a> Dialer<'a> {
     fn report(&self, lease: &Lease, kind: OutcomeKind) {
         self.service.pool.report(Outcome { backend: lease.backend().id, addr: lease.addr(), kind });
     }
+}
+
+/// True when a connect failed for want of something here: descriptors, ports, memory.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::ADDRNOTAVAIL, Errno::ADDRINUSE, Errno::AGAIN]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+        || super::accept::is_shortage(error)
 }
 
 /// What a failed connect says about the backend; `None` when the trouble is ours (descriptors, ports).

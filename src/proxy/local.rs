@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::accept::Accepted;
 use super::millis::Clock;
-use super::shared::Shared;
+use super::shared::{Listener, Shared};
 use super::wheel::Wheel;
 use super::{Mode, http, tcp};
-use crate::telemetry::access::Pen;
+use crate::lb::backend::Backend;
+use crate::telemetry::access::{AccessLog, Conns, Pen, Record};
 use crate::telemetry::cells::WorkerId;
 
 /// Bytes read at a time by any TCP connection of the worker; measured best (spec/performance: 256 kB 274 ms/GB,
@@ -73,8 +74,26 @@ impl Local {
         }
     }
 
+    /// Writes a line of the access log.
+    pub(crate) fn log(&self, log: &Arc<AccessLog>, record: &Record<'_>) {
+        #[cfg(test)]
+        super::tests::logged::saw(log, record);
+        self.pen.borrow_mut().write(log, record);
+    }
+
+    /// Open connections as the access log shows them, when what it is about no longer counts for its backend.
+    pub(crate) fn conns(&self, listener: &Listener, server: Option<&Arc<Backend>>) -> Conns {
+        Conns {
+            process: self.shared.gate.open(),
+            frontend: listener.gate.open(),
+            backend: listener.busy(),
+            server: server.map_or(0, |backend| backend.in_flight.get()),
+        }
+    }
+
     /// Regular housekeeping.
     pub(crate) fn sweep(&self) {
-        self.upstreams.borrow_mut().sweep(self.clock.tick());
+        self.clock.correct();
+        self.upstreams.borrow_mut().sweep(self.clock.now());
     }
 }

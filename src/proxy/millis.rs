@@ -1,12 +1,12 @@
 //! Time of one worker thread, as coarse as its time-outs are.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 /// A time on the wheel: milliseconds since the worker started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Millis(pub(crate) u64);
 
 impl Millis {
@@ -18,6 +18,11 @@ impl Millis {
         // Rounded up: a deadline is never early.
         let millis = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds from `earlier` until `self`; as many as a log can show.
+    pub(crate) fn since(self, earlier: Self) -> u32 {
+        u32::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(u32::MAX)
     }
 
     /// `self` and so long, or never.
@@ -32,12 +37,35 @@ impl Millis {
 pub(crate) struct Clock {
     started: Instant,
     seen: Cell<Instant>,
+    /// Unix time in ms at `started`, as the system's clock had it at the last [`Clock::correct`].
+    anchor: Cell<u64>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
         let now = Instant::now();
-        Self { started: now, seen: Cell::new(now) }
+        let clock = Self { started: now, seen: Cell::new(now), anchor: Cell::new(0) };
+        clock.correct();
+        clock
+    }
+
+    /// Looks at the system's clock, which may have been set meanwhile. Called at every tick of the worker: times in logs
+    /// follow a stepped clock within a second, and cost no look of their own.
+    pub(crate) fn correct(&self) {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let unix = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+        self.anchor.set(unix.saturating_sub(self.tick().0));
+    }
+
+    /// A time as Unix time in ms.
+    pub(crate) fn unix(&self, time: Millis) -> u64 {
+        self.anchor.get().saturating_add(time.0)
+    }
+
+    /// A time of the runtime's on this clock.
+    pub(crate) fn of(&self, time: Instant) -> Millis {
+        let since = time.saturating_duration_since(self.started);
+        Millis(since.as_secs() * 1000 + u64::from(since.subsec_millis()))
     }
 
     /// Looks.
@@ -48,8 +76,7 @@ impl Clock {
 
     /// The time of the last look.
     pub(crate) fn now(&self) -> Millis {
-        let since = self.seen.get().saturating_duration_since(self.started);
-        Millis(since.as_secs() * 1000 + u64::from(since.subsec_millis()))
+        self.of(self.seen.get())
     }
 
     /// The same, exactly.

@@ -43,8 +43,8 @@ pub(crate) enum Which {
 pub(crate) enum Finish {
     /// Both directions reached their end.
     Done,
-    /// Nothing moved for the time allowed.
-    Idle,
+    /// Nothing moved for the time allowed to this end.
+    Idle(Which),
     /// One end broke; the other has been told by a reset.
     Broken(Which, io::Error),
 }
@@ -62,7 +62,7 @@ pub(crate) trait Meter {
 pub(crate) struct Patience {
     /// While both ends may speak: `tunnel`, or the shorter of `client` and `server` (a byte from one side is written to
     /// the other, so it counts as activity of both).
-    idle: Option<Duration>,
+    idle: Option<(Duration, Which)>,
     /// Once the client has been told that no more comes.
     client_fin: Option<Duration>,
     /// Once the backend has been told so.
@@ -71,8 +71,10 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new(timeouts: &Timeouts) -> Self {
-        let sides = timeouts.client.into_iter().chain(timeouts.server);
-        let idle = timeouts.tunnel.or_else(|| sides.min());
+        let of = |limit: Option<Duration>, which| limit.map(|limit| (limit, which));
+        let sides = [of(timeouts.client, Which::Client), of(timeouts.server, Which::Backend)];
+        let shorter = sides.into_iter().flatten().min_by_key(|(limit, _)| *limit);
+        let idle = of(timeouts.tunnel, Which::Client).or(shorter);
         Self { idle, client_fin: timeouts.client_fin, server_fin: timeouts.server_fin }
     }
 }
@@ -111,20 +113,19 @@ struct Relay {
 }
 
 impl Relay {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        local: &Local,
-        meter: &impl Meter,
-    ) -> Poll<Finish> {
+    fn poll(&mut self, cx: &mut Context<'_>, local: &Local, meter: &impl Meter) -> Poll<Finish> {
         let mut buffer = local.buffer.borrow_mut();
         let (client, backend) = (&mut self.client, &mut self.backend);
+        let closed = (self.up.closed, self.down.closed);
         let up = self.up.poll(cx, client, backend, &mut buffer);
         let down = self.down.poll(cx, backend, client, &mut buffer);
         let moved = (std::mem::take(&mut self.up.moved), std::mem::take(&mut self.down.moved));
         if moved != (0, 0) {
             meter.to_backend(moved.0);
             meter.to_client(moved.1);
+        }
+        // An end that is passed on is a sign of life, too: what is allowed after it begins with it.
+        if moved != (0, 0) || closed != (self.up.closed, self.down.closed) {
             self.active = local.clock.tick();
         }
         match (up, down) {
@@ -141,15 +142,23 @@ impl Relay {
 
     /// Ready when the last activity is longer ago than allowed.
     fn poll_idle(&self, timer: &Timer, patience: Patience) -> Poll<Finish> {
-        let fins = [
-            patience.client_fin.filter(|_| self.down.closed),
-            patience.server_fin.filter(|_| self.up.closed),
-        ];
-        let limit = fins.into_iter().flatten().min().or(patience.idle);
-        if limit.is_some_and(|limit| timer.expires(self.active.after(limit))) {
-            return Poll::Ready(Finish::Idle);
+        let client = patience.client_fin.filter(|_| self.down.closed);
+        let server = patience.server_fin.filter(|_| self.up.closed);
+        let fins = [client.map(|t| (t, Which::Client)), server.map(|t| (t, Which::Backend))];
+        let fin = fins.into_iter().flatten().min_by_key(|(limit, _)| *limit);
+        let Some((limit, which)) = fin.or(patience.idle) else {
+            return Poll::Pending;
+        };
+        if !timer.expires(self.active.after(limit)) {
+            return Poll::Pending;
         }
-        Poll::Pending
+        // One that has said all is not waited for.
+        let which = match (self.up.ended, self.down.ended) {
+            (true, false) => Which::Backend,
+            (false, true) => Which::Client,
+            (true, true) | (false, false) => which,
+        };
+        Poll::Ready(Finish::Idle(which))
     }
 
     /// Closes both with a reset: an end must not look clean to a side that has not seen all.

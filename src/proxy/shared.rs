@@ -1,6 +1,6 @@
 //! What workers, acceptors and the control thread see of each other: limits, loads, proofs of life.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,6 +48,10 @@ pub(crate) struct Listener {
     pub(crate) service: Arc<Service>,
     /// The service's connections, against its `maxconn`.
     pub(crate) gate: Gate,
+    /// Requests and sessions under way, of those that are logged.
+    busy: AtomicU32,
+    /// Where it listens.
+    addrs: Box<[SocketAddr]>,
     /// Acceptors end.
     pub(crate) stop_accepting: CancellationToken,
     /// Connections end as soon as it does no harm. Cancelled after `draining` is set.
@@ -62,8 +66,11 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(service: Arc<Service>, sockets: Vec<TcpListener>) -> Self {
+        let addrs = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         Self {
             service,
+            busy: AtomicU32::new(0),
+            addrs,
             gate: Gate::default(),
             stop_accepting: CancellationToken::new(),
             drain: CancellationToken::new(),
@@ -101,9 +108,36 @@ impl Listener {
         self.drain.cancel();
     }
 
+    /// The address that `peer` connected to, as it is bound: a socket bound to all addresses says just that.
+    pub(crate) fn local(&self, peer: SocketAddr) -> Option<SocketAddr> {
+        self.addrs.iter().find(|addr| addr.is_ipv4() == peer.is_ipv4()).copied()
+    }
+
+    /// Requests and sessions under way, of those that are logged: a service without an access log counts none.
+    pub(crate) fn busy(&self) -> u32 {
+        self.busy.load(Ordering::Relaxed)
+    }
+
     /// True once connections are asked to end. One relaxed load, for every wake of every connection.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// Counts a request or session that is logged until dropped.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<Listener>);
+
+impl Busy {
+    pub(crate) fn new(listener: &Arc<Listener>) -> Self {
+        listener.busy.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(listener))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

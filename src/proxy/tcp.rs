@@ -1,28 +1,42 @@
 //! A TCP client's connection: one lease, one backend, bytes until the end.
 
+use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::accept::Accepted;
-use super::connect::Dialer;
+use super::connect::{Dialer, Trail};
 use super::error::ProxyError;
 use super::local::Local;
 use super::relay::{self, End, Finish, Meter, Patience, Which};
+use super::shared::{Busy, Listener};
+use super::states::{self, State};
 use super::timer::Timer;
 use super::{ProxySettings, Service};
 use crate::lb::lease::Lease;
+use crate::telemetry::access::{AccessLog, Record, Timers};
 use crate::telemetry::cells::{BackendCells, ServiceCells, WorkerId};
 
 /// Serves a connection to its end. Without a backend it is closed.
 pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<ProxySettings>) {
     let Accepted { stream, peer, slot } = accepted;
     let service = Arc::clone(&slot.listener.service);
-    if let Err(error) = forward(&local, stream, &service, &settings).await {
+    let mut session = Session::new(&slot.listener, &settings);
+    let forwarded = forward(&local, stream, (&service, &settings), &mut session).await;
+    if let Err(error) = &forwarded {
         service.cells.of(local.worker).error(error.cause());
-        tracing::debug!(service = %service.name, %peer, error = %Chain(&error), "connection failed");
+        tracing::debug!(service = %service.name, %peer, error = %Chain(error), "connection failed");
+        if session.connected.is_none() {
+            session.state = states::failed(error, None);
+        }
+    }
+    if let Some(log) = &settings.access_log {
+        session.write(&local, log, (&slot.listener, peer));
     }
     drop(slot);
 }
@@ -30,25 +44,89 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<Pr
 async fn forward(
     local: &Rc<Local>,
     client: std::net::TcpStream,
-    service: &Service,
-    settings: &ProxySettings,
+    (service, settings): (&Service, &ProxySettings),
+    session: &mut Session,
 ) -> Result<(), ProxyError> {
     // Only a full reactor can refuse; the connection is lost then.
     let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
     let timer = Timer::new(local).await;
     let mut dialer = Dialer::new(service, settings, &timer);
     let lease = dialer.acquire()?;
-    let (lease, backend) = dialer.connect(lease).await?;
+    let connected = dialer.connect(lease).await;
+    session.trail = dialer.trail;
+    let (lease, backend) = connected?;
+    session.connected = Some(Instant::now());
     let meter = Counters::new(service, &lease, local.worker);
     let patience = Patience::new(&settings.timeouts);
     let finish = relay::run((end(client), end(backend)), &timer, patience, &meter).await;
+    session.moved = meter.moved();
+    session.state = states::tunnel(&finish);
     match finish {
         Finish::Done => Ok(()),
-        Finish::Idle => Err(ProxyError::ClientTimeout),
+        Finish::Idle(_) => Err(ProxyError::ClientTimeout),
         Finish::Broken(Which::Client, _) => Err(ProxyError::ClientAbort),
         Finish::Broken(Which::Backend, source) => {
             Err(ProxyError::Backend { addr: lease.addr(), source: source.into() })
         }
+    }
+}
+
+/// What the access log says about a session.
+#[derive(Debug)]
+struct Session {
+    accepted: Instant,
+    connected: Option<Instant>,
+    trail: Trail,
+    moved: (u64, u64),
+    state: State,
+    busy: Option<Busy>,
+}
+
+impl Session {
+    fn new(listener: &Arc<Listener>, settings: &ProxySettings) -> Self {
+        Self {
+            accepted: Instant::now(),
+            connected: None,
+            trail: Trail::default(),
+            moved: (0, 0),
+            state: states::DONE,
+            busy: settings.access_log.as_ref().map(|_| Busy::new(listener)),
+        }
+    }
+
+    fn write(mut self, local: &Local, log: &Arc<AccessLog>, (on, peer): (&Listener, SocketAddr)) {
+        if log.skip_null && self.moved.0 == 0 && self.connected.is_some() {
+            return;
+        }
+        drop(self.busy.take());
+        let at = |time| local.clock.of(time);
+        let accepted = at(self.accepted);
+        let chosen = self.trail.chosen.map_or(accepted, at);
+        let server = self.trail.server.as_ref();
+        let (cause, stage) = self.state;
+        let record = Record {
+            client: Some(peer),
+            local: on.local(peer),
+            begun: local.clock.unix(accepted),
+            server: server.map(|backend| &*backend.server_name),
+            timers: Timers {
+                request: None,
+                queue: server.map(|_| chosen.since(accepted)),
+                connect: self.connected.map(|time| at(time).since(chosen)),
+                response: None,
+                total: local.clock.tick().since(accepted),
+            },
+            bytes_out: self.moved.1,
+            bytes_in: self.moved.0,
+            cause,
+            stage,
+            conns: local.conns(on, server),
+            retries: self.trail.retries,
+            redispatched: self.trail.redispatched,
+            queued: (0, 0),
+            http: None,
+        };
+        local.log(log, &record);
     }
 }
 
@@ -61,23 +139,37 @@ fn end(stream: TcpStream) -> End {
 pub(crate) struct Counters<'a> {
     service: &'a ServiceCells,
     backend: &'a BackendCells,
+    up: Cell<u64>,
+    down: Cell<u64>,
 }
 
 impl<'a> Counters<'a> {
     pub(crate) fn new(service: &'a Service, lease: &'a Lease, worker: WorkerId) -> Self {
-        Self { service: service.cells.of(worker), backend: lease.backend().cells.of(worker) }
+        Self {
+            service: service.cells.of(worker),
+            backend: lease.backend().cells.of(worker),
+            up: Cell::new(0),
+            down: Cell::new(0),
+        }
+    }
+
+    /// Bytes of this connection: from the client, and to it.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        (self.up.get(), self.down.get())
     }
 }
 
 impl Meter for Counters<'_> {
     fn to_backend(&self, n: usize) {
         let n = u64::try_from(n).unwrap_or(u64::MAX);
+        self.up.set(self.up.get() + n);
         self.service.bytes_in.add(n);
         self.backend.bytes_in.add(n);
     }
 
     fn to_client(&self, n: usize) {
         let n = u64::try_from(n).unwrap_or(u64::MAX);
+        self.down.set(self.down.get() + n);
         self.service.bytes_out.add(n);
         self.backend.bytes_out.add(n);
     }

@@ -19,6 +19,7 @@ use super::http;
 use super::local::Local;
 use super::shared::{Listener, Shared};
 use super::worker::TICK;
+use crate::telemetry::access::post_in_time;
 use crate::telemetry::cells::WorkerId;
 
 /// Pause before a panicked acceptor runs again: one that panics at once must not burn the worker, and clients wait in
@@ -89,6 +90,9 @@ async fn run(
     let turned = Rc::clone(&local);
     // Ends with the runtime.
     drop(tokio::task::spawn_local(async move { turn(&turned).await }));
+    let pen = Rc::clone(&local);
+    let post = post_in_time(move |with| with(&mut pen.pen.borrow_mut()));
+    drop(tokio::task::spawn_local(post));
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

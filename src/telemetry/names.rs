@@ -126,6 +126,8 @@ metrics! {
     CONTROL_SILENT = gauge("synapse_control_silent_seconds", "Time since the control thread last showed life; it does so every second.").seconds();
     CONTROL_STALLS = counter("synapse_control_stalls_total", "Times that the data plane found the control thread silent for more than 5 s.");
     CONNECTION_PANICS = counter("synapse_connection_panics_total", "Connection tasks that panicked; each ended its own connection only.");
+    ACCESS_LOG_LINES = counter("synapse_access_log_lines_total", "Lines of the access log that were written, once for each target.");
+    ACCESS_LOG_LOST = counter("synapse_access_log_lost_lines_total", "Lines of the access log that were lost, by reason: queue (the writer did not keep up), receiver (a syslog server refuses, does not read or is not there) or file (cannot be opened or written).");
     ACCEPT_PAUSES = counter("synapse_accept_pauses_total", "Times that accepting paused because the process or the host had no descriptor left.");
 
     REGISTRY_CONNECTED = gauge("synapse_registry_connected", "1 while the session with the ensemble is usable.");

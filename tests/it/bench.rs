@@ -17,7 +17,8 @@ const RUN: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_comparison_with_haproxy_runs_to_its_end_without_an_error() {
-    for (program, package) in [("haproxy", "haproxy"), ("nginx", "nginx-light"), ("ip", "iproute2")] {
+    for (program, package) in [("haproxy", "haproxy"), ("nginx", "nginx-light"), ("ip", "iproute2")]
+    {
         need(program, package);
     }
     // Built before the lab is taken: others may run meanwhile.

@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod admin;
 mod balancing;
 mod bench;
@@ -40,5 +41,6 @@ mod robust;
 mod scale;
 mod tcp;
 mod timed;
+mod upstreams;
 mod wire;
 mod zookeeper;

@@ -33,7 +33,6 @@ impl Oracle {
         lines: &[&str],
         servers: &[(&str, SocketAddr, &str)],
     ) -> Self {
-        need("haproxy", "haproxy");
         let addr = lab.free_addr();
         let mut text = format!(
             "global\n nbthread 1\n maxconn 1000\ndefaults\n timeout connect 1s\n timeout client 30s\n \
@@ -46,7 +45,13 @@ impl Oracle {
         for (name, at, options) in servers {
             text.push_str(&format!(" server {name} {at} {options}\n"));
         }
-        let file = lab.write("oracle.cfg", &text);
+        Self::start_text(lab, &text, addr).await
+    }
+
+    /// Starts haproxy with this configuration, which listens on `addr`.
+    pub(crate) async fn start_text(lab: &Lab, text: &str, addr: SocketAddr) -> Self {
+        need("haproxy", "haproxy");
+        let file = lab.write("oracle.cfg", text);
         let child = Command::new("haproxy")
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
             .args(["-db", "-q", "-f"])

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::defaults;
 use super::draft::{Draft, Level, Origin, Side, Tracked};
 use super::httpchk;
+use super::log;
 use super::routing::Sides;
 use super::server::{self, Issue, MAX_INT};
 use super::statement::Statement;
@@ -24,8 +25,11 @@ pub(super) fn apply(
 ) {
     let origin = Origin::of(statement.line, level);
     let keyword = statement.directive.keyword;
+    let logged = log::apply(&mut draft.log, statement, sides.front, &origin);
     let outcome = if keyword == "default-server" {
         return default_server(draft, statement, &origin, report);
+    } else if let Some(outcome) = logged {
+        outcome
     } else if let Some(option) = keyword.strip_prefix("option ") {
         apply_option(draft, statement, option, sides, &origin)
     } else if statement.negated {

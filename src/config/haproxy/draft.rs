@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults;
+use super::log::LogDraft;
 use super::server::ServerDraft;
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
@@ -104,6 +105,7 @@ pub(super) struct Draft {
     pub(super) all_backups: Tracked<bool>,
     pub(super) probe: Tracked<ProbeSettings>,
     pub(super) server: ServerDraft,
+    pub(super) log: LogDraft,
 }
 
 impl Default for Draft {
@@ -141,6 +143,7 @@ impl Default for Draft {
             all_backups: Tracked::new(false, &haproxy),
             probe: Tracked::new(ProbeSettings::Tcp, &haproxy),
             server: ServerDraft::default(),
+            log: LogDraft::new(&haproxy),
         }
     }
 }

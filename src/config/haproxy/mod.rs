@@ -16,6 +16,8 @@ mod defaults;
 mod draft;
 pub(super) mod httpchk;
 mod listener;
+mod log;
+mod log_target;
 mod origins;
 mod routing;
 mod server;
@@ -29,6 +31,8 @@ mod values;
 mod words;
 
 #[cfg(test)]
+mod log_tests;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod tests;
@@ -36,6 +40,11 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub(super) use self::httpchk::is_token;
+pub(super) use self::log::show as show_target;
+pub(super) use self::log_target::{
+    FACILITIES as FACILITY_NAMES, FRAMINGS, server as syslog_server,
+};
 pub use self::server_rules::judge_server_options;
 pub use self::service::resolve_service;
 pub use self::table::{Class, Directive, Sections, directives};
@@ -88,6 +97,7 @@ pub struct Top {
     /// section's name and the place.
     pub extra_binds: Vec<(SocketAddr, String, Place)>,
     spread_origin: Option<draft::Origin>,
+    log: log::GlobalLog,
     draft: draft::Draft,
     bind_address: Option<(String, Place)>,
     use_nerve_weights: bool,
@@ -153,6 +163,8 @@ pub struct ServiceParts {
     pub all_backups: bool,
     /// Turns endpoints into server settings.
     pub rules: Arc<dyn ServerRules>,
+    /// Names of frontend and backend, as haproxy's file has them.
+    pub names: (Arc<str>, Arc<str>),
     /// Every effective value with its origin.
     pub origins: Vec<EffectiveValue>,
 }

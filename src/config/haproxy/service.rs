@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use super::apply::apply;
 use super::bind::{self, Bound};
 use super::draft::{Draft, Level, Tracked};
+use super::log::Names;
 use super::routing::{Sides, route};
 use super::statement::{Parsed, Statement, show, unknown_directive};
 use super::table::{self, Sections};
@@ -25,6 +26,7 @@ pub fn resolve_service(
 ) -> ServiceParts {
     let mut own = Report::default();
     let mut resolver = Resolver {
+        name: name.as_str(),
         backend: section.backend_name.as_deref().unwrap_or(name.as_str()),
         serves: section.port != PortKey::Omitted,
         draft: top.draft.clone(),
@@ -43,6 +45,8 @@ pub fn resolve_service(
 }
 
 struct Resolver<'a> {
+    /// The service: haproxy's frontend is called like it.
+    name: &'a str,
     /// `backend_name`: routing to it changes nothing.
     backend: &'a str,
     /// Without `port` no client is served, so nothing that clients see can change.
@@ -151,9 +155,19 @@ impl Resolver<'_> {
         let mut origins = origins::of(&self.draft, &mode);
         origins.extend(origins::of_servers(&rules.base, section.server_options.as_ref(), top));
         origins.extend(origins::of_binding(section, top, listener.as_ref()));
+        let names = Names { frontend: self.name.into(), backend: self.backend.into() };
         let draft = self.draft;
+        let access_log = draft.log.resolve(&top.log, &names);
+        origins.extend(draft.log.origins(access_log.as_deref()));
+        if access_log.is_some() && draft.log.is_odd(mode.value) {
+            self.report.warn(
+                &section.place,
+                "`option httplog` needs `mode http`: lines are written as with `option tcplog`",
+            );
+        }
         ServiceParts {
-            proxy: proxy(&draft, mode.value),
+            proxy: ProxySettings { access_log, ..proxy(&draft, mode.value) },
+            names: (names.frontend, names.backend),
             listener: listener.filter(|_| !section.disabled),
             strategy: draft.strategy.value,
             order,

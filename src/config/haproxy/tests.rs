@@ -237,13 +237,8 @@ fn golden_g2_loads_with_warnings_only() {
     assert_eq!(
         warned,
         [
-            "haproxy.global[4]",
             "haproxy.global[5]",
-            "haproxy.defaults[0]",
-            "haproxy.defaults[1]",
-            "haproxy.defaults[2]",
             "haproxy.extra_sections.\"listen stats :3212\"",
-            "services.search.haproxy.listen[1]",
             "services.search.haproxy.listen[6]",
             "services.users-db.haproxy.backend[2]",
             "services.users-db.haproxy.server_options",

@@ -65,6 +65,9 @@ fn known<'a>(
 }
 
 fn global(top: &mut Top, statement: &Statement<'_>) -> Result<(), String> {
+    if let Some(outcome) = top.log.apply(statement) {
+        return outcome;
+    }
     let [value] = statement.args() else {
         return Err("one value is expected".to_owned());
     };

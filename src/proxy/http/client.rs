@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use super::inbound::Inbound;
+use super::logged::Notes;
 use super::message::Refusal;
 use super::message::request::Request;
 use super::socket::{Glance, Socket};
@@ -71,6 +72,8 @@ pub(crate) enum Ending {
     Refused(Refusal),
     /// The request did not come in time.
     Late,
+    /// The client has gone before a whole request had come: `partial` when a part had, else before its first.
+    Left { partial: bool },
     /// An answer could not be completed, or its client does not take it.
     Cut(ErrorCause),
 }
@@ -84,6 +87,8 @@ pub(crate) struct Begun {
     pub(crate) body: Inbound,
     /// Bytes of body in `head`.
     pub(crate) bytes: u64,
+    /// For the access log.
+    pub(crate) notes: Option<Box<Notes>>,
 }
 
 /// One client connection.
@@ -99,10 +104,14 @@ pub(crate) struct Client {
     /// Not yet taken by the client, from `sent` on.
     pub(crate) outbox: Vec<u8>,
     pub(super) sent: usize,
+    /// Bytes taken by the client since the connection was accepted.
+    pub(super) written: u64,
     /// A byte of the next request has come; before the first request, as if.
     pub(super) has_begun: bool,
     /// When the connection was accepted, or the last answer ended, or the first byte of a request came.
     pub(super) since: Millis,
+    /// When the first byte came of what is in the inbox, or of the request being served.
+    pub(super) first: Millis,
     /// What waits is not taken.
     pub(super) is_blocked: bool,
     /// When the client last moved.
@@ -115,6 +124,8 @@ pub(crate) struct Client {
     half_closed: bool,
     /// Bytes wait in the kernel that belong to a later request.
     pub(crate) has_more: bool,
+    /// Idle connections to backends are kept for it alone.
+    pub(crate) is_owner: bool,
     /// The end of the connection has been counted.
     counted: bool,
 }
@@ -129,15 +140,18 @@ impl Client {
             is_untried: false,
             outbox: Vec::new(),
             sent: 0,
+            written: 0,
             is_blocked: false,
             has_begun: true,
             since: now,
+            first: now,
             active: now,
             rest_until: Millis::NEVER,
             is_draining: false,
             is_first_request: true,
             half_closed: false,
             has_more: false,
+            is_owner: false,
             counted: false,
         }
     }
@@ -175,12 +189,19 @@ impl Client {
     /// The answer is complete, as far as the backend is concerned.
     pub(crate) fn end_request(&mut self, fixed: &Fixed, now: Millis) {
         self.since = now;
+        // Of a request sent ahead: it has been waiting for its turn, not for its bytes.
+        self.first = now;
         self.has_begun = self.used < self.inbox.len();
         self.is_first_request = false;
         self.has_more = false;
         if self.outbox.is_empty() {
             fixed.local.spares.borrow_mut().give(std::mem::take(&mut self.outbox));
         }
+    }
+
+    /// True when it has finished sending, and that is taken for giving up.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.half_closed && self.settings.http.abort_on_close
     }
 
     /// True when the client may still be sending what nobody will read.

@@ -72,7 +72,7 @@ impl Exchange {
     fn broke(&self, error: io::Error) -> Outcome {
         match (self.down.phase, self.down.heard) {
             (Phase::Head, false) => Outcome::Unheard(error),
-            (Phase::Head, true) => Outcome::Nonsense("the answer ended within its head"),
+            (Phase::Head, true) => Outcome::HalfHeard,
             (Phase::Body, _) => Outcome::Cut(error),
         }
     }
@@ -149,6 +149,9 @@ impl Exchange {
             cells.response(response.status);
         }
         let (head, rest) = input.split_at_checked(response.len).unwrap_or((input, b""));
+        if let (Some(notes), Some(log)) = (&mut self.notes, &client.settings.access_log) {
+            notes.answer(log, fixed.now(), (response.status, head));
+        }
         if response.status == 101 {
             return Err(Outcome::Switched(rest.to_vec()));
         }

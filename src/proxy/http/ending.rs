@@ -9,10 +9,12 @@ use hyper::StatusCode;
 use tokio::io::AsyncWriteExt;
 
 use super::client::{Client, Ending, Fixed};
+use super::logged;
 use super::reply::{self, Form};
 use super::serve::Tunnel;
 use super::socket::{Glance, Socket};
 use crate::proxy::relay::{self, End, Patience};
+use crate::proxy::states;
 use crate::proxy::tcp::Counters;
 use crate::telemetry::cells::ErrorCause;
 
@@ -33,11 +35,22 @@ pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
             client.count_end(fixed, ErrorCause::ClientProtocol);
             let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
             say(fixed, client, status);
+            logged::unbegun(fixed, client, states::REFUSED, status.as_u16());
             true
+        }
+        Ending::Left { partial } => {
+            if partial {
+                client.count_end(fixed, ErrorCause::ClientAbort);
+            }
+            // As haproxy logs it, whether or not anybody can read it.
+            logged::unbegun(fixed, client, states::LEFT, StatusCode::BAD_REQUEST.as_u16());
+            return;
         }
         Ending::Late => {
             client.count_end(fixed, ErrorCause::ClientTimeout);
-            say(fixed, client, StatusCode::REQUEST_TIMEOUT);
+            let status = StatusCode::REQUEST_TIMEOUT;
+            say(fixed, client, status);
+            logged::unbegun(fixed, client, states::LATE, status.as_u16());
             true
         }
         Ending::Cut(cause) => {
@@ -90,12 +103,16 @@ async fn swallow(fixed: &Fixed, socket: &mut Socket) {
 
 /// Bytes both ways after a protocol switch.
 pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
-    let Tunnel { mut upstream, early, lease } = tunnel;
+    let Tunnel { mut upstream, early, lease, notes } = tunnel;
     let flushed = poll_fn(|cx| match client.poll_flush(fixed, cx) {
         Poll::Ready(result) => Poll::Ready(result.is_ok()),
         Poll::Pending => client.poll_slow_reader(fixed).map(|_: Result<(), _>| false),
     });
     if !flushed.await {
+        if let Some(mut notes) = notes {
+            notes.state = Some(states::UNREAD);
+            logged::write(fixed, client, notes);
+        }
         return;
     }
     let unused = client.take_unused();
@@ -110,4 +127,13 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
     let patience = Patience::new(&client.settings.timeouts);
     let finish = relay::run(ends, &fixed.timer, patience, &meter).await;
     tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, ?finish, "tunnel ended");
+    let (bytes_in, bytes_out) = meter.moved();
+    drop(lease);
+    if let Some(mut notes) = notes {
+        fixed.tick();
+        notes.state = Some(states::tunnel(&finish));
+        notes.bytes_in += bytes_in;
+        notes.tunnelled = bytes_out;
+        logged::write(fixed, client, notes);
+    }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::client::{Begun, Client, Expiry, Fixed};
 use super::inbound::Inbound;
+use super::logged::Notes;
 use super::message::Version;
 use super::message::framing::Body;
 use super::message::request::Request;
@@ -70,14 +71,14 @@ pub(super) struct Down {
 
 /// How far the answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Head,
     Body,
 }
 
 /// How an attempt ends.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The answer is complete.
     Answered,
     /// The backend speaks another protocol from here on; what it said after its head.
@@ -86,6 +87,8 @@ pub(super) enum Outcome {
     Unsent,
     /// The connection ended before an answer began.
     Unheard(std::io::Error),
+    /// It ended within the answer's head.
+    HalfHeard,
     /// What came is no answer.
     Nonsense(&'static str),
     /// The answer ended before its end.
@@ -106,6 +109,8 @@ pub(super) struct Exchange {
     pub(super) down: Down,
     pub(super) lease: Option<Lease>,
     pub(super) upstream: Option<Box<Upstream>>,
+    /// For the access log: `None` when there is none.
+    pub(super) notes: Option<Box<Notes>>,
     started: Instant,
     is_over: bool,
 }
@@ -139,6 +144,7 @@ impl Exchange {
             },
             lease: None,
             upstream: None,
+            notes: begun.notes,
             started,
             is_over: false,
         }
@@ -146,6 +152,9 @@ impl Exchange {
 
     /// Starts an attempt over `upstream`.
     pub(super) fn attempt(&mut self, lease: Lease, upstream: Box<Upstream>, now: Millis) {
+        if let Some(notes) = &mut self.notes {
+            notes.attempt(&lease, now);
+        }
         self.lease = Some(lease);
         self.upstream = Some(upstream);
         self.up.head_sent = 0;
@@ -220,12 +229,14 @@ impl Exchange {
         let may_keep = is_clean
             && self.down.keep_backend
             && http.close_mode == CloseMode::KeepAlive
-            && http.reuse != Reuse::Never
             && self.up.is_done()
             && !self.up.is_broken;
-        if let Some(upstream) = self.upstream.take()
+        if let Some(mut upstream) = self.upstream.take()
             && may_keep
         {
+            let is_own = http.reuse == Reuse::Never;
+            upstream.owner = is_own.then(|| fixed.timer.entry());
+            client.is_owner |= is_own;
             fixed.local.upstreams.borrow_mut().put(upstream, self.down.active);
         }
         self.down.keep_client &= self.up.body.is_done();
@@ -244,6 +255,9 @@ impl Exchange {
         }
         let now = fixed.local.clock.instant();
         service.latency.observe(now.saturating_duration_since(self.started));
+        if let Some(notes) = &mut self.notes {
+            notes.bytes_in += self.up.bytes;
+        }
         client.end_request(fixed, fixed.now());
         // An answer that did not wait for its request: the rest of that may still come.
         client.has_more |= !self.up.body.is_done();

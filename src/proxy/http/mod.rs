@@ -17,6 +17,8 @@ mod down;
 mod ending;
 mod exchange;
 mod inbound;
+mod judge;
+mod logged;
 mod message;
 pub mod pool;
 mod reply;
@@ -32,7 +34,9 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub(crate) use self::client::Expiry;
 use self::client::{Client, Ending, Fixed};
+pub(crate) use self::exchange::{Outcome, Phase};
 pub(crate) use self::message::chunked::Ranges;
 pub use self::message::{HEAD_BYTES, HEADERS, Refusal};
 use self::serve::After;
@@ -55,6 +59,9 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
         After::Next | After::End(Ending::Silent) => {}
         After::End(ending) => Box::pin(ending::end(&fixed, &mut client, ending)).await,
         After::Tunnel(tunnel) => Box::pin(ending::tunnel(&fixed, &mut client, *tunnel)).await,
+    }
+    if client.is_owner {
+        fixed.local.upstreams.borrow_mut().forget(fixed.timer.entry());
     }
     drop(client);
     drop(slot);

@@ -6,13 +6,13 @@ use std::task::{Context, Poll};
 
 use super::client::{Begun, Client, Ending, Fixed};
 use super::inbound::Inbound;
+use super::logged;
 use super::message::chunked::Keep;
 use super::message::framing::Body;
 use super::message::request::{self, Rules};
 use super::message::{HEAD_BYTES, Refusal};
 use super::socket::Glance;
 use crate::proxy::CloseMode;
-use crate::telemetry::cells::ErrorCause;
 
 /// Most bytes read at once where requests begin: a head and the 16 kB body of a usual POST. More would have to be kept
 /// when a client sends many requests ahead.
@@ -54,6 +54,9 @@ impl Client {
                 return Poll::Ready(Err(self.gone()));
             }
             self.active = fixed.tick();
+            if self.inbox.is_empty() {
+                self.first = self.active;
+            }
             if !std::mem::replace(&mut self.has_begun, true) {
                 self.since = self.active;
             }
@@ -105,8 +108,11 @@ impl Client {
                 return other.map(|_none| None);
             }
         };
-        let mut begun =
-            Begun { request, head, body: Inbound::new(request.body, Keep::Framed), bytes: 0 };
+        let notes = self.settings.access_log.as_ref().map(|log| {
+            logged::begin(fixed, self, log, input.get(..request.len).unwrap_or_default())
+        });
+        let body = Inbound::new(request.body, Keep::Framed);
+        let mut begun = Begun { request, head, body, bytes: 0, notes };
         let mut consumed = request.len;
         if request.body != Body::Empty {
             let rest = input.get(request.len..).unwrap_or_default();
@@ -152,7 +158,11 @@ impl Client {
 
     /// The client has closed between requests, or within a head.
     fn gone(&self) -> Ending {
-        if self.inbox.is_empty() { Ending::Silent } else { Ending::Cut(ErrorCause::ClientAbort) }
+        match self.inbox.is_empty() {
+            false => Ending::Left { partial: true },
+            true if self.is_first_request => Ending::Left { partial: false },
+            true => Ending::Silent,
+        }
     }
 
     /// Nothing has come: for how long may that last?

@@ -28,7 +28,11 @@ impl Client {
         while self.sent < self.outbox.len() {
             let rest = self.outbox.get(self.sent..).unwrap_or_default();
             match self.socket.poll_write(cx, rest) {
-                Poll::Ready(n) => self.sent += n?,
+                Poll::Ready(n) => {
+                    let n = n?;
+                    self.sent += n;
+                    self.count(n);
+                }
                 Poll::Pending => {
                     self.block(fixed);
                     return Poll::Pending;
@@ -76,6 +80,7 @@ impl Client {
                 Poll::Ready(n) => n?,
                 Poll::Pending => 0,
             };
+            self.count(n);
             if n == bytes.len() {
                 return Ok(());
             }
@@ -90,6 +95,7 @@ impl Client {
             Poll::Pending => 0,
         };
         let own = n.min(waiting.len());
+        self.count(n);
         self.sent += own;
         self.wait(fixed, cx, bytes.get(n - own..).unwrap_or_default())
     }
@@ -110,10 +116,26 @@ impl Client {
             Poll::Pending => 0,
         };
         let own = n.min(first.len());
+        self.count(n);
         if own < first.len() {
             self.wait(fixed, cx, first.get(own..).unwrap_or_default())?;
         }
         self.wait(fixed, cx, second.get(n - own..).unwrap_or_default())
+    }
+
+    /// The client has taken so many bytes.
+    fn count(&mut self, n: usize) {
+        self.written = self.written.wrapping_add(n as u64);
+    }
+
+    /// Bytes on their way to the client since it was accepted, those that wait included.
+    pub(crate) fn said(&self) -> u64 {
+        self.written.wrapping_add(self.waiting())
+    }
+
+    /// Bytes that wait to be taken by the client.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.outbox.len().saturating_sub(self.sent) as u64
     }
 
     /// Keeps `bytes` behind what waits, and sends as far as it goes.

@@ -9,8 +9,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::client::{Begun, Client, Ending, Expiry, Fixed};
-use super::exchange::{Exchange, Outcome, Phase};
+use super::client::{Begun, Client, Ending, Fixed};
+use super::exchange::Exchange;
+use super::judge::{Judged, judge};
+use super::logged::{self, Notes};
 use super::pool::Want;
 use super::reply::{self, Form};
 use super::upstream::Upstream;
@@ -20,7 +22,6 @@ use crate::proxy::connect::Dialer;
 use crate::proxy::error::ProxyError;
 use crate::proxy::tcp::Chain;
 use crate::proxy::{CloseMode, ProxySettings, Reuse};
-use crate::telemetry::cells::ErrorCause;
 
 /// What a connection does after a request.
 #[derive(Debug)]
@@ -40,17 +41,22 @@ pub(super) struct Tunnel {
     /// What the backend sent after its head.
     pub(super) early: Vec<u8>,
     pub(super) lease: Lease,
+    /// For the line in the access log.
+    pub(super) notes: Option<Box<Notes>>,
 }
 
 /// Serves one request.
 pub(super) async fn serve(fixed: &Fixed, client: &mut Client, begun: Begun) -> After {
     fixed.cells().requests.add(1);
     let mut exchange = Exchange::new(begun, fixed);
-    let error = match ask(fixed, client, &mut exchange).await {
-        Ok(after) => return after,
-        Err(error) => error,
+    let after = match ask(fixed, client, &mut exchange).await {
+        Ok(after) => after,
+        Err(error) => give_up(fixed, client, &mut exchange, &error),
     };
-    give_up(fixed, client, &mut exchange, &error)
+    match exchange.notes.take() {
+        None => after,
+        Some(notes) => logged::settle(fixed, client, notes, after).await,
+    }
 }
 
 /// Asks over an idle connection, which is the usual way; everything else is [`persist`]'s.
@@ -75,7 +81,16 @@ async fn ask(
         Start::Fresh(lease)
     };
     // Boxed: rare beside requests, and large.
-    Box::pin(persist(fixed, client, exchange, start)).await
+    let rest = async {
+        let settings = Arc::clone(&client.settings);
+        let mut dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+        let after = persist(fixed, client, exchange, (&mut dialer, start)).await;
+        if let Some(notes) = &mut exchange.notes {
+            notes.trail = dialer.trail;
+        }
+        after
+    };
+    Box::pin(rest).await
 }
 
 /// Where [`persist`] begins.
@@ -91,23 +106,21 @@ async fn persist(
     fixed: &Fixed,
     client: &mut Client,
     exchange: &mut Exchange,
-    start: Start,
+    (dialer, start): (&mut Dialer<'_>, Start),
 ) -> Result<After, ProxyError> {
-    let settings = Arc::clone(&client.settings);
-    let mut dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
     let mut lease = match start {
         Start::Fresh(lease) => lease,
         Start::Failed(failed, error) => {
-            let again = may_repeat(fixed, client, exchange, (&failed, &error), &mut dialer);
+            let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
             if !again {
                 return Err(ProxyError::Unrepeatable { addr: failed.addr() });
             }
-            dialer.move_on(failed)?
+            dialer.begin_anew(failed)?
         }
     };
     loop {
         let upstream;
-        (lease, upstream) = connect(fixed, client, &mut dialer, lease).await?;
+        (lease, upstream) = connect(fixed, client, dialer, lease).await?;
         exchange.attempt(lease, upstream, fixed.tick());
         let outcome = poll_fn(|cx| exchange.poll(fixed, client, cx)).await;
         let (failed, error) = match judge(fixed, client, exchange, outcome) {
@@ -115,12 +128,12 @@ async fn persist(
             Judged::Failed(error) => return Err(error),
             Judged::Unanswered(failed, error) => (failed, error),
         };
-        let again = may_repeat(fixed, client, exchange, (&failed, &error), &mut dialer);
+        let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
         if !again {
             let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
             return Err(ProxyError::Backend { addr: failed.addr(), source });
         }
-        lease = dialer.move_on(failed)?;
+        lease = dialer.begin_anew(failed)?;
     }
 }
 
@@ -155,13 +168,14 @@ fn idle(
 ) -> Option<Box<Upstream>> {
     let repeatable = exchange.is_repeatable(client);
     let first = client.is_first_request;
-    let proven = match client.settings.http.reuse {
-        Reuse::Never => return None,
+    let (proven, owner) = match client.settings.http.reuse {
+        Reuse::Never => (false, Some(fixed.timer.entry())),
         Reuse::Safe if first && !repeatable => return None,
-        Reuse::Safe | Reuse::Always => false,
-        Reuse::Aggressive => first,
+        Reuse::Safe | Reuse::Always => (false, None),
+        Reuse::Aggressive => (first, None),
     };
-    let want = Want { id: lease.backend().id, addr: lease.addr(), proven, surely: !repeatable };
+    let (id, addr) = (lease.backend().id, lease.addr());
+    let want = Want { id, addr, proven, surely: !repeatable, owner };
     fixed.local.upstreams.borrow_mut().take(want, exchange.up.sent_at)
 }
 
@@ -189,82 +203,6 @@ async fn connect(
     Ok((lease, upstream))
 }
 
-/// What an attempt's outcome means for the request.
-enum Judged {
-    /// It is over.
-    Over(After),
-    /// It has failed for good.
-    Failed(ProxyError),
-    /// No answer from the backend that was leased: no error when nothing was sent.
-    Unanswered(Lease, Option<io::Error>),
-}
-
-fn judge(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, outcome: Outcome) -> Judged {
-    let addr = exchange.lease.as_ref().map_or(fixed.peer, Lease::addr);
-    let has_answer = exchange.down.phase == Phase::Body;
-    match outcome {
-        Outcome::Answered if exchange.down.keep_client => Judged::Over(After::Next),
-        Outcome::Answered => Judged::Over(After::End(Ending::Answered)),
-        Outcome::Switched(early) => Judged::Over(switch(fixed, client, exchange, early)),
-        Outcome::Unsent => unanswered(exchange, None),
-        Outcome::Unheard(error) => unanswered(exchange, Some(error)),
-        Outcome::Nonsense(why) => {
-            count_broken(fixed, exchange);
-            Judged::Failed(ProxyError::Backend { addr, source: why.into() })
-        }
-        Outcome::Cut(error) => {
-            count_broken(fixed, exchange);
-            tracing::debug!(service = %fixed.listener.service.name, backend = %addr, %error, "answer cut");
-            Judged::Over(cut(fixed, client, exchange, ErrorCause::Backend))
-        }
-        Outcome::Malformed if !has_answer => {
-            Judged::Failed(ProxyError::ClientProtocol("malformed body"))
-        }
-        Outcome::Malformed => {
-            Judged::Over(cut(fixed, client, exchange, ErrorCause::ClientProtocol))
-        }
-        Outcome::Aborted => Judged::Over(cut(fixed, client, exchange, ErrorCause::ClientAbort)),
-        Outcome::Expired(Expiry::Server) if !has_answer => {
-            count_broken(fixed, exchange);
-            Judged::Failed(ProxyError::BackendTimeout { addr })
-        }
-        Outcome::Expired(Expiry::Client) if !has_answer && client.is_flushed() => {
-            Judged::Failed(ProxyError::ClientTimeout)
-        }
-        Outcome::Expired(expiry) => Judged::Over(cut(fixed, client, exchange, expiry.cause())),
-    }
-}
-
-fn unanswered(exchange: &mut Exchange, error: Option<io::Error>) -> Judged {
-    exchange.upstream = None;
-    match exchange.lease.take() {
-        Some(lease) => Judged::Unanswered(lease, error),
-        // There is one as long as an attempt lasts.
-        None => Judged::Failed(ProxyError::ClientAbort),
-    }
-}
-
-fn count_broken(fixed: &Fixed, exchange: &Exchange) {
-    if let Some(cells) = exchange.backend_cells(fixed) {
-        cells.response_errors.add(1);
-    }
-}
-
-/// The answer does not come to its end: the client must not take it for complete.
-fn cut(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, cause: ErrorCause) -> After {
-    exchange.finish(fixed, client);
-    After::End(Ending::Cut(cause))
-}
-
-fn switch(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, early: Vec<u8>) -> After {
-    let (upstream, lease) = (exchange.upstream.take(), exchange.lease.take());
-    exchange.finish(fixed, client);
-    match (upstream, lease) {
-        (Some(upstream), Some(lease)) => After::Tunnel(Box::new(Tunnel { upstream, early, lease })),
-        _ => After::End(Ending::Silent),
-    }
-}
-
 /// The answer that we give ourselves, if any.
 fn give_up(
     fixed: &Fixed,
@@ -274,6 +212,9 @@ fn give_up(
 ) -> After {
     fixed.tick();
     fixed.cells().error(error.cause());
+    if let Some(notes) = &mut exchange.notes {
+        notes.fail(error);
+    }
     tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, error = %Chain(error), "request failed");
     exchange.upstream = None;
     exchange.lease = None;
@@ -288,6 +229,9 @@ fn give_up(
         && !status.is_client_error()
         && stays(fixed, client, &client.settings);
     fixed.cells().response(status.as_u16());
+    if let Some(notes) = &mut exchange.notes {
+        notes.status = Some(status.as_u16());
+    }
     let form = Form { keep, is_head: exchange.request.is_head };
     reply::push(client.outbox(fixed), status, form);
     if keep { After::Next } else { After::End(Ending::Answered) }

@@ -3,5 +3,6 @@
 mod faults;
 mod http;
 mod limits;
+pub(crate) mod logged;
 mod rig;
 mod tcp;

@@ -1,14 +1,168 @@
 //! What a worker writes lines with.
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
-use super::{AccessLog, Record};
+use tokio::sync::Notify;
+
+use super::batch::{Batch, Line};
+use super::clock::Clock;
+use super::counts::Loss;
+use super::target::MAX_RAW_LEN;
+use super::writer::Writer;
+use super::{AccessLog, Cause, Level, Record, format};
+
+/// Longest time that a line waits for others before it goes to the writer. Who watches a log does not notice it, and an
+/// idle worker wakes the writer ten times a second at most.
+pub const MAX_WAIT: Duration = Duration::from_millis(100);
+
+/// Batches that a worker owns: with 32 kB each, half a megabyte is on its way at most, some 3,000 lines. What the
+/// writer cannot take by then is lost.
+const BATCHES: usize = 16;
 
 /// A worker's way to the writer. One per worker thread, owned by it.
+///
+/// What is written waits in a batch until that is full or [`Pen::post`] is called: see [`post_in_time`]. Dropping the
+/// pen posts what is left.
 #[derive(Debug, Default)]
-pub struct Pen {}
+pub struct Pen {
+    open: Option<Box<Batch>>,
+    way: Option<Way>,
+    clock: Clock,
+    /// Told when a batch begins while nobody waits to post it.
+    begun: Rc<Notify>,
+    is_awake: bool,
+}
+
+/// Between a pen and the writer. Batches go in a circle; there is nothing to allocate once they are all made.
+#[derive(Debug)]
+struct Way {
+    writer: Writer,
+    home: SyncSender<Box<Batch>>,
+    back: Receiver<Box<Batch>>,
+    made: usize,
+}
 
 impl Pen {
+    /// A pen whose lines go to `writer` instead of the writer of the process.
+    #[cfg(test)]
+    pub(super) fn to(writer: Writer) -> Self {
+        let mut pen = Self::default();
+        pen.way = Some(Way::to(writer));
+        pen
+    }
+
     /// Writes one line. Never blocks, does not allocate on the steady path; a line for which there is no room is counted.
-    pub fn write(&mut self, _log: &Arc<AccessLog>, _record: &Record<'_>) {}
+    pub fn write(&mut self, log: &Arc<AccessLog>, record: &Record<'_>) {
+        let Some(level) = level(log, record) else {
+            return;
+        };
+        if self.open.as_mut().is_some_and(|batch| batch.place_of(&log.targets).is_none()) {
+            self.post();
+        }
+        let way = self.way.get_or_insert_with(|| Way::to(Writer::of_the_process()));
+        let Some(batch) = self.open.take().or_else(|| way.batch()) else {
+            Loss::Queue.add(1);
+            return;
+        };
+        let batch = self.open.insert(batch);
+        let targets = batch.place_of(&log.targets).unwrap_or_default();
+        let start = batch.bytes.len();
+        format::render(&mut batch.bytes, log, record, &mut self.clock);
+        batch.bytes.truncate(start + MAX_RAW_LEN);
+        batch.bytes.push(b'\n');
+        let at = record.begun.saturating_add(u64::from(record.timers.total));
+        batch.lines.push(Line { end: batch.bytes.len(), targets, level, at });
+        if batch.is_full() {
+            self.post();
+        } else if !self.is_awake {
+            self.is_awake = true;
+            self.begun.notify_one();
+        }
+    }
+
+    /// Hands over what has been written so far. False when that was nothing.
+    pub fn post(&mut self) -> bool {
+        let Some(batch) = self.open.take() else {
+            self.is_awake = false;
+            return false;
+        };
+        if let Some(way) = &self.way {
+            way.writer.take(batch);
+        }
+        true
+    }
+
+    /// Ready when the first line after a pause has been written.
+    fn begun(&self) -> Rc<Notify> {
+        Rc::clone(&self.begun)
+    }
 }
+
+impl Drop for Pen {
+    fn drop(&mut self) {
+        self.post();
+    }
+}
+
+impl Way {
+    fn to(writer: Writer) -> Self {
+        let (home, back) = sync_channel(BATCHES);
+        Self { writer, home, back, made: 0 }
+    }
+
+    /// An empty batch; `None` when all are on their way.
+    fn batch(&mut self) -> Option<Box<Batch>> {
+        self.back.try_recv().ok().or_else(|| {
+            (self.made < BATCHES).then(|| {
+                self.made += 1;
+                Batch::new(self.home.clone())
+            })
+        })
+    }
+}
+
+/// Posts what a pen has written, [`MAX_WAIT`] later at most; asleep while nothing is written. `with` lends the pen.
+/// Never returns.
+pub async fn post_in_time(with: impl Fn(&mut dyn FnMut(&mut Pen))) {
+    let mut begun = Rc::default();
+    with(&mut |pen| begun = pen.begun());
+    loop {
+        begun.notified().await;
+        let mut more = true;
+        while more {
+            tokio::time::sleep(MAX_WAIT).await;
+            with(&mut |pen| more = pen.post());
+        }
+    }
+}
+
+/// The level of the line about `record`; `None` when it is not wanted.
+fn level(log: &AccessLog, record: &Record<'_>) -> Option<Level> {
+    let has_request = record.http.is_some_and(|http| http.line.is_some());
+    if log.skip_null && record.bytes_in == 0 && !has_request {
+        return None;
+    }
+    let went_wrong = went_wrong(record);
+    if log.skip_normal && !went_wrong {
+        return None;
+    }
+    let level = if log.separate_errors && went_wrong { Level::ERR } else { Level::INFO };
+    log.targets.take(level).then_some(level)
+}
+
+/// haproxy's idea of an error: `option log-separate-errors` and `option dontlog-normal` go by it.
+fn went_wrong(record: &Record<'_>) -> bool {
+    let ended_well = matches!(record.cause, Cause::None | Cause::Local);
+    let status = record.http.and_then(|http| http.status);
+    !ended_well
+        || record.redispatched
+        || record.retries > 0
+        || status.is_some_and(|status| status >= 500)
+}
+
+#[cfg(test)]
+#[path = "pen_tests.rs"]
+mod tests;

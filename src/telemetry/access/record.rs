@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub struct Record<'a> {
     /// The client's address: `%ci:%cp`. `None` for a client without one (unix socket).
     pub client: Option<SocketAddr>,
-    /// The address the client connected to; JSON only.
+    /// The address the client connected to; JSON and the line without `option httplog`.
     pub local: Option<SocketAddr>,
     /// Unix time in ms: HTTP: when the first byte of the request came (`%tr`); TCP: when the connection was accepted
     /// (`%t`).
@@ -18,7 +18,7 @@ pub struct Record<'a> {
     pub timers: Timers,
     /// Bytes sent to the client, head included: `%B`.
     pub bytes_out: u64,
-    /// Bytes taken from the client, JSON only.
+    /// Bytes taken from the client, heads included: JSON, and 0 is what `option dontlognull` leaves out.
     pub bytes_in: u64,
     /// Who ended it: first character of `%ts`.
     pub cause: Cause,
@@ -43,7 +43,8 @@ pub struct Http<'a> {
     pub line: Option<&'a [u8]>,
     /// Status sent to the client: `%ST`. `None`: -1.
     pub status: Option<u16>,
-    /// Captured request headers in the order of their `capture` lines: `%hr`. Empty: nothing is captured.
+    /// Captured request headers in the order of [`super::AccessLog::request_captures`]: `%hr`; whole values, the pen cuts.
+    /// Empty: nothing is captured.
     pub request_captures: &'a [Option<&'a [u8]>],
     /// Captured response headers: `%hs`.
     pub response_captures: &'a [Option<&'a [u8]>],

@@ -4,7 +4,7 @@ use super::{Class, G, Group, group, not_yet, refused};
 
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
-    group(G, Class::Supported, &["maxconn", "spread-checks", "user", "group", "hard-stop-after"]),
+    group(G, Class::Supported, &["maxconn", "spread-checks", "user", "group", "hard-stop-after", "log", "log-send-hostname", "log-tag"]),
     group(G, Class::Harmless, &[
         "daemon", "master-worker", "mworker-max-reloads", "nbproc", "nbthread", "thread-groups", "cpu-map", "cpu-policy",
         "pidfile", "ulimit-n", "node", "description", "localpeer", "server-state-base", "server-state-file", "quiet",
@@ -34,9 +34,6 @@ pub(super) const GROUPS: &[Group] = &[
         "tune.ssl.hard-maxrecord", "tune.vars.check-max-size", "thread-group", "httpclient.resolvers.id",
         "httpclient.resolvers.prefer", "httpclient.ssl.ca-file", "httpclient.ssl.verify", "pp2-never-send-local",
         "ssl-propquery", "ssl-provider", "ssl-provider-path", "h1-accept-payload-with-any-method",
-    ]),
-    group(G, not_yet("nothing is logged in haproxy's format; see the process log, /metrics and /services"), &[
-        "log", "log-send-hostname", "log-tag",
     ]),
     group(G, not_yet("there is no haproxy admin socket; use the admin listener"), &[
         "stats socket", "stats timeout", "stats maxconn", "stats bind-process",

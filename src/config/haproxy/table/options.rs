@@ -17,11 +17,11 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     group(DF, Class::Harmless, &["option tcp-smart-accept", "option http-ignore-probes", "option disable-h2-upgrade"]),
     group(DB, Class::Harmless, &["option tcp-smart-connect", "option prefer-last-server"]),
-    group(DFB, not_yet("connections and requests are not logged; see /metrics"), &["option httplog", "option tcplog"]),
-    group(DF, not_yet("connections and requests are not logged; see /metrics"), &[
-        "option dontlognull", "option dontlog-normal", "option log-separate-errors", "option logasap",
-        "option httpslog", "option error-log-format",
-    ]),
+    group(DFB, Class::Supported, &["option httplog", "option tcplog"]),
+    group(DF, Class::Supported, &["option dontlognull", "option dontlog-normal", "option log-separate-errors"]),
+    group(DF, not_yet("lines are written at the end"), &["option logasap"]),
+    group(DF, not_yet("there is no TLS to log about; write `option httplog`"), &["option httpslog"]),
+    group(DF, not_yet("all lines have one format"), &["option error-log-format"]),
     group(DF, not_yet("/metrics counts at the end of a request and per service"), &[
         "option contstats", "option socket-stats",
     ]),

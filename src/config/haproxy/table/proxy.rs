@@ -36,11 +36,13 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     group(DFB, refused("the service would be served although it is disabled here", "set `haproxy.disabled: true`"), &["disabled"]),
     group(DFB, not_yet("the process's own shutdown deadline applies"), &["grace"]),
-    group(DFB, not_yet("nothing is logged in haproxy's format; see the process log, /metrics and /services"), &[
-        "log", "log-tag", "log-format", "log-format-sd", "error-log-format", "log-steps",
+    group(DFB, Class::Supported, &["log", "log-tag"]),
+    group(F, Class::Supported, &["capture request header", "capture response header"]),
+    group(DFB, not_yet("`option httplog`, `option tcplog` or the native `format: json` gives lines their form"), &[
+        "log-format", "log-format-sd", "error-log-format", "log-steps",
     ]),
     group(DF, not_yet("request ids are not made"), &["unique-id-format", "unique-id-header"]),
-    group(DFB, not_yet("nothing is captured, as nothing is logged"), &["capture", "declare capture"]),
+    group(DFB, not_yet("headers alone are captured"), &["capture", "declare capture"]),
     group(DFB, not_yet("no mail is sent"), &[
         "email-alert from", "email-alert level", "email-alert mailers", "email-alert myhostname", "email-alert to",
     ]),

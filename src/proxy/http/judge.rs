@@ -1,0 +1,107 @@
+//! What an attempt's end means for its request.
+
+use std::io;
+
+use super::client::{Client, Ending, Expiry, Fixed};
+use super::exchange::{Exchange, Outcome, Phase};
+use super::serve::{After, Tunnel};
+use crate::lb::lease::Lease;
+use crate::proxy::error::ProxyError;
+use crate::proxy::states;
+use crate::telemetry::cells::ErrorCause;
+
+/// What an attempt's outcome means for the request.
+pub(super) enum Judged {
+    /// It is over.
+    Over(After),
+    /// It has failed for good.
+    Failed(ProxyError),
+    /// No answer from the backend that was leased: no error when nothing was sent.
+    Unanswered(Lease, Option<io::Error>),
+}
+
+/// Judges, counts, and ends the exchange unless it can go on.
+pub(super) fn judge(
+    fixed: &Fixed,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    outcome: Outcome,
+) -> Judged {
+    if let Some(notes) = &mut exchange.notes {
+        let is_sent = exchange.up.body.is_done();
+        notes.state = Some(states::attempt(&outcome, exchange.down.phase, is_sent));
+    }
+    let addr = exchange.lease.as_ref().map_or(fixed.peer, Lease::addr);
+    let has_answer = exchange.down.phase == Phase::Body;
+    match outcome {
+        Outcome::Answered if exchange.down.keep_client => Judged::Over(After::Next),
+        Outcome::Answered => Judged::Over(After::End(Ending::Answered)),
+        Outcome::Switched(early) => Judged::Over(switch(fixed, client, exchange, early)),
+        Outcome::Unsent => unanswered(exchange, None),
+        Outcome::Unheard(error) => unanswered(exchange, Some(error)),
+        Outcome::Nonsense(why) => {
+            count_broken(fixed, exchange);
+            Judged::Failed(ProxyError::Backend { addr, source: why.into() })
+        }
+        Outcome::HalfHeard => {
+            count_broken(fixed, exchange);
+            let source = "the answer ended within its head".into();
+            Judged::Failed(ProxyError::Backend { addr, source })
+        }
+        Outcome::Cut(error) => {
+            count_broken(fixed, exchange);
+            tracing::debug!(service = %fixed.listener.service.name, backend = %addr, %error, "answer cut");
+            Judged::Over(cut(fixed, client, exchange, ErrorCause::Backend))
+        }
+        Outcome::Malformed if !has_answer => {
+            Judged::Failed(ProxyError::ClientProtocol("malformed body"))
+        }
+        Outcome::Malformed => {
+            Judged::Over(cut(fixed, client, exchange, ErrorCause::ClientProtocol))
+        }
+        Outcome::Aborted if !has_answer && client.has_given_up() => {
+            Judged::Failed(ProxyError::GivenUp)
+        }
+        Outcome::Aborted => Judged::Over(cut(fixed, client, exchange, ErrorCause::ClientAbort)),
+        Outcome::Expired(Expiry::Server) if !has_answer => {
+            count_broken(fixed, exchange);
+            Judged::Failed(ProxyError::BackendTimeout { addr })
+        }
+        Outcome::Expired(Expiry::Client) if !has_answer && client.is_flushed() => {
+            Judged::Failed(ProxyError::ClientTimeout)
+        }
+        Outcome::Expired(expiry) => Judged::Over(cut(fixed, client, exchange, expiry.cause())),
+    }
+}
+
+fn unanswered(exchange: &mut Exchange, error: Option<io::Error>) -> Judged {
+    exchange.upstream = None;
+    match exchange.lease.take() {
+        Some(lease) => Judged::Unanswered(lease, error),
+        // There is one as long as an attempt lasts.
+        None => Judged::Failed(ProxyError::ClientAbort),
+    }
+}
+
+fn count_broken(fixed: &Fixed, exchange: &Exchange) {
+    if let Some(cells) = exchange.backend_cells(fixed) {
+        cells.response_errors.add(1);
+    }
+}
+
+/// The answer does not come to its end: the client must not take it for complete.
+fn cut(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, cause: ErrorCause) -> After {
+    exchange.finish(fixed, client);
+    After::End(Ending::Cut(cause))
+}
+
+fn switch(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, early: Vec<u8>) -> After {
+    let (upstream, lease) = (exchange.upstream.take(), exchange.lease.take());
+    exchange.finish(fixed, client);
+    match (upstream, lease) {
+        (Some(upstream), Some(lease)) => {
+            After::Tunnel(Box::new(Tunnel { upstream, early, lease, notes: None }))
+        }
+        _ => After::End(Ending::Silent),
+    }
+}

@@ -1,0 +1,272 @@
+//! What the access log says about a request, noted while it is served.
+//!
+//! Notes are lent by the thread from the request's head to its line; a service without an access log has none, and pays a
+//! look at an empty pointer here and there. Their times are those that the engine has looked up anyway.
+
+use std::future::poll_fn;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::client::{Client, Ending, Fixed};
+use super::serve::After;
+use crate::lb::backend::Backend;
+use crate::lb::lease::Lease;
+use crate::proxy::connect::Trail;
+use crate::proxy::error::ProxyError;
+use crate::proxy::millis::Millis;
+use crate::proxy::shared::Busy;
+use crate::proxy::states::{self, State};
+use crate::telemetry::access::{AccessLog, Http, Record, Timers};
+
+/// Most captured headers of a request, and of an answer; further `capture` lines are not filled.
+pub(super) const CAPTURES: usize = 32;
+
+/// Where a captured value stands in the notes' text.
+type Captured = Option<Range<usize>>;
+
+/// Notes about one request.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// The request line, then captured values.
+    text: Vec<u8>,
+    /// Of the request line.
+    line_len: usize,
+    request_captures: Vec<Captured>,
+    response_captures: Vec<Captured>,
+    first: Millis,
+    head: Millis,
+    /// When the connection to the backend stood.
+    connected: Option<Millis>,
+    answered: Option<Millis>,
+    /// What the client had been sent before.
+    said_before: u64,
+    /// Bytes taken from the client, through a tunnel too.
+    pub(super) bytes_in: u64,
+    /// Bytes that went to the client through a tunnel.
+    pub(super) tunnelled: u64,
+    pub(super) status: Option<u16>,
+    pub(super) state: Option<State>,
+    pub(super) trail: Trail,
+    server: Option<Arc<Backend>>,
+    is_reused: bool,
+    busy: Option<Busy>,
+}
+
+/// Begins the notes of the request whose head is `head`, as it came.
+pub(super) fn begin(fixed: &Fixed, client: &Client, log: &AccessLog, head: &[u8]) -> Box<Notes> {
+    let mut notes = fixed.local.spares.borrow_mut().take_notes();
+    let text = head.trim_ascii_start();
+    let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    notes.text.extend_from_slice(line);
+    notes.line_len = line.len();
+    let names = log.request_captures.iter().map(|c| &*c.name);
+    capture(head, names, (&mut notes.text, &mut notes.request_captures));
+    notes.first = client.first;
+    notes.head = fixed.now();
+    notes.said_before = client.said();
+    notes.bytes_in = head.len() as u64;
+    notes.is_reused = !client.is_first_request;
+    notes.busy = Some(Busy::new(&fixed.listener));
+    notes
+}
+
+impl Notes {
+    /// A connection to a backend stands.
+    pub(super) fn attempt(&mut self, lease: &Lease, now: Millis) {
+        self.server = Some(Arc::clone(lease.backend()));
+        self.connected = Some(now);
+    }
+
+    /// The answer's head has come.
+    pub(super) fn answer(&mut self, log: &AccessLog, now: Millis, (status, head): (u16, &[u8])) {
+        self.answered = Some(now);
+        self.status = Some(status);
+        let names = log.response_captures.iter().map(|c| &*c.name);
+        capture(head, names, (&mut self.text, &mut self.response_captures));
+    }
+
+    /// No backend's answer will come.
+    pub(super) fn fail(&mut self, error: &ProxyError) {
+        if states::is_before_attempt(error) {
+            self.connected = None;
+        }
+        self.state = Some(states::failed(error, self.state));
+    }
+
+    /// Empty again, with its buffers.
+    pub(super) fn clear(&mut self) {
+        let (mut text, mut request, mut response) = (
+            std::mem::take(&mut self.text),
+            std::mem::take(&mut self.request_captures),
+            std::mem::take(&mut self.response_captures),
+        );
+        text.clear();
+        request.clear();
+        response.clear();
+        *self = Self {
+            text,
+            request_captures: request,
+            response_captures: response,
+            ..Self::default()
+        };
+    }
+
+    /// See [`Timers`]; `end` is the end. As haproxy counts them: `Tc` from the choice of the backend that was connected
+    /// to, pauses between attempts included, `Tr` from the connection on.
+    fn timers(&self, fixed: &Fixed, end: Millis) -> Timers {
+        let is_asked = self.server.is_some() || self.trail.server.is_some();
+        let chosen = self.trail.chosen.map_or(self.head, |chosen| fixed.local.clock.of(chosen));
+        let connected = self.connected.map(|connected| connected.max(chosen));
+        Timers {
+            request: Some(self.head.since(self.first)),
+            queue: is_asked.then(|| chosen.since(self.head)),
+            connect: connected.map(|connected| connected.since(chosen)),
+            response: self.answered.map(|at| at.since(connected.unwrap_or(at))),
+            total: end.since(self.first),
+        }
+    }
+}
+
+/// Writes the line when the client has all of the answer, or will not get it.
+pub(super) async fn settle(
+    fixed: &Fixed,
+    client: &mut Client,
+    mut notes: Box<Notes>,
+    mut after: After,
+) -> After {
+    if let After::Tunnel(tunnel) = &mut after {
+        tunnel.notes = Some(notes);
+        return after;
+    }
+    if !client.is_flushed() && !matches!(after, After::End(Ending::Cut(_))) {
+        // Boxed: rare, and not to be paid for by idle connections.
+        let (state, ending) = Box::pin(flushed(fixed, client)).await;
+        fixed.tick();
+        if let Some(ending) = ending {
+            notes.state = Some(state);
+            if matches!(after, After::Next) {
+                after = After::End(ending);
+            }
+        }
+    }
+    write(fixed, client, notes);
+    after
+}
+
+/// Waits until all is sent, as the next request would; with an ending when it cannot be.
+async fn flushed(fixed: &Fixed, client: &mut Client) -> (State, Option<Ending>) {
+    poll_fn(|cx| match client.poll_flush(fixed, cx) {
+        Poll::Ready(Ok(())) => Poll::Ready((states::DONE, None)),
+        Poll::Ready(Err(_)) => Poll::Ready((states::UNREAD, Some(Ending::Silent))),
+        Poll::Pending => client.poll_slow_reader(fixed).map(|end: Result<(), _>| {
+            let ending = end.err();
+            (states::UNTAKEN, ending)
+        }),
+    })
+    .await
+}
+
+/// Writes the line of a request, and gives the notes back.
+pub(super) fn write(fixed: &Fixed, client: &Client, mut notes: Box<Notes>) {
+    drop(notes.busy.take());
+    if let Some(log) = &client.settings.access_log {
+        let asked = notes.trail.server.as_ref().or(notes.server.as_ref());
+        let at = |range: &Range<usize>| notes.text.get(range.clone());
+        let mut request = [None; CAPTURES];
+        let mut response = [None; CAPTURES];
+        let (cause, stage) = notes.state.unwrap_or(states::DONE);
+        let record = Record {
+            client: Some(fixed.peer),
+            local: fixed.listener.local(fixed.peer),
+            begun: fixed.local.clock.unix(notes.first),
+            server: asked.map(|backend| &*backend.server_name),
+            timers: notes.timers(fixed, fixed.now()),
+            bytes_out: client.said().wrapping_sub(notes.said_before) + notes.tunnelled,
+            bytes_in: notes.bytes_in,
+            cause,
+            stage,
+            conns: fixed.local.conns(&fixed.listener, asked),
+            retries: notes.trail.retries,
+            redispatched: notes.trail.redispatched,
+            queued: (0, 0),
+            http: Some(Http {
+                line: at(&(0..notes.line_len)),
+                status: notes.status,
+                request_captures: values(&notes.request_captures, at, &mut request),
+                response_captures: values(&notes.response_captures, at, &mut response),
+                reused: notes.is_reused,
+            }),
+        };
+        fixed.local.log(log, &record);
+    }
+    fixed.local.spares.borrow_mut().give_notes(notes);
+}
+
+fn values<'t, 'v>(
+    captured: &[Captured],
+    at: impl Fn(&Range<usize>) -> Option<&'t [u8]>,
+    values: &'v mut [Option<&'t [u8]>],
+) -> &'v [Option<&'t [u8]>] {
+    for (value, captured) in values.iter_mut().zip(captured) {
+        *value = captured.as_ref().and_then(&at);
+    }
+    values.get(..captured.len()).unwrap_or_default()
+}
+
+/// Writes the line of what never became a request. Nothing has been sent but what waits.
+pub(super) fn unbegun(fixed: &Fixed, client: &Client, (cause, stage): State, status: u16) {
+    let Some(log) = &client.settings.access_log else {
+        return;
+    };
+    if log.skip_null && client.is_first_request && client.inbox.is_empty() {
+        return;
+    }
+    let begun = client.since;
+    let record = Record {
+        client: Some(fixed.peer),
+        local: fixed.listener.local(fixed.peer),
+        begun: fixed.local.clock.unix(begun),
+        server: None,
+        timers: Timers { total: fixed.tick().since(begun), ..Timers::default() },
+        bytes_out: client.waiting(),
+        bytes_in: client.inbox.len() as u64,
+        cause,
+        stage,
+        conns: fixed.local.conns(&fixed.listener, None),
+        retries: 0,
+        redispatched: false,
+        queued: (0, 0),
+        http: Some(Http {
+            line: None,
+            status: Some(status),
+            request_captures: &[],
+            response_captures: &[],
+            reused: !client.is_first_request,
+        }),
+    };
+    fixed.local.log(log, &record);
+}
+
+/// Finds the last value of each of `names` in a head that has been judged, so that its lines are as they should be.
+fn capture<'n>(
+    head: &[u8],
+    names: impl Iterator<Item = &'n str>,
+    (text, captured): (&mut Vec<u8>, &mut Vec<Captured>),
+) {
+    for name in names.take(CAPTURES) {
+        let lines = head.split(|b| *b == b'\n').rev();
+        let value = lines.filter_map(|line| {
+            let (own, value) = line.split_at_checked(name.len())?;
+            let value = value.strip_prefix(b":")?;
+            own.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+        });
+        let found = value.take(1).next();
+        captured.push(found.map(|value| {
+            let start = text.len();
+            text.extend_from_slice(value);
+            start..text.len()
+        }));
+    }
+}

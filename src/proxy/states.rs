@@ -1,0 +1,94 @@
+//! Termination states of the access log: who ended a request or session, and how far it was. The one place that derives
+//! them.
+//!
+//! As haproxy 2.6 says them for the same events (`tests/it/access_log` compares); where an event has no counterpart there
+//! the letters mean what its manual says they mean.
+
+use super::connect::is_shortage;
+use super::error::ProxyError;
+use super::http::{Expiry, Outcome, Phase};
+use super::relay::{Finish, Which};
+use crate::lb::PickError;
+use crate::telemetry::access::{Cause, Stage};
+
+/// Who and how far.
+pub(crate) type State = (Cause, Stage);
+
+/// It came to its end.
+pub(crate) const DONE: State = (Cause::None, Stage::Done);
+
+/// What came was not a request.
+pub(crate) const REFUSED: State = (Cause::Proxy, Stage::Request);
+
+/// No whole request came in time.
+pub(crate) const LATE: State = (Cause::ClientTimeout, Stage::Request);
+
+/// The client left before a whole request had come.
+pub(crate) const LEFT: State = (Cause::Client, Stage::Request);
+
+/// The client left before it had taken all of an answer.
+pub(crate) const UNREAD: State = (Cause::Client, Stage::Data);
+
+/// The client did not take an answer in time.
+pub(crate) const UNTAKEN: State = (Cause::ClientTimeout, Stage::Data);
+
+/// An attempt's end. `phase`: how far the answer was; `is_sent`: whether all of the request had come.
+pub(crate) fn attempt(outcome: &Outcome, phase: Phase, is_sent: bool) -> State {
+    let stage = match (phase, is_sent) {
+        (Phase::Body, _) | (Phase::Head, false) => Stage::Data,
+        (Phase::Head, true) => Stage::Headers,
+    };
+    match outcome {
+        Outcome::Answered | Outcome::Switched(_) => DONE,
+        Outcome::Unsent | Outcome::Unheard(_) | Outcome::HalfHeard => {
+            (Cause::Server, Stage::Headers)
+        }
+        Outcome::Nonsense(_) => (Cause::Proxy, Stage::Headers),
+        Outcome::Cut(_) => (Cause::Server, Stage::Data),
+        Outcome::Malformed if phase == Phase::Head => (Cause::Proxy, Stage::Headers),
+        Outcome::Malformed => (Cause::Proxy, Stage::Data),
+        Outcome::Aborted => (Cause::Client, stage),
+        Outcome::Expired(Expiry::Client) => (Cause::ClientTimeout, stage),
+        Outcome::Expired(Expiry::Server) => (Cause::ServerTimeout, stage),
+    }
+}
+
+/// True for what goes wrong before there is a connection to a backend.
+pub(crate) fn is_before_attempt(error: &ProxyError) -> bool {
+    use ProxyError as E;
+    matches!(error, E::Pick(_) | E::Connect { .. } | E::ConnectTimeout { .. } | E::ClientAbort)
+}
+
+/// A request or session that failed with `error`, after an attempt that ended in `attempt`.
+pub(crate) fn failed(error: &ProxyError, attempt: Option<State>) -> State {
+    let unconnected = match error {
+        ProxyError::Pick(PickError::NoneEligible { .. }) => (Cause::Server, Stage::Connect),
+        ProxyError::Pick(PickError::AllFull { .. }) => (Cause::Server, Stage::Queue),
+        ProxyError::Connect { source, .. } if is_shortage(source) => {
+            (Cause::Resource, Stage::Connect)
+        }
+        ProxyError::Connect { .. } => (Cause::Server, Stage::Connect),
+        ProxyError::ConnectTimeout { .. } => (Cause::ServerTimeout, Stage::Connect),
+        ProxyError::ClientAbort => (Cause::Client, Stage::Connect),
+        ProxyError::GivenUp => return attempt.unwrap_or((Cause::Client, Stage::Connect)),
+        ProxyError::Backend { .. }
+        | ProxyError::BackendTimeout { .. }
+        | ProxyError::ClientProtocol(_)
+        | ProxyError::ClientTimeout
+        | ProxyError::Unrepeatable { .. } => {
+            return attempt.unwrap_or((Cause::Internal, Stage::Headers));
+        }
+    };
+    unconnected
+}
+
+/// A tunnel's end.
+pub(crate) fn tunnel(finish: &Finish) -> State {
+    match finish {
+        Finish::Done => DONE,
+        Finish::Idle(Which::Client) => (Cause::ClientTimeout, Stage::Data),
+        Finish::Idle(Which::Backend) => (Cause::ServerTimeout, Stage::Data),
+        Finish::Broken(Which::Client, _) => (Cause::Client, Stage::Data),
+        Finish::Broken(Which::Backend, _) => (Cause::Server, Stage::Data),
+    }
+}

@@ -1,0 +1,138 @@
+use super::super::testing::{log_to, request};
+use super::super::{AccessLog, Http, Level, Place, Stage, Target};
+use super::*;
+
+fn plain() -> AccessLog {
+    AccessLog::plain("f", super::super::Format::Http, Place::Stdout)
+}
+
+#[test]
+fn what_went_wrong_is_known_as_haproxy_knows_it() {
+    let good = request(b"GET / HTTP/1.1");
+    let status = |status| Record {
+        http: good.http.map(|http| Http { status: Some(status), ..http }),
+        ..good
+    };
+    let log = AccessLog { separate_errors: true, ..plain() };
+    for (record, expected) in [
+        (good, Level::INFO),
+        (status(404), Level::INFO),
+        (status(500), Level::ERR),
+        (Record { cause: Cause::Local, ..good }, Level::INFO),
+        (Record { cause: Cause::ClientTimeout, stage: Stage::Data, ..good }, Level::ERR),
+        (Record { retries: 1, ..good }, Level::ERR),
+        (Record { redispatched: true, ..good }, Level::ERR),
+    ] {
+        assert_eq!(level(&log, &record), Some(expected), "{record:?}");
+        assert_eq!(level(&plain(), &record), Some(Level::INFO));
+        let wanted = level(&AccessLog { skip_normal: true, ..plain() }, &record).is_some();
+        assert_eq!(wanted, expected == Level::ERR);
+    }
+}
+
+#[test]
+fn null_connections_are_left_out_on_demand() {
+    let log = AccessLog { skip_null: true, ..plain() };
+    let nothing = Record { bytes_in: 0, http: None, ..request(b"") };
+    assert_eq!(level(&log, &nothing), None);
+    assert!(level(&plain(), &nothing).is_some());
+    assert!(level(&log, &Record { bytes_in: 1, ..nothing }).is_some());
+    assert!(level(&log, &request(b"GET /")).is_some());
+}
+
+#[test]
+fn a_level_that_no_target_takes_is_not_rendered() {
+    let target = Target { max_level: Level::ERR, ..Target::raw(Place::Stdout) };
+    let mut log = AccessLog::clone(&log_to(vec![target]));
+    assert_eq!(level(&log, &request(b"GET /")), None);
+    log.separate_errors = true;
+    let bad = Record { cause: Cause::Server, ..request(b"GET /") };
+    assert_eq!(level(&log, &bad), Some(Level::ERR));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_wait_a_moment_and_an_idle_pen_sleeps() {
+    let dir = tempdir("waits");
+    let file = dir.join("log");
+    let log = log_to(vec![Target::raw(Place::File(file.clone()))]);
+    let writer = Writer::start();
+    let pen = Rc::new(std::cell::RefCell::new(Pen::to(writer.clone())));
+    let lent = Rc::clone(&pen);
+    let post = post_in_time(move |with| with(&mut lent.borrow_mut()));
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            drop(tokio::task::spawn_local(post));
+            for round in 1..4 {
+                pen.borrow_mut().write(&log, &request(b"GET / HTTP/1.1"));
+                assert!(pen.borrow().open.is_some());
+                tokio::time::sleep(MAX_WAIT * 3).await;
+                assert!(pen.borrow().open.is_none(), "round {round}");
+                assert!(!pen.borrow().is_awake);
+            }
+        })
+        .await;
+    tokio::time::resume();
+    assert!(writer.finish(Duration::from_secs(10)).await);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 3);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// A target that blocks (a pipe that nobody has opened) holds up the writer, not the worker.
+#[tokio::test]
+async fn a_pen_never_blocks_and_its_memory_is_bounded() {
+    let dir = tempdir("blocks");
+    let fifo = dir.join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let log = log_to(vec![Target::raw(Place::File(fifo.clone()))]);
+    let writer = Writer::start();
+    let mut pen = Pen::to(writer.clone());
+    let before = Loss::Queue.total();
+    let lines: usize = 20_000;
+    for _ in 0..lines {
+        pen.write(&log, &request(b"GET /some/path/of/usual/length?with=parameters HTTP/1.1"));
+    }
+    let way = pen.way.as_ref().unwrap();
+    assert_eq!(way.made, BATCHES);
+    assert!(!writer.finish(Duration::from_millis(50)).await);
+    let lost = usize::try_from(Loss::Queue.total() - before).unwrap();
+    assert!(lost > lines / 2, "{lost} lost");
+    // Somebody reads: what was on its way arrives, and what comes then.
+    let reader = std::thread::spawn(move || std::fs::read_to_string(fifo).unwrap());
+    assert!(writer.finish(Duration::from_secs(10)).await);
+    pen.write(&log, &request(b"GET /last HTTP/1.1"));
+    drop(pen);
+    assert!(writer.finish(Duration::from_secs(10)).await);
+    drop(writer);
+    let text = reader.join().unwrap();
+    assert_eq!(text.lines().count(), lines - lost + 1);
+    assert!(text.lines().last().unwrap().ends_with("\"GET /last HTTP/1.1\""));
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[tokio::test]
+async fn batches_and_their_buffers_are_used_again() {
+    let dir = tempdir("again");
+    let file = dir.join("log");
+    let log = log_to(vec![Target::raw(Place::File(file.clone()))]);
+    let writer = Writer::start();
+    let mut pen = Pen::to(writer.clone());
+    for _ in 0..100 {
+        for _ in 0..BATCHES {
+            pen.write(&log, &request(b"GET / HTTP/1.1"));
+            pen.post();
+        }
+        assert!(writer.finish(Duration::from_secs(10)).await);
+    }
+    assert!(pen.way.as_ref().unwrap().made <= BATCHES);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 100 * BATCHES);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+fn tempdir(name: &str) -> std::path::PathBuf {
+    let dir = std::env::temp_dir().join(format!("access-pen-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}

@@ -1,0 +1,73 @@
+//! Files that are appended to, standard output included.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use super::sink::{Again, Messages, Sent};
+use crate::telemetry::access::target::Place;
+
+/// Lines hold addresses and parameters of users: not for everybody.
+const MODE: u32 = 0o640;
+
+/// A file, opened with the first line.
+#[derive(Debug)]
+pub(super) struct AppendFile {
+    place: Place,
+    file: Option<File>,
+    /// The last write ended within a line.
+    is_torn: bool,
+}
+
+impl AppendFile {
+    pub(super) fn new(place: Place) -> Self {
+        Self { place, file: None, is_torn: false }
+    }
+
+    /// One write for all messages; of what a full disk has taken, the whole lines count.
+    pub(super) fn write(&mut self, messages: &Messages) -> Sent {
+        let mut written = 0;
+        let result = self.append(&messages.bytes, &mut written);
+        let Err(error) = result else {
+            return Sent::default();
+        };
+        let whole = messages.ends.iter().take_while(|end| **end <= written).count();
+        let last = whole.checked_sub(1).and_then(|last| messages.ends.get(last));
+        if written > 0 {
+            self.is_torn = last.copied().unwrap_or(0) < written;
+        }
+        // Opened anew: the file may have been replaced, or a network disk may be back.
+        self.file = None;
+        Sent { lost: messages.ends.len() - whole, failed: Some((error, Again::Later)) }
+    }
+
+    fn append(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(open(&self.place)?),
+        };
+        if self.is_torn {
+            file.write_all(b"\n")?;
+            self.is_torn = false;
+        }
+        while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
+            match file.write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => *written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(place: &Place) -> io::Result<File> {
+    match place {
+        Place::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
+        Place::Stderr => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
+        Place::File(path) => OpenOptions::new().append(true).create(true).mode(MODE).open(path),
+        Place::Udp(_) | Place::Unix(_) => Err(ErrorKind::Unsupported.into()),
+    }
+}

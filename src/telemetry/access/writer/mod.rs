@@ -1,0 +1,150 @@
+//! The one thread that writes: it owns all files and sockets, and nobody waits for it.
+
+mod datagram;
+mod file;
+mod head;
+mod outage;
+mod sink;
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use self::sink::Sink;
+use super::batch::Batch;
+use super::counts::Loss;
+use super::target::Target;
+
+/// Messages that wait for the writer at most: batches of 64 workers, as each owns 16.
+const WAITING: usize = 1024;
+
+/// A message for which there is no room is tried again so much later.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Targets that are kept open although the configuration may not name them any more; a reload closes all.
+const MAX_SINKS: usize = 256;
+
+/// The way to a writer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    /// `None`: there is no thread, all lines are lost.
+    messages: Option<SyncSender<Message>>,
+}
+
+/// What the writer can be told.
+#[derive(Debug)]
+enum Message {
+    Write(Box<Batch>),
+    Reopen,
+    /// Answers when all that was said before is done.
+    Finish(oneshot::Sender<()>),
+}
+
+static OF_THE_PROCESS: OnceLock<Writer> = OnceLock::new();
+
+impl Writer {
+    /// The writer that all workers share; its thread starts with the first line.
+    pub(super) fn of_the_process() -> Self {
+        OF_THE_PROCESS.get_or_init(Self::start).clone()
+    }
+
+    /// One with a thread of its own. It ends with the last handle.
+    pub(super) fn start() -> Self {
+        let (messages, inbox) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new().name("access-log".to_owned());
+        match thread.spawn(move || run(&inbox)) {
+            Ok(_detached) => Self { messages: Some(messages) },
+            Err(error) => {
+                tracing::error!(%error, "the access log has no thread: all its lines are lost");
+                Self { messages: None }
+            }
+        }
+    }
+
+    /// Takes over a batch, or counts it.
+    pub(super) fn take(&self, batch: Box<Batch>) {
+        let sent = match &self.messages {
+            Some(messages) => messages.try_send(Message::Write(batch)),
+            None => Err(TrySendError::Disconnected(Message::Write(batch))),
+        };
+        if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) = sent
+            && let Message::Write(batch) = message
+        {
+            Loss::Queue.add(batch.lines.len());
+            batch.go_home();
+        }
+    }
+
+    /// Returns when all that was taken before is written or lost; false when that takes longer than `deadline`.
+    pub(super) async fn finish(&self, deadline: Duration) -> bool {
+        let (done, is_done) = oneshot::channel();
+        let finished = async {
+            self.tell(Message::Finish(done)).await;
+            is_done.await.is_ok()
+        };
+        tokio::time::timeout(deadline, finished).await.unwrap_or(false)
+    }
+
+    async fn tell(&self, mut message: Message) {
+        let Some(messages) = &self.messages else {
+            return;
+        };
+        while let Err(TrySendError::Full(back)) = messages.try_send(message) {
+            message = back;
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+/// Closes files and sockets; the next lines open them anew. What has been written before is in the old ones.
+pub async fn reopen() {
+    if let Some(writer) = OF_THE_PROCESS.get() {
+        writer.tell(Message::Reopen).await;
+    }
+}
+
+/// Waits until all that the pens have posted is written. Call when they are gone.
+pub async fn finish(deadline: Duration) {
+    if let Some(writer) = OF_THE_PROCESS.get()
+        && !writer.finish(deadline).await
+    {
+        tracing::warn!(?deadline, "the access log is not written to its end: a target blocks");
+    }
+}
+
+fn run(inbox: &Receiver<Message>) {
+    let mut sinks: HashMap<Target, Sink> = HashMap::new();
+    while let Ok(message) = inbox.recv() {
+        match message {
+            Message::Write(batch) => {
+                write(&batch, &mut sinks);
+                batch.go_home();
+            }
+            Message::Reopen => sinks.clear(),
+            // Who asked may have given up.
+            Message::Finish(done) => drop(done.send(())),
+        }
+    }
+}
+
+fn write(batch: &Batch, sinks: &mut HashMap<Target, Sink>) {
+    let mut done: Vec<&Target> = Vec::new();
+    for target in batch.targets.iter().flat_map(|targets| targets.list()) {
+        // Two services with one target and different lists: one pass, in the order of the lines.
+        if done.contains(&target) {
+            continue;
+        }
+        done.push(target);
+        if sinks.len() >= MAX_SINKS && !sinks.contains_key(target) {
+            sinks.clear();
+        }
+        let sink = sinks.entry(target.clone()).or_insert_with(|| Sink::new(target.clone()));
+        sink.write(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! One target, open or not, and its lines of a batch.
+
+use super::datagram::Datagrams;
+use super::file::AppendFile;
+use super::head::head;
+use super::outage::Outage;
+use crate::telemetry::access::batch::Batch;
+use crate::telemetry::access::clock::Clock;
+use crate::telemetry::access::counts::{self, Loss};
+use crate::telemetry::access::target::{Framing, Place, Target};
+
+/// A target and what is open for it.
+#[derive(Debug)]
+pub(super) struct Sink {
+    target: Target,
+    way: Way,
+    outage: Outage,
+    clock: Clock,
+    messages: Messages,
+}
+
+/// How messages leave.
+#[derive(Debug)]
+enum Way {
+    File(AppendFile),
+    Datagrams(Datagrams),
+}
+
+/// Messages, one after the other, each with its line end.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    pub(super) bytes: Vec<u8>,
+    /// Where each ends.
+    pub(super) ends: Vec<usize>,
+}
+
+impl Messages {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut begin = 0;
+        self.ends.iter().map(move |end| {
+            let text = self.bytes.get(begin..*end).unwrap_or_default();
+            begin = *end;
+            text
+        })
+    }
+}
+
+/// How a batch of messages fared.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    pub(super) lost: usize,
+    /// A failure, and whether it is worth while to try again at once.
+    pub(super) failed: Option<(std::io::Error, Again)>,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// With the next batch.
+    Soon,
+    /// After a while.
+    Later,
+}
+
+impl Sink {
+    pub(super) fn new(target: Target) -> Self {
+        let way = match &target.place {
+            Place::Stdout | Place::Stderr | Place::File(_) => {
+                Way::File(AppendFile::new(target.place.clone()))
+            }
+            Place::Udp(_) | Place::Unix(_) => Way::Datagrams(Datagrams::new(target.place.clone())),
+        };
+        Self {
+            target,
+            way,
+            outage: Outage::none(),
+            clock: Clock::default(),
+            messages: Messages::default(),
+        }
+    }
+
+    /// Writes those lines of `batch` that are for this target. What cannot be written is lost and counted.
+    pub(super) fn write(&mut self, batch: &Batch) {
+        self.collect(batch);
+        let count = self.messages.ends.len();
+        if count == 0 {
+            return;
+        }
+        if self.outage.is_waiting() {
+            self.lose(count);
+            return;
+        }
+        let sent = match &mut self.way {
+            Way::File(file) => file.write(&self.messages),
+            Way::Datagrams(socket) => socket.send(&self.messages),
+        };
+        counts::add_written(count.saturating_sub(sent.lost));
+        match sent.failed {
+            Some((error, Again::Later)) => self.outage.begin(&self.target.place, &error),
+            Some((error, Again::Soon)) => self.outage.told(&self.target.place, &error),
+            None => self.outage.end(&self.target.place),
+        }
+        self.lose(sent.lost);
+    }
+
+    fn lose(&mut self, lines: usize) {
+        let reason = match self.way {
+            Way::File(_) => Loss::File,
+            Way::Datagrams(_) => Loss::Receiver,
+        };
+        reason.add(lines);
+        self.outage.lose(lines);
+    }
+
+    /// The messages of this target, cut to its length.
+    fn collect(&mut self, batch: &Batch) {
+        let Self { target, clock, messages: Messages { bytes, ends }, .. } = self;
+        bytes.clear();
+        ends.clear();
+        let mine: Vec<bool> =
+            batch.targets.iter().map(|targets| targets.list().contains(target)).collect();
+        for (line, text) in batch.iter() {
+            let is_mine = mine.get(line.targets).copied().unwrap_or(false);
+            if !is_mine || line.level > target.max_level {
+                continue;
+            }
+            let begin = bytes.len();
+            if target.framing != Framing::Raw {
+                head(bytes, target, line.level, line.at, clock);
+            }
+            bytes.extend_from_slice(text);
+            // The line end comes on top, as with haproxy.
+            if bytes.len() - begin > target.max_len + 1 {
+                bytes.truncate(begin + target.max_len);
+                bytes.push(b'\n');
+            }
+            ends.push(bytes.len());
+        }
+    }
+}

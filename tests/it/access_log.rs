@@ -1,0 +1,6 @@
+//! The access log, from the outside.
+
+mod beside;
+mod delivery;
+mod origin;
+mod scenarios;
