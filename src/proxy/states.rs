@@ -49,6 +49,10 @@ pub(crate) fn attempt(outcome: &Outcome, phase: Phase, is_sent: bool) -> State {
         Outcome::Malformed => (Cause::Proxy, Stage::Data),
         Outcome::Aborted => (Cause::Client, stage),
         Outcome::Expired(Expiry::Client) => (Cause::ClientTimeout, stage),
+        // Until it has answered it is waited for, whether or not it takes the request's body.
+        Outcome::Expired(Expiry::Server) if phase == Phase::Head => {
+            (Cause::ServerTimeout, Stage::Headers)
+        }
         Outcome::Expired(Expiry::Server) => (Cause::ServerTimeout, stage),
     }
 }
@@ -90,5 +94,93 @@ pub(crate) fn tunnel(finish: &Finish) -> State {
         Finish::Idle(Which::Backend) => (Cause::ServerTimeout, Stage::Data),
         Finish::Broken(Which::Client, _) => (Cause::Client, Stage::Data),
         Finish::Broken(Which::Backend, _) => (Cause::Server, Stage::Data),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn text((cause, stage): State) -> String {
+        [cause.letter(), stage.letter()].map(char::from).iter().collect()
+    }
+
+    fn broken() -> io::Error {
+        io::ErrorKind::ConnectionReset.into()
+    }
+
+    #[test]
+    fn attempts_end_as_with_haproxy() {
+        use Phase::{Body, Head};
+        for (outcome, phase, is_sent, state) in [
+            (Outcome::Answered, Body, true, "--"),
+            (Outcome::Switched(Vec::new()), Head, true, "--"),
+            (Outcome::Unsent, Head, true, "SH"),
+            (Outcome::Unheard(broken()), Head, true, "SH"),
+            (Outcome::HalfHeard, Head, true, "SH"),
+            (Outcome::Nonsense("x"), Head, true, "PH"),
+            (Outcome::Cut(broken()), Body, true, "SD"),
+            (Outcome::Malformed, Head, false, "PH"),
+            (Outcome::Malformed, Body, false, "PD"),
+            (Outcome::Aborted, Head, true, "CH"),
+            (Outcome::Aborted, Head, false, "CD"),
+            (Outcome::Aborted, Body, true, "CD"),
+            (Outcome::Expired(Expiry::Client), Head, false, "cD"),
+            (Outcome::Expired(Expiry::Client), Head, true, "cH"),
+            (Outcome::Expired(Expiry::Client), Body, true, "cD"),
+            (Outcome::Expired(Expiry::Server), Head, true, "sH"),
+            (Outcome::Expired(Expiry::Server), Head, false, "sH"),
+            (Outcome::Expired(Expiry::Server), Body, true, "sD"),
+        ] {
+            let got = text(attempt(&outcome, phase, is_sent));
+            assert_eq!(got, state, "{outcome:?} {phase:?} {is_sent}");
+        }
+    }
+
+    #[test]
+    fn failures_before_an_attempt_outweigh_it() {
+        let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let errno = |e: rustix::io::Errno| io::Error::from_raw_os_error(e.raw_os_error());
+        let earlier = Some((Cause::Server, Stage::Headers));
+        for (error, state) in [
+            (ProxyError::Pick(PickError::NoneEligible { known: 1, up: 0 }), "SC"),
+            (ProxyError::Pick(PickError::AllFull { eligible: 1 }), "SQ"),
+            (ProxyError::Connect { addr, source: errno(rustix::io::Errno::CONNREFUSED) }, "SC"),
+            (ProxyError::Connect { addr, source: errno(rustix::io::Errno::MFILE) }, "RC"),
+            (ProxyError::Connect { addr, source: errno(rustix::io::Errno::ADDRNOTAVAIL) }, "RC"),
+            (ProxyError::ConnectTimeout { addr }, "sC"),
+            (ProxyError::ClientAbort, "CC"),
+        ] {
+            assert!(is_before_attempt(&error), "{error}");
+            assert_eq!(text(failed(&error, earlier)), state, "{error}");
+        }
+        for error in [
+            ProxyError::Backend { addr, source: "x".into() },
+            ProxyError::BackendTimeout { addr },
+            ProxyError::ClientProtocol("x"),
+            ProxyError::ClientTimeout,
+            ProxyError::Unrepeatable { addr },
+        ] {
+            assert!(!is_before_attempt(&error), "{error}");
+            let state = (Cause::Proxy, Stage::Data);
+            assert_eq!(failed(&error, Some(state)), state, "{error}");
+        }
+    }
+
+    #[test]
+    fn tunnels_end_as_with_haproxy() {
+        for (finish, state) in [
+            (Finish::Done, "--"),
+            (Finish::Idle(Which::Client), "cD"),
+            (Finish::Idle(Which::Backend), "sD"),
+            (Finish::Broken(Which::Client, broken()), "CD"),
+            (Finish::Broken(Which::Backend, broken()), "SD"),
+        ] {
+            assert_eq!(text(tunnel(&finish)), state, "{finish:?}");
+        }
+        let requests = [REFUSED, LATE, LEFT, UNREAD, UNTAKEN, DONE].map(text);
+        assert_eq!(requests, ["PR", "cR", "CR", "CD", "cD", "--"]);
     }
 }

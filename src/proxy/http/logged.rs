@@ -54,6 +54,9 @@ pub(crate) struct Notes {
 }
 
 /// Begins the notes of the request whose head is `head`, as it came.
+///
+/// Like all that only logged requests need, not to be inlined: it would crowd out what every request needs.
+#[inline(never)]
 pub(super) fn begin(fixed: &Fixed, client: &Client, log: &AccessLog, head: &[u8]) -> Box<Notes> {
     let mut notes = fixed.local.spares.borrow_mut().take_notes();
     let text = head.trim_ascii_start();
@@ -74,12 +77,14 @@ pub(super) fn begin(fixed: &Fixed, client: &Client, log: &AccessLog, head: &[u8]
 
 impl Notes {
     /// A connection to a backend stands.
+    #[inline(never)]
     pub(super) fn attempt(&mut self, lease: &Lease, now: Millis) {
         self.server = Some(Arc::clone(lease.backend()));
         self.connected = Some(now);
     }
 
     /// The answer's head has come.
+    #[inline(never)]
     pub(super) fn answer(&mut self, log: &AccessLog, now: Millis, (status, head): (u16, &[u8])) {
         self.answered = Some(now);
         self.status = Some(status);
@@ -88,6 +93,7 @@ impl Notes {
     }
 
     /// No backend's answer will come.
+    #[inline(never)]
     pub(super) fn fail(&mut self, error: &ProxyError) {
         if states::is_before_attempt(error) {
             self.connected = None;
@@ -129,30 +135,44 @@ impl Notes {
     }
 }
 
+/// Writes the line, unless it has to wait: for the client to take the rest of the answer ([`settle_later`]), or for the
+/// end of a tunnel, which takes the notes along.
+#[inline(never)]
+pub(super) fn settle(
+    fixed: &Fixed,
+    client: &Client,
+    notes: Box<Notes>,
+    after: &mut After,
+) -> Option<Box<Notes>> {
+    match after {
+        After::Tunnel(tunnel) => tunnel.notes = Some(notes),
+        After::Next | After::End(_) if !client.is_flushed() => return Some(notes),
+        After::Next | After::End(_) => write(fixed, client, notes),
+    }
+    None
+}
+
 /// Writes the line when the client has all of the answer, or will not get it.
-pub(super) async fn settle(
+pub(super) async fn settle_later(
     fixed: &Fixed,
     client: &mut Client,
     mut notes: Box<Notes>,
-    mut after: After,
+    after: After,
 ) -> After {
-    if let After::Tunnel(tunnel) = &mut after {
-        tunnel.notes = Some(notes);
+    if matches!(after, After::End(Ending::Cut(_))) {
+        write(fixed, client, notes);
         return after;
     }
-    if !client.is_flushed() && !matches!(after, After::End(Ending::Cut(_))) {
-        // Boxed: rare, and not to be paid for by idle connections.
-        let (state, ending) = Box::pin(flushed(fixed, client)).await;
-        fixed.tick();
-        if let Some(ending) = ending {
-            notes.state = Some(state);
-            if matches!(after, After::Next) {
-                after = After::End(ending);
-            }
-        }
+    let (state, ending) = flushed(fixed, client).await;
+    fixed.tick();
+    if ending.is_some() {
+        notes.state = Some(state);
     }
     write(fixed, client, notes);
-    after
+    match (after, ending) {
+        (After::Next, Some(ending)) => After::End(ending),
+        (after, _) => after,
+    }
 }
 
 /// Waits until all is sent, as the next request would; with an ending when it cannot be.

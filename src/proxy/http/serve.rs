@@ -49,14 +49,17 @@ pub(super) struct Tunnel {
 pub(super) async fn serve(fixed: &Fixed, client: &mut Client, begun: Begun) -> After {
     fixed.cells().requests.add(1);
     let mut exchange = Exchange::new(begun, fixed);
-    let after = match ask(fixed, client, &mut exchange).await {
+    let mut after = match ask(fixed, client, &mut exchange).await {
         Ok(after) => after,
         Err(error) => give_up(fixed, client, &mut exchange, &error),
     };
-    match exchange.notes.take() {
-        None => after,
-        Some(notes) => logged::settle(fixed, client, notes, after).await,
+    if let Some(notes) = exchange.notes.take()
+        && let Some(notes) = logged::settle(fixed, client, notes, &mut after)
+    {
+        // Boxed: rare, and not to be paid for by idle connections.
+        return Box::pin(logged::settle_later(fixed, client, notes, after)).await;
     }
+    after
 }
 
 /// Asks over an idle connection, which is the usual way; everything else is [`persist`]'s.

@@ -34,6 +34,11 @@ const UPLOAD: Step = Say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\
 const CHUNKS: Step =
     Say("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
 
+const EARLY: Step =
+    Say("POST /early HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+const EMPTY: Step =
+    Say("POST /empty HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+
 /// HTTP.
 pub(super) const HTTP: &[Scenario] = &[
     same(
@@ -136,22 +141,31 @@ pub(super) const HTTP: &[Scenario] = &[
     ),
     with(
         &["retries 1"],
-        on(
-            Servers::Mute,
-            but(
-                // haproxy pauses after a time-out, too, but counts it against the next attempt's.
-                &[],
-                same("connect-timeout", &[GET, Pause(1400), Fin, Hear]),
-            ),
-        ),
+        on(Servers::Mute, same("connect-timeout", &[GET, Pause(1400), Fin, Hear])),
     ),
     with(
         &["option abortonclose"],
         on(Servers::Refused, same("gone-connecting", &[GET, Pause(200), Fin, Hear])),
     ),
     // No answer, or a bad one.
-    same("empty", &[Say("GET /empty HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), Hear]),
-    same("reset", &[Say("GET /reset HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), Hear]),
+    same("empty", &[EMPTY, Hear]),
+    same(
+        "reset",
+        &[
+            Say(
+                "POST /reset HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            ),
+            Hear,
+        ],
+    ),
+    // It can be repeated, and is.
+    but(
+        &[("retries", "3", "0")],
+        same(
+            "empty-repeated",
+            &[Say("GET /empty HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), Hear],
+        ),
+    ),
     same("garbage", &[Say("GET /garbage HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), Hear]),
     same(
         "half-head",
@@ -176,7 +190,7 @@ pub(super) const HTTP: &[Scenario] = &[
             same("reset-waiting-abortonclose", &[NEVER, Pause(100), Reset]),
         ),
     ),
-    same("reset-in-body", &[BIG, Pause(300), Reset]),
+    same("reset-in-body", &[BIG, Stall(300), Reset]),
     same("not-reading", &[BIG, Stall(2500), Reset]),
     same("gone-uploading", &[UPLOAD, Pause(100), Fin, Hear]),
     same("reset-uploading", &[UPLOAD, Pause(100), Reset]),
@@ -196,6 +210,11 @@ pub(super) const HTTP: &[Scenario] = &[
             ),
             Hear,
         ],
+    ),
+    // The answer did not wait for it, and was complete: for us that is the end.
+    but(
+        &[("state", "----", "PD--")],
+        same("bad-upload-early", &[EARLY, Pause(100), Say("zz\r\n"), Hear]),
     ),
     // No request.
     same("bad", &[Say("GET / HTTP/1.1\r\nHo st: h\r\n\r\n"), Hear]),

@@ -42,6 +42,7 @@ pub(crate) struct Rules<'a> {
 ///
 /// # Errors
 /// When it must not be forwarded. `out` may hold a part then.
+#[inline]
 pub(crate) fn read(
     input: &[u8],
     rules: &Rules<'_>,

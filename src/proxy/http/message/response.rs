@@ -56,6 +56,7 @@ impl Response {
 ///
 /// # Errors
 /// When no client may see it.
+#[inline]
 pub(crate) fn read(
     input: &[u8],
     asked: &Asked,
