@@ -58,6 +58,9 @@ pub enum ProxyError {
     /// The client went away.
     #[error("client went away")]
     ClientAbort,
+    /// The client has finished sending, which `option abortonclose` takes for giving up.
+    #[error("client has closed its side and is taken to have given up")]
+    GivenUp,
     /// The client's request is not acceptable.
     #[error("bad request: {0}")]
     ClientProtocol(&'static str),
@@ -95,6 +98,8 @@ impl ProxyError {
                 (Side::Backend, ErrorCause::BackendTimeout, Some(S::GATEWAY_TIMEOUT))
             }
             Self::ClientAbort => (Side::Client, ErrorCause::ClientAbort, None),
+            // It may still read; haproxy says so, too.
+            Self::GivenUp => (Side::Client, ErrorCause::ClientAbort, Some(S::BAD_REQUEST)),
             Self::ClientProtocol(_) => {
                 (Side::Client, ErrorCause::ClientProtocol, Some(S::BAD_REQUEST))
             }

@@ -97,7 +97,7 @@ pub struct Timeouts {
     pub http_keep_alive: Option<Duration>,
     /// `timeout tunnel`: replaces client and server once a connection is a tunnel (TCP, upgraded).
     pub tunnel: Option<Duration>,
-    /// `timeout client-fin`: replaces the others once the client has finished sending through a tunnel.
+    /// `timeout client-fin`: replaces the others once the client of a tunnel has been told that no more comes.
     pub client_fin: Option<Duration>,
     /// `timeout server-fin`: the same for the backend.
     pub server_fin: Option<Duration>,
@@ -131,15 +131,15 @@ pub struct HttpSettings {
     pub replay_idempotent: bool,
     /// `http-reuse`.
     pub reuse: Reuse,
-    /// `option abortonclose`: a client that closes its sending side while it waits has given up. Default false: it is
-    /// still answered (haproxy before 3.3).
+    /// `option abortonclose`: a client that closes its sending side while it waits has given up; it is told 400. Default
+    /// false: it is still answered (haproxy before 3.3).
     pub abort_on_close: bool,
 }
 
 /// `http-reuse`: when a request may go over a connection that another client's request has used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reuse {
-    /// Never.
+    /// Never: the connections that a client's requests have opened are kept for that client.
     Never,
     /// Not the first request of a client's connection, unless it can be repeated when the connection turns out dead: a
     /// client that sees its very first request fail may not try again. haproxy's default.

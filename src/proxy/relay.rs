@@ -116,12 +116,16 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>, local: &Local, meter: &impl Meter) -> Poll<Finish> {
         let mut buffer = local.buffer.borrow_mut();
         let (client, backend) = (&mut self.client, &mut self.backend);
+        let closed = (self.up.closed, self.down.closed);
         let up = self.up.poll(cx, client, backend, &mut buffer);
         let down = self.down.poll(cx, backend, client, &mut buffer);
         let moved = (std::mem::take(&mut self.up.moved), std::mem::take(&mut self.down.moved));
         if moved != (0, 0) {
             meter.to_backend(moved.0);
             meter.to_client(moved.1);
+        }
+        // An end that is passed on is a sign of life, too: what is allowed after it begins with it.
+        if moved != (0, 0) || closed != (self.up.closed, self.down.closed) {
             self.active = local.clock.tick();
         }
         match (up, down) {
@@ -142,18 +146,19 @@ impl Relay {
         let server = patience.server_fin.filter(|_| self.up.closed);
         let fins = [client.map(|t| (t, Which::Client)), server.map(|t| (t, Which::Backend))];
         let fin = fins.into_iter().flatten().min_by_key(|(limit, _)| *limit);
-        if let Some((limit, which)) = fin.or(patience.idle)
-            && timer.expires(self.active.after(limit))
-        {
-            // One that has said all is not waited for.
-            let which = match (self.up.ended, self.down.ended) {
-                (true, false) => Which::Backend,
-                (false, true) => Which::Client,
-                (true, true) | (false, false) => which,
-            };
-            return Poll::Ready(Finish::Idle(which));
+        let Some((limit, which)) = fin.or(patience.idle) else {
+            return Poll::Pending;
+        };
+        if !timer.expires(self.active.after(limit)) {
+            return Poll::Pending;
         }
-        Poll::Pending
+        // One that has said all is not waited for.
+        let which = match (self.up.ended, self.down.ended) {
+            (true, false) => Which::Backend,
+            (false, true) => Which::Client,
+            (true, true) | (false, false) => which,
+        };
+        Poll::Ready(Finish::Idle(which))
     }
 
     /// Closes both with a reset: an end must not look clean to a side that has not seen all.

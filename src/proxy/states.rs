@@ -74,6 +74,7 @@ pub(crate) fn failed(error: &ProxyError, attempt: Option<State>) -> State {
         ProxyError::Connect { .. } => (Cause::Server, Stage::Connect),
         ProxyError::ConnectTimeout { .. } => (Cause::ServerTimeout, Stage::Connect),
         ProxyError::ClientAbort => (Cause::Client, Stage::Connect),
+        ProxyError::GivenUp => return attempt.unwrap_or((Cause::Client, Stage::Connect)),
         ProxyError::Backend { .. }
         | ProxyError::BackendTimeout { .. }
         | ProxyError::ClientProtocol(_)

@@ -33,6 +33,11 @@ impl Timer {
         &self.local
     }
 
+    /// Its entry: no other connection of the thread has the same.
+    pub(crate) fn entry(&self) -> Entry {
+        self.entry
+    }
+
     /// Wakes the connection at `deadline`; true when that has come.
     pub(crate) fn expires(&self, deadline: Millis) -> bool {
         let mut wheel = self.local.wheel.borrow_mut();

@@ -41,5 +41,6 @@ mod robust;
 mod scale;
 mod tcp;
 mod timed;
+mod upstreams;
 mod wire;
 mod zookeeper;

@@ -127,6 +127,8 @@ pub(crate) struct Client {
     half_closed: bool,
     /// Bytes wait in the kernel that belong to a later request.
     pub(crate) has_more: bool,
+    /// Idle connections to backends are kept for it alone.
+    pub(crate) is_owner: bool,
     /// The end of the connection has been counted.
     counted: bool,
 }
@@ -152,6 +154,7 @@ impl Client {
             is_first_request: true,
             half_closed: false,
             has_more: false,
+            is_owner: false,
             counted: false,
         }
     }
@@ -197,6 +200,11 @@ impl Client {
         if self.outbox.is_empty() {
             fixed.local.spares.borrow_mut().give(std::mem::take(&mut self.outbox));
         }
+    }
+
+    /// True when it has finished sending, and that is taken for giving up.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.half_closed && self.settings.http.abort_on_close
     }
 
     /// True when the client may still be sending what nobody will read.

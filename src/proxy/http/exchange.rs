@@ -235,12 +235,14 @@ impl Exchange {
         let may_keep = is_clean
             && self.down.keep_backend
             && http.close_mode == CloseMode::KeepAlive
-            && http.reuse != Reuse::Never
             && self.up.is_done()
             && !self.up.is_broken;
-        if let Some(upstream) = self.upstream.take()
+        if let Some(mut upstream) = self.upstream.take()
             && may_keep
         {
+            let is_own = http.reuse == Reuse::Never;
+            upstream.owner = is_own.then(|| fixed.timer.entry());
+            client.is_owner |= is_own;
             fixed.local.upstreams.borrow_mut().put(upstream, self.down.active);
         }
         self.down.keep_client &= self.up.body.is_done();

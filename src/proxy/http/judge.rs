@@ -60,6 +60,9 @@ pub(super) fn judge(
         Outcome::Malformed => {
             Judged::Over(cut(fixed, client, exchange, ErrorCause::ClientProtocol))
         }
+        Outcome::Aborted if !has_answer && client.has_given_up() => {
+            Judged::Failed(ProxyError::GivenUp)
+        }
         Outcome::Aborted => Judged::Over(cut(fixed, client, exchange, ErrorCause::ClientAbort)),
         Outcome::Expired(Expiry::Server) if !has_answer => {
             count_broken(fixed, exchange);

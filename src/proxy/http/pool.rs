@@ -10,6 +10,7 @@ use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
 use crate::lb::snapshot::Snapshot;
 use crate::proxy::millis::Millis;
+use crate::proxy::wheel::Entry;
 
 /// How long an unused connection is kept: below the 5 s after which common servers (Node, gunicorn, Apache) close
 /// theirs, so that a request rarely meets a connection that is just being closed.
@@ -31,6 +32,8 @@ pub(crate) struct Want {
     pub(crate) proven: bool,
     /// The request cannot be repeated: the kernel is asked whether the connection still stands.
     pub(crate) surely: bool,
+    /// Only one that is kept for this client; `None`: only one that is kept for anybody.
+    pub(crate) owner: Option<Entry>,
 }
 
 /// Idle connections of one worker.
@@ -48,24 +51,20 @@ impl Pool {
     /// The connection used last, if one still works.
     pub(crate) fn take(&mut self, want: Want, now: Millis) -> Option<Box<Upstream>> {
         let idle = self.idle.get_mut(&want.id)?;
-        if want.proven && !idle.last()?.is_proven {
-            let last = idle.iter().rposition(|upstream| upstream.is_proven)?;
-            let proven = idle.remove(last);
-            idle.push(proven);
-        }
-        while let Some(upstream) = idle.pop() {
+        let fits = |it: &Box<Upstream>| it.owner == want.owner && (it.is_proven || !want.proven);
+        loop {
+            let last = idle.iter().rposition(fits)?;
+            let upstream = idle.remove(last);
             self.count -= 1;
             if upstream.idle_since.after(IDLE) <= now {
                 // Those below are older still.
-                self.count -= idle.len();
-                idle.clear();
+                self.count -= idle.drain(..last).count();
                 return None;
             }
             if upstream.addr == want.addr && upstream.is_usable(want.surely) {
                 return Some(upstream);
             }
         }
-        None
     }
 
     /// Keeps a connection that has finished an exchange.
@@ -93,6 +92,11 @@ impl Pool {
     pub(crate) fn follow(&mut self, service: &ServiceName, snapshot: &Snapshot) {
         let is_member = |id| snapshot.members.iter().any(|member| member.backend.id == id);
         self.retain(|upstream| upstream.service != *service || is_member(upstream.id));
+    }
+
+    /// Closes those that are kept for a client that has gone.
+    pub(crate) fn forget(&mut self, owner: Entry) {
+        self.retain(|upstream| upstream.owner != Some(owner));
     }
 
     fn retain(&mut self, keep: impl Fn(&Upstream) -> bool) {

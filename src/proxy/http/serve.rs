@@ -173,13 +173,14 @@ fn idle(
 ) -> Option<Box<Upstream>> {
     let repeatable = exchange.is_repeatable(client);
     let first = client.is_first_request;
-    let proven = match client.settings.http.reuse {
-        Reuse::Never => return None,
+    let (proven, owner) = match client.settings.http.reuse {
+        Reuse::Never => (false, Some(fixed.timer.entry())),
         Reuse::Safe if first && !repeatable => return None,
-        Reuse::Safe | Reuse::Always => false,
-        Reuse::Aggressive => first,
+        Reuse::Safe | Reuse::Always => (false, None),
+        Reuse::Aggressive => (first, None),
     };
-    let want = Want { id: lease.backend().id, addr: lease.addr(), proven, surely: !repeatable };
+    let (id, addr) = (lease.backend().id, lease.addr());
+    let want = Want { id, addr, proven, surely: !repeatable, owner };
     fixed.local.upstreams.borrow_mut().take(want, exchange.up.sent_at)
 }
 

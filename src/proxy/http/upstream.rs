@@ -12,6 +12,7 @@ use crate::lb::BackendId;
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
 use crate::proxy::millis::Millis;
+use crate::proxy::wheel::Entry;
 
 /// A connection to a backend.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Upstream {
     pub(crate) is_proven: bool,
     /// Served one.
     pub(crate) is_used: bool,
+    /// The client for whom alone it is kept (`http-reuse never`).
+    pub(crate) owner: Option<Entry>,
 }
 
 impl Upstream {
@@ -41,6 +44,7 @@ impl Upstream {
             idle_since: Millis(0),
             is_proven: false,
             is_used: false,
+            owner: None,
         })
     }
 

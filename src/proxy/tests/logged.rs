@@ -315,7 +315,8 @@ async fn retries_and_their_pauses_are_counted() {
     }
     let seen = logged.seen();
     let moved = seen.iter().filter(|line| line.contains("-- +1r 200")).count();
-    assert_eq!(moved, 1, "{seen:?}");
+    // The round begins anywhere: with the other one, and the second request meets nobody; with nobody, and both do.
+    assert!([1, 2].contains(&moved), "{seen:?}");
 
     let logged =
         Logged::with(Setup::new(Mode::Http, &[]), |log| log.frontend = "none".into()).await;

@@ -147,3 +147,44 @@ async fn a_half_closed_connection_has_a_patience_of_its_own() {
     client.rest().await;
     until("closed", || rig.in_flight() == 0).await;
 }
+
+/// As haproxy 2.6: each side's holds once that side has been told that no more comes, and begins then.
+#[tokio::test]
+async fn each_side_has_a_patience_for_its_end() {
+    const FIN: Duration = Duration::from_millis(200);
+    // Says nothing; ends at once what it sends when told to.
+    let silent = |ends: bool| {
+        Origin::start(move |_, mut conn| async move {
+            if ends {
+                conn.0.shutdown().await.unwrap();
+            }
+            conn.rest().await;
+            std::future::pending::<()>().await;
+        })
+    };
+    for (backend_ends, client_fin, server_fin) in
+        [(true, Some(FIN), Some(PATIENCE * 6)), (false, Some(PATIENCE * 6), Some(FIN))]
+    {
+        let origin = silent(backend_ends).await;
+        let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
+        setup.settings.timeouts.tunnel = Some(PATIENCE * 6);
+        (setup.settings.timeouts.client_fin, setup.settings.timeouts.server_fin) =
+            (client_fin, server_fin);
+        let rig = setup.start().await;
+        let mut client = rig.client().await;
+        until("open", || origin.connections() == 1).await;
+        if backend_ends {
+            assert_eq!(client.more().await, 0);
+        } else {
+            // Longer than what is allowed after the end.
+            tokio::time::sleep(FIN * 2).await;
+        }
+        let ended = tokio::time::Instant::now();
+        if !backend_ends {
+            client.0.shutdown().await.unwrap();
+        }
+        until("closed", || rig.in_flight() == 0).await;
+        let took = ended.elapsed();
+        assert!(took >= FIN / 2 && took < PATIENCE, "{took:?}, backend ends: {backend_ends}");
+    }
+}

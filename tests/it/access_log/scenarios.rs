@@ -192,10 +192,7 @@ pub(super) const HTTP: &[Scenario] = &[
         &[("state", "CH--", "sH--"), ("status", "-1", "504"), ("total", "100", "1000")],
         same("reset-waiting", &[NEVER, Pause(100), Reset]),
     ),
-    with(
-        &["option abortonclose"],
-        but(&[("status", "-1", "400")], same("gone-waiting", &[NEVER, Pause(100), Fin, Hear])),
-    ),
+    with(&["option abortonclose"], same("gone-waiting", &[NEVER, Pause(100), Fin, Hear])),
     with(
         &["option abortonclose"],
         but(

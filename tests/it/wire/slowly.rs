@@ -116,8 +116,8 @@ async fn cost_each(
         clients.push(opened(rig).await);
     }
     eventually("all are open", PATIENCE, || async {
-        let open = rig.synapse.sample("synapse_connections_open").await;
-        if open >= count as f64 { Ok(()) } else { Err(open) }
+        let opened = rig.synapse.sample("synapse_connections_total").await;
+        if opened > count as f64 { Ok(()) } else { Err(opened) }
     })
     .await;
     (memory::resident(rig.synapse.pid()).saturating_sub(before) / count, clients)
