@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use smartstack::telemetry::access::{
-    AccessLog, Cause, Conns, Format, Http, Loss, Pen, Place, Record, Stage, Timers,
+    AccessLog, Cause, Conns, Format, Http, Loss, Pen, Place, Record, Stage, Timers, written,
 };
 
 /// Lines between two posts, so that the writer keeps up and no line is dropped.
@@ -67,7 +67,7 @@ fn lines(c: &mut Criterion) {
         });
     }
     group.finish();
-    eprintln!("lines lost for want of room: {}", Loss::Queue.total());
+    eprintln!("lines written: {}, lost for want of room: {}", written(), Loss::Queue.total());
 }
 
 criterion_group!(benches, lines);
