@@ -54,6 +54,8 @@ impl Fleet {
                     "configuration reloaded"
                 );
                 statsd::synapse::config_updated();
+                // Targets that nobody names any more are closed.
+                access::reopen().await;
                 // Last: whoever waits for it finds everything done.
                 cold::config_reloaded();
             }

@@ -37,7 +37,7 @@ pub(super) struct Batch {
     pub(super) lines: Vec<Line>,
     pub(super) targets: Vec<Arc<Targets>>,
     /// Its way back to the pen that owns it.
-    home: SyncSender<Box<Batch>>,
+    home: SyncSender<Box<Self>>,
 }
 
 impl Batch {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// Seconds that are remembered: requests under way began in different ones.
-const REMEMBERED: u64 = 4;
+const REMEMBERED: usize = 4;
 
 const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
@@ -29,7 +29,7 @@ pub(super) struct Second {
 #[derive(Debug)]
 pub(super) struct Clock {
     zone: TimeZone,
-    seconds: [Second; REMEMBERED as usize],
+    seconds: [Second; REMEMBERED],
 }
 
 impl Default for Clock {
@@ -42,14 +42,14 @@ impl Default for Clock {
 impl Clock {
     pub(super) fn in_zone(zone: TimeZone) -> Self {
         let epoch = Second::new(0, &zone);
-        Self { zone, seconds: [epoch; REMEMBERED as usize] }
+        Self { zone, seconds: [epoch; REMEMBERED] }
     }
 
     /// The texts for unix time `millis` in ms.
     pub(super) fn second(&mut self, millis: u64) -> &Second {
         let at = millis / 1000;
         let [first, second, third, fourth] = &mut self.seconds;
-        let slot = match at % REMEMBERED {
+        let slot = match at % REMEMBERED as u64 {
             0 => first,
             1 => second,
             2 => third,
