@@ -15,7 +15,7 @@ static SEEN: Mutex<Vec<(Arc<str>, String)>> = Mutex::new(Vec::new());
 /// Told of each record.
 pub(crate) fn saw(log: &AccessLog, record: &Record<'_>) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let timer = |t: Option<u32>| t.map_or("-".to_owned(), |t| (t / 100).to_string());
+    let timer = |t: Option<u32>| t.map_or_else(|| "-".to_owned(), |t| (t / 100).to_string());
     let t = record.timers;
     let mut line = format!(
         "{} {}/{}/{}/{}/{} {}{} +{}{}",
@@ -39,8 +39,8 @@ pub(crate) fn saw(log: &AccessLog, record: &Record<'_>) {
             };
             line += &format!(
                 " {} {}{}{}",
-                http.status.map_or("-".to_owned(), |status| status.to_string()),
-                http.line.map_or("bad".to_owned(), text),
+                http.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
+                http.line.map_or_else(|| "bad".to_owned(), text),
                 captures(http.request_captures),
                 captures(http.response_captures),
             );
