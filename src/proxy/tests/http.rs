@@ -683,7 +683,7 @@ fn upload(size: usize) -> String {
         if body.len() >= size {
             break;
         }
-        write!(body, "{line:07}\n").unwrap();
+        writeln!(body, "{line:07}").unwrap();
     }
     body.truncate(size);
     format!("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: {size}\r\n\r\n{body}")
