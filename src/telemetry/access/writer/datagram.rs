@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
+use super::alike;
 use super::sink::{Again, Messages, Sent};
 use crate::telemetry::access::target::Place;
 
@@ -24,18 +25,34 @@ const AT_ONCE: usize = 64;
 pub(super) struct Datagrams {
     place: Place,
     socket: Option<Socket>,
+    /// Datagrams in the last send: refused together, if they were.
+    former: usize,
 }
 
 #[derive(Debug)]
 enum Socket {
-    Udp(UdpSocket),
+    Udp {
+        socket: UdpSocket,
+        /// Datagrams of one length may be sent together, as far as we know.
+        trains: bool,
+    },
     Unix(UnixDatagram),
+}
+
+/// A send, or several in one system call.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    tried: usize,
+    /// The kernel took so many.
+    sent: usize,
+    /// As one: all or none.
+    is_train: bool,
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Udp(socket) => socket.as_fd(),
+            Self::Udp { socket, .. } => socket.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
         }
     }
@@ -43,17 +60,22 @@ impl AsFd for Socket {
 
 impl Datagrams {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, socket: None }
+        Self { place, socket: None, former: 0 }
     }
 
+    /// Sends each message. To a UDP server sorted by length, because those of one length cost little; datagrams may
+    /// overtake each other anyway, and each line has its time.
     pub(super) fn send(&mut self, messages: &Messages) -> Sent {
-        let all: Vec<&[u8]> = messages.iter().collect();
+        let mut all: Vec<&[u8]> = messages.iter().collect();
+        if matches!(self.place, Place::Udp(_)) {
+            all.sort_by_key(|message| message.len());
+        }
         let mut rest = all.as_slice();
         let mut sent = Sent::default();
         let mut is_fresh = false;
         let mut was_short = false;
         while !rest.is_empty() {
-            let socket = match &self.socket {
+            let socket = match &mut self.socket {
                 Some(socket) => socket,
                 None => match connect(&self.place) {
                     Ok(socket) => {
@@ -64,14 +86,15 @@ impl Datagrams {
                 },
             };
             let error = match send_some(socket, rest) {
-                Ok(count) => {
+                Ok(attempt) => {
                     // Of several datagrams the kernel gives the number alone, not the error that stopped it. One that is
                     // gone now was about the datagram before.
-                    if was_short && matches!(socket, Socket::Udp(_)) {
-                        sent.lose(ErrorKind::ConnectionRefused.into());
+                    if was_short && matches!(socket, Socket::Udp { .. }) {
+                        sent.lose(1, ErrorKind::ConnectionRefused.into());
                     }
-                    was_short = count < rest.len().min(AT_ONCE);
-                    rest = rest.get(count.max(1)..).unwrap_or_default();
+                    was_short = attempt.sent < attempt.tried;
+                    self.former = if attempt.is_train { attempt.sent } else { 1 };
+                    rest = rest.get(attempt.sent.max(1)..).unwrap_or_default();
                     continue;
                 }
                 Err(error) => error,
@@ -79,9 +102,9 @@ impl Datagrams {
             was_short = false;
             match socket.meaning(&error) {
                 Meaning::Nothing => {}
-                Meaning::Former => sent.lose(error),
+                Meaning::Former => sent.lose(std::mem::take(&mut self.former), error),
                 Meaning::This => {
-                    sent.lose(error);
+                    sent.lose(1, error);
                     rest = rest.get(1..).unwrap_or_default();
                 }
                 Meaning::Full => return give_up(sent, rest.len(), error),
@@ -120,16 +143,16 @@ impl Socket {
         match (self, error.kind()) {
             (_, ErrorKind::Interrupted) => Meaning::Nothing,
             (_, ErrorKind::WouldBlock) => Meaning::Full,
-            (Self::Udp(_), ErrorKind::ConnectionRefused) => Meaning::Former,
+            (Self::Udp { .. }, ErrorKind::ConnectionRefused) => Meaning::Former,
             _ => Meaning::Gone,
         }
     }
 }
 
 impl Sent {
-    /// One is lost, the others are worth a try.
-    fn lose(&mut self, error: io::Error) {
-        self.lost += 1;
+    /// So many are lost, the others are worth a try.
+    fn lose(&mut self, count: usize, error: io::Error) {
+        self.lost += count;
         self.failed = Some((error, Again::Soon));
     }
 }
@@ -138,17 +161,31 @@ fn give_up(sent: Sent, rest: usize, error: io::Error) -> Sent {
     Sent { lost: sent.lost + rest, failed: Some((error, Again::Later)) }
 }
 
-/// Sends up to [`AT_ONCE`] of `messages`; gives how many.
-fn send_some(socket: &Socket, messages: &[&[u8]]) -> io::Result<usize> {
+/// Sends some of `messages`.
+fn send_some(socket: &mut Socket, messages: &[&[u8]]) -> io::Result<Attempt> {
+    let mut tried = messages.len().min(AT_ONCE);
+    if let Socket::Udp { socket, trains: trains @ true } = socket {
+        let count = alike::train(messages);
+        if count > 0 {
+            let train = messages.get(..count).unwrap_or_default();
+            if alike::send(socket, train)?.is_some() {
+                return Ok(Attempt { tried: count, sent: count, is_train: true });
+            }
+            *trains = false;
+        } else {
+            tried = alike::before_train(messages).min(tried);
+        }
+    }
     let slices: Vec<[IoSlice<'_>; 1]> =
-        messages.iter().take(AT_ONCE).map(|text| [IoSlice::new(text)]).collect();
+        messages.iter().take(tried).map(|text| [IoSlice::new(text)]).collect();
     let mut controls: Vec<_> = slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
     let mut headers: Vec<_> = slices
         .iter()
         .zip(&mut controls)
         .map(|(slice, control)| MMsgHdr::new(slice, control))
         .collect();
-    Ok(sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL)?)
+    let sent = sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL)?;
+    Ok(Attempt { tried, sent, is_train: false })
 }
 
 fn connect(place: &Place) -> io::Result<Socket> {
@@ -162,7 +199,7 @@ fn connect(place: &Place) -> io::Result<Socket> {
             let socket = UdpSocket::bind(any)?;
             socket.connect(addr)?;
             socket.set_write_timeout(Some(SEND_WAIT))?;
-            Ok(Socket::Udp(socket))
+            Ok(Socket::Udp { socket, trains: true })
         }
         Place::Unix(path) => {
             let socket = UnixDatagram::unbound()?;

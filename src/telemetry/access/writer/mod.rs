@@ -1,5 +1,6 @@
 //! The one thread that writes: it owns all files and sockets, and nobody waits for it.
 
+mod alike;
 mod datagram;
 mod file;
 mod head;
