@@ -48,6 +48,8 @@ pub(crate) enum Traffic {
     Paced(u32),
     /// One small request, then nothing: what counts is the memory.
     Idle,
+    /// Nothing at all: what counts is the memory after the start.
+    Start,
     /// From an origin that never ends, to a sink.
     Bulk,
     /// A message there and back, again and again.
@@ -82,7 +84,9 @@ impl Traffic {
     /// `http` or `tcp`.
     pub(crate) fn mode(self) -> &'static str {
         match self {
-            Self::KeepAlive(_) | Self::Close(_) | Self::Paced(_) | Self::Idle => "http",
+            Self::KeepAlive(_) | Self::Close(_) | Self::Paced(_) | Self::Idle | Self::Start => {
+                "http"
+            }
             Self::Bulk | Self::PingPong => "tcp",
         }
     }
@@ -90,7 +94,7 @@ impl Traffic {
     fn work(self) -> Work {
         match self {
             Self::KeepAlive(exchange) | Self::Close(exchange) => Work::Http(exchange),
-            Self::Paced(_) | Self::Idle => Work::Http(Exchange::SMALL),
+            Self::Paced(_) | Self::Idle | Self::Start => Work::Http(Exchange::SMALL),
             Self::Bulk => Work::Source,
             Self::PingPong => Work::Echo,
         }
@@ -109,28 +113,29 @@ impl Case {
     }
 
     /// True when memory is counted.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.traffic == Traffic::Idle
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self.traffic, Traffic::Idle | Traffic::Start)
     }
 
     /// True when the proxy is given as much as it can take.
     pub(crate) fn is_saturating(&self) -> bool {
-        !matches!(self.traffic, Traffic::Paced(_) | Traffic::Idle) && self.clients > 1
+        !matches!(self.traffic, Traffic::Paced(_)) && !self.is_memory() && self.clients > 1
     }
 
     /// What the cost is.
     pub(crate) fn cost_name(&self) -> &'static str {
-        if self.is_idle() { "memory" } else { "CPU" }
+        if self.is_memory() { "memory" } else { "CPU" }
     }
 
     /// Unit of the cost.
     pub(crate) fn cost_unit(&self) -> &'static str {
-        if self.is_idle() {
-            "kB/conn"
-        } else if self.is_bulk() {
-            "ms/GB"
-        } else {
-            "us/req"
+        match self.traffic {
+            Traffic::Start => "MB",
+            Traffic::Idle => "kB/conn",
+            Traffic::Bulk => "ms/GB",
+            Traffic::KeepAlive(_) | Traffic::Close(_) | Traffic::Paced(_) | Traffic::PingPong => {
+                "us/req"
+            }
         }
     }
 
@@ -156,7 +161,9 @@ impl Case {
         let (task, ask) = match self.traffic {
             Traffic::KeepAlive(exchange) => (Task::KeepAlive, exchange.ask(false)),
             Traffic::Close(exchange) => (Task::Reconnect, exchange.ask(true)),
-            Traffic::Paced(_) | Traffic::Idle => (Task::Kept, Exchange::SMALL.ask(false)),
+            Traffic::Paced(_) | Traffic::Idle | Traffic::Start => {
+                (Task::Kept, Exchange::SMALL.ask(false))
+            }
             Traffic::Bulk => (Task::Sink, Ask { bytes: Arc::default(), expects: 0 }),
             Traffic::PingPong => {
                 (Task::PingPong, Ask { bytes: Arc::new([b'm'; MESSAGE]), expects: MESSAGE })
@@ -176,6 +183,7 @@ impl Case {
             Traffic::KeepAlive(_)
             | Traffic::Close(_)
             | Traffic::Idle
+            | Traffic::Start
             | Traffic::Bulk
             | Traffic::PingPong => None,
         }

@@ -118,7 +118,7 @@ fn rounds(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> 
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
         // Memory that a proxy has had once it may keep: each time another process.
-        if proxies.is_empty() || case.is_idle() {
+        if proxies.is_empty() || case.is_memory() {
             proxies.clear();
             for (number, entrant) in case.entrants.iter().enumerate() {
                 proxies.push(start(number, entrant.setup)?);

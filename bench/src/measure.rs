@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, Spans};
+use crate::case::{Case, Spans, Traffic};
 use crate::engine::World;
 use crate::engine::client::PATIENCE;
 use crate::proxies::{Logs, Proxy};
@@ -45,8 +45,14 @@ pub(crate) fn measure(
     proxy: &Proxy,
     spans: Spans,
 ) -> Outcome<Measure> {
-    if case.is_idle() {
-        return idle(case, world, proxy);
+    match case.traffic {
+        Traffic::Idle => return idle(case, world, proxy),
+        Traffic::Start => return started(world, proxy),
+        Traffic::KeepAlive(_)
+        | Traffic::Close(_)
+        | Traffic::Paced(_)
+        | Traffic::Bulk
+        | Traffic::PingPong => {}
     }
     let front = proxy.site.front();
     proxy.forget_lines()?;
@@ -113,6 +119,13 @@ fn logged(world: &mut World, proxy: &Proxy, before: u64, requests: u64) -> Outco
 /// A line that is not there by then is lost.
 const LATE: Duration = Duration::from_secs(1);
 
+/// Looks at the memory when the start is over.
+fn started(world: &mut World, proxy: &Proxy) -> Outcome<Measure> {
+    world.run(Instant::now() + AFTER_IDLE, None)?;
+    let rss = float(machine::rss(proxy.pid())?) / 1e6;
+    Ok(Measure { cost: rss, rss, ..Measure::default() })
+}
+
 /// Opens the connections, one request on each, and looks at the memory.
 fn idle(case: &Case, world: &mut World, proxy: &Proxy) -> Outcome<Measure> {
     let errors = world.shared.tally.errors;
@@ -145,7 +158,7 @@ const WARM: usize = 64;
 /// Connections that are opened at once.
 const WAVE: usize = 100;
 
-/// Until a proxy has closed its connections.
+/// Until a proxy has closed its connections, or has nothing to do after its start.
 const AFTER_IDLE: Duration = Duration::from_millis(500);
 
 /// Until so many clients have their answer.

@@ -19,6 +19,9 @@ const LOGS_COST: f64 = 1.10;
 /// CPU of two workers that share two cores with the load beside that of one.
 const TWO_WORKERS_COST: f64 = 1.15;
 
+/// Memory after a start with 20 services, in MB.
+const START_COST: f64 = 12.0;
+
 /// Memory of an idle HTTP connection, in kB.
 const IDLE_COST: f64 = 2.5;
 
@@ -115,7 +118,7 @@ fn case(&(name, clients, traffic, goals): &Row, peers: &[Kind]) -> Case {
 fn logged(row: &Row, logs: Logs, peers: &[Kind]) -> Case {
     let mut case = case(row, peers);
     case.name.push_str(logs.suffix());
-    case.entrants.retain(|e| matches!(e.setup.kind, Kind::Synapse | Kind::Haproxy));
+    case.entrants.retain(is_configured_alike);
     for entrant in &mut case.entrants {
         entrant.setup.logs = logs;
     }
@@ -123,6 +126,11 @@ fn logged(row: &Row, logs: Logs, peers: &[Kind]) -> Case {
     let goal = case.is_saturating().then_some(LOGS_COST);
     case.entrants.push(Entrant { setup: Setup::of(Kind::Synapse), goal });
     case
+}
+
+/// haproxy understands the same lines as synapse.
+fn is_configured_alike(entrant: &Entrant) -> bool {
+    matches!(entrant.setup.kind, Kind::Synapse | Kind::Haproxy)
 }
 
 /// The rows that are about something else than traffic.
@@ -134,13 +142,20 @@ fn special(peers: &[Kind]) -> Vec<Case> {
         entrant.goal = (entrant.setup.kind == Kind::Synapse).then_some(IDLE_COST);
         entrant.setup.max_connections = MANY_CONNECTIONS;
     }
+    let mut start = case(&small("start_20", 1, Traffic::Start), peers);
+    start.entrants.retain(is_configured_alike);
+    for entrant in &mut start.entrants {
+        entrant.goal = (entrant.setup.kind == Kind::Synapse).then_some(START_COST);
+        entrant.setup.services = 20;
+    }
     let mut many = case(&small("many_backends_1000", 32, keep_alive), peers);
     let usual = many.entrants.clone();
     for entrant in &mut many.entrants {
         entrant.setup.backends = 1_000;
     }
-    let ours = |e: &&Entrant| matches!(e.setup.kind, Kind::Synapse | Kind::Haproxy);
-    many.entrants.extend(usual.iter().filter(ours).map(|e| Entrant { goal: None, ..*e }));
+    many.entrants.extend(
+        usual.iter().filter(|e| is_configured_alike(e)).map(|e| Entrant { goal: None, ..*e }),
+    );
     for entrant in &mut many.entrants {
         entrant.goal = None;
     }
@@ -150,7 +165,7 @@ fn special(peers: &[Kind]) -> Vec<Case> {
         Entrant { setup: Setup { workers: 2, ..free }, goal: None },
         Entrant { setup: free, goal: Some(TWO_WORKERS_COST) },
     ];
-    vec![idle, many, two]
+    vec![idle, start, many, two]
 }
 
 #[cfg(test)]

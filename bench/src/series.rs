@@ -215,7 +215,7 @@ impl Series {
             entrant.setup.name(),
             format!("{:.1} {}", figure(|m| m.cost), case.cost_unit()),
         ];
-        row.push(if case.is_idle() {
+        row.push(if case.is_memory() {
             none()
         } else {
             format!("{:.1} + {:.1}", figure(|m| m.user), figure(Measure::kernel))
@@ -227,7 +227,7 @@ impl Series {
             format!("{median:.2} ({min:.2}-{max:.2})")
         });
         row.push(entrant.goal.map_or_else(none, |goal| format!("{goal:.2}")));
-        if case.is_idle() {
+        if case.is_memory() {
             row.extend((0..6).map(|_| none()));
         } else {
             row.push(format!("{:.digits$} {}", figure(|m| m.rate), case.rate_unit()));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Logs, Setup, Site};
 
@@ -42,23 +42,30 @@ pub(super) fn haproxy(setup: &Setup, site: Site, mode: &str, servers: &[SocketAd
     lines.extend(global);
     lines.push("defaults".to_owned());
     lines.extend(defaults);
-    lines.extend([
-        "listen it".to_owned(),
-        format!("mode {mode}"),
-        format!("bind {}", site.front()),
-    ]);
-    lines.extend(servers.iter().enumerate().map(|(n, addr)| format!("server s{n} {addr}")));
+    for number in 0..setup.services {
+        lines.extend([format!("listen it{number}"), format!("mode {mode}")]);
+        lines.push(format!("bind {}", site.service(number)));
+        lines.extend(servers.iter().enumerate().map(|(n, addr)| format!("server s{n} {addr}")));
+    }
     lines.join("\n") + "\n"
 }
 
 /// synapse with one service.
 pub(super) fn synapse(setup: &Setup, site: Site, dir: &Path, service: &Value) -> Value {
     let [global, defaults] = sections(setup, site);
+    let mut services = Map::from_iter([("it".to_owned(), service.clone())]);
+    for number in 1..setup.services {
+        let mut another = service.clone();
+        if let Some(port) = another.pointer_mut("/haproxy/port") {
+            *port = site.service(number).port().into();
+        }
+        services.insert(format!("it{number}"), another);
+    }
     json!({
         "admin": {"listen": site.admin().to_string()},
         "state_dir": dir.join(format!("state{}", site.0)),
         "workers": setup.workers,
-        "services": {"it": service},
+        "services": services,
         "haproxy": {
             "do_writes": false, "do_reloads": false, "do_socket": false,
             "global": global, "defaults": defaults

@@ -39,6 +39,14 @@ impl Site {
         SocketAddr::new(IP, 7001 + self.0)
     }
 
+    /// Where the clients of one of its services connect.
+    fn service(self, number: u16) -> SocketAddr {
+        match number {
+            0 => self.front(),
+            _ => SocketAddr::new(IP, 7300 + 50 * self.0 + number),
+        }
+    }
+
     /// Where synapse's admin server listens.
     pub(crate) fn admin(self) -> SocketAddr {
         SocketAddr::new(IP, 7051 + self.0)

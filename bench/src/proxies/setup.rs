@@ -83,6 +83,8 @@ pub(crate) struct Setup {
     pub(crate) is_pinned: bool,
     /// Client connections at most.
     pub(crate) max_connections: u32,
+    /// Services alike, each with a port of its own; synapse and haproxy only.
+    pub(crate) services: u16,
 }
 
 /// Origins behind each proxy, unless a row is about their number.
@@ -101,6 +103,7 @@ impl Setup {
             backends: BACKENDS,
             is_pinned: true,
             max_connections: MAX_CONNECTIONS,
+            services: 1,
         }
     }
 
