@@ -21,7 +21,6 @@ pub(super) enum Judged {
 }
 
 /// Judges, counts, and ends the exchange unless it can go on.
-#[inline]
 pub(super) fn judge(
     fixed: &Fixed,
     client: &mut Client,

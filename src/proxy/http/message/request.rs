@@ -42,7 +42,7 @@ pub(crate) struct Rules<'a> {
 ///
 /// # Errors
 /// When it must not be forwarded. `out` may hold a part then.
-#[inline]
+#[inline(always)]
 pub(crate) fn read(
     input: &[u8],
     rules: &Rules<'_>,
@@ -69,6 +69,7 @@ pub(crate) fn read(
 }
 
 /// The request line is copied when it is in the one form that everybody reads alike.
+#[inline(always)]
 fn first_line(
     copier: &mut Copier<'_, '_>,
     lines: &Lines<'_, '_>,
@@ -116,6 +117,7 @@ struct Judged<'b> {
 }
 
 impl<'b> Judged<'b> {
+    #[inline(always)]
     fn new(
         version: Version,
         method: &str,
@@ -208,6 +210,7 @@ impl<'b> Judged<'b> {
     }
 
     /// Copies the lines that stay, then adds ours.
+    #[inline(always)]
     fn lines(
         &self,
         mut copier: Copier<'_, '_>,
@@ -254,6 +257,7 @@ impl<'b> Judged<'b> {
         out.extend_from_slice(b"\r\n");
     }
 
+    #[inline(always)]
     fn summary(&self, len: usize, method: &str) -> Request {
         const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
         let keep_alive = match self.version {

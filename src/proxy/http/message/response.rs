@@ -56,7 +56,7 @@ impl Response {
 ///
 /// # Errors
 /// When no client may see it.
-#[inline]
+#[inline(always)]
 pub(crate) fn read(
     input: &[u8],
     asked: &Asked,
@@ -113,6 +113,7 @@ struct Judged {
 }
 
 impl Judged {
+    #[inline(always)]
     fn new(
         status: u16,
         version: Version,
@@ -168,6 +169,7 @@ impl Judged {
     }
 
     /// Copies the lines that stay, then adds ours. False when the head may go as it came.
+    #[inline(always)]
     fn lines(&self, mut copier: Copier<'_, '_>, lines: &Lines<'_, '_>, asked: &Asked) -> bool {
         let switches = self.status == 101;
         let is_interim = self.status < 200;
