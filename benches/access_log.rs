@@ -67,7 +67,8 @@ fn lines(c: &mut Criterion) {
         });
     }
     group.finish();
-    eprintln!("lines written: {}, lost for want of room: {}", written(), Loss::Queue.total());
+    // Otherwise what was measured is the way to drop a line.
+    assert!(Loss::Queue.total() < written() / 10, "the writer does not keep up");
 }
 
 criterion_group!(benches, lines);

@@ -131,10 +131,10 @@ async fn a_receiver_that_does_not_read_costs_no_request() {
     let _asleep = UnixDatagram::bind(&path).expect("bind");
     let native = json!({"to": format!("unix:{}", path.display())});
     let synapse = logging(&lab, front, origin.addr(), native).await;
-    ask(front, 2000).await;
+    ask(front, 500).await;
     let before = synapse.metric("process_resident_memory_bytes").await;
     for _ in 0..4 {
-        ask(front, 2000).await;
+        ask(front, 500).await;
     }
     let lost = || async {
         let metrics = synapse.metrics().await;
@@ -146,7 +146,7 @@ async fn a_receiver_that_does_not_read_costs_no_request() {
         let (lost, written) =
             (lost().await, synapse.metric("synapse_access_log_lines_total").await);
         let sum = lost + written;
-        if sum >= 10_000.0 && lost > 5_000.0 { Ok(()) } else { Err(format!("{lost} + {written}")) }
+        if sum >= 2_500.0 && lost > 1_000.0 { Ok(()) } else { Err(format!("{lost} + {written}")) }
     })
     .await;
     let growth = synapse.metric("process_resident_memory_bytes").await - before;
@@ -167,8 +167,9 @@ async fn a_target_that_blocks_costs_no_request_and_no_stop() {
     assert!(made.success());
     let native = json!({"to": path.to_str()});
     let synapse = logging(&lab, front, origin.addr(), native).await;
-    for _ in 0..6 {
-        ask(front, 2000).await;
+    // A batch leaves every 100 ms, and a worker has sixteen.
+    for _ in 0..20 {
+        ask(front, 200).await;
     }
     let name = "synapse_access_log_lost_lines_total{reason=\"queue\"} ";
     eventually("lost lines are counted", LONG, || async {

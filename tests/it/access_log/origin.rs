@@ -95,72 +95,102 @@ async fn http(mut stream: TcpStream) -> Option<()> {
     }
 }
 
+/// A step of an answer.
+enum Do {
+    Say(&'static str),
+    /// Milliseconds.
+    Pause(u64),
+    /// Closes when what was said has had time to arrive.
+    Close,
+    /// Closes.
+    Leave,
+    Reset,
+}
+
+/// Answers by path.
+const SCRIPTS: &[(&str, &[Do])] = &[
+    ("/404", &[Do::Say("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")]),
+    ("/304", &[Do::Say("HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n")]),
+    ("/chunked", &[Do::Say(CHUNKED), Do::Say("3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n")]),
+    ("/continue", &[Do::Say("HTTP/1.1 100 Continue\r\n\r\n"), Do::Pause(50), Do::Say(HELLO)]),
+    (
+        "/slow",
+        &[
+            Do::Pause(400),
+            Do::Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"),
+            Do::Pause(300),
+            Do::Say("llo"),
+        ],
+    ),
+    ("/close", &[Do::Say("HTTP/1.1 200 OK\r\n\r\nuntil close"), Do::Close]),
+    ("/empty", &[Do::Leave]),
+    ("/reset", &[Do::Reset]),
+    ("/garbage", &[Do::Say("this is no http at all\r\n\r\n"), Do::Close]),
+    ("/halfhead", &[Do::Say("HTTP/1.1 200 OK\r\nContent-Le"), Do::Close]),
+    ("/cut", &[Do::Say(LONGER), Do::Close]),
+    ("/cutchunk", &[Do::Say(CHUNKED), Do::Say("5\r\nhello\r\n"), Do::Close]),
+    (
+        "/badchunk",
+        &[
+            Do::Say(CHUNKED),
+            Do::Say("5\r\nhello\r\n"),
+            Do::Pause(100),
+            Do::Say("zz\r\n"),
+            Do::Close,
+        ],
+    ),
+    ("/never", &[Do::Pause(8000), Do::Close]),
+    ("/stuck", &[Do::Say(LONGER), Do::Pause(8000), Do::Close]),
+];
+
+const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const LONGER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello";
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
+
 /// `None`: the connection is closed.
 async fn answer(stream: &mut TcpStream, path: &str) -> Option<()> {
     match path {
-        "/404" => say(stream, b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno").await,
-        "/304" => say(stream, b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n").await,
-        "/chunked" => {
-            let chunks = b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
-            say(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
-            say(stream, chunks).await
-        }
-        "/continue" => {
-            say(stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-            sleep(Duration::from_millis(50)).await;
-            say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await
-        }
-        "/slow" => {
-            sleep(Duration::from_millis(400)).await;
-            say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe").await?;
-            sleep(Duration::from_millis(300)).await;
-            say(stream, b"llo").await
-        }
-        "/close" => last(stream, b"HTTP/1.1 200 OK\r\n\r\nuntil close").await,
-        "/empty" => None,
-        "/reset" => {
-            stream.set_zero_linger().expect("linger");
-            None
-        }
-        "/garbage" => last(stream, b"this is no http at all\r\n\r\n").await,
-        "/halfhead" => last(stream, b"HTTP/1.1 200 OK\r\nContent-Le").await,
-        "/cut" => last(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello").await,
-        "/cutchunk" => {
-            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-            last(stream, head).await
-        }
-        "/badchunk" => {
-            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-            say(stream, head).await?;
-            sleep(Duration::from_millis(100)).await;
-            last(stream, b"zz\r\n").await
-        }
-        "/never" => {
-            sleep(LONG).await;
-            None
-        }
-        "/stuck" => {
-            say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello").await?;
-            sleep(LONG).await;
-            None
-        }
-        "/big" => {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n");
-            say(stream, head.as_bytes()).await?;
-            let block = vec![b'x'; 1 << 20];
-            for _ in 0..BIG >> 20 {
-                say(stream, &block).await?;
-            }
-            Some(())
-        }
+        "/big" => big(stream).await,
         "/upgrade" => {
-            let head =
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
-            say(stream, head).await?;
+            say(stream, SWITCHED.as_bytes()).await?;
             tcp_words(stream).await
         }
-        _ => say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await,
+        _ => {
+            let script = SCRIPTS.iter().find(|(at, _)| *at == path);
+            run(stream, script.map_or(&[Do::Say(HELLO)], |script| script.1)).await
+        }
     }
+}
+
+async fn run(stream: &mut TcpStream, script: &[Do]) -> Option<()> {
+    for step in script {
+        match step {
+            Do::Say(text) => say(stream, text.as_bytes()).await?,
+            Do::Pause(ms) => sleep(Duration::from_millis(*ms)).await,
+            Do::Close => {
+                sleep(Duration::from_millis(100)).await;
+                return None;
+            }
+            Do::Leave => return None,
+            Do::Reset => {
+                stream.set_zero_linger().expect("linger");
+                return None;
+            }
+        }
+    }
+    Some(())
+}
+
+async fn big(stream: &mut TcpStream) -> Option<()> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n");
+    say(stream, head.as_bytes()).await?;
+    let block = vec![b'x'; 1 << 20];
+    for _ in 0..BIG >> 20 {
+        say(stream, &block).await?;
+    }
+    Some(())
 }
 
 async fn tcp(mut stream: TcpStream) {
