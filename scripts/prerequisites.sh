@@ -29,6 +29,15 @@ BENCH_NEEDED='
   setpriv util-linux
 '
 
+# What bench/instructions calls.
+INSTRUCTIONS_NEEDED='
+  valgrind valgrind
+  ip iproute2
+  sysctl procps
+  unshare util-linux
+  setpriv util-linux
+'
+
 present() {
   case $1 in
     /*) [ -e "$1" ] ;;

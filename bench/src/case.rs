@@ -1,6 +1,6 @@
-//! What is compared: kinds of traffic, and what was promised about them.
+//! One row: a kind of traffic, the proxies that get it, and what was promised about them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,28 +8,32 @@ use crate::Outcome;
 use crate::engine::client::{Client, Task};
 use crate::engine::http::{Ask, Exchange};
 use crate::engine::origin::{Listener, Work};
+use crate::engine::pace::Pace;
 use crate::engine::tally::Seen;
 use crate::engine::{Peer, World};
-use crate::proxies::{IP, Kind};
+use crate::proxies::{BACKENDS, IP, Setup};
 
-/// Origins behind each proxy.
-pub(crate) const ORIGINS: u16 = 4;
-
-/// First port of the origins.
+/// First port of the usual origins.
 const ORIGIN_PORT: u16 = 7101;
+
+/// Port of the many origins, each of which has an address of its own.
+const MANY_PORT: u16 = 7200;
 
 /// One message of a ping-pong.
 const MESSAGE: usize = 64;
 
-/// One kind of traffic.
-#[derive(Clone, Copy, Debug)]
+/// One row.
+#[derive(Clone, Debug)]
 pub(crate) struct Case {
     /// Key in the results.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// What the clients do.
     pub(crate) traffic: Traffic,
-    clients: usize,
-    /// What issues 3 (TCP) and 5 (HTTP) promise.
+    /// How many of them.
+    pub(crate) clients: usize,
+    /// synapse, then what it is compared with.
+    pub(crate) entrants: Vec<Entrant>,
+    /// synapse's rate, p50 and p99 as multiples of haproxy's.
     pub(crate) goals: Goals,
 }
 
@@ -40,87 +44,63 @@ pub(crate) enum Traffic {
     KeepAlive(Exchange),
     /// Each request on a connection of its own.
     Close(Exchange),
+    /// So many small requests per second, over all connections in turn, whatever became of the ones before.
+    Paced(u32),
+    /// One small request, then nothing: what counts is the memory.
+    Idle,
     /// From an origin that never ends, to a sink.
     Bulk,
     /// A message there and back, again and again.
     PingPong,
 }
 
-/// Bounds of synapse's figures, as multiples of the other proxy's.
+/// A proxy in a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entrant {
+    /// How it is configured.
+    pub(crate) setup: Setup,
+    /// CPU of synapse at most so many times that of this one. For synapse itself: its cost, absolutely.
+    pub(crate) goal: Option<f64>,
+}
+
+/// Bounds of synapse's figures.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Goals {
     /// CPU at most so many times haproxy's.
     pub(crate) cost: Option<f64>,
     /// Rate at least so many times haproxy's.
     pub(crate) rate: Option<f64>,
-    /// CPU below nginx's.
-    pub(crate) below_nginx: bool,
+    /// p50 at most so many times haproxy's.
+    pub(crate) p50: Option<f64>,
+    /// p99 at most so many times haproxy's.
+    pub(crate) p99: Option<f64>,
+    /// CPU below nginx's, and below a third of Envoy's.
+    pub(crate) is_below_nginx: bool,
 }
 
-impl Goals {
-    /// CPU of so many times haproxy's, and less than nginx's.
-    const fn http(cost: f64) -> Self {
-        Self { cost: Some(cost), rate: None, below_nginx: true }
+impl Traffic {
+    /// `http` or `tcp`.
+    pub(crate) fn mode(self) -> &'static str {
+        match self {
+            Self::KeepAlive(_) | Self::Close(_) | Self::Paced(_) | Self::Idle => "http",
+            Self::Bulk | Self::PingPong => "tcp",
+        }
     }
 
-    const fn rate(self, rate: f64) -> Self {
-        Self { rate: Some(rate), ..self }
-    }
-
-    /// CPU of so many times haproxy's.
-    const fn cost(cost: f64) -> Self {
-        Self { cost: Some(cost), rate: None, below_nginx: false }
-    }
-
-    const NONE: Self = Self { cost: None, rate: None, below_nginx: false };
-
-    /// CPU of synapse at most so many times that of `peer`.
-    pub(crate) fn cost_beside(&self, peer: Kind) -> Option<f64> {
-        match peer {
-            Kind::Haproxy => self.cost,
-            Kind::Nginx => self.below_nginx.then_some(1.0),
-            Kind::Synapse => None,
+    fn work(self) -> Work {
+        match self {
+            Self::KeepAlive(exchange) | Self::Close(exchange) => Work::Http(exchange),
+            Self::Paced(_) | Self::Idle => Work::Http(Exchange::SMALL),
+            Self::Bulk => Work::Source,
+            Self::PingPong => Work::Echo,
         }
     }
 }
-
-const fn case(name: &'static str, clients: usize, traffic: Traffic, goals: Goals) -> Case {
-    Case { name, traffic, clients, goals }
-}
-
-/// All that is compared.
-pub(crate) const CASES: &[Case] = &[
-    case(
-        "http_keepalive_32",
-        32,
-        Traffic::KeepAlive(Exchange::SMALL),
-        Goals::http(0.92).rate(1.05),
-    ),
-    case(
-        "http_keepalive_256",
-        256,
-        Traffic::KeepAlive(Exchange::SMALL),
-        Goals::http(0.82).rate(1.20),
-    ),
-    case("http_close_32", 32, Traffic::Close(Exchange::SMALL), Goals::cost(1.05)),
-    case("http_post_16k", 32, Traffic::KeepAlive(POST_16K), Goals::http(0.50)),
-    case("http_body_16k", 32, Traffic::KeepAlive(Exchange::get(16 << 10)), Goals::http(0.90)),
-    case("http_body_256k", 32, Traffic::KeepAlive(Exchange::get(256 << 10)), Goals::http(0.75)),
-    case("tcp_bulk_1", 1, Traffic::Bulk, Goals::cost(1.6)),
-    case("tcp_bulk_8", 8, Traffic::Bulk, Goals::cost(1.6)),
-    case("tcp_pingpong_32", 32, Traffic::PingPong, Goals::NONE),
-];
-
-/// 16 kB there, 128 bytes back.
-const POST_16K: Exchange = Exchange { request: 16 << 10, answer: 128 };
 
 impl Case {
     /// `http` or `tcp`.
     pub(crate) fn mode(&self) -> &'static str {
-        match self.traffic {
-            Traffic::KeepAlive(_) | Traffic::Close(_) => "http",
-            Traffic::Bulk | Traffic::PingPong => "tcp",
-        }
+        self.traffic.mode()
     }
 
     /// True when bytes are counted, not exchanges.
@@ -128,9 +108,30 @@ impl Case {
         self.traffic == Traffic::Bulk
     }
 
-    /// Unit of the CPU time.
+    /// True when memory is counted.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.traffic == Traffic::Idle
+    }
+
+    /// True when the proxy is given as much as it can take.
+    pub(crate) fn is_saturating(&self) -> bool {
+        !matches!(self.traffic, Traffic::Paced(_) | Traffic::Idle) && self.clients > 1
+    }
+
+    /// What the cost is.
+    pub(crate) fn cost_name(&self) -> &'static str {
+        if self.is_idle() { "memory" } else { "CPU" }
+    }
+
+    /// Unit of the cost.
     pub(crate) fn cost_unit(&self) -> &'static str {
-        if self.is_bulk() { "ms/GB" } else { "us/req" }
+        if self.is_idle() {
+            "kB/conn"
+        } else if self.is_bulk() {
+            "ms/GB"
+        } else {
+            "us/req"
+        }
     }
 
     /// Unit of the rate.
@@ -138,21 +139,14 @@ impl Case {
         if self.is_bulk() { "Gbit/s" } else { "req/s" }
     }
 
-    /// Addresses of the origins.
-    pub(crate) fn origins() -> Vec<SocketAddr> {
-        (0..ORIGINS).map(|n| SocketAddr::new(IP, ORIGIN_PORT + n)).collect()
-    }
-
-    /// A world with the origins.
+    /// A world with the origins that the entrants need.
     pub(crate) fn world(&self) -> Outcome<World> {
-        let work = match self.traffic {
-            Traffic::KeepAlive(exchange) | Traffic::Close(exchange) => Work::Http(exchange),
-            Traffic::Bulk => Work::Source,
-            Traffic::PingPong => Work::Echo,
-        };
         let mut world = World::new(Arc::new(Seen::new(0)))?;
-        for addr in Self::origins() {
-            world.add(Peer::Listener(Listener::bind(addr, work, None)?))?;
+        let mut numbers: Vec<u16> = self.entrants.iter().map(|e| e.setup.backends).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        for addr in numbers.into_iter().flat_map(origins) {
+            world.add(Peer::Listener(Listener::bind(addr, self.traffic.work(), None)?))?;
         }
         Ok(world)
     }
@@ -162,6 +156,7 @@ impl Case {
         let (task, ask) = match self.traffic {
             Traffic::KeepAlive(exchange) => (Task::KeepAlive, exchange.ask(false)),
             Traffic::Close(exchange) => (Task::Reconnect, exchange.ask(true)),
+            Traffic::Paced(_) | Traffic::Idle => (Task::Kept, Exchange::SMALL.ask(false)),
             Traffic::Bulk => (Task::Sink, Ask { bytes: Arc::default(), expects: 0 }),
             Traffic::PingPong => {
                 (Task::PingPong, Ask { bytes: Arc::new([b'm'; MESSAGE]), expects: MESSAGE })
@@ -173,6 +168,31 @@ impl Case {
         }
         Ok(())
     }
+
+    /// When its requests are due, if there is a schedule.
+    pub(crate) fn pace(&self, to: SocketAddr) -> Option<Pace> {
+        match self.traffic {
+            Traffic::Paced(per_second) => Some(Pace::over_clients(to, per_second)),
+            Traffic::KeepAlive(_)
+            | Traffic::Close(_)
+            | Traffic::Idle
+            | Traffic::Bulk
+            | Traffic::PingPong => None,
+        }
+    }
+}
+
+/// Addresses of so many origins: the usual ones have ports, of many each has an address.
+pub(crate) fn origins(number: u16) -> Vec<SocketAddr> {
+    let one = |n: u16| {
+        if number == BACKENDS {
+            return SocketAddr::new(IP, ORIGIN_PORT + n);
+        }
+        let [net, host] = [n / 250, n % 250].map(|part| u8::try_from(part).unwrap_or(u8::MAX));
+        let addr = Ipv4Addr::new(127, 83, 10_u8.saturating_add(net), host.saturating_add(1));
+        SocketAddr::new(IpAddr::V4(addr), MANY_PORT)
+    };
+    (0..number).map(one).collect()
 }
 
 /// How long a measurement takes.
@@ -182,4 +202,17 @@ pub(crate) struct Spans {
     pub(crate) warm_up: Duration,
     /// What counts.
     pub(crate) window: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn origins_never_share_an_address() {
+        let all: BTreeSet<SocketAddr> = [4, 1_000].into_iter().flat_map(origins).collect();
+        assert_eq!(all.len(), 1_004);
+    }
 }

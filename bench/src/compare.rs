@@ -1,17 +1,20 @@
 //! `bench run`: synapse and its peers in interleaved rounds.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::case::{CASES, Case, Spans};
+use crate::case::{self, Case, Spans};
+use crate::chart;
+use crate::engine::Peer;
+use crate::engine::drain::Drain;
 use crate::machine::{self, Cores};
 use crate::measure::measure;
-use crate::proxies::{self, Kind, Proxy};
-use crate::report;
-use crate::series::{self, Round, Series};
+use crate::proxies::{Kind, Logs, Programs, Proxy, Setup, Site};
+use crate::series::{self, Series};
 use crate::{Outcome, Verdict};
+use crate::{report, rows};
 
 /// How much is measured.
 #[derive(Debug)]
@@ -24,25 +27,33 @@ pub(crate) struct Plan {
     pub(crate) only: Vec<String>,
     /// What synapse is compared with.
     pub(crate) peers: Vec<Kind>,
-    /// The synapse to be measured.
-    pub(crate) synapse: PathBuf,
+    /// HTTP rows once more with these.
+    pub(crate) logs: Vec<Logs>,
+    /// What is started.
+    pub(crate) programs: Programs,
 }
 
 impl Plan {
     /// What the promises are checked with.
-    pub(crate) fn full(synapse: PathBuf) -> Self {
-        let peers = vec![Kind::Haproxy, Kind::Nginx];
-        Self { rounds: 5, spans: spans(500, 3_000), only: Vec::new(), peers, synapse }
+    pub(crate) fn full(programs: Programs) -> Self {
+        Self {
+            rounds: 5,
+            spans: spans(500, 3_000),
+            only: Vec::new(),
+            peers: vec![Kind::Haproxy, Kind::Nginx],
+            logs: Vec::new(),
+            programs,
+        }
     }
 
     /// A first look, in half a minute.
-    pub(crate) fn quick(synapse: PathBuf) -> Self {
-        Self { rounds: 3, spans: spans(200, 700), ..Self::full(synapse) }
+    pub(crate) fn quick(programs: Programs) -> Self {
+        Self { rounds: 3, spans: spans(200, 700), ..Self::full(programs) }
     }
 
     /// Whether the tool works at all.
-    pub(crate) fn smoke(synapse: PathBuf) -> Self {
-        Self { rounds: 1, spans: spans(50, 150), ..Self::full(synapse) }
+    pub(crate) fn smoke(programs: Programs) -> Self {
+        Self { rounds: 1, spans: spans(50, 150), ..Self::full(programs) }
     }
 
     fn wants(&self, case: &Case) -> bool {
@@ -58,10 +69,9 @@ fn spans(warm_up: u64, window: u64) -> Spans {
 pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
     let cores = Cores::choose()?;
     machine::check_port_range(10_000)?;
-    let kinds = || [Kind::Synapse].iter().chain(&plan.peers).copied();
     let mut versions = Map::new();
-    for kind in kinds() {
-        versions.insert(kind.name().to_owned(), kind.version(&plan.synapse)?.into());
+    for kind in [Kind::Synapse].iter().chain(&plan.peers) {
+        versions.insert(kind.name().to_owned(), plan.programs.version(*kind)?.into());
     }
     let about = json!({
         "machine": machine::describe(cores),
@@ -69,58 +79,67 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
         "rounds": plan.rounds,
         "window_s": plan.spans.window.as_secs_f64(),
     });
-    machine::pin(cores.load)?;
+    machine::pin(&[cores.load])?;
     machine::precise_timers()?;
-    let mut cases = Vec::new();
-    for case in CASES.iter().filter(|case| plan.wants(case)) {
-        eprintln!("{}: {} rounds", case.name, plan.rounds);
-        let kinds: Vec<Kind> = kinds().filter(|kind| kind.can(case.mode())).collect();
-        cases.push(rounds(case, &kinds, plan, dir, cores)?);
-    }
+    machine::all_descriptors()?;
+    let mut cases = rows::cases(&plan.peers, &plan.logs);
+    cases.retain(|case| plan.wants(case));
     if cases.is_empty() {
         return Err(format!("no case is called {}", plan.only.join(" or ")).into());
     }
-    let all: Vec<Value> = cases.iter().map(Series::json).collect();
-    report::write(results, "run", [about, json!({"cases": all})])?;
-    print!("{}", series::table(&cases));
+    let mut all = Vec::new();
+    for case in cases {
+        eprintln!("{}: {} rounds of {}", case.name, plan.rounds, case.entrants.len());
+        all.push(rounds(case, plan, dir, cores)?);
+    }
+    let findings: Vec<Value> = all.iter().map(Series::json).collect();
+    let file = report::write(results, "run", [about, json!({"cases": findings})])?;
+    std::fs::write(file.with_extension("svg"), chart::svg(&all))?;
+    print!("{}", series::table(&all));
     let mut verdict = Verdict::default();
-    for series in &cases {
+    for series in &all {
         series.judge(&mut verdict);
     }
     Ok(verdict)
 }
 
 /// All rounds of one case.
-fn rounds(
-    case: &'static Case,
-    kinds: &[Kind],
-    plan: &Plan,
-    dir: &Path,
-    cores: Cores,
-) -> Outcome<Series> {
+fn rounds(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> {
     let mut world = case.world()?;
-    let origins = Case::origins();
-    let mut proxies = Vec::new();
-    for kind in kinds {
-        proxies.push(match kind {
-            Kind::Haproxy => Proxy::haproxy(dir, case.mode(), &origins, cores.proxy)?,
-            Kind::Nginx => Proxy::nginx(dir, &origins, cores.proxy)?,
-            Kind::Synapse => {
-                let service = proxies::fixed(case.mode(), &origins);
-                Proxy::synapse(&plan.synapse, dir, &service, cores.proxy)?
-            }
-        });
+    for number in (0..).take(case.entrants.len()) {
+        world.add(Peer::Drain(Drain::bind(Site(number).log())?))?;
     }
+    let start = |number: usize, setup: Setup| {
+        let site = Site(u16::try_from(number)?);
+        let what = (dir, case.mode(), &*case::origins(setup.backends));
+        Proxy::start(setup, site, &plan.programs, what, cores)
+    };
+    let mut proxies = Vec::new();
     let mut rounds = Vec::new();
-    for _ in 0..plan.rounds {
-        let mut round = Round::new();
-        for proxy in &proxies {
-            round.insert(proxy.kind(), measure(case, &mut world, proxy, plan.spans)?);
+    for number in 0..plan.rounds {
+        // Memory that a proxy has had once it may keep: each time another process.
+        if proxies.is_empty() || case.is_idle() {
+            proxies.clear();
+            for (number, entrant) in case.entrants.iter().enumerate() {
+                proxies.push(start(number, entrant.setup)?);
+            }
+        }
+        // A B C, C B A, A B C, …: a drift of the machine hits all.
+        let mut round = Vec::new();
+        let mut measure = |proxy| measure(&case, &mut world, proxy, plan.spans);
+        if number % 2 == 0 {
+            for proxy in &proxies {
+                round.push(measure(proxy)?);
+            }
+        } else {
+            for proxy in proxies.iter().rev() {
+                round.push(measure(proxy)?);
+            }
+            round.reverse();
         }
         rounds.push(round);
-        // A B C, C B A, A B C, …: a drift of the machine hits all.
-        proxies.reverse();
     }
+    drop(proxies);
     let first_error = world.shared.tally.first_error.take();
-    Ok(Series { case, kinds: kinds.to_vec(), rounds, first_error })
+    Ok(Series { case, rounds, first_error })
 }

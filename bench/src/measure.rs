@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::case::{Case, Spans};
 use crate::engine::World;
 use crate::engine::client::PATIENCE;
-use crate::proxies::Proxy;
+use crate::proxies::{Logs, Proxy};
 use crate::{Outcome, machine};
 
 /// A client that has waited so long when the window ends (or since it began) has been forgotten by the proxy.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 
 /// What one proxy did in one window.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Measure {
     /// CPU time of the proxy per request (us) or per GB (ms).
     pub(crate) cost: f64,
@@ -32,6 +32,8 @@ pub(crate) struct Measure {
     pub(crate) load_share: f64,
     /// Resident memory after the window, in MB.
     pub(crate) rss: f64,
+    /// Log lines that arrived, per request.
+    pub(crate) logged: f64,
     /// Failed exchanges, warm-up included.
     pub(crate) errors: u64,
 }
@@ -43,13 +45,18 @@ pub(crate) fn measure(
     proxy: &Proxy,
     spans: Spans,
 ) -> Outcome<Measure> {
-    case.begin(world, proxy.front())?;
-    let errors = world.shared.tally.errors;
-    world.run(Instant::now() + spans.warm_up, None)?;
+    if case.is_idle() {
+        return idle(case, world, proxy);
+    }
+    let front = proxy.site.front();
+    case.begin(world, front)?;
+    let before = (world.shared.tally.errors, world.shared.tally.total, world.shared.tally.lines);
+    let mut pace = case.pace(front);
+    world.run(Instant::now() + spans.warm_up, pace.as_mut())?;
     world.shared.tally.begin();
     let (cpu, own) = (machine::cpu(proxy.pid())?, machine::own_cpu()?);
     let begun = Instant::now();
-    world.run(begun + spans.window, None)?;
+    world.run(begun + spans.window, pace.as_mut())?;
     let took = begun.elapsed().as_secs_f64();
     let cpu = machine::cpu(proxy.pid())?.since(cpu);
     let own = (machine::own_cpu()? - own).as_secs_f64();
@@ -59,11 +66,13 @@ pub(crate) fn measure(
     let tally = &mut world.shared.tally;
     let work = if case.is_bulk() { float(tally.bytes) / 1e9 } else { float(tally.done) };
     if work == 0.0 {
+        let (name, proxy) = (&case.name, proxy.setup.name());
         let why = tally.first_error.clone().unwrap_or_default();
-        return Err(format!("{}: {proxy}: nothing got through: {why}", case.name).into());
+        return Err(format!("{name}: {proxy}: nothing got through: {why}").into());
     }
     let cost = cpu.total.as_secs_f64() / work * if case.is_bulk() { 1e3 } else { 1e6 };
-    let measure = Measure {
+    let (errors, total, lines) = before;
+    let mut measure = Measure {
         cost,
         user: cost * cpu.user_share(),
         rate: work / took * if case.is_bulk() { 8.0 } else { 1.0 },
@@ -72,12 +81,70 @@ pub(crate) fn measure(
         share: cpu.total.as_secs_f64() / took,
         load_share: own / took,
         rss: float(machine::rss(proxy.pid())?) / 1e6,
+        logged: 0.0,
         errors: tally.errors - errors,
     };
     world.end_clients();
     // The proxy closes what belonged to them, and the origins notice, before it is the other's turn.
     world.run(Instant::now() + spans.warm_up / 4, None)?;
+    let tally = &world.shared.tally;
+    let lines = match proxy.setup.logs {
+        Logs::Off | Logs::Udp => tally.lines - lines,
+        Logs::Stdout => proxy.take_lines()?,
+    };
+    measure.logged = float(lines) / float((tally.total - total).max(1));
     Ok(measure)
+}
+
+/// Opens the connections, one request on each, and looks at the memory.
+fn idle(case: &Case, world: &mut World, proxy: &Proxy) -> Outcome<Measure> {
+    let errors = world.shared.tally.errors;
+    let front = proxy.site.front();
+    // What the first connections bring with them is not theirs.
+    Case { clients: WARM, ..case.clone() }.begin(world, front)?;
+    settle(world, WARM)?;
+    let before = machine::rss(proxy.pid())?;
+    let all = WARM + case.clients;
+    for begun in (WARM..all).step_by(WAVE) {
+        let clients = WAVE.min(all - begun);
+        Case { clients, ..case.clone() }.begin(world, front)?;
+        settle(world, begun + clients)?;
+    }
+    let after = machine::rss(proxy.pid())?;
+    world.end_clients();
+    world.run(Instant::now() + AFTER_IDLE, None)?;
+    let connections = float(u64::try_from(case.clients)?);
+    Ok(Measure {
+        cost: (float(after) - float(before)) / 1e3 / connections,
+        rss: float(after) / 1e6,
+        errors: world.shared.tally.errors - errors,
+        ..Measure::default()
+    })
+}
+
+/// Connections before the ones that are counted.
+const WARM: usize = 64;
+
+/// Connections that are opened at once.
+const WAVE: usize = 100;
+
+/// Until a proxy has closed its connections.
+const AFTER_IDLE: Duration = Duration::from_millis(500);
+
+/// Until so many clients have their answer.
+fn settle(world: &mut World, clients: usize) -> Outcome<()> {
+    let end = Instant::now() + PATIENCE;
+    while world.busy() > 0 {
+        world.run(Instant::now() + Duration::from_millis(2), None)?;
+        if Instant::now() > end {
+            return Err(format!("{} of {clients} connections without answer", world.busy()).into());
+        }
+    }
+    if world.clients() == clients {
+        return Ok(());
+    }
+    let why = world.shared.tally.first_error.clone().unwrap_or_default();
+    Err(format!("{} of {clients} connections are left: {why}", world.clients()).into())
 }
 
 /// Clients that wait in vain.
@@ -98,7 +165,7 @@ impl Measure {
             "cost": round(self.cost), "user": round(self.user), "kernel": round(self.kernel()),
             "rate": round(self.rate), "p50_us": round(self.p50), "p99_us": round(self.p99),
             "proxy_core_share": round(self.share), "load_core_share": round(self.load_share),
-            "rss_mb": round(self.rss), "errors": self.errors
+            "rss_mb": round(self.rss), "log_lines_per_request": round(self.logged), "errors": self.errors
         })
     }
 }

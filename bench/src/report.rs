@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -51,8 +51,8 @@ impl fmt::Display for Table {
     }
 }
 
-/// Writes both parts, the circumstances and the findings, to `NAME-SECONDS.json`, and says where.
-pub(crate) fn write(dir: &Path, name: &str, parts: [Value; 2]) -> Outcome<()> {
+/// Writes both parts, the circumstances and the findings, to `NAME-SECONDS.json`, and says where; gives the path.
+pub(crate) fn write(dir: &Path, name: &str, parts: [Value; 2]) -> Outcome<PathBuf> {
     fs::create_dir_all(dir)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let command: Vec<String> = std::env::args().skip(1).collect();
@@ -65,7 +65,7 @@ pub(crate) fn write(dir: &Path, name: &str, parts: [Value; 2]) -> Outcome<()> {
     let file = dir.join(format!("{name}-{now}.json"));
     fs::write(&file, format!("{all:#}\n"))?;
     println!("results: {}", file.display());
-    Ok(())
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl Fleet {
                 Some(name) = self.found_generators.recv() => Order::Generator(name),
                 () = tokio::time::sleep(BIND_RETRY), if is_due => Order::Retry,
             };
-            let obeyed = caught(self.obey(&order)).await;
+            let obeyed = caught(Box::pin(self.obey(&order))).await;
             if let Err(panic) = obeyed {
                 cold::task_restarts("fleet").increment(1);
                 tracing::error!(

@@ -1,8 +1,8 @@
 //! `docs/configuration.md` and the readers know the same keys.
 
 use super::{
-    access_log, daemon, membership, native, native_check, process, sections, servers, service,
-    source, statsd, zookeeper,
+    access_log, daemon, forward_for, membership, native, native_check, process, sections, servers,
+    service, source, statsd, zookeeper,
 };
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -37,7 +37,7 @@ fn the_page_and_the_readers_know_the_same_keys() {
         ("## A service's `haproxy`", &sections::SERVICE_KEYS),
         ("## `proxy`", &native::KEYS),
         ("### `proxy.timeouts`", &native::TIMEOUT_KEYS),
-        ("### `proxy.forward_for`", &native::FORWARD_FOR_KEYS),
+        ("### `proxy.forward_for`", &forward_for::KEYS),
         ("### `proxy.access_log`", &access_log::KEYS),
         ("### `proxy.check`", &native_check::KEYS),
     ];

@@ -17,6 +17,7 @@ pub mod document;
 #[cfg(test)]
 mod documented;
 pub mod ensemble;
+pub mod forward_for;
 pub mod generator;
 pub mod haproxy;
 pub mod json;

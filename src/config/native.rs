@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::EffectiveValue;
 use super::access_log::{self, LogSettings};
+use super::forward_for;
 use super::haproxy::ServiceParts;
 use super::native_check::{self, CheckRules};
 use super::origins::{is_inherited, set_origin};
@@ -17,7 +18,7 @@ use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
 use super::text::BareNumber;
 use crate::lb::Strategy;
-use crate::proxy::{CloseMode, ForwardFor, IpNet, Mode, Redispatch};
+use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
 
 /// Keys of `proxy`.
 pub const KEYS: [&str; 13] = [
@@ -39,9 +40,6 @@ pub const KEYS: [&str; 13] = [
 /// Keys of `proxy.timeouts`.
 pub const TIMEOUT_KEYS: [&str; 6] =
     ["connect", "client", "server", "http_request", "http_keep_alive", "tunnel"];
-
-/// Keys of `proxy.forward_for`.
-pub const FORWARD_FOR_KEYS: [&str; 3] = ["header", "except", "if_none"];
 
 const MODES: [(&str, Mode); 2] = [("tcp", Mode::Tcp), ("http", Mode::Http)];
 const STRATEGIES: [(&str, Strategy); 2] =
@@ -125,7 +123,7 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
         }
         "backlog" => count("a length of the accept queue", 1, report).map(Setting::Backlog),
         "replay_idempotent" => value.flag(report).map(Setting::ReplayIdempotent),
-        "forward_for" => forward_for(value, report).map(Setting::ForwardFor),
+        "forward_for" => forward_for::read(value, report).map(Setting::ForwardFor),
         "close_mode" => value.choice(&CLOSE_MODES, report).map(Setting::CloseMode),
         "access_log" => access_log::read(value, report).map(Setting::AccessLog),
         _ => None,
@@ -150,59 +148,6 @@ fn read_timeouts(
             settings.push((Setting::Timeout(key, timeout), value.place().clone()));
         }
     }
-}
-
-/// `true`, `false`, or a map. The outer `None` is a mistake.
-fn forward_for(value: &Cursor<'_>, report: &mut Report) -> Option<Option<ForwardFor>> {
-    const HEADER: &str = "X-Forwarded-For";
-    if let Some(on) = value.value().as_bool() {
-        return Some(on.then(|| ForwardFor {
-            header: Arc::from(HEADER),
-            except: None,
-            if_none: false,
-        }));
-    }
-    let section = value.section(&FORWARD_FOR_KEYS, report)?;
-    let header = match section.get("header") {
-        Some(header) => header_name(&header, report)?,
-        None => HEADER.to_owned(),
-    };
-    let except = match section.get("except") {
-        Some(except) => Some(network(&except, report)?),
-        None => None,
-    };
-    Some(Some(ForwardFor {
-        header: Arc::from(header),
-        except,
-        if_none: section.flag("if_none", false, report),
-    }))
-}
-
-fn header_name(cursor: &Cursor<'_>, report: &mut Report) -> Option<String> {
-    let name = cursor.word(report)?;
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if !name.chars().all(token) {
-        report.complain(cursor.place(), format!("{name:?} is not a header name"));
-        return None;
-    }
-    Some(name)
-}
-
-fn network(cursor: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
-    let text = cursor.word(report)?;
-    let (addr, prefix) = match text.split_once('/') {
-        Some((addr, prefix)) => (addr, Some(prefix)),
-        None => (text.as_str(), None),
-    };
-    let parsed = addr.parse::<std::net::IpAddr>().ok().and_then(|addr| {
-        let bits = if addr.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Some(bits), |p| p.parse().ok())?;
-        (prefix <= bits).then_some(IpNet { addr, prefix })
-    });
-    if parsed.is_none() {
-        report.complain(cursor.place(), format!("{text:?} is not a network such as 10.0.0.0/8"));
-    }
-    parsed
 }
 
 impl Overrides {

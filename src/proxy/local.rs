@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::accept::Accepted;
+use super::buffer::Buffer;
 use super::millis::Clock;
 use super::shared::{Listener, Shared};
 use super::wheel::Wheel;
@@ -13,17 +14,13 @@ use crate::lb::backend::Backend;
 use crate::telemetry::access::{AccessLog, Conns, Pen, Record};
 use crate::telemetry::cells::WorkerId;
 
-/// Bytes read at a time by any TCP connection of the worker; measured best (spec/performance: 256 kB 274 ms/GB,
-/// 64 kB 375, 16 kB 880). One buffer per worker, not per connection: an idle connection holds none.
-const BUFFER_BYTES: usize = 256 * 1024;
-
 /// State of a worker thread. Reached through `Rc`: never leaves its thread.
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) worker: WorkerId,
     pub(crate) shared: Arc<Shared>,
-    /// Where relays read into. Borrowed within one poll, never across.
-    pub(crate) buffer: RefCell<Box<[u8]>>,
+    /// Where all connections read into. Borrowed within one poll, never across.
+    pub(crate) buffer: Buffer,
     /// Idle connections to backends. Borrowed within one call, never across an await.
     pub(crate) upstreams: RefCell<http::pool::Pool>,
     /// Buffers that no request holds now. Borrowed within one call.
@@ -43,7 +40,7 @@ impl Local {
         Self {
             worker,
             shared,
-            buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
+            buffer: Buffer::new(),
             upstreams: RefCell::default(),
             spares: RefCell::default(),
             ranges: RefCell::default(),

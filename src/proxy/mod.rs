@@ -9,6 +9,7 @@
 //! is never sent twice.
 
 pub mod accept;
+mod buffer;
 pub mod connect;
 pub mod error;
 mod gate;

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::load::{Load, Summary};
 use crate::machine::{self, Cores};
 use crate::measure::float;
-use crate::proxies::{self, Kind, Proxy};
+use crate::proxies::{self, Kind, Proxy, SITE, Setup};
 use crate::registry::{self, UNWATCHED, WATCHED, Writer};
 use crate::report;
 use crate::{Outcome, Verdict};
@@ -75,25 +75,26 @@ pub(crate) fn run(plan: Plan, synapse: &Path, dir: &Path, results: &Path) -> Out
     machine::check_port_range(10_000)?;
     let about = json!({
         "machine": machine::describe(cores),
-        "synapse": Kind::Synapse.version(synapse)?,
+        "synapse": proxies::version(synapse, "--version")?,
         "changes_per_second": CHANGES, "requests_per_second": REQUESTS, "changes": plan.changes,
     });
     let zk = registry::start()?;
     let load = Load::start(origins(), cores.load)?;
     let lines = ["option httpchk GET /ping"];
-    let haproxy = proxies::listener("http", &lines, "check inter 2s rise 3 fall 2");
+    let haproxy = proxies::listener(SITE, "http", &lines, "check inter 2s rise 3 fall 2");
     let service = json!({
         "discovery": {"method": "zookeeper", "hosts": [zk.connect_string()], "path": WATCHED},
         "haproxy": haproxy
     });
-    machine::pin(cores.load)?;
+    machine::pin(&[cores.load])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let writer = Writer::connect(&zk.connect_string(), Duration::from_secs(10)).await?;
         for (number, addr) in origins().into_iter().take(STABLE).enumerate() {
             writer.register(WATCHED, &format!("stable{number}"), addr).await?;
         }
-        let proxy = Proxy::synapse(synapse, dir, &service, cores.proxy)?;
+        let proxy =
+            Proxy::synapse(Setup::of(Kind::Synapse), SITE, (dir, synapse, &service), cores)?;
         machine::step_back()?;
         let bench = Bench { proxy, load, writer };
         bench.measure(plan, about, results).await
@@ -108,7 +109,7 @@ struct Bench {
 
 impl Bench {
     async fn measure(&self, plan: Plan, about: Value, results: &Path) -> Outcome<Verdict> {
-        self.load.begin(Kind::Synapse.front(), REQUESTS)?;
+        self.load.begin(SITE.front(), REQUESTS)?;
         tokio::time::sleep(WARM_UP).await;
         let warm_up = self.load.end()?;
         let before = self.rss()?;
@@ -128,7 +129,7 @@ impl Bench {
     async fn segment(&self, path: &str, changes: usize) -> Outcome<Segment> {
         let revision = revision()?;
         let passing = self.passing_requests();
-        self.load.begin(Kind::Synapse.front(), REQUESTS)?;
+        self.load.begin(SITE.front(), REQUESTS)?;
         let begun = Instant::now();
         let churned = churn(&self.writer, path, changes).await;
         let took = begun.elapsed().as_secs_f64();
@@ -189,7 +190,7 @@ fn origins() -> Vec<SocketAddr> {
 }
 
 fn revision() -> Outcome<u64> {
-    let detail: Value = serde_json::from_str(&proxies::ask_admin("/services/it")?)?;
+    let detail: Value = serde_json::from_str(&SITE.ask_admin("/services/it")?)?;
     Ok(detail.get("revision").and_then(Value::as_u64).ok_or("no revision")?)
 }
 

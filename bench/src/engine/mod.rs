@@ -4,11 +4,13 @@
 //! was closed in the same batch finds nobody. Level triggered: nothing is lost by reading once per event.
 
 pub(crate) mod client;
+pub(crate) mod drain;
 pub(crate) mod http;
 pub(crate) mod origin;
 pub(crate) mod pace;
 pub(crate) mod tally;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -18,8 +20,9 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
 use client::Client;
+use drain::Drain;
 use origin::{Connection, Listener};
-use pace::Pace;
+use pace::{Pace, Use};
 use tally::{Seen, Tally};
 
 /// One read of a bulk transfer at most; also what an origin writes at once.
@@ -37,6 +40,8 @@ pub(crate) enum Peer {
     Origin(Connection),
     /// A client's connection.
     Client(Client),
+    /// Takes the proxies' log lines.
+    Drain(Drain),
 }
 
 /// What becomes of a peer after it was ready.
@@ -79,7 +84,10 @@ pub(crate) struct World {
     events: Vec<epoll::Event>,
     slots: Vec<Slot>,
     free: Vec<usize>,
-    idle: Vec<u64>,
+    /// Clients that could send another request, the one that was used last at the end.
+    idle: VecDeque<u64>,
+    /// When requests were due that found no client.
+    waiting: VecDeque<Instant>,
     /// Counters and scratch space.
     pub(crate) shared: Shared,
 }
@@ -92,7 +100,8 @@ impl World {
             events: Vec::with_capacity(BATCH),
             slots: Vec::new(),
             free: Vec::new(),
-            idle: Vec::new(),
+            idle: VecDeque::new(),
+            waiting: VecDeque::new(),
             shared: Shared {
                 buffer: vec![b'x'; BUFFER].into_boxed_slice(),
                 tally: Tally::default(),
@@ -121,6 +130,7 @@ impl World {
     /// Ends all clients; origins stay, and lose their connections when the proxy notices.
     pub(crate) fn end_clients(&mut self) {
         self.idle.clear();
+        self.waiting.clear();
         for index in 0..self.slots.len() {
             let is_client =
                 self.slots.get(index).is_some_and(|s| matches!(s.peer, Some(Peer::Client(_))));
@@ -146,9 +156,9 @@ impl World {
         let peers = self.slots.iter().filter_map(|s| s.peer.as_ref());
         let waits = peers.filter_map(|p| match p {
             Peer::Client(client) => client.waits_since(),
-            Peer::Listener(_) | Peer::Origin(_) => None,
+            Peer::Listener(_) | Peer::Origin(_) | Peer::Drain(_) => None,
         });
-        waits.filter(|begun| *begun < since).count()
+        waits.chain(self.waiting.iter().copied()).filter(|begun| *begun < since).count()
     }
 
     /// Handles events until `end`; with a pace, requests start when they are due.
@@ -161,15 +171,31 @@ impl World {
             let mut wake = end;
             if let Some(pace) = &mut pace {
                 while let Some(due) = pace.due(now) {
-                    self.fire(pace, due);
+                    match pace.connection() {
+                        Use::Any => self.waiting.push_back(due),
+                        Use::Kept if self.again(due) => {}
+                        how @ (Use::Kept | Use::New) => {
+                            self.connect(pace, how == Use::Kept, due);
+                        }
+                    }
                 }
-                wake = wake.min(pace.next());
+                while !self.waiting.is_empty() && !self.idle.is_empty() {
+                    self.idle.rotate_left(1);
+                    if let Some(due) = self.waiting.pop_front()
+                        && !self.again(due)
+                    {
+                        self.waiting.push_front(due);
+                    }
+                }
+                // Latency is to be the proxy's: the load never sleeps.
+                wake = if pace.is_open() { now } else { wake.min(pace.next()) };
             }
             self.turn(wake.saturating_duration_since(now))?;
         }
     }
 
-    fn turn(&mut self, timeout: Duration) -> io::Result<()> {
+    /// Waits for events, at most so long, and handles them.
+    pub(crate) fn turn(&mut self, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
         let mut events = std::mem::take(&mut self.events);
         events.clear();
@@ -204,31 +230,32 @@ impl World {
             After::Keep => {}
             After::Interest(flags) => epoll::modify(&self.epoll, peer.fd(), data, flags)?,
             After::Reopened => epoll::add(&self.epoll, peer.fd(), data, peer.interest())?,
-            After::Idle => self.idle.push(token),
+            After::Idle => self.idle.push_back(token),
             After::End => self.remove(index),
         }
         Ok(())
     }
 
-    /// Starts the paced request that was due then: on a kept connection or a new one, in turns.
-    fn fire(&mut self, pace: &mut Pace, due: Instant) {
-        let kept = pace.is_kept();
-        if kept {
-            while let Some(token) = self.idle.pop() {
-                let (index, generation) = parts(token);
-                if let Some(slot) = self.slots.get_mut(index)
-                    && slot.generation == generation
-                    && let Some(Peer::Client(client)) = &mut slot.peer
-                {
-                    if let Err(error) = client.again(due) {
-                        self.shared.tally.fail(&format!("kept connection: {error}"));
-                        self.remove(index);
-                    }
-                    return;
+    /// Starts another request, due then, on the connection that was used last; false: none is idle.
+    pub(crate) fn again(&mut self, due: Instant) -> bool {
+        while let Some(token) = self.idle.pop_back() {
+            let (index, generation) = parts(token);
+            if let Some(slot) = self.slots.get_mut(index)
+                && slot.generation == generation
+                && let Some(Peer::Client(client)) = &mut slot.peer
+            {
+                if let Err(error) = client.again(due) {
+                    self.shared.tally.fail(&format!("kept connection: {error}"));
+                    self.remove(index);
                 }
+                return true;
             }
         }
-        let added = pace.client(kept, due).and_then(|client| self.add(Peer::Client(client)));
+        false
+    }
+
+    fn connect(&mut self, pace: &Pace, is_kept: bool, due: Instant) {
+        let added = pace.client(is_kept, due).and_then(|client| self.add(Peer::Client(client)));
         if let Err(error) = added {
             self.shared.tally.fail(&format!("new connection: {error}"));
         }
@@ -263,12 +290,13 @@ impl Peer {
             Self::Listener(peer) => peer.as_fd(),
             Self::Origin(peer) => peer.as_fd(),
             Self::Client(peer) => peer.as_fd(),
+            Self::Drain(peer) => peer.as_fd(),
         }
     }
 
     fn interest(&self) -> epoll::EventFlags {
         match self {
-            Self::Listener(_) => epoll::EventFlags::IN,
+            Self::Listener(_) | Self::Drain(_) => epoll::EventFlags::IN,
             Self::Origin(peer) => peer.interest(),
             Self::Client(peer) => peer.interest(),
         }
@@ -279,6 +307,7 @@ impl Peer {
             Self::Listener(peer) => peer.ready(shared),
             Self::Origin(peer) => peer.ready(shared, flags),
             Self::Client(peer) => peer.ready(shared, flags),
+            Self::Drain(peer) => peer.ready(shared),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! An open-loop load: requests are due on schedule, whatever became of the ones before. Half of them go over kept
-//! connections, half over new ones. Latency counts from when a request was due, so a stall shows in all that it delays.
+//! An open-loop load: requests are due on schedule, whatever became of the ones before. Either they wait for one of the
+//! connections that are there, or half of them go over kept connections and half over new ones. Latency counts from when a request was due, so a stall shows in all that it delays.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,13 +8,24 @@ use std::time::{Duration, Instant};
 use super::client::{Client, Task};
 use super::http::{Ask, Exchange};
 
+/// Which connection a request takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// The next that is idle, and waits for it.
+    Any,
+    /// One that is idle, or a new one that is kept.
+    Kept,
+    /// One of its own.
+    New,
+}
+
 /// The schedule.
 #[derive(Debug)]
 pub(crate) struct Pace {
     to: SocketAddr,
     every: Duration,
     next: Instant,
-    kept: bool,
+    connection: Use,
     /// For a connection that is kept, and for one of its own.
     asks: [Ask; 2],
 }
@@ -26,9 +37,14 @@ impl Pace {
             to,
             every: Duration::from_secs(1) / per_second.max(1),
             next: Instant::now(),
-            kept: false,
+            connection: Use::New,
             asks: [false, true].map(|is_last| Exchange::SMALL.ask(is_last)),
         }
+    }
+
+    /// `per_second` requests from now on, over the clients that are there already.
+    pub(crate) fn over_clients(to: SocketAddr, per_second: u32) -> Self {
+        Self { connection: Use::Any, ..Self::new(to, per_second) }
     }
 
     /// The next request that is due by now.
@@ -45,10 +61,19 @@ impl Pace {
         self.next
     }
 
-    /// Whether the one that is due now goes over a kept connection.
-    pub(super) fn is_kept(&mut self) -> bool {
-        self.kept = !self.kept;
-        self.kept
+    /// Whether requests wait for clients that are there already.
+    pub(super) fn is_open(&self) -> bool {
+        self.connection == Use::Any
+    }
+
+    /// Where the one that is due now goes: kept connections and new ones take turns.
+    pub(super) fn connection(&mut self) -> Use {
+        self.connection = match self.connection {
+            Use::Any => Use::Any,
+            Use::Kept => Use::New,
+            Use::New => Use::Kept,
+        };
+        self.connection
     }
 
     pub(super) fn client(&self, kept: bool, due: Instant) -> io::Result<Client> {

@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 pub(crate) struct Tally {
     /// Complete exchanges.
     pub(crate) done: u64,
+    /// The same, whenever they were.
+    pub(crate) total: u64,
+    /// Log lines that arrived, whenever that was.
+    pub(crate) lines: u64,
     /// Bytes of bulk transfers.
     pub(crate) bytes: u64,
     /// Refused, reset, cut off, not a 200, or too late.
@@ -22,6 +26,7 @@ impl Tally {
     /// Counts an exchange.
     pub(crate) fn exchange(&mut self, latency: Duration) {
         self.done += 1;
+        self.total += 1;
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.latencies.push(nanos);
     }
@@ -34,7 +39,7 @@ impl Tally {
         }
     }
 
-    /// Forgets everything but failures: those of the warm-up count too.
+    /// Forgets everything but failures and totals: those of the warm-up count too.
     pub(crate) fn begin(&mut self) {
         self.done = 0;
         self.bytes = 0;

@@ -28,7 +28,7 @@ pub(super) struct Shown {
 impl Shown {
     /// `None` when it is not known (any more).
     pub(super) fn now() -> Outcome<Option<Self>> {
-        let detail: Value = serde_json::from_str(&proxies::ask_admin("/services/it")?)?;
+        let detail: Value = serde_json::from_str(&proxies::SITE.ask_admin("/services/it")?)?;
         let registered = addr(HOST).to_string();
         let servers = detail.get("servers").and_then(Value::as_array).ok_or("no servers")?;
         let Some(server) = servers

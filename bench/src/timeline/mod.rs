@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::load::{Load, Summary};
 use crate::machine::{self, Cores};
 use crate::measure::round;
-use crate::proxies::{self, Kind, Proxy};
+use crate::proxies::{self, Kind, Proxy, SITE, Setup};
 use crate::registry::{self, WATCHED, Writer};
 use crate::report::{self, Table};
 use crate::series::median;
@@ -47,28 +47,29 @@ pub(crate) fn run(rounds: usize, synapse: &Path, dir: &Path, results: &Path) -> 
     machine::check_port_range(10_000)?;
     let about = json!({
         "machine": machine::describe(cores),
-        "synapse": Kind::Synapse.version(synapse)?,
+        "synapse": proxies::version(synapse, "--version")?,
         "requests_per_second": REQUESTS, "rounds": rounds, "session_s": SESSION.as_secs_f64(),
     });
     let zk = registry::start()?;
     let load = Load::start((0..=STABLE).map(addr).collect(), cores.load)?;
     let lines = ["option httpchk GET /ping"];
-    let haproxy = proxies::listener("http", &lines, "check inter 1s rise 1 fall 2");
+    let haproxy = proxies::listener(SITE, "http", &lines, "check inter 1s rise 1 fall 2");
     let hosts = zk.connect_string();
     let service = json!({
         "discovery": {"method": "zookeeper", "hosts": [hosts], "path": WATCHED}, "haproxy": haproxy
     });
-    machine::pin(cores.load)?;
+    machine::pin(&[cores.load])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = runtime.block_on(async {
         let writer = Writer::connect(&hosts, Duration::from_secs(10)).await?;
         for number in 0..STABLE {
             writer.register(WATCHED, &format!("stable{number}"), addr(number)).await?;
         }
-        let _proxy = Proxy::synapse(synapse, dir, &service, cores.proxy)?;
+        let setup = Setup::of(Kind::Synapse);
+        let _proxy = Proxy::synapse(setup, SITE, (dir, synapse, &service), cores)?;
         machine::step_back()?;
         let mut findings = Findings::default();
-        load.begin(Kind::Synapse.front(), REQUESTS)?;
+        load.begin(SITE.front(), REQUESTS)?;
         for round in 1..=rounds {
             eprintln!("round {round} of {rounds}");
             arrival_and_leave(&writer, &load, &mut findings).await?;

@@ -5,6 +5,7 @@
 //! services in file order, then the backends in balancing order: the same state gives the same text.
 
 mod backends;
+mod log;
 mod row;
 
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use std::time::UNIX_EPOCH;
 use crate::discovery::Membership;
 use crate::proxy::pulse::Pulse;
 use crate::registry::{Session, SessionState};
-use crate::telemetry::access;
 use crate::telemetry::cells::{Cell, ErrorCause, ServiceCells, WorkerId};
 use crate::telemetry::names::{self, Metric};
 use crate::telemetry::render::{Exposition, Labels};
@@ -83,17 +83,8 @@ fn pulse_families(out: &mut Exposition, pulse: &Pulse) {
     out.family(&names::CONTROL_SILENT).sample(&Labels::none(), silent);
     out.family(&names::CONTROL_STALLS).sample(&Labels::none(), pulse.control_stalls());
     out.family(&names::CONNECTION_PANICS).sample(&Labels::none(), pulse.panics());
-    log_families(out);
+    log::families(out);
     out.family(&names::ACCEPT_PAUSES).sample(&Labels::none(), pulse.accept_pauses());
-}
-
-/// What became of the lines of the access log.
-fn log_families(out: &mut Exposition) {
-    out.family(&names::ACCESS_LOG_LINES).sample(&Labels::none(), access::written());
-    let mut lost = out.family(&names::ACCESS_LOG_LOST);
-    for loss in access::Loss::ALL {
-        lost.sample(&Labels::none().with(names::REASON, loss.label()), loss.total());
-    }
 }
 
 /// Client connections per data-plane thread: shows an uneven spread.

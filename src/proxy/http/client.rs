@@ -12,6 +12,7 @@ use super::message::Refusal;
 use super::message::request::Request;
 use super::socket::{Glance, Socket};
 use crate::proxy::ProxySettings;
+use crate::proxy::buffer::Mark;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
 use crate::proxy::shared::Listener;
@@ -82,10 +83,12 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Begun {
     pub(crate) request: Request,
-    /// The head for the backend, and the body so far.
+    /// The head for the backend, and the body so far unless it is carried.
     pub(crate) head: Vec<u8>,
+    /// The body so far, where it was read.
+    pub(crate) carried: Option<Mark>,
     pub(crate) body: Inbound,
-    /// Bytes of body in `head`.
+    /// Bytes of body in `head` or carried.
     pub(crate) bytes: u64,
     /// For the access log.
     pub(crate) notes: Option<Box<Notes>>,

@@ -14,6 +14,7 @@ use super::message::request::Request;
 use super::message::response::{Asked, Recode};
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
+use crate::proxy::buffer::Mark;
 use crate::proxy::millis::Millis;
 use crate::proxy::{CloseMode, Reuse};
 use crate::telemetry::cells::BackendCells;
@@ -25,9 +26,12 @@ const UNWATCHED: Duration = Duration::from_millis(50);
 /// The way of the request.
 #[derive(Debug)]
 pub(super) struct Up {
-    /// The head for the backend and the body that came with it: kept until an answer begins, to be sent again if it must.
+    /// The head for the backend and a short body that came with it: kept until an answer begins, to be sent again if it
+    /// must.
     pub(super) head: Vec<u8>,
     pub(super) head_sent: usize,
+    /// A longer body that came with the head, still where it was read. To be sent or saved before the task yields.
+    pub(super) carried: Option<Mark>,
     pub(super) body: Inbound,
     /// Read and not yet taken by the backend.
     pub(super) waiting: Vec<u8>,
@@ -47,6 +51,7 @@ impl Up {
     pub(super) fn is_done(&self) -> bool {
         self.body.is_done()
             && self.head_sent >= self.head.len()
+            && self.carried.is_none()
             && self.waiting_sent >= self.waiting.len()
     }
 }
@@ -123,6 +128,7 @@ impl Exchange {
             up: Up {
                 head: begun.head,
                 head_sent: 0,
+                carried: begun.carried,
                 body: begun.body,
                 waiting: Vec::new(),
                 waiting_sent: 0,

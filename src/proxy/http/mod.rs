@@ -18,6 +18,8 @@ mod ending;
 mod exchange;
 mod inbound;
 mod judge;
+#[cfg(test)]
+mod laws;
 mod logged;
 mod message;
 pub mod pool;

@@ -11,12 +11,22 @@ use super::message::chunked::Keep;
 use super::message::framing::Body;
 use super::message::request::{self, Rules};
 use super::message::{HEAD_BYTES, Refusal};
+use super::sending::COPY_MAX;
 use super::socket::Glance;
 use crate::proxy::CloseMode;
 
 /// Most bytes read at once where requests begin: a head and the 16 kB body of a usual POST. More would have to be kept
 /// when a client sends many requests ahead.
 const HEAD_READ: usize = 32 * 1024;
+
+/// What becomes of a body that came with its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carry {
+    /// Sent from where it was read, if it is long enough to be worth it.
+    Marked,
+    /// Goes behind the head: its place is needed.
+    Copied,
+}
 
 impl Client {
     /// The next request.
@@ -33,7 +43,8 @@ impl Client {
             }
             if std::mem::replace(&mut self.is_untried, false) {
                 let inbox = std::mem::take(&mut self.inbox);
-                let begun = self.begin(fixed, inbox.get(self.used..).unwrap_or_default());
+                let unused = inbox.get(self.used..).unwrap_or_default();
+                let begun = self.begin(fixed, unused, Carry::Copied);
                 self.inbox = inbox;
                 if let Some(begun) = begun.map_err(Ending::Refused)? {
                     return Poll::Ready(Ok(self.used(fixed, begun)));
@@ -63,7 +74,7 @@ impl Client {
             let bytes = room.get(..n).unwrap_or_default();
             if self.inbox.is_empty() {
                 if let Some((begun, consumed)) =
-                    self.begin(fixed, bytes).map_err(Ending::Refused)?
+                    self.begin(fixed, bytes, Carry::Marked).map_err(Ending::Refused)?
                 {
                     self.keep(fixed, bytes.get(consumed..).unwrap_or_default());
                     return Poll::Ready(Ok(begun));
@@ -88,7 +99,12 @@ impl Client {
     }
 
     /// Judges the head at the start of `input`. With it comes what it uses of `input`.
-    fn begin(&mut self, fixed: &Fixed, input: &[u8]) -> Result<Option<(Begun, usize)>, Refusal> {
+    fn begin(
+        &mut self,
+        fixed: &Fixed,
+        input: &[u8],
+        carry: Carry,
+    ) -> Result<Option<(Begun, usize)>, Refusal> {
         let service = &fixed.listener.service;
         let current = service.settings.load();
         if !Arc::ptr_eq(&current, &self.settings) {
@@ -112,7 +128,7 @@ impl Client {
             logged::begin(fixed, self, log, input.get(..request.len).unwrap_or_default())
         });
         let body = Inbound::new(request.body, Keep::Framed);
-        let mut begun = Begun { request, head, body, bytes: 0, notes };
+        let mut begun = Begun { request, head, carried: None, body, bytes: 0, notes };
         let mut consumed = request.len;
         if request.body != Body::Empty {
             let rest = input.get(request.len..).unwrap_or_default();
@@ -120,10 +136,15 @@ impl Client {
             ranges.0.clear();
             let malformed = Refusal::bad("malformed body");
             let fed = begun.body.take(rest, &mut ranges).map_err(|_| malformed)?;
-            for range in &ranges.0 {
-                begun.head.extend_from_slice(rest.get(range.clone()).unwrap_or_default());
+            if carry == Carry::Marked && request.body != Body::Chunked && fed.data > COPY_MAX {
+                let range = request.len..request.len + fed.data;
+                begun.carried = Some(fixed.local.buffer.mark(range));
+            } else {
+                for range in &ranges.0 {
+                    begun.head.extend_from_slice(rest.get(range.clone()).unwrap_or_default());
+                }
+                begun.head.extend_from_slice(begun.body.tail());
             }
-            begun.head.extend_from_slice(begun.body.tail());
             begun.bytes = u64::try_from(fed.data).unwrap_or(u64::MAX);
             consumed += fed.consumed;
         }

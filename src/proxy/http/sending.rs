@@ -7,7 +7,7 @@ use super::client::{Client, Ending, Fixed};
 use crate::telemetry::cells::ErrorCause;
 
 /// Written together with what waits before it instead of being copied behind it: above, a second slice costs less.
-const COPY_MAX: usize = 4096;
+pub(super) const COPY_MAX: usize = 4096;
 
 impl Client {
     /// An answer is not taken.

@@ -80,8 +80,10 @@ async fn ask(
             Judged::Failed(error) => return Err(error),
             Judged::Unanswered(failed, error) => Start::Failed(failed, error),
         }
-    } else {
+    } else if exchange.save(fixed) {
         Start::Fresh(lease)
+    } else {
+        return Err(ProxyError::ClientAbort);
     };
     // Boxed: rare beside requests, and large.
     let rest = async {

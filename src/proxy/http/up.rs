@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::client::{Client, Fixed};
-use super::exchange::{Exchange, Outcome};
+use super::exchange::{Exchange, Outcome, Up};
 use super::message::framing::Body;
 
 /// Most bytes of a chunked body read at once: what comes behind its end has to be kept.
@@ -25,6 +25,10 @@ impl Exchange {
     ) -> Option<Outcome> {
         if self.up.is_broken {
             return None;
+        }
+        if self.up.carried.as_ref().is_some_and(|mark| fixed.local.buffer.marked(mark).is_none()) {
+            // Somebody yielded without saving: better no request than half of one.
+            return Some(Outcome::Aborted);
         }
         match self.poll_send(fixed, cx) {
             Poll::Pending => return None,
@@ -65,20 +69,26 @@ impl Exchange {
         };
         let up = &mut self.up;
         up.is_blocked = true;
+        if let Some(mark) = up.carried.take() {
+            let body = fixed.local.buffer.marked(&mark).ok_or(io::ErrorKind::InvalidData)?;
+            let sent = upstream.socket.poll_write_two(cx, &up.head, &body);
+            let n = if let Poll::Ready(Ok(n)) = sent { n } else { 0 };
+            up.head_sent = n.min(up.head.len());
+            up.keep(fixed, body.get(n - up.head_sent..).unwrap_or_default());
+            ready!(sent)?;
+            up.sent_at = fixed.now();
+        }
         loop {
             let head = up.head.get(up.head_sent..).unwrap_or_default();
             let waiting = up.waiting.get(up.waiting_sent..).unwrap_or_default();
-            let is_head = !head.is_empty();
-            let bytes = if is_head { head } else { waiting };
-            if bytes.is_empty() {
-                break;
-            }
-            let n = ready!(upstream.socket.poll_write(cx, bytes))?;
-            if is_head {
-                up.head_sent += n;
-            } else {
-                up.waiting_sent += n;
-            }
+            let n = match (head, waiting) {
+                ([], []) => break,
+                (one, []) | ([], one) => ready!(upstream.socket.poll_write(cx, one))?,
+                (head, waiting) => ready!(upstream.socket.poll_write_two(cx, head, waiting))?,
+            };
+            let of_head = n.min(head.len());
+            up.head_sent += of_head;
+            up.waiting_sent += n - of_head;
             up.sent_at = fixed.now();
         }
         up.is_blocked = false;
@@ -87,6 +97,16 @@ impl Exchange {
             fixed.local.spares.borrow_mut().give(std::mem::take(&mut up.waiting));
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Saves what is carried: the task is about to wait for something before it can send. False when it is lost.
+    pub(super) fn save(&mut self, fixed: &Fixed) -> bool {
+        let Some(mark) = self.up.carried.take() else {
+            return true;
+        };
+        let body = fixed.local.buffer.marked(&mark);
+        self.up.keep(fixed, body.as_deref().unwrap_or_default());
+        body.is_some()
     }
 
     /// Reads once and passes it on.
@@ -136,11 +156,19 @@ impl Exchange {
             up.sent_at = fixed.now();
             rest = bytes.get(n..).unwrap_or_default();
         }
-        if !rest.is_empty() {
-            if up.waiting.capacity() == 0 {
-                up.waiting = fixed.local.spares.borrow_mut().take();
-            }
-            up.waiting.extend_from_slice(rest);
+        up.keep(fixed, rest);
+    }
+}
+
+impl Up {
+    /// Keeps `bytes` until the backend takes them.
+    fn keep(&mut self, fixed: &Fixed, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
         }
+        if self.waiting.capacity() == 0 {
+            self.waiting = fixed.local.spares.borrow_mut().take();
+        }
+        self.waiting.extend_from_slice(bytes);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::rig::{Origin, Rig, Setup, header, nobody, until};
+use super::rig::{Answer, Origin, Rig, Setup, header, nobody, until};
 use crate::proxy::{CloseMode, Mode};
 use crate::telemetry::cells::ErrorCause;
 
@@ -673,4 +673,66 @@ async fn an_upload_passes_while_nobody_reads_the_answer() {
     let answer = client.answer().await;
     assert_eq!(answer.body.len(), SIZE + 4);
     assert!(answer.body.ends_with("adone"));
+}
+
+/// A POST of `size` bytes, all different.
+fn upload(size: usize) -> String {
+    use std::fmt::Write as _;
+    let mut body = String::new();
+    for line in 0_u32.. {
+        if body.len() >= size {
+            break;
+        }
+        write!(body, "{line:07}\n").unwrap();
+    }
+    body.truncate(size);
+    format!("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: {size}\r\n\r\n{body}")
+}
+
+/// True when `answer` repeats the whole body of `upload`. Not compared with `assert_eq`: nobody reads 200 kB.
+fn repeats(answer: &Answer, upload: &str) -> bool {
+    let body = |text: &str| text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    answer.status == 200 && body(&answer.body) == body(upload)
+}
+
+#[tokio::test]
+async fn a_body_that_comes_with_its_head_goes_on_whole() {
+    let origin = Origin::echo("a").await;
+    // The refused one is tried first, now and then: the body waits meanwhile.
+    let rig = Rig::http(&[nobody(), origin.addr]).await;
+    for size in [2, 4096, 4097, 16_384, 32_000, 32_768, 40_000, 200_000] {
+        let upload = upload(size);
+        // Over a fresh connection to the backend or a kept one, first of its client or not.
+        let mut client = rig.client().await;
+        for _ in 0..3 {
+            client.send(&upload).await;
+            assert!(repeats(&client.answer().await, &upload), "{size}");
+        }
+        // Two that come together, with the head of a third.
+        client.send(&(upload.clone() + &upload + "GET /next HTTP/1.1\r\nhost: t\r\n\r\n")).await;
+        for _ in 0..2 {
+            assert!(repeats(&client.answer().await, &upload), "{size}");
+        }
+        assert!(client.answer().await.body.starts_with("a\nGET /next"), "{size}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_survives_that_its_kept_connection_has_ended() {
+    let origin = Origin::start(|_, mut conn| async move {
+        // One answer a connection, and no word about it.
+        let request = conn.request().await.unwrap_or_default();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", request.len());
+        conn.send(&(head + &request)).await;
+    })
+    .await;
+    let rig = Rig::http(&[origin.addr]).await;
+    let mut client = rig.client().await;
+    for size in [16_384, 32_000] {
+        for _ in 0..5 {
+            let upload = upload(size);
+            client.send(&upload).await;
+            assert!(repeats(&client.answer().await, &upload), "{size}");
+        }
+    }
 }

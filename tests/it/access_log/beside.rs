@@ -23,6 +23,9 @@ use crate::support::synapse::{config, fixed};
 /// Milliseconds by which a time may differ: the two run on a busy machine.
 const TOLERANCE: i64 = 180;
 
+/// Times that a scenario is played before a difference counts.
+const ROUNDS: usize = 3;
+
 /// Longer than any scenario.
 const PATIENCE: Duration = Duration::from_secs(9);
 
@@ -44,6 +47,8 @@ pub(super) enum Step {
     Say(&'static str),
     /// Waits so many ms, and reads what comes.
     Pause(u64),
+    /// Waits for something to come, and reads it.
+    Heed,
     /// Waits so many ms without reading.
     Stall(u64),
     /// Says that no more comes.
@@ -82,11 +87,16 @@ pub(super) struct Scenario {
 async fn play(front: SocketAddr, steps: &[Step]) -> usize {
     let mut stream = TcpStream::connect(front).await.expect("connect");
     let mut heard = 0;
+    let mut chunk = [0; 4096];
     for step in steps {
         match step {
             // It may have been refused before all is sent.
             Step::Say(bytes) => drop(stream.write_all(bytes.as_bytes()).await),
             Step::Pause(ms) => heard += hear(&mut stream, Duration::from_millis(*ms)).await,
+            Step::Heed => {
+                let reading = stream.read(&mut chunk);
+                heard += timeout(PATIENCE, reading).await.map_or(0, Result::unwrap_or_default);
+            }
             Step::Stall(ms) => sleep(Duration::from_millis(*ms)).await,
             Step::Fin => drop(stream.shutdown().await),
             Step::Reset => {
@@ -218,7 +228,7 @@ impl Receiver {
 struct Pair {
     lab: Lab,
     http: bool,
-    scenarios: &'static [Scenario],
+    scenarios: Vec<Scenario>,
     origin: Origin,
     mute: (SocketAddr, TcpListener, Vec<TcpStream>),
 }
@@ -228,7 +238,7 @@ impl Pair {
         let lab = Lab::alone().await;
         let origin = if http { Origin::http(&lab).await } else { Origin::tcp(&lab).await };
         let mute = origin::mute(&lab).await;
-        Self { lab, http, scenarios, origin, mute }
+        Self { lab, http, scenarios: scenarios.to_vec(), origin, mute }
     }
 
     fn servers(&self, servers: Servers) -> Vec<(&'static str, SocketAddr, &'static str)> {
@@ -272,7 +282,7 @@ impl Pair {
         let log = Receiver::new(&self.lab).await;
         let mut services = serde_json::Map::new();
         let mut fronts = Vec::new();
-        for scenario in self.scenarios {
+        for scenario in &self.scenarios {
             let front = self.lab.free_addr();
             let lines = self.lines(scenario, log.addr);
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
@@ -293,7 +303,7 @@ impl Pair {
             "global\n nbthread 1\n maxconn 1000\ndefaults\n retries 3\n option redispatch\n balance roundrobin\n",
         );
         let mut fronts = Vec::new();
-        for scenario in self.scenarios {
+        for scenario in &self.scenarios {
             let front = self.lab.free_addr();
             text += &format!("listen {}\n bind {front}\n mode {}\n", scenario.name, self.mode());
             for line in self.lines(scenario, log.addr) {
@@ -313,11 +323,26 @@ impl Pair {
         log.lines().await
     }
 
-    /// Every difference, and every count of bytes that is not what the client heard.
-    async fn compare(&self) -> Vec<String> {
+    /// Plays up to [`ROUNDS`] times, again what differed: a busy machine makes times differ now and then, a mistake
+    /// makes them differ always. What still does.
+    async fn compare(mut self) -> Vec<String> {
+        let mut failures = Vec::new();
+        for _ in 0..ROUNDS {
+            let found = self.round().await;
+            self.scenarios.retain(|scenario| found.contains_key(scenario.name));
+            failures = found.into_values().flatten().collect();
+            if failures.is_empty() {
+                break;
+            }
+        }
+        failures
+    }
+
+    /// Every difference, and every count of bytes that is not what the client heard; by scenario.
+    async fn round(&self) -> BTreeMap<&'static str, Vec<String>> {
         let (ours, heard) = self.ours().await;
         let theirs = self.haproxys().await;
-        let mut failures = Vec::new();
+        let mut failures = BTreeMap::new();
         for (scenario, heard) in self.scenarios.iter().zip(heard) {
             let none = Vec::new();
             let mine = ours.get(scenario.name).unwrap_or(&none);
@@ -346,8 +371,8 @@ impl Pair {
                 let lines = ours.get(scenario.name).unwrap_or(&none).iter();
                 let lines = lines.map(|line| format!("  ours    {line}"));
                 found.extend(lines.chain(other.iter().map(|line| format!("  haproxy {line}"))));
+                failures.insert(scenario.name, found);
             }
-            failures.append(&mut found);
         }
         failures
     }

@@ -1,7 +1,7 @@
 //! What clients do, and where our lines say something else than haproxy's.
 
 use super::beside::{Scenario, Servers, Step};
-use Step::{Fin, Hear, Pause, Reset, Say, Stall};
+use Step::{Fin, Hear, Heed, Pause, Reset, Say, Stall};
 
 const GET: Step = Say("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
 
@@ -147,6 +147,16 @@ pub(super) const HTTP: &[Scenario] = &[
         &["option abortonclose"],
         on(Servers::Refused, same("gone-connecting", &[GET, Pause(200), Fin, Hear])),
     ),
+    but(
+        &[
+            ("state", "CC--", "SC--"),
+            ("status", "-1", "503"),
+            ("queue", "0", "1500"),
+            ("total", "100", "1500"),
+            ("retries", "1", "3"),
+        ],
+        on(Servers::Refused, same("reset-connecting", &[GET, Pause(100), Reset])),
+    ),
     // No answer, or a bad one.
     same("empty", &[EMPTY, Hear]),
     same(
@@ -214,7 +224,7 @@ pub(super) const HTTP: &[Scenario] = &[
     // The answer did not wait for it, and was complete: for us that is the end.
     but(
         &[("state", "----", "PD--")],
-        same("bad-upload-early", &[EARLY, Pause(100), Say("zz\r\n"), Hear]),
+        same("bad-upload-early", &[EARLY, Heed, Pause(100), Say("zz\r\n"), Hear]),
     ),
     // No request.
     same("bad", &[Say("GET / HTTP/1.1\r\nHo st: h\r\n\r\n"), Hear]),

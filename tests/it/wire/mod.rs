@@ -5,6 +5,7 @@
 
 mod cases;
 mod origin;
+mod packets;
 mod pages;
 mod slowly;
 

@@ -137,6 +137,11 @@ impl<'a, 'b> Lines<'a, 'b> {
         self.input.get(..self.first).is_some_and(|line| line.ends_with(b"\r\n"))
     }
 
+    /// True when the empty line ends in CRLF.
+    pub(crate) fn is_blank_crlf(&self) -> bool {
+        self.input.get(self.blank..).is_some_and(|line| line.starts_with(b"\r\n"))
+    }
+
     /// Each header with the place of its line.
     pub(crate) fn each(self) -> impl Iterator<Item = (&'a Header<'b>, std::ops::Range<usize>)> {
         self.headers.iter().enumerate().map(move |(index, header)| {

@@ -52,11 +52,16 @@ pub(crate) fn read(
     let mut parsed = httparse::Request::new(&mut []);
     let mut config = ParserConfig::default();
     config.allow_multiple_spaces_in_request_line_delimiters(true);
-    let len = match config.parse_request_with_uninit_headers(&mut parsed, input, &mut slots) {
-        Ok(Status::Complete(len)) if len <= HEAD_BYTES => len,
-        Ok(Status::Partial) if input.len() <= HEAD_BYTES => return Ok(None),
-        Ok(Status::Complete(_) | Status::Partial) => return Err(too_large(input)),
-        Err(error) => return Err(refusal(error, input)),
+    // What is beyond must not decide: whether it is there already depends on the packets.
+    let head = input.get(..HEAD_BYTES).unwrap_or(input);
+    let is_all = input.len() > HEAD_BYTES;
+    let len = match config.parse_request_with_uninit_headers(&mut parsed, head, &mut slots) {
+        Ok(Status::Complete(len)) => len,
+        Ok(Status::Partial) if !is_all => return Ok(None),
+        Ok(Status::Partial) => return Err(too_large(head)),
+        // Another version, or none: the whole line says.
+        Err(httparse::Error::Version) if !is_all && !has_first_line(head) => return Ok(None),
+        Err(error) => return Err(refusal(error, head)),
     };
     let lines = Lines::new(input, parsed.headers, len);
     let (method, raw) = (parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default());
@@ -94,13 +99,16 @@ fn first_line(
 }
 
 /// No end within [`HEAD_BYTES`]: of the target, if not even the first line has ended.
-fn too_large(input: &[u8]) -> Refusal {
-    let head = input.get(..HEAD_BYTES).unwrap_or(input);
-    if head.trim_ascii_start().contains(&b'\n') {
+fn too_large(head: &[u8]) -> Refusal {
+    if has_first_line(head) {
         Refusal { status: 431, why: "head too large" }
     } else {
         Refusal { status: 414, why: "request line too long" }
     }
+}
+
+fn has_first_line(head: &[u8]) -> bool {
+    head.trim_ascii_start().contains(&b'\n')
 }
 
 /// What the lines of a head say together.

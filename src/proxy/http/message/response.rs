@@ -65,10 +65,12 @@ pub(crate) fn read(
     let mut slots = slots();
     let mut parsed = httparse::Response::new(&mut []);
     let config = ParserConfig::default();
-    let len = match config.parse_response_with_uninit_headers(&mut parsed, input, &mut slots) {
-        Ok(Status::Complete(len)) if len <= HEAD_BYTES => len,
+    // What is beyond must not decide: whether it is there already depends on the packets.
+    let head = input.get(..HEAD_BYTES).unwrap_or(input);
+    let len = match config.parse_response_with_uninit_headers(&mut parsed, head, &mut slots) {
+        Ok(Status::Complete(len)) => len,
         Ok(Status::Partial) if input.len() <= HEAD_BYTES => return Ok(None),
-        Ok(Status::Complete(_) | Status::Partial) => return Err("head too large"),
+        Ok(Status::Partial) => return Err("head too large"),
         Err(httparse::Error::TooManyHeaders) => return Err("too many headers"),
         Err(_) => return Err("not an HTTP/1.x answer"),
     };
@@ -206,7 +208,7 @@ impl Judged {
             (false, false, false, _) => push_line(out, "connection", b"close"),
             (false, false, true, Version::V10) => push_line(out, "connection", b"keep-alive"),
         }
-        let is_changed = is_changed || out.len() > before;
+        let is_changed = is_changed || out.len() > before || !lines.is_blank_crlf();
         out.extend_from_slice(b"\r\n");
         is_changed
     }

@@ -253,6 +253,30 @@ fn heads_are_bounded() {
     assert_eq!(answer.map_err(|r: Refusal| r.status), Err(414), "no end in sight");
 }
 
+/// Found by fuzzing: which answer a refused head gets must not depend on its packets.
+#[test]
+fn a_refusal_is_the_same_in_any_packets() {
+    let rules = Rules { forward_for: None, client: CLIENT, close: false };
+    let read = |input: &[u8]| {
+        request::read(input, &rules, &mut Vec::new()).map(|r| r.is_some()).map_err(|r| r.status)
+    };
+    for (head, status) in
+        [("GET / HTTP/2.0\r\n", 505), ("GET / HTTP/2.0x\r\n", 400), ("GET / HTTP/11\r\n", 400)]
+    {
+        for end in 0..head.len() {
+            assert_eq!(read(&head.as_bytes()[..end]), Ok(false), "{head:?} up to {end}");
+        }
+        assert_eq!(read(head.as_bytes()), Err(status), "{head:?}");
+    }
+    let beyond = format!("GET / HTTP/1.1\r\nX: {}\r\nbad\r\n\r\n", "y".repeat(HEAD_BYTES));
+    assert_eq!(read(&beyond.as_bytes()[..=HEAD_BYTES]), Err(431));
+    assert_eq!(read(beyond.as_bytes()), Err(431));
+    let answer = |input: &[u8]| response::read(input, &ASKED, &mut Vec::new()).map(|r| r.is_some());
+    let beyond = beyond.replacen("GET / HTTP/1.1", "HTTP/1.1 200 O", 1);
+    assert_eq!(answer(&beyond.as_bytes()[..=HEAD_BYTES]), Err("head too large"));
+    assert_eq!(answer(beyond.as_bytes()), Err("head too large"));
+}
+
 #[test]
 fn what_the_proxy_adds() {
     let rule = |except: Option<(&str, u8)>, if_none| ForwardFor {
@@ -307,6 +331,22 @@ fn a_plain_answer_passes_as_it_came() {
     let (response, _) = ok("Transfer-Encoding: chunked\r\n").unwrap();
     assert!(!response.is_changed);
     assert_eq!((response.body, response.recode), (Body::Chunked, Recode::No));
+}
+
+/// Found by fuzzing: the rest of such an answer was fine, so it went on as it came.
+#[test]
+fn a_bare_lf_never_goes_on() {
+    for input in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 5\r\n\r\n",
+    ] {
+        let (_, out) = answer(input, ASKED).unwrap();
+        assert_eq!(out, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "{input:?}");
+        let request = input.replace("HTTP/1.1 200 OK", "GET / HTTP/1.1\r\nHost: a");
+        let (_, out) = ask(&request).unwrap();
+        assert_eq!(out, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", "{input:?}");
+    }
 }
 
 #[test]

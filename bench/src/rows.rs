@@ -1,0 +1,173 @@
+//! All rows, and the promises of issues 3 (TCP) and 5 (HTTP).
+
+use crate::case::{Case, Entrant, Goals, Traffic};
+use crate::engine::http::Exchange;
+use crate::proxies::{Kind, Logs, Setup};
+
+/// 16 kB there, 128 bytes back.
+pub(crate) const POST_16K: Exchange = Exchange { request: 16 << 10, answer: 128 };
+
+/// Idle connections need room on both sides of a proxy.
+const MANY_CONNECTIONS: u32 = 6_000;
+
+/// CPU of synapse beside Envoy's, where it is to be below nginx's: below a third.
+const BESIDE_ENVOY: f64 = 1.0 / 3.0;
+
+/// CPU with logs beside CPU without.
+const LOGS_COST: f64 = 1.10;
+
+/// CPU of two workers that share two cores with the load beside that of one.
+const TWO_WORKERS_COST: f64 = 1.15;
+
+/// Memory of an idle HTTP connection, in kB.
+const IDLE_COST: f64 = 2.5;
+
+impl Goals {
+    const NONE: Self = Self { cost: None, rate: None, p50: None, p99: None, is_below_nginx: false };
+
+    const fn cost(cost: f64) -> Self {
+        Self { cost: Some(cost), ..Self::NONE }
+    }
+
+    /// What synapse's CPU may be beside `peer`'s.
+    fn beside(&self, peer: Kind) -> Option<f64> {
+        match peer {
+            Kind::Haproxy => self.cost,
+            Kind::Nginx => self.is_below_nginx.then_some(1.0),
+            Kind::Envoy => self.is_below_nginx.then_some(BESIDE_ENVOY),
+            Kind::Synapse | Kind::Pingora => None,
+        }
+    }
+}
+
+/// What is promised about HTTP, beside haproxy's CPU: less than nginx's.
+const BELOW_NGINX: Goals = Goals { is_below_nginx: true, ..Goals::NONE };
+
+/// Name, clients, traffic, goals. The goals are those of issues 3 (TCP) and 5 (HTTP).
+type Row = (&'static str, usize, Traffic, Goals);
+
+const ROWS: &[Row] = &[
+    ("http_keepalive_1", 1, Traffic::KeepAlive(Exchange::SMALL), BELOW_NGINX),
+    (
+        "http_keepalive_32",
+        32,
+        Traffic::KeepAlive(Exchange::SMALL),
+        Goals { cost: Some(0.92), rate: Some(1.05), ..BELOW_NGINX },
+    ),
+    (
+        "http_keepalive_256",
+        256,
+        Traffic::KeepAlive(Exchange::SMALL),
+        Goals { cost: Some(0.82), rate: Some(1.20), ..BELOW_NGINX },
+    ),
+    ("http_close_32", 32, Traffic::Close(Exchange::SMALL), Goals::cost(1.05)),
+    ("http_post_16k", 32, Traffic::KeepAlive(POST_16K), Goals { cost: Some(0.50), ..BELOW_NGINX }),
+    (
+        "http_body_16k",
+        32,
+        Traffic::KeepAlive(Exchange::get(16 << 10)),
+        Goals { cost: Some(0.90), ..BELOW_NGINX },
+    ),
+    (
+        "http_body_256k",
+        32,
+        Traffic::KeepAlive(Exchange::get(256 << 10)),
+        Goals { cost: Some(0.75), ..BELOW_NGINX },
+    ),
+    (
+        "http_paced_4000",
+        32,
+        Traffic::Paced(4_000),
+        Goals { p50: Some(1.10), p99: Some(1.25), ..BELOW_NGINX },
+    ),
+    ("tcp_bulk_1", 1, Traffic::Bulk, Goals::cost(1.6)),
+    ("tcp_bulk_8", 8, Traffic::Bulk, Goals::cost(1.6)),
+    ("tcp_pingpong_32", 32, Traffic::PingPong, Goals::NONE),
+];
+
+/// All rows, beside these peers; with logs, each HTTP row once more for each kind of log.
+pub(crate) fn cases(peers: &[Kind], logs: &[Logs]) -> Vec<Case> {
+    let mut cases: Vec<Case> = ROWS.iter().map(|row| case(row, peers)).collect();
+    let http = || ROWS.iter().filter(|(_, _, traffic, _)| traffic.mode() == "http");
+    cases.extend(special(peers));
+    for logs in logs {
+        cases.extend(http().map(|row| logged(row, *logs, peers)));
+    }
+    cases
+}
+
+/// A row with everything as usual.
+fn case(&(name, clients, traffic, goals): &Row, peers: &[Kind]) -> Case {
+    let mut case = Case {
+        name: name.to_owned(),
+        traffic,
+        clients,
+        entrants: vec![Entrant { setup: Setup::of(Kind::Synapse), goal: None }],
+        goals,
+    };
+    let peers = peers.iter().filter(|kind| kind.can(traffic.mode()));
+    case.entrants
+        .extend(peers.map(|kind| Entrant { setup: Setup::of(*kind), goal: goals.beside(*kind) }));
+    case
+}
+
+/// The same with access logs, and what they cost. Only haproxy logs as we do.
+fn logged(row: &Row, logs: Logs, peers: &[Kind]) -> Case {
+    let mut case = case(row, peers);
+    case.name.push_str(logs.suffix());
+    case.entrants.retain(|e| matches!(e.setup.kind, Kind::Synapse | Kind::Haproxy));
+    for entrant in &mut case.entrants {
+        entrant.setup.logs = logs;
+    }
+    // At a low rate a wake-up more or less decides, not the log.
+    let goal = case.is_saturating().then_some(LOGS_COST);
+    case.entrants.push(Entrant { setup: Setup::of(Kind::Synapse), goal });
+    case
+}
+
+/// The rows that are about something else than traffic.
+fn special(peers: &[Kind]) -> Vec<Case> {
+    let small = |name, clients, traffic| (name, clients, traffic, Goals::NONE);
+    let keep_alive = Traffic::KeepAlive(Exchange::SMALL);
+    let mut idle = case(&small("idle_5000", 5_000, Traffic::Idle), peers);
+    for entrant in &mut idle.entrants {
+        entrant.goal = (entrant.setup.kind == Kind::Synapse).then_some(IDLE_COST);
+        entrant.setup.max_connections = MANY_CONNECTIONS;
+    }
+    let mut many = case(&small("many_backends_1000", 32, keep_alive), peers);
+    let usual = many.entrants.clone();
+    for entrant in &mut many.entrants {
+        entrant.setup.backends = 1_000;
+    }
+    let ours = |e: &&Entrant| matches!(e.setup.kind, Kind::Synapse | Kind::Haproxy);
+    many.entrants.extend(usual.iter().filter(ours).map(|e| Entrant { goal: None, ..*e }));
+    for entrant in &mut many.entrants {
+        entrant.goal = None;
+    }
+    let mut two = case(&small("two_workers_32", 32, keep_alive), &[]);
+    let free = Setup { is_pinned: false, ..Setup::of(Kind::Synapse) };
+    two.entrants = vec![
+        Entrant { setup: Setup { workers: 2, ..free }, goal: None },
+        Entrant { setup: free, goal: Some(TWO_WORKERS_COST) },
+    ];
+    vec![idle, many, two]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own_and_begins_with_synapse() {
+        let all = cases(&[Kind::Haproxy, Kind::Nginx], &[Logs::Udp, Logs::Stdout]);
+        let names: BTreeSet<&str> = all.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names.len(), all.len());
+        for case in &all {
+            assert_eq!(case.entrants[0].setup.kind, Kind::Synapse, "{}", case.name);
+            let names: BTreeSet<_> = case.entrants.iter().map(|e| e.setup.name()).collect();
+            assert_eq!(names.len(), case.entrants.len(), "{names:?}");
+        }
+    }
+}
