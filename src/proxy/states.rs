@@ -65,7 +65,7 @@ pub(crate) fn is_before_attempt(error: &ProxyError) -> bool {
 
 /// A request or session that failed with `error`, after an attempt that ended in `attempt`.
 pub(crate) fn failed(error: &ProxyError, attempt: Option<State>) -> State {
-    let unconnected = match error {
+    match error {
         ProxyError::Pick(PickError::NoneEligible { .. }) => (Cause::Server, Stage::Connect),
         ProxyError::Pick(PickError::AllFull { .. }) => (Cause::Server, Stage::Queue),
         ProxyError::Connect { source, .. } if is_shortage(source) => {
@@ -74,16 +74,13 @@ pub(crate) fn failed(error: &ProxyError, attempt: Option<State>) -> State {
         ProxyError::Connect { .. } => (Cause::Server, Stage::Connect),
         ProxyError::ConnectTimeout { .. } => (Cause::ServerTimeout, Stage::Connect),
         ProxyError::ClientAbort => (Cause::Client, Stage::Connect),
-        ProxyError::GivenUp => return attempt.unwrap_or((Cause::Client, Stage::Connect)),
+        ProxyError::GivenUp => attempt.unwrap_or((Cause::Client, Stage::Connect)),
         ProxyError::Backend { .. }
         | ProxyError::BackendTimeout { .. }
         | ProxyError::ClientProtocol(_)
         | ProxyError::ClientTimeout
-        | ProxyError::Unrepeatable { .. } => {
-            return attempt.unwrap_or((Cause::Internal, Stage::Headers));
-        }
-    };
-    unconnected
+        | ProxyError::Unrepeatable { .. } => attempt.unwrap_or((Cause::Internal, Stage::Headers)),
+    }
 }
 
 /// A tunnel's end.
