@@ -146,19 +146,18 @@ impl Relay {
         let server = patience.server_fin.filter(|_| self.up.closed);
         let fins = [client.map(|t| (t, Which::Client)), server.map(|t| (t, Which::Backend))];
         let fin = fins.into_iter().flatten().min_by_key(|(limit, _)| *limit);
-        let Some((limit, which)) = fin.or(patience.idle) else {
-            return Poll::Pending;
-        };
-        if !timer.expires(self.active.after(limit)) {
-            return Poll::Pending;
+        if let Some((limit, which)) = fin.or(patience.idle)
+            && timer.expires(self.active.after(limit))
+        {
+            // One that has said all is not waited for.
+            let which = match (self.up.ended, self.down.ended) {
+                (true, false) => Which::Backend,
+                (false, true) => Which::Client,
+                (true, true) | (false, false) => which,
+            };
+            return Poll::Ready(Finish::Idle(which));
         }
-        // One that has said all is not waited for.
-        let which = match (self.up.ended, self.down.ended) {
-            (true, false) => Which::Backend,
-            (false, true) => Which::Client,
-            (true, true) | (false, false) => which,
-        };
-        Poll::Ready(Finish::Idle(which))
+        Poll::Pending
     }
 
     /// Closes both with a reset: an end must not look clean to a side that has not seen all.

@@ -51,8 +51,8 @@ impl Pool {
     /// The connection used last, if one still works.
     pub(crate) fn take(&mut self, want: Want, now: Millis) -> Option<Box<Upstream>> {
         let idle = self.idle.get_mut(&want.id)?;
-        let fits = |it: &Upstream| it.owner == want.owner && (it.is_proven || !want.proven);
         loop {
+            let fits = |it: &Upstream| it.owner == want.owner && (it.is_proven || !want.proven);
             let last = idle.iter().rposition(|it| fits(it))?;
             let upstream = idle.remove(last);
             self.count -= 1;

@@ -154,8 +154,8 @@ async fn dripping_bodies_cost_little() {
         }
     }
     eventually("all is passed on", PATIENCE, || async {
-        let heard = rig.origin.bytes();
-        if heard >= SLOW as usize * 20_000 { Ok(()) } else { Err(heard) }
+        let heard = u64::try_from(rig.origin.bytes()).expect("small");
+        if heard >= SLOW * 20_000 { Ok(()) } else { Err(heard) }
     })
     .await;
     let before = memory::resident(rig.synapse.pid());
