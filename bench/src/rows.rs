@@ -159,13 +159,26 @@ fn special(peers: &[Kind]) -> Vec<Case> {
     for entrant in &mut many.entrants {
         entrant.goal = None;
     }
-    let mut two = case(&small("two_workers_32", 32, keep_alive), &[]);
-    let free = Setup { is_pinned: false, ..Setup::of(Kind::Synapse) };
+    let two = [("two_workers_32", 32), ("two_workers_256", 256)];
+    let two =
+        two.map(|(name, clients)| two_workers(case(&small(name, clients, keep_alive), &[]), peers));
+    let mut all = vec![idle, start, many];
+    all.extend(two);
+    all
+}
+
+/// Two workers, then one, both free to run on either core; and haproxy's threads, to know what the machine makes of it.
+fn two_workers(mut two: Case, peers: &[Kind]) -> Case {
+    let free = |kind, workers| Setup { is_pinned: false, workers, ..Setup::of(kind) };
     two.entrants = vec![
-        Entrant { setup: Setup { workers: 2, ..free }, goal: None },
-        Entrant { setup: free, goal: Some(TWO_WORKERS_COST) },
+        Entrant { setup: free(Kind::Synapse, 2), goal: None },
+        Entrant { setup: free(Kind::Synapse, 1), goal: Some(TWO_WORKERS_COST) },
     ];
-    vec![idle, start, many, two]
+    if peers.contains(&Kind::Haproxy) {
+        let haproxy = [2, 1].map(|workers| free(Kind::Haproxy, workers));
+        two.entrants.extend(haproxy.map(|setup| Entrant { setup, goal: None }));
+    }
+    two
 }
 
 #[cfg(test)]

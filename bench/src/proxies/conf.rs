@@ -38,7 +38,8 @@ fn sections(setup: &Setup, site: Site) -> [Vec<String>; 2] {
 /// haproxy with fixed servers.
 pub(super) fn haproxy(setup: &Setup, site: Site, mode: &str, servers: &[SocketAddr]) -> String {
     let [global, defaults] = sections(setup, site);
-    let mut lines = vec!["global".to_owned(), "nbthread 1".to_owned(), "nosplice".to_owned()];
+    let mut lines =
+        vec!["global".to_owned(), format!("nbthread {}", setup.workers), "nosplice".to_owned()];
     lines.extend(global);
     lines.push("defaults".to_owned());
     lines.extend(defaults);

@@ -4,6 +4,40 @@ use crate::telemetry::access::clock::Clock;
 use crate::telemetry::access::format::decimal;
 use crate::telemetry::access::target::{Framing, Level, Target};
 
+/// The last head, which the next line shares unless its level or time differs.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    /// Level, and the second or millisecond that the head shows.
+    of: Option<(Level, u64)>,
+    text: Vec<u8>,
+}
+
+impl Heads {
+    /// As [`head`]; always for the same target.
+    pub(super) fn push(
+        &mut self,
+        out: &mut Vec<u8>,
+        (target, clock): (&Target, &mut Clock),
+        level: Level,
+        at: u64,
+    ) {
+        let shown = match target.framing {
+            Framing::Iso | Framing::Timed | Framing::Rfc5424 => at,
+            Framing::Raw
+            | Framing::Short
+            | Framing::Priority
+            | Framing::Rfc3164
+            | Framing::Local => at / 1000,
+        };
+        if self.of != Some((level, shown)) {
+            self.of = Some((level, shown));
+            self.text.clear();
+            head(&mut self.text, target, level, at, clock);
+        }
+        out.extend_from_slice(&self.text);
+    }
+}
+
 /// Appends the head of a message of `level` that happened at unix time `at` in ms.
 pub(super) fn head(out: &mut Vec<u8>, target: &Target, level: Level, at: u64, clock: &mut Clock) {
     // A smaller number is more severe.

@@ -2,7 +2,7 @@
 
 use super::datagram::Datagrams;
 use super::file::AppendFile;
-use super::head::head;
+use super::head::Heads;
 use super::outage::Outage;
 use crate::telemetry::access::batch::Batch;
 use crate::telemetry::access::clock::Clock;
@@ -16,6 +16,7 @@ pub(super) struct Sink {
     way: Way,
     outage: Outage,
     clock: Clock,
+    heads: Heads,
     messages: Messages,
 }
 
@@ -75,6 +76,7 @@ impl Sink {
             way,
             outage: Outage::none(),
             clock: Clock::default(),
+            heads: Heads::default(),
             messages: Messages::default(),
         }
     }
@@ -114,7 +116,7 @@ impl Sink {
 
     /// The messages of this target, cut to its length.
     fn collect(&mut self, batch: &Batch) {
-        let Self { target, clock, messages: Messages { bytes, ends }, .. } = self;
+        let Self { target, clock, heads, messages: Messages { bytes, ends }, .. } = self;
         bytes.clear();
         ends.clear();
         let mine: Vec<bool> =
@@ -126,7 +128,7 @@ impl Sink {
             }
             let begin = bytes.len();
             if target.framing != Framing::Raw {
-                head(bytes, target, line.level, line.at, clock);
+                heads.push(bytes, (&*target, &mut *clock), line.level, line.at);
             }
             bytes.extend_from_slice(text);
             // The line end comes on top, as with haproxy.

@@ -97,6 +97,24 @@ fn heads_are_haproxys() {
     assert!(head_of(&target, Level::INFO).contains("+00:00 - hap 28243 - - "));
 }
 
+#[test]
+fn a_head_is_made_anew_when_it_shows_another_time_or_level() {
+    let times = [1_000_u64, 1_001, 1_001, 2_000, 1_999];
+    for framing in [Framing::Local, Framing::Rfc5424, Framing::Timed, Framing::Priority] {
+        let target = Target { framing, ..Target::raw(Place::Stdout) };
+        let mut clock = Clock::in_zone(TimeZone::UTC);
+        let (mut shared, mut single) = (Vec::new(), Vec::new());
+        let mut heads = head::Heads::default();
+        for at in times {
+            for level in [Level::INFO, Level::ERR, Level::ERR] {
+                heads.push(&mut shared, (&target, &mut clock), level, at);
+                head::head(&mut single, &target, level, at, &mut clock);
+            }
+        }
+        assert_eq!(String::from_utf8(shared).unwrap(), String::from_utf8(single).unwrap());
+    }
+}
+
 #[tokio::test]
 async fn each_line_is_a_datagram_cut_at_its_length() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
