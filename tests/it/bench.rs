@@ -38,7 +38,7 @@ async fn a_comparison_with_haproxy_runs_to_its_end_without_an_error() {
     let text = std::fs::read_to_string(json).expect("readable");
     let json: Value = serde_json::from_str(&text).expect("JSON");
     let cases = json["cases"].as_array().expect("cases");
-    assert_eq!(cases.len(), 15, "{text}");
+    assert_eq!(cases.len(), 16, "{text}");
     for case in cases {
         assert_eq!(case["errors"], 0, "{text}");
         let costs = case["cost"].as_object().expect("one for each proxy");

@@ -20,6 +20,11 @@ const SEND_WAIT: Duration = Duration::from_millis(20);
 /// Datagrams per system call.
 const AT_ONCE: usize = 64;
 
+/// As many lines of a batch lose their order: those of one length cost little together. Fewer come too slowly to be a
+/// burden, and whoever reads along sees them in their order. Datagrams may overtake each other anyway; each line has its
+/// time.
+const SORTED: usize = 64;
+
 /// A socket, connected with the first line.
 #[derive(Debug)]
 pub(super) struct Datagrams {
@@ -63,11 +68,10 @@ impl Datagrams {
         Self { place, socket: None, former: 0 }
     }
 
-    /// Sends each message. To a UDP server sorted by length, because those of one length cost little; datagrams may
-    /// overtake each other anyway, and each line has its time.
+    /// Sends each message, many to a UDP server sorted by length: see [`SORTED`].
     pub(super) fn send(&mut self, messages: &Messages) -> Sent {
         let mut all: Vec<&[u8]> = messages.iter().collect();
-        if matches!(self.place, Place::Udp(_)) {
+        if matches!(self.place, Place::Udp(_)) && all.len() >= SORTED {
             all.sort_by_key(|message| message.len());
         }
         let mut rest = all.as_slice();
