@@ -167,9 +167,13 @@ async fn a_target_that_blocks_costs_no_request_and_no_stop() {
     assert!(made.success());
     let native = json!({"to": path.to_str()});
     let synapse = logging(&lab, front, origin.addr(), native).await;
-    // A batch leaves every 100 ms, and a worker has sixteen.
+    // A worker has half a megabyte of lines on the way at most: long ones.
+    let path = format!("/{}", "x".repeat(1000));
     for _ in 0..20 {
-        ask(front, 200).await;
+        let mut conn = Conn::open(front).await.expect("connect");
+        for _ in 0..100 {
+            assert_eq!(conn.get(&path).await.expect("answer").status, 200);
+        }
     }
     let name = "synapse_access_log_lost_lines_total{reason=\"queue\"} ";
     eventually("lost lines are counted", LONG, || async {
