@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::haproxy::{FACILITY_NAMES, FRAMINGS, show_target, syslog_server};
+use super::haproxy::{FACILITY_NAMES, FRAMINGS, show_target, syslog_server, syslog_socket};
 use super::reader::Cursor;
 use super::report::Report;
 use crate::telemetry::access::{
@@ -152,7 +152,7 @@ fn place(cursor: &Cursor<'_>, report: &mut Report) -> Option<Place> {
         path if path.starts_with('/') => Ok(Place::File(PathBuf::from(path))),
         text => match (text.strip_prefix("udp://"), text.strip_prefix("unix:")) {
             (Some(server), _) => syslog_server(server).map(Place::Udp),
-            (_, Some(path)) if path.starts_with('/') => Ok(Place::Unix(PathBuf::from(path))),
+            (_, Some(path)) if path.starts_with('/') => syslog_socket(path).map(Place::Unix),
             _ => Err(format!(
                 "{text:?} is not stdout, stderr, /path/of/a/file, udp://HOST:PORT or unix:/path"
             )),

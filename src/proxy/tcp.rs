@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -51,9 +52,14 @@ async fn forward(
     let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
     let timer = Timer::new(local).await;
     let mut dialer = Dialer::new(service, settings, &timer);
-    let lease = dialer.acquire()?;
-    let connected = dialer.connect(lease).await;
+    let connected = match dialer.acquire() {
+        Ok(lease) => dialer.connect(lease).await,
+        Err(error) => Err(error),
+    };
     session.trail = dialer.trail;
+    if connected.is_err() {
+        session.moved.0 = waiting(&client, &mut local.buffer.borrow_mut());
+    }
     let (lease, backend) = connected?;
     session.connected = Some(Instant::now());
     let meter = Counters::new(service, &lease, local.worker);
@@ -95,9 +101,6 @@ impl Session {
     }
 
     fn write(mut self, local: &Local, log: &Arc<AccessLog>, (on, peer): (&Listener, SocketAddr)) {
-        if log.skip_null && self.moved.0 == 0 && self.connected.is_some() {
-            return;
-        }
         drop(self.busy.take());
         let at = |time| local.clock.of(time);
         let accepted = at(self.accepted);
@@ -128,6 +131,12 @@ impl Session {
         };
         local.log(log, &record);
     }
+}
+
+/// Bytes that the client has sent and nobody has read: `option dontlognull` is about clients that sent none.
+fn waiting(client: &TcpStream, buffer: &mut [u8]) -> u64 {
+    let peeked = rustix::net::recv(client, buffer, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    peeked.map_or(0, |(_, count)| u64::try_from(count).unwrap_or(u64::MAX))
 }
 
 fn end(stream: TcpStream) -> End {

@@ -11,6 +11,9 @@ const SYSLOG_PORT: u16 = 514;
 /// haproxy's bounds of `len`.
 const LENGTHS: std::ops::RangeInclusive<usize> = 80..=65_535;
 
+/// Longest path of a unix socket: Linux's `sun_path` less its end.
+const MAX_SOCKET_PATH: usize = 107;
+
 /// Syslog facilities by number.
 pub(in crate::config) const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "auth2",
@@ -124,13 +127,21 @@ fn place(word: &str) -> Result<Place, String> {
     }
     let (family, rest) = word.split_once('@').unwrap_or(("", word));
     match family {
-        "unix" | "uxdg" => Ok(Place::Unix(PathBuf::from(rest))),
-        "" if rest.starts_with('/') => Ok(Place::Unix(PathBuf::from(rest))),
+        "unix" | "uxdg" => socket(rest).map(Place::Unix),
+        "" if rest.starts_with('/') => socket(rest).map(Place::Unix),
         "" | "udp" | "udp4" | "udp6" | "ipv4" | "ipv6" => server(rest).map(Place::Udp),
         "tcp" | "tcp4" | "tcp6" => not_offered("tcp connections"),
         "ring" | "backend" => not_offered("rings and backends"),
         _ => not_offered("descriptors, abstract sockets and the like"),
     }
+}
+
+/// The path of a unix socket that an address has room for.
+pub(in crate::config) fn socket(path: &str) -> Result<PathBuf, String> {
+    if path.is_empty() || path.len() > MAX_SOCKET_PATH {
+        return Err(format!("{path:?} is no path of a socket: 1 to {MAX_SOCKET_PATH} bytes"));
+    }
+    Ok(PathBuf::from(path))
 }
 
 /// `HOST[:PORT]`, with brackets around an IPv6 address.
@@ -213,6 +224,8 @@ mod tests {
             ("tcp@h:1 daemon", "tcp connections"),
             ("host:x daemon", "\"host:x\" is not HOST:PORT"),
             (":514 daemon", "\":514\" is not HOST:PORT"),
+            ("unix@ daemon", "\"\" is no path of a socket"),
+            (&format!("/{:0107} daemon", 0), "1 to 107 bytes"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -43,7 +43,7 @@ use std::sync::Arc;
 pub(super) use self::httpchk::is_token;
 pub(super) use self::log::show as show_target;
 pub(super) use self::log_target::{
-    FACILITIES as FACILITY_NAMES, FRAMINGS, server as syslog_server,
+    FACILITIES as FACILITY_NAMES, FRAMINGS, server as syslog_server, socket as syslog_socket,
 };
 pub use self::server_rules::judge_server_options;
 pub use self::service::resolve_service;

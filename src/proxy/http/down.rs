@@ -37,7 +37,10 @@ impl Exchange {
             };
             let mut buffer = local.buffer.borrow_mut();
             let n = match ready!(upstream.socket.poll_read(cx, &mut buffer)) {
-                Ok(0) => return Poll::Ready(self.ended(fixed, client, cx)),
+                Ok(0) => {
+                    fixed.tick();
+                    return Poll::Ready(self.ended(fixed, client, cx));
+                }
                 Ok(n) => n,
                 Err(error) => return Poll::Ready(self.broke(error)),
             };

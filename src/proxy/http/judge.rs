@@ -91,6 +91,8 @@ fn count_broken(fixed: &Fixed, exchange: &Exchange) {
 
 /// The answer does not come to its end: the client must not take it for complete.
 fn cut(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, cause: ErrorCause) -> After {
+    // What ended it may have come without a byte.
+    fixed.tick();
     exchange.finish(fixed, client);
     After::End(Ending::Cut(cause))
 }

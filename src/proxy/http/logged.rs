@@ -240,9 +240,6 @@ pub(super) fn unbegun(fixed: &Fixed, client: &Client, (cause, stage): State, sta
     let Some(log) = &client.settings.access_log else {
         return;
     };
-    if log.skip_null && client.is_first_request && client.inbox.is_empty() {
-        return;
-    }
     let begun = client.since;
     let record = Record {
         client: Some(fixed.peer),
@@ -251,7 +248,7 @@ pub(super) fn unbegun(fixed: &Fixed, client: &Client, (cause, stage): State, sta
         server: None,
         timers: Timers { total: fixed.tick().since(begun), ..Timers::default() },
         bytes_out: client.waiting(),
-        bytes_in: client.inbox.len() as u64,
+        bytes_in: client.inbox.len().saturating_sub(client.used) as u64,
         cause,
         stage,
         conns: fixed.local.conns(&fixed.listener, None),

@@ -73,9 +73,12 @@ impl Client {
             }
             let bytes = room.get(..n).unwrap_or_default();
             if self.inbox.is_empty() {
-                if let Some((begun, consumed)) =
-                    self.begin(fixed, bytes, Carry::Marked).map_err(Ending::Refused)?
-                {
+                let begun = self.begin(fixed, bytes, Carry::Marked).map_err(|refusal| {
+                    // For the access log, which says how much came.
+                    self.keep(fixed, bytes);
+                    Ending::Refused(refusal)
+                })?;
+                if let Some((begun, consumed)) = begun {
                     self.keep(fixed, bytes.get(consumed..).unwrap_or_default());
                     return Poll::Ready(Ok(begun));
                 }

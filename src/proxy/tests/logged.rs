@@ -169,7 +169,10 @@ async fn silent_clients_need_not_be_logged() {
     let mut client = logged.rig.client().await;
     client.send("GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await;
     client.rest().await;
-    logged.says(&["test 0/0/0/0/0 -- +0 200 GET / HTTP/1.1"]).await;
+    let mut client = logged.rig.client().await;
+    client.send("nonsense\r\n\r\n").await;
+    client.rest().await;
+    logged.says(&["test 0/0/0/0/0 -- +0 200 GET / HTTP/1.1", "none -/-/-/-/0 PR +0 400 bad"]).await;
 }
 
 #[tokio::test]
@@ -291,9 +294,16 @@ async fn a_client_that_resets_while_it_waits_is_noticed() {
     let mut client = logged.rig.client().await;
     client.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n").await;
     until("in flight", || origin.connections() > 0).await;
+    let asked = std::time::Instant::now();
+    tokio::time::sleep(Duration::from_millis(310)).await;
     client.0.set_zero_linger().unwrap();
     drop(client);
-    logged.says(&["test 0/0/0/-/0 CH +0 - GET / HTTP/1.1"]).await;
+    until("a line", || !logged.seen().is_empty()).await;
+    let seen = logged.seen();
+    // In all it took as long as the client has waited.
+    let totals = 3..=asked.elapsed().as_millis() / 100 + 1;
+    let line = |total| format!("test 0/0/0/-/{total} CH +0 - GET / HTTP/1.1");
+    assert!(totals.map(line).any(|line| seen == [line]), "{seen:?}");
 }
 
 #[tokio::test]
@@ -401,4 +411,16 @@ async fn sessions_are_logged() {
     let logged = Logged { name: "nobody".to_owned(), ..logged };
     logged.rig.client().await.rest().await;
     logged.says(&["none -/-/-/-/0 SC +0 0>0"]).await;
+}
+
+/// `option dontlognull` is about those that send nothing, not about those that nobody has listened to.
+#[tokio::test]
+async fn a_session_without_a_server_is_logged_when_its_client_spoke() {
+    let mut setup = Setup::new(Mode::Tcp, &[nobody()]);
+    setup.settings.timeouts.connect = Some(Duration::from_millis(110));
+    let logged = Logged::with(setup, |log| log.skip_null = true).await;
+    logged.rig.client().await.more().await;
+    let mut client = logged.rig.client().await;
+    client.send("hello").await;
+    logged.says(&["test -/3/-/-/3 SC +3 5>0"]).await;
 }

@@ -20,6 +20,9 @@ mod writer;
 
 use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use self::pen::is_wanted;
+
 pub use self::counts::{Loss, written};
 pub use self::pen::{MAX_WAIT, Pen, post_in_time};
 pub use self::record::{Cause, Conns, Http, Record, Stage, Timers};

@@ -22,6 +22,10 @@ pub const MAX_WAIT: Duration = Duration::from_millis(100);
 /// writer cannot take by then is lost.
 const BATCHES: usize = 16;
 
+/// Batches that the writer may have before further ones wait to be full: one that is held up would else cost lines as
+/// soon as it has sixteen batches of a line each.
+const BEHIND: usize = 2;
+
 /// A worker's way to the writer. One per worker thread, owned by it.
 ///
 /// What is written waits in a batch until that is full or [`Pen::post`] is called: see [`post_in_time`]. Dropping the
@@ -42,6 +46,8 @@ struct Way {
     writer: Writer,
     home: SyncSender<Box<Batch>>,
     back: Receiver<Box<Batch>>,
+    /// Empty batches that have come back.
+    spare: Vec<Box<Batch>>,
     made: usize,
 }
 
@@ -95,6 +101,12 @@ impl Pen {
         true
     }
 
+    /// The same when it is time, unless the writer is behind: then lines go on gathering. False when there was nothing.
+    fn post_when_due(&mut self) -> bool {
+        let is_behind = self.way.as_mut().is_some_and(Way::is_behind);
+        (self.open.is_some() && is_behind) || self.post()
+    }
+
     /// Ready when the first line after a pause has been written.
     fn begun(&self) -> Rc<Notify> {
         Rc::clone(&self.begun)
@@ -110,17 +122,24 @@ impl Drop for Pen {
 impl Way {
     fn to(writer: Writer) -> Self {
         let (home, back) = sync_channel(BATCHES);
-        Self { writer, home, back, made: 0 }
+        Self { writer, home, back, spare: Vec::with_capacity(BATCHES), made: 0 }
     }
 
     /// An empty batch; `None` when all are on their way.
     fn batch(&mut self) -> Option<Box<Batch>> {
-        self.back.try_recv().ok().or_else(|| {
+        self.spare.extend(self.back.try_iter());
+        self.spare.pop().or_else(|| {
             (self.made < BATCHES).then(|| {
                 self.made += 1;
                 Batch::new(self.home.clone())
             })
         })
+    }
+
+    /// True while the writer has several batches, besides the one that is open.
+    fn is_behind(&mut self) -> bool {
+        self.spare.extend(self.back.try_iter());
+        self.made > self.spare.len() + BEHIND
     }
 }
 
@@ -134,7 +153,7 @@ pub async fn post_in_time(with: impl Fn(&mut dyn FnMut(&mut Pen))) {
         let mut more = true;
         while more {
             tokio::time::sleep(MAX_WAIT).await;
-            with(&mut |pen| more = pen.post());
+            with(&mut |pen| more = pen.post_when_due());
         }
     }
 }
@@ -151,6 +170,12 @@ fn level(log: &AccessLog, record: &Record<'_>) -> Option<Level> {
     }
     let level = if log.separate_errors && went_wrong { Level::ERR } else { Level::INFO };
     log.targets.take(level).then_some(level)
+}
+
+/// For tests that look at records: true when a line is written about `record`.
+#[cfg(test)]
+pub(crate) fn is_wanted(log: &AccessLog, record: &Record<'_>) -> bool {
+    level(log, record).is_some()
 }
 
 /// haproxy's idea of an error: `option log-separate-errors` and `option dontlog-normal` go by it.

@@ -167,10 +167,16 @@ async fn a_target_that_blocks_costs_no_request_and_no_stop() {
     assert!(made.success());
     let native = json!({"to": path.to_str()});
     let synapse = logging(&lab, front, origin.addr(), native).await;
-    // A worker has sixteen batches; one leaves when it is full, or every 100 ms.
+    // A worker has half a megabyte of lines on the way at most: long ones.
+    let path = format!("/{}", "x".repeat(1000));
+    for _ in 0..20 {
+        let mut conn = Conn::open(front).await.expect("connect");
+        for _ in 0..100 {
+            assert_eq!(conn.get(&path).await.expect("answer").status, 200);
+        }
+    }
     let name = "synapse_access_log_lost_lines_total{reason=\"queue\"} ";
     eventually("lost lines are counted", LONG, || async {
-        ask(front, 200).await;
         let metrics = synapse.metrics().await;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name));
         let lost: f64 = value.map_or(0.0, |value| value.parse().expect("a number"));

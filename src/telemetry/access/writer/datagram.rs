@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
-use super::alike;
+use super::alike::{self, Departure};
 use super::sink::{Again, Messages, Sent};
 use crate::telemetry::access::target::Place;
 
@@ -20,10 +20,8 @@ const SEND_WAIT: Duration = Duration::from_millis(20);
 /// Datagrams per system call.
 const AT_ONCE: usize = 64;
 
-/// As many lines of a batch lose their order: those of one length cost little together. Fewer come too slowly to be a
-/// burden, and whoever reads along sees them in their order. Datagrams may overtake each other anyway; each line has its
-/// time.
-const SORTED: usize = 64;
+/// Fewer lines keep their order: there is little to be saved. 64 in a batch are 640 a second.
+const SORTED_FROM: usize = 64;
 
 /// A socket, connected with the first line.
 #[derive(Debug)]
@@ -38,8 +36,8 @@ pub(super) struct Datagrams {
 enum Socket {
     Udp {
         socket: UdpSocket,
-        /// Datagrams of one length may be sent together, as far as we know.
-        trains: bool,
+        /// Datagrams of one length may be sent together up to this length, as far as we know.
+        longest: usize,
     },
     Unix(UnixDatagram),
 }
@@ -68,10 +66,11 @@ impl Datagrams {
         Self { place, socket: None, former: 0 }
     }
 
-    /// Sends each message, many to a UDP server sorted by length: see [`SORTED`].
+    /// Sends each message. To a UDP server many are sorted by length, because those of one length cost little; datagrams
+    /// may overtake each other anyway, and each line has its time.
     pub(super) fn send(&mut self, messages: &Messages) -> Sent {
         let mut all: Vec<&[u8]> = messages.iter().collect();
-        if matches!(self.place, Place::Udp(_)) && all.len() >= SORTED {
+        if matches!(self.place, Place::Udp(_)) && all.len() >= SORTED_FROM {
             all.sort_by_key(|message| message.len());
         }
         let mut rest = all.as_slice();
@@ -168,17 +167,18 @@ fn give_up(sent: Sent, rest: usize, error: io::Error) -> Sent {
 /// Sends some of `messages`.
 fn send_some(socket: &mut Socket, messages: &[&[u8]]) -> io::Result<Attempt> {
     let mut tried = messages.len().min(AT_ONCE);
-    if let Socket::Udp { socket, trains: trains @ true } = socket {
-        let count = alike::train(messages);
+    if let Socket::Udp { socket, longest } = socket {
+        let count = alike::train(messages, *longest);
         if count > 0 {
             let train = messages.get(..count).unwrap_or_default();
-            if alike::send(socket, train)?.is_some() {
-                return Ok(Attempt { tried: count, sent: count, is_train: true });
+            match alike::send(socket, train)? {
+                Departure::Gone => {
+                    return Ok(Attempt { tried: count, sent: count, is_train: true });
+                }
+                Departure::Refused { longest: shorter } => *longest = shorter,
             }
-            *trains = false;
-        } else {
-            tried = alike::before_train(messages).min(tried);
         }
+        tried = alike::before_train(messages, *longest).min(tried);
     }
     let slices: Vec<[IoSlice<'_>; 1]> =
         messages.iter().take(tried).map(|text| [IoSlice::new(text)]).collect();
@@ -203,7 +203,7 @@ fn connect(place: &Place) -> io::Result<Socket> {
             let socket = UdpSocket::bind(any)?;
             socket.connect(addr)?;
             socket.set_write_timeout(Some(SEND_WAIT))?;
-            Ok(Socket::Udp { socket, trains: true })
+            Ok(Socket::Udp { socket, longest: alike::LONGEST })
         }
         Place::Unix(path) => {
             let socket = UnixDatagram::unbound()?;
@@ -212,5 +212,82 @@ fn connect(place: &Place) -> io::Result<Socket> {
             Ok(Socket::Unix(socket))
         }
         Place::Stdout | Place::Stderr | Place::File(_) => Err(ErrorKind::Unsupported.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn messages(texts: &[String]) -> Messages {
+        let mut messages = Messages::default();
+        for text in texts {
+            messages.bytes.extend_from_slice(text.as_bytes());
+            messages.ends.push(messages.bytes.len());
+        }
+        messages
+    }
+
+    /// Sends all, and what arrives.
+    fn through(texts: &[String]) -> Vec<String> {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let addr = server.local_addr().unwrap().to_string();
+        let mut datagrams = Datagrams::new(Place::Udp(addr.into()));
+        let sent = datagrams.send(&messages(texts));
+        assert_eq!((sent.lost, sent.failed.is_none()), (0, true), "{sent:?}");
+        let mut buffer = [0; 4096];
+        let received = |_: &String| {
+            let count = server.recv(&mut buffer).unwrap();
+            String::from_utf8(buffer[..count].to_vec()).unwrap()
+        };
+        texts.iter().map(received).collect()
+    }
+
+    #[test]
+    fn few_lines_keep_their_order() {
+        let texts: Vec<String> =
+            [9, 9, 9, 5, 5, 5, 7].iter().enumerate().map(|(n, len)| format!("{n:0len$}")).collect();
+        assert_eq!(through(&texts), texts);
+    }
+
+    #[test]
+    fn many_lines_all_arrive() {
+        let mut texts: Vec<String> =
+            (0..SORTED_FROM).map(|n| format!("{n:0len$}", len = 5 + n % 3)).collect();
+        let mut received = through(&texts);
+        texts.sort();
+        received.sort();
+        assert_eq!(received, texts);
+    }
+
+    /// Longer than the path's MTU: fragmented when they go singly, refused as a train.
+    #[test]
+    fn long_lines_take_a_narrow_path() {
+        const MARK: &str = "SMARTSTACK_NARROW_PATH";
+        if std::env::var_os(MARK).is_some() {
+            let texts: Vec<String> = [100, 100, 100, 100, 2000, 2000, 2000, 2000]
+                .iter()
+                .enumerate()
+                .map(|(n, len)| format!("{n:0len$}"))
+                .collect();
+            assert_eq!(through(&texts), texts);
+            return;
+        }
+        // A user namespace of our own gives the right to make the other; root needs none.
+        let flags = if rustix::process::geteuid().is_root() { "-n" } else { "-rn" };
+        let test = concat!(module_path!(), "::long_lines_take_a_narrow_path");
+        let (_crate, test) = test.split_once("::").unwrap();
+        let output = Command::new("unshare")
+            .args([flags, "sh", "-c", "ip link set lo mtu 1280 up && exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test])
+            .env(MARK, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
     }
 }
