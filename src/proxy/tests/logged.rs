@@ -294,7 +294,7 @@ async fn a_client_that_resets_while_it_waits_is_noticed() {
     let mut client = logged.rig.client().await;
     client.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n").await;
     until("in flight", || origin.connections() > 0).await;
-    let asked = std::time::Instant::now();
+    let asked = tokio::time::Instant::now();
     tokio::time::sleep(Duration::from_millis(310)).await;
     client.0.set_zero_linger().unwrap();
     drop(client);
