@@ -307,6 +307,25 @@ async fn a_client_that_resets_while_it_waits_is_noticed() {
 }
 
 #[tokio::test]
+async fn an_answer_until_the_end_lasts_until_the_end() {
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.request().await;
+        conn.send("HTTP/1.1 200 OK\r\n\r\nhello").await;
+        tokio::time::sleep(Duration::from_millis(310)).await;
+    })
+    .await;
+    let logged = Logged::new(http(&origin)).await;
+    let mut client = logged.rig.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await;
+    client.rest().await;
+    until("a line", || !logged.seen().is_empty()).await;
+    let seen = logged.seen();
+    let is_late =
+        |line: &String| line.ends_with(" -- +0 200 GET / HTTP/1.1") && !line.contains("/0 --");
+    assert!(seen.iter().all(is_late), "{seen:?}");
+}
+
+#[tokio::test]
 async fn retries_and_their_pauses_are_counted() {
     let mut setup = Setup::new(Mode::Http, &[nobody()]);
     setup.settings.timeouts.connect = Some(Duration::from_millis(110));

@@ -83,9 +83,7 @@ async fn lines_wait_a_moment_and_an_idle_pen_sleeps() {
 #[tokio::test]
 async fn a_pen_never_blocks_and_its_memory_is_bounded() {
     let dir = tempdir("blocks");
-    let fifo = dir.join("fifo");
-    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
-    assert!(made.success());
+    let fifo = pipe(&dir);
     let log = log_to(vec![Target::raw(Place::File(fifo.clone()))]);
     let writer = Writer::start();
     let mut pen = Pen::to(writer.clone());
@@ -116,9 +114,7 @@ async fn a_pen_never_blocks_and_its_memory_is_bounded() {
 #[tokio::test]
 async fn few_lines_wait_for_a_writer_that_is_behind() {
     let dir = tempdir("behind");
-    let fifo = dir.join("fifo");
-    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
-    assert!(made.success());
+    let fifo = pipe(&dir);
     let log = log_to(vec![Target::raw(Place::File(fifo.clone()))]);
     let writer = Writer::start();
     let mut pen = Pen::to(writer.clone());
@@ -154,6 +150,14 @@ async fn batches_and_their_buffers_are_used_again() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text.lines().count(), 100 * BATCHES);
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// A pipe that nobody has opened.
+fn pipe(dir: &std::path::Path) -> std::path::PathBuf {
+    let path = dir.join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    path
 }
 
 fn tempdir(name: &str) -> std::path::PathBuf {

@@ -228,6 +228,10 @@ pub(super) const HTTP: &[Scenario] = &[
     ),
     // No request.
     same("bad", &[Say("GET / HTTP/1.1\r\nHo st: h\r\n\r\n"), Hear]),
+    with(
+        &["option dontlognull"],
+        same("null-bad", &[Say("GET / HTTP/1.1\r\nHo st: h\r\n\r\n"), Hear]),
+    ),
     same("bad-second", &[GET, Pause(100), Say("GET / HTTP/1.1\r\nHo st: h\r\n\r\n"), Hear]),
     same("late", &[Say("GET / HTT"), Hear]),
     same("late-silent", &[Hear]),
@@ -268,4 +272,9 @@ pub(super) const TCP: &[Scenario] = &[
     on(Servers::None, same("tcp-nobody", &[Say("echo"), Hear])),
     same("tcp-silent", &[Pause(100), Fin, Hear]),
     with(&["option dontlognull"], same("tcp-null", &[Pause(100), Fin, Hear])),
+    with(
+        &["option dontlognull"],
+        on(Servers::Refused, same("tcp-null-refused", &[Say("echo"), Hear])),
+    ),
+    with(&["option dontlognull"], on(Servers::Refused, same("tcp-null-refused-silent", &[Hear]))),
 ];
