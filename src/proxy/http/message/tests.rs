@@ -307,6 +307,13 @@ fn what_the_proxy_adds() {
     ] {
         assert_eq!(added(&rule, client), "connection: close");
     }
+    // A client must not get rid of its address by naming the header in `Connection`.
+    let rule_if_none = rule(None, true);
+    let rules = Rules { forward_for: Some(&rule_if_none), client: CLIENT, close: false };
+    let input = "GET / HTTP/1.1\r\nhost: a\r\nX-Forwarded-For: 1.1.1.1\r\n\
+                 connection: x-forwarded-for\r\n\r\n";
+    let out = ask_with(input, &rules).unwrap().1;
+    assert_eq!(lines(&out).get(1..).unwrap(), [format!("x-forwarded-for: {CLIENT}")]);
     for net in [("10.0.0.0", 8), ("::", 0)] {
         assert!(added(&rule(Some(net), false), "11.0.0.1").ends_with("x-forwarded-for: 11.0.0.1"));
     }
