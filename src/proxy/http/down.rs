@@ -29,8 +29,12 @@ impl Exchange {
     ) -> Poll<Outcome> {
         let local = Rc::clone(&fixed.local);
         for _ in 0..TURN {
-            if !client.is_flushed() && ready!(client.poll_flush(fixed, cx)).is_err() {
-                return Poll::Ready(Outcome::Aborted);
+            if !client.is_flushed() {
+                if ready!(client.poll_flush(fixed, cx)).is_err() {
+                    return Poll::Ready(Outcome::Aborted);
+                }
+                // Nothing was read from the backend meanwhile: its time begins anew.
+                self.down.active = fixed.tick();
             }
             let Some(upstream) = &mut self.upstream else {
                 return Poll::Ready(Outcome::Cut(io::ErrorKind::NotConnected.into()));

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::client::{Begun, Client, Expiry, Fixed};
 use super::inbound::Inbound;
 use super::logged::Notes;
-use super::message::Version;
 use super::message::framing::Body;
 use super::message::request::Request;
 use super::message::response::{Asked, Recode};
+use super::message::{Upgrade, Version};
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
 use crate::proxy::buffer::Mark;
@@ -205,7 +205,8 @@ impl Exchange {
         }
         let (up, down) = (&self.up, &self.down);
         if !up.body.is_done() && !up.is_blocked && !up.is_broken {
-            let since = client.active.max(down.active);
+            // Not before the backend took what had come: until then nothing was read.
+            let since = client.active.max(down.active).max(up.sent_at);
             return (Expiry::Client, since.after_or_never(t.client));
         }
         let since = match down.phase {
@@ -224,7 +225,8 @@ impl Exchange {
         Asked {
             is_head: self.request.is_head,
             version: self.request.version,
-            upgrade: self.request.upgrade,
+            // Within the request nothing can be switched: the rest of it would be the new protocol's.
+            upgrade: if self.up.is_done() { self.request.upgrade } else { Upgrade::No },
             keep_alive: self.request.keep_alive && stays,
         }
     }
@@ -283,7 +285,7 @@ impl Exchange {
     /// True when the request may be sent again after it has been sent: nothing happens twice, nothing is missing.
     pub(super) fn is_repeatable(&self, client: &Client) -> bool {
         client.settings.http.replay_idempotent
-            && self.request.upgrade == super::message::Upgrade::No
+            && self.request.upgrade == Upgrade::No
             && self.request.is_idempotent
             && self.request.body == Body::Empty
     }

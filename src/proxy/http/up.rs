@@ -126,6 +126,8 @@ impl Exchange {
             Ok(n) => n,
         };
         client.active = fixed.tick();
+        // Seen while a backend was connected to, it was of this body; whether more follows is to be looked at again.
+        client.has_more = false;
         let bytes = room.get(..n).unwrap_or_default();
         let mut ranges = local.ranges.borrow_mut();
         ranges.0.clear();

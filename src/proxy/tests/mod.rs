@@ -6,3 +6,4 @@ mod limits;
 pub(crate) mod logged;
 mod rig;
 mod tcp;
+mod waits;

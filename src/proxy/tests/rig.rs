@@ -60,6 +60,8 @@ pub(super) struct Setup {
     pub(super) global_max: Option<u32>,
     pub(super) workers: usize,
     pub(super) picker: Option<Box<dyn Picker>>,
+    /// Bytes that the kernel takes for a client; `None`: as many as it likes.
+    pub(super) send_buffer: Option<usize>,
 }
 
 impl Setup {
@@ -71,6 +73,7 @@ impl Setup {
             global_max: None,
             workers: 1,
             picker: None,
+            send_buffer: None,
         }
     }
 
@@ -92,6 +95,10 @@ impl Setup {
         })
         .unwrap();
         let addr = sockets[0].local_addr().unwrap();
+        if let Some(bytes) = self.send_buffer {
+            // Accepted sockets inherit it.
+            rustix::net::sockopt::set_socket_send_buffer_size(&sockets[0], bytes).unwrap();
+        }
         let max_connections = self.global_max;
         let workers = Workers::start(self.workers, WorkerSettings { max_connections }).unwrap();
         let id = ListenerId(1);

@@ -176,9 +176,25 @@ impl<'b, 'o> Copier<'b, 'o> {
         self.out
     }
 
-    /// Keeps a line, with a proper end.
-    pub(crate) fn keep(&mut self, header: &Header<'_>, line: std::ops::Range<usize>) {
-        if self.input.get(..line.end).is_some_and(|before| before.ends_with(b"\r\n")) {
+    /// Keeps a line, with a proper end; one about framing in the one form that everybody reads alike: who takes a tab for a
+    /// part of the value would see another end.
+    pub(crate) fn keep(&mut self, field: Field, header: &Header<'_>, line: std::ops::Range<usize>) {
+        let behind = self.input.get(line.start + header.name.len()..line.end).unwrap_or_default();
+        let is_tight = match field {
+            // ": " and CRLF.
+            Field::ContentLength | Field::TransferEncoding => {
+                behind.len() == header.value.len() + 4 && behind.starts_with(b": ")
+            }
+            Field::Plain
+            | Field::Host
+            | Field::Connection
+            | Field::OldHop
+            | Field::Te
+            | Field::Upgrade
+            | Field::WebSocketKey
+            | Field::WebSocketAccept => true,
+        };
+        if is_tight && behind.ends_with(b"\r\n") {
             return;
         }
         self.skip(line);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use httparse::Header;
 
-use super::fields::push_number;
+use super::fields::{is_named, push_number};
 use crate::proxy::{ForwardFor, IpNet};
 
 /// Appends the line that `rule` asks for.
@@ -14,7 +14,9 @@ pub(crate) fn append(out: &mut Vec<u8>, rule: &ForwardFor, client: IpAddr, heade
     if rule.except.is_some_and(|net| contains(net, client)) {
         return;
     }
-    if rule.if_none && headers.iter().any(|h| h.name.eq_ignore_ascii_case(&rule.header)) {
+    // One that `Connection` names has been removed.
+    let is_there = || headers.iter().any(|h| h.name.eq_ignore_ascii_case(&rule.header));
+    if rule.if_none && is_there() && !is_named(headers, &rule.header) {
         return;
     }
     let start = out.len();

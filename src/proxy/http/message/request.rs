@@ -228,7 +228,8 @@ impl<'b> Judged<'b> {
     ) {
         let mut has_host = false;
         for (header, line) in lines.each() {
-            let stays = match Field::of(header.name) {
+            let field = Field::of(header.name);
+            let stays = match field {
                 Field::Plain | Field::WebSocketKey | Field::WebSocketAccept => {
                     !(self.connection.names_others && is_named(lines.headers, header.name))
                 }
@@ -239,7 +240,7 @@ impl<'b> Judged<'b> {
                 Field::Te => self.takes_trailers && !self.rewrites_te,
                 Field::Upgrade => self.upgrade != Upgrade::No,
             };
-            if stays { copier.keep(header, line) } else { copier.skip(line) }
+            if stays { copier.keep(field, header, line) } else { copier.skip(line) }
         }
         let (out, _) = copier.finish(lines);
         if !has_host {

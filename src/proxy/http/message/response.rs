@@ -155,8 +155,11 @@ impl Judged {
             Version::V11 => !connection.close,
             Version::V10 => connection.keep_alive && !connection.close,
         };
-        // Both framings: whoever wrote that may mean another end than we read.
-        let is_clear = !(framing.chunked && framing.length.is_some());
+        // Both framings, or one that HTTP/1.0 has not: whoever wrote that may mean another end than we read.
+        let is_old = version == Version::V10;
+        let is_contradiction = framing.chunked && (is_old || framing.length.is_some());
+        // A body where none can be (RFC 9110 8.6, 9112 6.1): it may follow, and be taken for the next answer.
+        let is_surplus = status == 204 && (framing.chunked || framing.length > Some(0));
         let ends_by_close =
             asked.version == Version::V10 && matches!(body, Body::Chunked | Body::UntilClose);
         Ok(Self {
@@ -165,7 +168,7 @@ impl Judged {
             connection,
             body,
             recode,
-            keep_backend: is_kept && is_clear && body != Body::UntilClose,
+            keep_backend: is_kept && !is_contradiction && !is_surplus && body != Body::UntilClose,
             keep_client: asked.keep_alive && !ends_by_close,
         })
     }
@@ -177,7 +180,8 @@ impl Judged {
         let is_interim = self.status < 200;
         let has_length = !is_interim && self.status != 204 && !self.framing.chunked;
         for (header, line) in lines.each() {
-            let stays = match Field::of(header.name) {
+            let field = Field::of(header.name);
+            let stays = match field {
                 Field::Plain
                 | Field::Host
                 | Field::Te
@@ -190,7 +194,7 @@ impl Judged {
                 Field::Connection | Field::OldHop => false,
                 Field::Upgrade => switches,
             };
-            if stays { copier.keep(header, line) } else { copier.skip(line) }
+            if stays { copier.keep(field, header, line) } else { copier.skip(line) }
         }
         let (out, is_changed) = copier.finish(lines);
         let before = out.len();

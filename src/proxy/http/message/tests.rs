@@ -174,7 +174,10 @@ fn a_request_ends_where_everybody_says() {
         ("Content-Length: 5, 5\r\n", Body::Length(5), "content-length: 5"),
         ("Content-Length: 005\r\n", Body::Length(5), "content-length: 5"),
         ("Transfer-Encoding: CHUNKED\r\n", Body::Chunked, "Transfer-Encoding: CHUNKED"),
-        ("Transfer-Encoding:\tchunked\r\n", Body::Chunked, "Transfer-Encoding:\tchunked"),
+        ("Content-Length:5\r\n", Body::Length(5), "Content-Length: 5"),
+        ("Content-Length:  5\t\r\n", Body::Length(5), "Content-Length: 5"),
+        ("Transfer-Encoding: chunked \r\n", Body::Chunked, "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding:\tchunked\r\n", Body::Chunked, "Transfer-Encoding: chunked"),
     ] {
         let (request, out) = post(input).expect(input);
         assert_eq!(request.body, body, "{input:?}");
@@ -304,6 +307,13 @@ fn what_the_proxy_adds() {
     ] {
         assert_eq!(added(&rule, client), "connection: close");
     }
+    // A client must not get rid of its address by naming the header in `Connection`.
+    let rule_if_none = rule(None, true);
+    let rules = Rules { forward_for: Some(&rule_if_none), client: CLIENT, close: false };
+    let input = "GET / HTTP/1.1\r\nhost: a\r\nX-Forwarded-For: 1.1.1.1\r\n\
+                 connection: x-forwarded-for\r\n\r\n";
+    let out = ask_with(input, &rules).unwrap().1;
+    assert_eq!(lines(&out).get(1..).unwrap(), [format!("x-forwarded-for: {CLIENT}")]);
     for net in [("10.0.0.0", 8), ("::", 0)] {
         assert!(added(&rule(Some(net), false), "11.0.0.1").ends_with("x-forwarded-for: 11.0.0.1"));
     }
@@ -417,6 +427,21 @@ fn what_an_old_client_gets() {
 }
 
 #[test]
+fn a_backend_that_announces_a_body_with_204_is_not_asked_again() {
+    for (line, keeps) in [
+        ("server: x", true),
+        ("content-length: 0", true),
+        ("content-length: 5", false),
+        ("transfer-encoding: chunked", false),
+    ] {
+        let (response, out) =
+            answer(&format!("HTTP/1.1 204 No Content\r\n{line}\r\n\r\n"), ASKED).unwrap();
+        assert_eq!((response.body, response.keep_backend), (Body::Empty, keeps), "{line}");
+        assert!(response.keep_client && (!out.contains("5") && !out.contains("chunked")), "{out}");
+    }
+}
+
+#[test]
 fn hops_are_kept_independently() {
     let (response, out) =
         ok("content-length: 5\r\nconnection: close, x-hop\r\nx-hop: 1\r\nupgrade: h2c\r\n")
@@ -430,6 +455,9 @@ fn hops_are_kept_independently() {
         answer("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\n", ASKED)
             .unwrap();
     assert!(response.keep_backend);
+    // HTTP/1.0 has no chunks (RFC 9112 6.1).
+    let old = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n";
+    assert!(!answer(old, ASKED).unwrap().0.keep_backend);
 }
 
 #[test]
