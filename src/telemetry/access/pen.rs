@@ -12,7 +12,7 @@ use super::clock::Clock;
 use super::counts::Loss;
 use super::target::MAX_RAW_LEN;
 use super::writer::Writer;
-use super::{AccessLog, Cause, Level, Record, format};
+use super::{AccessLog, Cause, Format, Level, Record, format};
 
 /// Longest time that a line waits for others before it goes to the writer. Who watches a log does not notice it, and an
 /// idle worker wakes the writer ten times a second at most.
@@ -162,6 +162,11 @@ pub async fn post_in_time(with: impl Fn(&mut dyn FnMut(&mut Pen))) {
 /// The level of the line about `record`; `None` when it is not wanted.
 fn level(log: &AccessLog, record: &Record<'_>) -> Option<Level> {
     let has_request = record.http.is_some_and(|http| http.line.is_some());
+    if log.format == Format::Connect {
+        // haproxy writes it at the beginning of a request or session, whatever the end will be.
+        let is_wanted = (has_request || record.http.is_none()) && log.targets.take(Level::INFO);
+        return is_wanted.then_some(Level::INFO);
+    }
     if log.skip_null && record.bytes_in == 0 && !has_request {
         return None;
     }

@@ -3,7 +3,7 @@ use super::super::{AccessLog, Http, Level, Place, Stage, Target};
 use super::*;
 
 fn plain() -> AccessLog {
-    AccessLog::plain("f", super::super::Format::Http, Place::Stdout)
+    AccessLog::plain("f", Format::Http, Place::Stdout)
 }
 
 #[test]
@@ -38,6 +38,25 @@ fn null_connections_are_left_out_on_demand() {
     assert!(level(&plain(), &nothing).is_some());
     assert!(level(&log, &Record { bytes_in: 1, ..nothing }).is_some());
     assert!(level(&log, &request(b"GET /")).is_some());
+}
+
+/// As haproxy 2.6 does with all three options.
+#[test]
+fn the_line_without_options_knows_no_end() {
+    let log = AccessLog {
+        format: Format::Connect,
+        skip_null: true,
+        skip_normal: true,
+        separate_errors: true,
+        ..plain()
+    };
+    let good = request(b"GET / HTTP/1.1");
+    let session = Record { bytes_in: 0, http: None, ..good };
+    for record in [good, Record { cause: Cause::Server, ..good }, session] {
+        assert_eq!(level(&log, &record), Some(Level::INFO), "{record:?}");
+    }
+    let none = Record { http: good.http.map(|http| Http { line: None, ..http }), ..good };
+    assert_eq!(level(&log, &none), None);
 }
 
 #[test]
