@@ -47,6 +47,7 @@ struct Way {
     home: SyncSender<Box<Batch>>,
     back: Receiver<Box<Batch>>,
     /// Empty batches that have come back.
+    #[expect(clippy::vec_box, reason = "a pointer travels, not the batch")]
     spare: Vec<Box<Batch>>,
     made: usize,
 }
