@@ -38,6 +38,7 @@ pub const REQUESTS: &[Leniency] = &[
         },
     },
     EQUAL_LENGTHS,
+    TABS,
     CHUNK_LINES,
 ];
 
@@ -45,6 +46,7 @@ pub const REQUESTS: &[Leniency] = &[
 pub const ANSWERS: &[Leniency] = &[
     BARE_LF,
     EQUAL_LENGTHS,
+    TABS,
     CHUNK_LINES,
     Leniency {
         what: "F-tecl: chunks and a length, as haproxy; the length goes, and the connection after the answer",
@@ -68,6 +70,14 @@ const EQUAL_LENGTHS: Leniency = Leniency {
     is_in: |seen| {
         let mut values = lines(seen.head, "content-length");
         values.next().is_some_and(|first| first.contains(&b',')) || values.next().is_some()
+    },
+};
+
+const TABS: Leniency = Leniency {
+    what: "RFC 9110 5.5: tabs around the value of a framing line, as haproxy; goes on with one blank before it",
+    is_in: |seen| {
+        let lengths = lines(seen.head, "content-length");
+        lengths.chain(lines(seen.head, "transfer-encoding")).any(|value| value.contains(&b'\t'))
     },
 };
 

@@ -5,8 +5,8 @@
 //! `ArcSwap`, so a change never interrupts what is under way.
 //!
 //! Promises: a connection that cannot be made is tried elsewhere (`retries`, `redispatch`) before a byte was sent; an
-//! idempotent request without body whose backend dies before the first byte of the answer is replayed; anything else
-//! is never sent twice.
+//! idempotent request without body whose backend dies before the first byte of the answer is replayed once; anything
+//! else is never sent twice.
 
 pub mod accept;
 mod buffer;

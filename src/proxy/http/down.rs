@@ -9,7 +9,7 @@ use super::client::{Client, Fixed};
 use super::exchange::{Exchange, Outcome, Phase};
 use super::inbound::Inbound;
 use super::message::Version;
-use super::message::chunked::{Keep, push_chunk};
+use super::message::chunked::{Fed, Keep, push_chunk};
 use super::message::response::{self, Recode, Response};
 use super::up::TURN;
 
@@ -53,7 +53,7 @@ impl Exchange {
             let bytes = buffer.get(..n).unwrap_or_default();
             let moved = match self.down.phase {
                 Phase::Head => self.head(fixed, client, cx, bytes),
-                Phase::Body => self.body(fixed, client, cx, (b"", bytes)),
+                Phase::Body => self.body(fixed, client, cx, bytes),
             };
             if let Err(outcome) = moved {
                 return Poll::Ready(outcome);
@@ -126,7 +126,12 @@ impl Exchange {
                 return flush(fixed, client, cx);
             };
             if !response.is_interim() {
-                return self.answer(fixed, client, cx, (response, input));
+                return self.answer(fixed, client, cx, (response, input)).inspect_err(|outcome| {
+                    // Nothing of it was sent: another answer can be given.
+                    if matches!(outcome, Outcome::Nonsense(_)) {
+                        client.outbox(fixed).truncate(before);
+                    }
+                });
             }
             let (head, rest) = input.split_at_checked(response.len).unwrap_or((input, b""));
             if asked.version == Version::V10 {
@@ -151,48 +156,63 @@ impl Exchange {
         cx: &mut Context<'_>,
         (response, input): (Response, &[u8]),
     ) -> Result<(), Outcome> {
+        let (head, rest) = input.split_at_checked(response.len).unwrap_or((input, b""));
+        let keep = if response.recode == Recode::No { Keep::Framed } else { Keep::Data };
+        let mut body = Inbound::new(response.body, keep);
+        let local = Rc::clone(&fixed.local);
+        let mut ranges = local.ranges.borrow_mut();
+        ranges.0.clear();
+        let fed =
+            body.take(rest, &mut ranges).map_err(|_| Outcome::Nonsense("malformed chunks"))?;
         fixed.cells().response(response.status);
         if let Some(cells) = self.backend_cells(fixed) {
             cells.response(response.status);
         }
-        let (head, rest) = input.split_at_checked(response.len).unwrap_or((input, b""));
         if let (Some(notes), Some(log)) = (&mut self.notes, &client.settings.access_log) {
             notes.answer(log, fixed.now(), (response.status, head));
         }
         if response.status == 101 {
             return Err(Outcome::Switched(rest.to_vec()));
         }
-        let keep = if response.recode == Recode::No { Keep::Framed } else { Keep::Data };
         let down = &mut self.down;
         down.phase = Phase::Body;
-        down.body = Inbound::new(response.body, keep);
+        down.body = body;
         (down.recode, down.keep_backend, down.keep_client) =
             (response.recode, response.keep_backend, response.keep_client);
-        if response.is_changed {
-            return self.body(fixed, client, cx, (b"", rest));
-        }
-        self.body(fixed, client, cx, (head, rest))
+        let head = if response.is_changed { b"" } else { head };
+        self.pass_on(fixed, client, cx, (fed, head, rest, &ranges.0))
     }
 
-    /// Bytes of the body, and the head that goes before them as it came.
+    /// Bytes of the body.
     fn body(
         &mut self,
         fixed: &Fixed,
         client: &mut Client,
         cx: &mut Context<'_>,
-        (head, bytes): (&[u8], &[u8]),
+        bytes: &[u8],
     ) -> Result<(), Outcome> {
         let local = Rc::clone(&fixed.local);
         let mut ranges = local.ranges.borrow_mut();
         ranges.0.clear();
         let taken = self.down.body.take(bytes, &mut ranges);
         let fed = taken.map_err(|malformed| Outcome::Cut(io::Error::other(malformed)))?;
+        self.pass_on(fixed, client, cx, (fed, b"", bytes, &ranges.0))
+    }
+
+    /// What was taken of the body, and the head that goes before it as it came.
+    fn pass_on(
+        &mut self,
+        fixed: &Fixed,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+        (fed, head, bytes, ranges): (Fed, &[u8], &[u8], &[Range<usize>]),
+    ) -> Result<(), Outcome> {
         self.count_out(fixed, fed.data);
         if fed.done {
             // Before the client can know: whoever has the answer finds it counted.
             self.complete(fixed, client, bytes.len() == fed.consumed);
         }
-        let sent = self.deliver(fixed, client, cx, (head, bytes, &ranges.0));
+        let sent = self.deliver(fixed, client, cx, (head, bytes, ranges));
         sent.map_err(|_| Outcome::Aborted)?;
         if fed.done { Err(Outcome::Answered) } else { Ok(()) }
     }

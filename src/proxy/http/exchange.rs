@@ -116,6 +116,8 @@ pub(super) struct Exchange {
     pub(super) upstream: Option<Box<Upstream>>,
     /// For the access log: `None` when there is none.
     pub(super) notes: Option<Box<Notes>>,
+    /// It has been sent a second time.
+    pub(super) is_replayed: bool,
     started: Instant,
     is_over: bool,
 }
@@ -151,6 +153,7 @@ impl Exchange {
             lease: None,
             upstream: None,
             notes: begun.notes,
+            is_replayed: false,
             started,
             is_over: false,
         }

@@ -142,11 +142,12 @@ async fn persist(
     }
 }
 
-/// Judges an attempt that ended without an answer, and counts it.
+/// Judges an attempt that ended without an answer, and counts it. What was sent is repeated once: a request that kills
+/// its backend must not be carried from one to the next.
 fn may_repeat(
     fixed: &Fixed,
     client: &Client,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     (failed, error): (&Lease, &Option<io::Error>),
     dialer: &mut Dialer<'_>,
 ) -> bool {
@@ -154,11 +155,12 @@ fn may_repeat(
     if was_sent {
         failed.backend().cells.of(fixed.local.worker).response_errors.add(1);
     }
-    let may = !was_sent || exchange.is_repeatable(client);
+    let may = !was_sent || (exchange.is_repeatable(client) && !exchange.is_replayed);
     if !may || !dialer.retry.spend(failed.backend().id) {
         return false;
     }
     if was_sent {
+        exchange.is_replayed = true;
         dialer.cells().replays.add(1);
     }
     true

@@ -277,9 +277,9 @@ async fn a_fresh_connection_that_dies_is_502_for_a_post() {
     client.send(POST).await;
     assert_eq!(client.answer().await.status, 502);
     assert_eq!(origin.connections(), 1);
-    // A GET is tried once and then `retries` times more.
+    // A GET is sent once more, whatever `retries` says: it may be what kills them.
     assert_eq!(client.get("/").await.status, 502);
-    assert_eq!(origin.connections(), 1 + 4);
+    assert_eq!(origin.connections(), 1 + 2);
 }
 
 #[tokio::test]
@@ -734,5 +734,28 @@ async fn a_body_survives_that_its_kept_connection_has_ended() {
             client.send(&upload).await;
             assert!(repeats(&client.answer().await, &upload), "{size}");
         }
+    }
+}
+
+#[tokio::test]
+async fn chunks_that_are_none_are_502_as_long_as_nothing_was_sent() {
+    for extra in ["", "Connection: close\r\n"] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{extra}Transfer-Encoding: chunked\r\n\r\nzz\r\n");
+        let origin = Origin::start(move |_, mut conn| {
+            let answer = answer.clone();
+            async move {
+                conn.request().await;
+                conn.send(&answer).await;
+                // Open as long as the proxy wants it.
+                conn.more().await;
+            }
+        })
+        .await;
+        let rig = Rig::http(&[origin.addr]).await;
+        let mut client = rig.client().await;
+        assert_eq!(client.get("/").await.status, 502, "{extra:?}");
+        assert_eq!(rig.service.cells.sum(|c| c.responses.iter().map(|cell| cell.get()).sum()), 1);
+        assert_eq!(client.get("/").await.status, 502, "{extra:?}");
+        assert_eq!(origin.connections(), 2, "that connection is not used again");
     }
 }

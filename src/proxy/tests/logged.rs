@@ -1,5 +1,6 @@
 //! What is said to the access log about each way that a request or session can end.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -187,7 +188,7 @@ async fn without_an_answer_it_says_why() {
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nzz\r\n",
-            "test 0/0/0/0/0 SD +0 200 POST / HTTP/1.1",
+            "test 0/0/0/-/0 PH +0 502 POST / HTTP/1.1",
         ),
     ] {
         let origin = once(answer).await;
@@ -228,21 +229,31 @@ async fn late_backends_are_to_blame() {
 
 #[tokio::test]
 async fn clients_that_leave_or_stall_are_to_blame() {
-    let origin = Origin::start(|_, mut conn| async move {
-        let request = conn.request().await.unwrap_or_default();
-        if request.contains("/big") {
-            let length = 32 << 20;
-            conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")).await;
-            let block = vec![b'x'; 1 << 20];
-            for _ in 0..32 {
-                if conn.0.write_all(&block).await.is_err() {
-                    return;
+    let heads = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&heads);
+    let origin = Origin::start(move |_, mut conn| {
+        let count = Arc::clone(&count);
+        async move {
+            let head = conn.until("\r\n\r\n").await;
+            count.fetch_add(1, Ordering::SeqCst);
+            if head.contains("/big") {
+                let length = 32 << 20;
+                conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")).await;
+                let block = vec![b'x'; 1 << 20];
+                for _ in 0..32 {
+                    if conn.0.write_all(&block).await.is_err() {
+                        return;
+                    }
                 }
             }
+            while conn.more().await > 0 {}
         }
-        conn.request().await;
     })
     .await;
+    let heard = |number| {
+        let heads = Arc::clone(&heads);
+        until("the backend has the head", move || heads.load(Ordering::SeqCst) == number)
+    };
     let mut setup = http(&origin);
     setup.settings.timeouts.client = Some(Duration::from_millis(310));
     let logged = Logged::new(setup).await;
@@ -265,11 +276,13 @@ async fn clients_that_leave_or_stall_are_to_blame() {
     client.rest().await;
     let mut client = logged.rig.client().await;
     client.send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nhello").await;
+    heard(4).await;
     client.0.set_zero_linger().unwrap();
     drop(client);
+    until("a fourth line", || logged.seen().len() > 3).await;
     let mut client = logged.rig.client().await;
     client.send("POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
-    until("in flight", || logged.rig.in_flight() > 0).await;
+    heard(5).await;
     client.send("zz\r\n").await;
     client.rest().await;
     until("as many lines", || logged.seen().len() >= 5).await;
