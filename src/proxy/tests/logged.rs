@@ -227,15 +227,13 @@ async fn late_backends_are_to_blame() {
         .await;
 }
 
-#[tokio::test]
-async fn clients_that_leave_or_stall_are_to_blame() {
-    let heads = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&heads);
-    let origin = Origin::start(move |_, mut conn| {
-        let count = Arc::clone(&count);
+/// Answers `/big` without end, nothing else at all; counts the heads that it has.
+async fn never_done(heads: Arc<AtomicUsize>) -> Origin {
+    Origin::start(move |_, mut conn| {
+        let heads = Arc::clone(&heads);
         async move {
             let head = conn.until("\r\n\r\n").await;
-            count.fetch_add(1, Ordering::SeqCst);
+            heads.fetch_add(1, Ordering::SeqCst);
             if head.contains("/big") {
                 let length = 32 << 20;
                 conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")).await;
@@ -249,7 +247,13 @@ async fn clients_that_leave_or_stall_are_to_blame() {
             while conn.more().await > 0 {}
         }
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn clients_that_leave_or_stall_are_to_blame() {
+    let heads = Arc::new(AtomicUsize::new(0));
+    let origin = never_done(Arc::clone(&heads)).await;
     let heard = |number| {
         let heads = Arc::clone(&heads);
         until("the backend has the head", move || heads.load(Ordering::SeqCst) == number)
