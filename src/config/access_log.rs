@@ -122,7 +122,7 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Option<Option<LogSettin
 }
 
 impl LogSettings {
-    /// As the log of a service. Without `format` it is that of requests; see [`settle`].
+    /// As the log of a service. Without `format` it is that of requests, of sessions where the mode is TCP.
     pub fn resolve(&self, frontend: &Arc<str>, backend: &Arc<str>) -> AccessLog {
         AccessLog {
             frontend: Arc::clone(frontend),
