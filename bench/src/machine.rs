@@ -89,7 +89,13 @@ impl Cpu {
 pub(crate) fn cpu(pid: u32) -> Outcome<Cpu> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        nanos += run_time(&task?.path().join("schedstat"))?;
+        let path = task?.path();
+        match run_time(&path.join("schedstat")) {
+            Ok(time) => nanos += time,
+            // It has ended since it was listed, and its time with it.
+            Err(_) if !path.exists() => {}
+            Err(error) => return Err(error),
+        }
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // Behind the name, which may contain anything: state is the first field, utime the 12th, stime the 13th.
