@@ -88,19 +88,21 @@ impl Workers {
     ) -> io::Result<()> {
         let kept = duplicate(&sockets)?;
         let listener = Arc::new(Listener::new(service, kept));
-        match self.spread(&listener, &sockets).await {
-            Ok(()) => {
-                let old = self.lock().insert(id, listener);
-                if let Some(old) = old {
-                    old.close().await;
-                }
-                Ok(())
+        // Known before the first worker accepts: a stop in between must close it, too.
+        let old = self.lock().insert(id, Arc::clone(&listener));
+        let spread = self.spread(&listener, &sockets).await;
+        if spread.is_err() {
+            let former = old.map(|old| (id, old));
+            {
+                let mut listeners = self.lock();
+                listeners.remove(&id);
+                listeners.extend(former);
             }
-            Err(error) => {
-                listener.close().await;
-                Err(error)
-            }
+            listener.close().await;
+        } else if let Some(old) = old {
+            old.close().await;
         }
+        spread
     }
 
     async fn spread(&self, listener: &Arc<Listener>, sockets: &[TcpListener]) -> io::Result<()> {

@@ -144,3 +144,26 @@ async fn workers_show_that_they_live() {
     assert_eq!(rig.workers().count(), 1);
     let _keep = Arc::clone(&rig.service);
 }
+
+#[tokio::test]
+async fn a_listener_whose_start_was_broken_off_holds_up_no_stop() {
+    use std::future::{Future, poll_fn};
+    use std::task::Poll;
+    let origin = Origin::echo("a").await;
+    // Too many to answer all before the first look.
+    let mut setup = Setup::new(Mode::Http, &[origin.addr]);
+    setup.workers = 16;
+    let mut rig = setup.start().await;
+    let sockets = vec![std::net::TcpListener::bind("127.0.0.1:0").unwrap()];
+    sockets[0].set_nonblocking(true).unwrap();
+    let workers = rig.workers.take().unwrap();
+    {
+        // Some workers have been told, and not all have answered.
+        let service = Arc::clone(&rig.service);
+        let mut adding = Box::pin(workers.add_listener(ListenerId(2), sockets, service));
+        let begun = poll_fn(|cx| Poll::Ready(adding.as_mut().poll(cx))).await;
+        assert!(begun.is_pending());
+    }
+    let report = workers.drain(Duration::from_secs(30)).await;
+    assert!(report.took < Duration::from_secs(5), "{report:?}");
+}

@@ -170,7 +170,7 @@ pub(super) const HTTP: &[Scenario] = &[
     ),
     // It can be repeated, and is.
     but(
-        &[("retries", "3", "0")],
+        &[("retries", "1", "0")],
         same(
             "empty-repeated",
             &[Say("GET /empty HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), Hear],
