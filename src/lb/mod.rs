@@ -19,10 +19,12 @@ pub mod fixed;
 pub mod handle;
 pub mod lease;
 pub mod least_conn;
+pub mod limits;
 #[cfg(test)]
 pub(crate) mod made_up;
 pub mod order;
 pub mod pool;
+pub mod queue;
 pub mod round_robin;
 pub mod snapshot;
 

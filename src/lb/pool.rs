@@ -28,6 +28,7 @@ use self::book::Book;
 use self::state::PoolState;
 use super::balancer::{self, Balancer};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
+use super::queue::{self, Queue};
 use super::snapshot::Snapshot;
 use super::{BackendId, Outcome, PoolSettings};
 use crate::discovery::Discovered;
@@ -85,6 +86,8 @@ pub struct Pool {
     outcomes: mpsc::Receiver<Outcome>,
     exports: mpsc::Receiver<oneshot::Sender<PoolState>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Served when a new snapshot has room.
+    queue: Arc<Queue>,
     view: Arc<ArcSwap<PoolView>>,
     views: watch::Sender<u64>,
     membership_changes: u64,
@@ -130,13 +133,10 @@ impl Pool {
         let (report, outcomes) = mpsc::channel(OUTCOME_QUEUE);
         let (export, exports) = mpsc::channel(1);
         let (views, seen) = watch::channel(0);
-        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot {
-            revision: 0,
-            members: Box::default(),
-            known: 0,
-            up: 0,
-            picker: balancer.build(&[]),
-        }));
+        let queue = Arc::new(Queue::default());
+        let picker = balancer.build(&[]);
+        let nobody = Snapshot { revision: 0, members: Box::default(), known: 0, up: 0, picker };
+        let snapshot = queue::first(&queue, nobody);
         let view = Arc::new(ArcSwap::from_pointee(PoolView {
             revision: 0,
             origin: SetOrigin::Nothing,
@@ -149,6 +149,7 @@ impl Pool {
         let handle = PoolHandle {
             name: name.clone(),
             snapshot: Arc::clone(&snapshot),
+            queue: Arc::clone(&queue),
             view: Arc::clone(&view),
             outcomes: report,
             exports: export,
@@ -159,7 +160,8 @@ impl Pool {
             name,
             settings,
             balancer,
-            book: Book::new(workers),
+            book: Book::new(workers, &queue),
+            queue,
             workers,
             checker: Checker::new(inputs.checks.clone()),
             published: Published::default(),

@@ -13,10 +13,12 @@ use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::timer::Timer;
+use super::waiting::gone;
 use super::{ProxySettings, Redispatch, Service};
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
-use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext};
+use crate::lb::queue::{Ahead, Place};
+use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext, PickError};
 use crate::telemetry::cells::{ServiceCells, WorkerId};
 
 /// Upper bound of the wait before the same backend is tried again, haproxy's turn-around.
@@ -98,6 +100,33 @@ pub(crate) struct Trail {
     pub(crate) retries: u32,
     /// Another was tried than the first.
     pub(crate) redispatched: bool,
+    /// Who was served before it in queues, as `%sq/%bq`.
+    pub(crate) ahead: Ahead,
+    /// It waits in a queue, or did when it ended.
+    pub(crate) is_queued: bool,
+}
+
+impl Trail {
+    fn add(&mut self, ahead: Ahead) {
+        self.ahead.server = self.ahead.server.saturating_add(ahead.server);
+        self.ahead.backend = self.ahead.backend.saturating_add(ahead.backend);
+    }
+}
+
+/// A place in a queue that notes where it stood, also when nobody waits for it any longer.
+struct Queued<'a> {
+    place: Place,
+    trail: &'a mut Trail,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let ahead = self.place.leave();
+        self.trail.add(ahead);
+        if self.trail.is_queued {
+            self.trail.chosen = Some(Instant::now());
+        }
+    }
 }
 
 /// Opens connections on behalf of one client connection (TCP) or request (HTTP).
@@ -109,12 +138,14 @@ pub(crate) struct Dialer<'a> {
     timer: &'a Timer,
     pub(crate) retry: Retry,
     pub(crate) trail: Trail,
+    /// A TCP client, who has left when it closes while it waits in a queue. HTTP looks after its clients itself.
+    pub(crate) client: Option<&'a TcpStream>,
 }
 
 impl<'a> Dialer<'a> {
     pub(crate) fn new(service: &'a Service, settings: &'a ProxySettings, timer: &'a Timer) -> Self {
         let retry = Retry::new(settings);
-        Self { service, settings, timer, retry, trail: Trail::default() }
+        Self { service, settings, timer, retry, trail: Trail::default(), client: None }
     }
 
     fn worker(&self) -> WorkerId {
@@ -125,11 +156,55 @@ impl<'a> Dialer<'a> {
         self.service.cells.of(self.worker())
     }
 
-    /// Picks a backend, those that failed last.
-    pub(crate) fn acquire(&self) -> Result<Lease, ProxyError> {
+    /// Picks a backend, those that failed last; while all are full it waits for its turn.
+    ///
+    /// # Errors
+    /// Nobody is eligible, `timeout queue` has passed, or the client of a TCP session has left.
+    pub(crate) async fn acquire(&mut self) -> Result<Lease, ProxyError> {
         let cx = PickContext { avoid: &self.retry.tried };
-        let lease = self.service.pool.acquire(cx)?;
+        let lease = match self.service.pool.acquire(cx) {
+            Err(PickError::AllFull { .. }) => self.wait().await?,
+            picked => picked?,
+        };
         lease.backend().cells.of(self.worker()).requests.add(1);
+        Ok(lease)
+    }
+
+    /// Waits in the queue for a backend.
+    ///
+    /// # Errors
+    /// See [`Dialer::acquire`].
+    pub(crate) async fn wait(&mut self) -> Result<Lease, ProxyError> {
+        let cx = PickContext { avoid: &self.retry.tried };
+        let mut queued = Queued { place: self.service.pool.line_up(cx)?, trail: &mut self.trail };
+        queued.trail.server = None;
+        queued.trail.is_queued = true;
+        let left = async {
+            match self.client {
+                Some(client) => gone(client).await,
+                None => std::future::pending().await,
+            }
+        };
+        let work = async {
+            tokio::select! {
+                biased;
+                served = &mut queued.place => Some(served),
+                () = left => None,
+            }
+        };
+        let end = self.timer.within(self.settings.timeouts.queue, work).await;
+        let (lease, ahead) = match end {
+            Some(Some(served)) => served,
+            Some(None) => return Err(ProxyError::ClientAbort),
+            None => return Err(ProxyError::QueueTimeout),
+        };
+        queued.trail.add(ahead);
+        queued.trail.is_queued = false;
+        queued.trail.chosen = Some(Instant::now());
+        drop(queued);
+        if self.settings.access_log.is_some() {
+            self.trail.server = Some(Arc::clone(lease.backend()));
+        }
         Ok(lease)
     }
 
@@ -160,19 +235,19 @@ impl<'a> Dialer<'a> {
                 }
                 Next::Again(pause) => {
                     self.timer.sleep(pause).await;
-                    lease = self.move_on(lease)?;
+                    lease = self.move_on(lease).await?;
                 }
-                Next::Elsewhere => lease = self.move_on(lease)?,
+                Next::Elsewhere => lease = self.move_on(lease).await?,
                 Next::GiveUp => return Err(error),
             }
         }
     }
 
     /// Gives up `failed` and picks anew.
-    pub(crate) fn move_on(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
+    async fn move_on(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
         let backend = failed.backend().clone();
         drop(failed);
-        let lease = self.acquire()?;
+        let lease = self.acquire().await?;
         if lease.backend().id == backend.id {
             if self.retry.left == 0 {
                 self.trail.chosen = Some(Instant::now());
@@ -188,9 +263,9 @@ impl<'a> Dialer<'a> {
     }
 
     /// The same after `failed` had been connected to: a new beginning.
-    pub(crate) fn begin_anew(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
+    pub(crate) async fn begin_anew(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
         self.trail.retries += 1;
-        let lease = self.move_on(failed)?;
+        let lease = self.move_on(failed).await?;
         self.trail.chosen = Some(Instant::now());
         Ok(lease)
     }

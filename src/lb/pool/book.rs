@@ -17,6 +17,7 @@ use crate::health::checker::CheckId;
 use crate::health::{CheckSettings, Health};
 use crate::lb::backend::{Backend, SlotArena};
 use crate::lb::handle::CheckView;
+use crate::lb::queue::Queue;
 use crate::lb::{BackendId, PoolSettings, ServerSettings, order};
 use crate::telemetry::cells::PerWorker;
 
@@ -124,23 +125,23 @@ pub(super) struct Moves {
 }
 
 impl Book {
-    pub(super) fn new(workers: usize) -> Self {
+    pub(super) fn new(workers: usize, queue: &Arc<Queue>) -> Self {
         Self {
             records: Vec::new(),
             index: HashMap::new(),
             departed: HashMap::new(),
-            arena: SlotArena::default(),
+            arena: SlotArena::new(Arc::clone(queue)),
             workers,
         }
     }
 
     /// Empty, but `former` backends that come back are the same ones, with their counters.
-    pub(super) fn after(workers: usize, former: &[Arc<Backend>]) -> Self {
+    pub(super) fn after(workers: usize, queue: &Arc<Queue>, former: &[Arc<Backend>]) -> Self {
         let departed = former
             .iter()
             .map(|backend| (identity(&backend.endpoint), Arc::downgrade(backend)))
             .collect();
-        Self { departed, ..Self::new(workers) }
+        Self { departed, ..Self::new(workers, queue) }
     }
 
     pub(super) fn get_mut(&mut self, id: BackendId) -> Option<&mut Record> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::book::Record;
 use crate::health::Health;
 use crate::lb::handle::BackendView;
+use crate::lb::limits::Limits;
 use crate::lb::snapshot::Member;
 
 /// What keeps a backend out, or nothing.
@@ -72,6 +73,7 @@ pub(super) fn member(record: &Record) -> Option<Member> {
         addr: *record.address.as_ref().ok()?,
         weight: record.settings.weight,
         max_connections: record.settings.max_connections,
+        limits: Limits::default(),
     })
 }
 
