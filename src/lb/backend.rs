@@ -131,6 +131,7 @@ impl SlotArena {
     }
 
     /// Where the requests of its service wait.
+    #[cfg(test)]
     pub(super) fn queue(&self) -> &Arc<Queue> {
         &self.queue
     }

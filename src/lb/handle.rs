@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::lease::Lease;
+use super::limits::Ramp;
 use super::pool::state::PoolState;
 use super::queue::{Place, Queue, QueueView};
 use super::snapshot::Snapshot;
@@ -169,6 +170,8 @@ pub struct BackendView {
     pub eligible: bool,
     /// Why it is (not) picked, one line: "up", "down: L4CON: connection refused", "weight 0", "backup, actives are up".
     pub reason: String,
+    /// How far it is in its slow start.
+    pub ramp: Ramp,
     /// When the verdict last changed.
     pub since: Instant,
     /// Result of the last check.

@@ -16,6 +16,7 @@ pub struct Lease {
 
 impl Lease {
     /// `None` when the member is at its `maxconn`.
+    #[cfg(test)]
     pub(super) fn take(member: &Member) -> Option<Self> {
         Grant::take(member).map(Self::from)
     }

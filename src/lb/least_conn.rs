@@ -137,6 +137,24 @@ impl Picker for Scan {
         }
         Some(best.member)
     }
+
+    fn wait_for(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+        shortest_queue(members, cx)
+    }
+}
+
+/// haproxy's `leastconn` queues at a server while that has fewer in progress and waiting than `maxconn` and `maxqueue`
+/// together; without `maxqueue` nobody waits for one server alone.
+fn shortest_queue(members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+    let load = |member: &Member| {
+        let slot = &member.backend.in_flight;
+        let (max, queue) = (member.limit()?, member.limits.max_queue?.get());
+        let load = slot.get().saturating_add(slot.queued().0);
+        let may = load < max.saturating_add(queue) && !cx.avoid.contains(&member.backend.id);
+        may.then(|| (u64::from(load) + 1) * 4096 / member.share().max(1))
+    };
+    let loads = members.iter().enumerate().filter_map(|(index, m)| Some((load(m)?, index)));
+    loads.min().map(|(_, index)| index)
 }
 
 impl Row {

@@ -30,7 +30,7 @@ impl Elastic {
         let min = self.min.get();
         if min >= max || slot.get() < min {
             // The load decides nothing: it is not looked up.
-            return max.max(min);
+            return max;
         }
         // With the one that asks.
         self.at(max, slot.queue.busy().saturating_add(1))
@@ -69,6 +69,11 @@ impl Ramp {
         }
         let steps = (full * elapsed + whole) / whole;
         Self(u8::try_from(steps.clamp(1, full)).unwrap_or(Self::FULL.0))
+    }
+
+    /// haproxy's `throttle`: percent of its share, rounded up.
+    pub fn percent(self) -> u64 {
+        (100 * u64::from(self.0)).div_ceil(u64::from(Self::FULL.0))
     }
 
     /// 1 to 16.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::backend::{Backend, SlotArena};
 use super::handle::{BackendView, CheckView, PoolHandle, PoolView};
 use super::lease::Lease;
-use super::limits::Limits;
+use super::limits::{Limits, Ramp};
 use super::snapshot::{Member, Picker, Snapshot};
 use super::{BackendId, PickContext};
 use crate::endpoint::{Endpoint, ServiceName, Weight};
@@ -83,6 +83,7 @@ pub(crate) fn backend(n: u8) -> BackendView {
         health: Health::Up,
         eligible: true,
         reason: String::from("up"),
+        ramp: Ramp::FULL,
         since: Instant::now(),
         last_check: Some(CheckView {
             code: "L4OK",

@@ -13,6 +13,7 @@ mod publish;
 mod restart;
 pub mod state;
 mod view;
+mod warmth;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub struct Pool {
     were_down: Vec<BackendId>,
     /// When the view was last replaced.
     shown: Instant,
+    /// When a server in its slow start may make its next step.
+    next_step: Option<Instant>,
     /// The balancer is not the one that built the published picker.
     picker_outdated: bool,
 }
@@ -177,6 +180,7 @@ impl Pool {
             dirty: Dirty::Nothing,
             were_down: Vec::new(),
             shown: Instant::now(),
+            next_step: None,
             picker_outdated: false,
         };
         (handle, pool)
@@ -221,6 +225,7 @@ impl Pool {
                 },
                 report = self.checker.next() => self.take_report(report),
                 () = details_due(self.dirty) => {}
+                () = warmth::step_due(self.next_step) => self.follow_warmth(),
             }
             self.take_waiting(&mut batch);
         }

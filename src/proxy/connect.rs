@@ -192,7 +192,8 @@ impl<'a> Dialer<'a> {
                 () = left => None,
             }
         };
-        let end = self.timer.within(self.settings.timeouts.queue, work).await;
+        let timeouts = &self.settings.timeouts;
+        let end = self.timer.within(timeouts.queue.or(timeouts.connect), work).await;
         let (lease, ahead) = match end {
             Some(Some(served)) => served,
             Some(None) => return Err(ProxyError::ClientAbort),

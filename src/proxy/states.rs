@@ -63,7 +63,14 @@ pub(crate) fn attempt(outcome: &Outcome, phase: Phase, is_sent: bool) -> State {
 /// True for what goes wrong before there is a connection to a backend.
 pub(crate) fn is_before_attempt(error: &ProxyError) -> bool {
     use ProxyError as E;
-    matches!(error, E::Pick(_) | E::QueueTimeout | E::Connect { .. } | E::ConnectTimeout { .. } | E::ClientAbort)
+    matches!(
+        error,
+        E::Pick(_)
+            | E::QueueTimeout
+            | E::Connect { .. }
+            | E::ConnectTimeout { .. }
+            | E::ClientAbort
+    )
 }
 
 /// A request or session that failed with `error`, after an attempt that ended in `attempt`.

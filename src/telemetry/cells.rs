@@ -202,7 +202,7 @@ pub enum ErrorCause {
 
 impl ErrorCause {
     /// Number of causes.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     /// Every cause, in the order of the cells.
     pub const ALL: [Self; Self::COUNT] = [

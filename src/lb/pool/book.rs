@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
+use super::warmth::Warmth;
 use crate::discovery::names::{NameCache, Resolved, TrackedName};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::health::checker::CheckId;
@@ -39,6 +40,8 @@ pub(super) struct Record {
     pub(super) last_check: Option<CheckView>,
     /// The view does not show the last check yet.
     pub(super) unseen: bool,
+    /// Where it is in its slow start.
+    pub(super) warmth: Warmth,
 }
 
 impl Record {
@@ -58,6 +61,10 @@ impl Record {
     fn set_line(&mut self, line: &Line) {
         if *self.settings == *line.settings {
             return;
+        }
+        // A server that comes out of maintenance starts slowly; one that was never in it does not.
+        if self.settings.disabled && !line.settings.disabled {
+            self.warmth.begin(Instant::now(), line.settings.slow_start);
         }
         self.settings = Arc::clone(&line.settings);
         if self.check == line.check {
@@ -242,6 +249,7 @@ fn record(backend: Arc<Backend>, line: &Line, host_names: &NameCache) -> Record 
         standing: String::new(),
         last_check: None,
         unseen: false,
+        warmth: Warmth::default(),
     };
     record.set_line(line);
     record

@@ -125,8 +125,7 @@ impl Notes {
     /// See [`Timers`]; `end` is the end. As haproxy counts them: `Tc` from the choice of the backend that was connected
     /// to, pauses between attempts included, `Tr` from the connection on.
     fn timers(&self, fixed: &Fixed, end: Millis) -> Timers {
-        let is_asked =
-            self.server.is_some() || self.trail.server.is_some() || self.trail.is_queued;
+        let is_asked = self.server.is_some() || self.trail.server.is_some() || self.trail.is_queued;
         let chosen = self.trail.chosen.map_or(self.head, |chosen| fixed.local.clock.of(chosen));
         let connected = self.connected.map(|connected| connected.max(chosen));
         Timers {
