@@ -44,9 +44,14 @@ impl PoolHandle {
     /// Picks a backend and counts the use of it.
     ///
     /// # Errors
-    /// [`PickError`] when nobody is eligible or all are full.
+    /// [`PickError`] when nobody is eligible, all are full, or others wait already.
     pub fn acquire(&self, cx: PickContext<'_>) -> Result<Lease, PickError> {
-        self.snapshot.load().acquire(cx)
+        let snapshot = self.snapshot.load();
+        if self.queue.has_line() && !snapshot.members.is_empty() {
+            // Who comes now goes behind them, even where a slot is just being given out.
+            return Err(PickError::AllFull { eligible: snapshot.members.len() });
+        }
+        snapshot.acquire(cx)
     }
 
     /// Gets in line for a backend, for whoever [`PoolHandle::acquire`] told that all are full. The place is a future of

@@ -32,8 +32,7 @@ impl Elastic {
             // The load decides nothing: it is not looked up.
             return max;
         }
-        // With the one that asks.
-        self.at(max, slot.queue.busy().saturating_add(1))
+        self.at(max, slot.queue.busy())
     }
 
     /// The limit with `busy` requests in the service.

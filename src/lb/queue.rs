@@ -87,6 +87,11 @@ impl Queue {
         self.length.load(Ordering::SeqCst) == 0
     }
 
+    /// True while somebody waits for whichever server has room first. One load: on the way of every request.
+    pub(super) fn has_line(&self) -> bool {
+        self.common.get().0 > 0
+    }
+
     /// Requests of the service in progress and waiting.
     pub(super) fn busy(&self) -> u32 {
         let in_flight: u32 = self.chunks.load().iter().map(|chunk| chunk.sum()).sum();

@@ -13,11 +13,10 @@ use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::timer::Timer;
-use super::waiting::gone;
 use super::{ProxySettings, Redispatch, Service};
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
-use crate::lb::queue::{Ahead, Place};
+use crate::lb::queue::Ahead;
 use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext, PickError};
 use crate::telemetry::cells::{ServiceCells, WorkerId};
 
@@ -106,36 +105,13 @@ pub(crate) struct Trail {
     pub(crate) is_queued: bool,
 }
 
-impl Trail {
-    fn add(&mut self, ahead: Ahead) {
-        self.ahead.server = self.ahead.server.saturating_add(ahead.server);
-        self.ahead.backend = self.ahead.backend.saturating_add(ahead.backend);
-    }
-}
-
-/// A place in a queue that notes where it stood, also when nobody waits for it any longer.
-struct Queued<'a> {
-    place: Place,
-    trail: &'a mut Trail,
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        let ahead = self.place.leave();
-        self.trail.add(ahead);
-        if self.trail.is_queued {
-            self.trail.chosen = Some(Instant::now());
-        }
-    }
-}
-
 /// Opens connections on behalf of one client connection (TCP) or request (HTTP).
 #[derive(Debug)]
 pub(crate) struct Dialer<'a> {
     pub(crate) service: &'a Service,
     pub(crate) settings: &'a ProxySettings,
     /// Its connection's.
-    timer: &'a Timer,
+    pub(super) timer: &'a Timer,
     pub(crate) retry: Retry,
     pub(crate) trail: Trail,
     /// A TCP client, who has left when it closes while it waits in a queue. HTTP looks after its clients itself.
@@ -167,45 +143,6 @@ impl<'a> Dialer<'a> {
             picked => picked?,
         };
         lease.backend().cells.of(self.worker()).requests.add(1);
-        Ok(lease)
-    }
-
-    /// Waits in the queue for a backend.
-    ///
-    /// # Errors
-    /// See [`Dialer::acquire`].
-    pub(crate) async fn wait(&mut self) -> Result<Lease, ProxyError> {
-        let cx = PickContext { avoid: &self.retry.tried };
-        let mut queued = Queued { place: self.service.pool.line_up(cx)?, trail: &mut self.trail };
-        queued.trail.server = None;
-        queued.trail.is_queued = true;
-        let left = async {
-            match self.client {
-                Some(client) => gone(client).await,
-                None => std::future::pending().await,
-            }
-        };
-        let work = async {
-            tokio::select! {
-                biased;
-                served = &mut queued.place => Some(served),
-                () = left => None,
-            }
-        };
-        let timeouts = &self.settings.timeouts;
-        let end = self.timer.within(timeouts.queue.or(timeouts.connect), work).await;
-        let (lease, ahead) = match end {
-            Some(Some(served)) => served,
-            Some(None) => return Err(ProxyError::ClientAbort),
-            None => return Err(ProxyError::QueueTimeout),
-        };
-        queued.trail.add(ahead);
-        queued.trail.is_queued = false;
-        queued.trail.chosen = Some(Instant::now());
-        drop(queued);
-        if self.settings.access_log.is_some() {
-            self.trail.server = Some(Arc::clone(lease.backend()));
-        }
         Ok(lease)
     }
 

@@ -33,10 +33,8 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<Pr
         service.cells.of(local.worker).error(error.cause());
         tracing::debug!(service = %service.name, %peer, error = %Chain(error), "connection failed");
         if session.connected.is_none() {
-            session.state = match error {
-                ProxyError::ClientAbort if session.trail.is_queued => states::LEFT_QUEUE,
-                error => states::failed(error, None),
-            };
+            let left = session.trail.is_queued && matches!(error, ProxyError::ClientAbort);
+            session.state = if left { states::LEFT_QUEUE } else { states::failed(error, None) };
         }
     }
     if let Some(log) = &settings.access_log {

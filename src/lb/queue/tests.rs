@@ -147,7 +147,7 @@ fn who_waits_for_a_server_that_is_gone_waits_for_any_and_a_new_one_serves() {
     drop(on_a);
     assert!(look(&mut waits).is_none(), "its slot is not given to anybody any more");
     assert_eq!(a.backend.in_flight.get(), 0);
-    publish(&queue, &cell, snapshot(&[b.clone()], Box::new(FirstOnly)));
+    publish(&queue, &cell, snapshot(std::slice::from_ref(&b), Box::new(FirstOnly)));
     let (lease, ahead) = look(&mut waits).unwrap();
     assert_eq!((lease.backend().id, ahead.backend), (b.backend.id, 1));
 }
@@ -172,6 +172,37 @@ fn a_lower_maxconn_is_reached_before_anybody_is_served() {
     a.max_connections = NonZeroU32::new(2);
     publish(&queue, &cell, build(&a));
     assert!(look(&mut waits).is_some());
+}
+
+#[test]
+fn the_limit_grows_with_those_that_wait_and_they_are_let_in_by_that() {
+    let mut arena = SlotArena::default();
+    let mut a = member_in(&mut arena, 1, Some(5));
+    let (min, full) = (NonZeroU32::MIN, NonZeroU32::new(10).unwrap());
+    a.limits.elastic = Some(crate::lb::limits::Elastic { min, full });
+    for strategy in [crate::lb::Strategy::RoundRobin, crate::lb::Strategy::LeastConn] {
+        let picker = balancer::build(strategy).build(std::slice::from_ref(&a));
+        let cell = first(arena.queue(), snapshot(std::slice::from_ref(&a), picker));
+        let queue = arena.queue();
+        let mut held = vec![cell.load().acquire(PickContext::default()).unwrap()];
+        let mut waiting = VecDeque::new();
+        for busy in 2..=12_u32 {
+            waiting.push_back(queue.enter(None).unwrap());
+            queue.serve();
+            if let Some((lease, _)) = look(&mut waiting[0]) {
+                held.push(lease);
+                waiting.pop_front();
+            }
+            let limit = (busy * 5 / 10).clamp(1, 5);
+            assert_eq!(a.backend.in_flight.get(), limit, "{strategy:?}, {busy} busy");
+            assert!(cell.load().acquire(PickContext::default()).is_err());
+        }
+        drop(waiting);
+        drop(held);
+        assert_eq!(a.backend.in_flight.get(), 0);
+        arena = SlotArena::default();
+        a = Member { limits: a.limits, ..member_in(&mut arena, 1, Some(5)) };
+    }
 }
 
 /// Threads that take, wait, give up and leave at random: never more than `maxconn`, everybody served or gone, nothing

@@ -98,10 +98,9 @@ impl Notes {
         if states::is_before_attempt(error) {
             self.connected = None;
         }
-        self.state = Some(match error {
-            ProxyError::ClientAbort if self.trail.is_queued => states::LEFT_QUEUE,
-            error => states::failed(error, self.state),
-        });
+        let left = self.trail.is_queued && matches!(error, ProxyError::ClientAbort);
+        let state = if left { states::LEFT_QUEUE } else { states::failed(error, self.state) };
+        self.state = Some(state);
     }
 
     /// Empty again, with its buffers.

@@ -144,7 +144,7 @@ async fn who_waits_too_long_is_told_503_on_time() {
     let (mut one, mut two) = (logged.rig.client().await, logged.rig.client().await);
     one.send("GET /1 HTTP/1.1\r\nhost: t\r\n\r\n").await;
     queued(&logged, 1).await;
-    two.send("GET /2 HTTP/1.1\r\nhost: t\r\n\r\n").await;
+    two.send("GET /1 HTTP/1.1\r\nhost: t\r\n\r\n").await;
     for client in [&mut one, &mut two] {
         assert_eq!(client.answer().await.status, 503);
     }
@@ -153,7 +153,7 @@ async fn who_waits_too_long_is_told_503_on_time() {
     logged
         .says(&[
             "none 0/3/-/-/3 sQ +0 q0/1 503 GET /1 HTTP/1.1",
-            "none 0/3/-/-/3 sQ +0 q0/1 503 GET /2 HTTP/1.1",
+            "none 0/3/-/-/3 sQ +0 q0/1 503 GET /1 HTTP/1.1",
         ])
         .await;
     assert_eq!(logged.rig.pool.handle.queue().length, 0);
