@@ -22,7 +22,9 @@ impl Lookup {
             return Ok(addr);
         }
         let place = place.to_owned();
-        self.wait(move || place.to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable.into()))
+        self.wait(move || {
+            place.to_socket_addrs()?.next().ok_or_else(|| ErrorKind::AddrNotAvailable.into())
+        })
     }
 
     fn wait(
