@@ -10,7 +10,7 @@ use crate::lb::Strategy;
 use crate::lb::handle::{BackendView, CheckView, PoolView};
 use crate::proxy::Mode;
 
-use super::queue::{QueueDetail, queue};
+use super::queue::{QueueDetail, ServerQueue, queue, server_queue};
 use super::traffic::{BackendTraffic, Traffic, backend_traffic, traffic};
 use super::when::{Now, millis, rfc3339};
 use super::{ServiceEntry, diagnosis};
@@ -147,18 +147,11 @@ pub struct BackendDetail {
     pub backup: bool,
     /// `maxconn`.
     pub maxconn: Option<u32>,
-    /// `minconn`: the limit while the service is not busy.
-    pub minconn: Option<u32>,
-    /// `maxqueue`; `null`: any number may wait for it.
-    pub maxqueue: Option<u32>,
-    /// Percent of its share that it takes in its slow start, 100 after it.
-    pub throttle: u64,
     /// Requests or connections in progress.
     pub in_flight: u32,
-    /// Waiting for this server and no other, now and at most.
-    pub queued: u32,
-    /// Most that have waited for it at a time.
-    pub queued_max: u32,
+    /// Its other limits, and who waits for it.
+    #[serde(flatten)]
+    pub queue: ServerQueue,
     /// Counters since it is known here.
     pub counters: BackendTraffic,
     /// The last check.
@@ -280,12 +273,8 @@ fn backend(b: &BackendView, now: Now) -> BackendDetail {
         weight: b.settings.weight.get(),
         backup: b.settings.backup,
         maxconn: b.settings.max_connections.map(NonZeroU32::get),
-        minconn: b.settings.elastic.map(|elastic| elastic.min.get()),
-        maxqueue: b.settings.max_queue.map(NonZeroU32::get),
-        throttle: b.ramp.percent(),
         in_flight: b.backend.in_flight.get(),
-        queued: b.backend.in_flight.queued().0,
-        queued_max: b.backend.in_flight.queued().1,
+        queue: server_queue(b),
         counters: backend_traffic(b),
         last_check: b.last_check.as_ref().map(|c| check(c, now)),
         complaints: b.settings.complaints.clone(),
