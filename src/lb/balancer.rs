@@ -46,6 +46,7 @@ pub(crate) mod testing {
     use crate::endpoint::{Endpoint, Weight};
     use crate::lb::BackendId;
     use crate::lb::backend::{Backend, SlotArena};
+    use crate::lb::limits::Limits;
     use crate::lb::snapshot::Member;
     use crate::telemetry::cells::PerWorker;
 
@@ -65,6 +66,7 @@ pub(crate) mod testing {
             addr: ([127, 0, 0, 1], 80).into(),
             weight: Weight::saturating(weight),
             max_connections: max.and_then(NonZeroU32::new),
+            limits: Limits::default(),
         }
     }
 
