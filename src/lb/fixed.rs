@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::backend::{Backend, SlotArena};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
 use super::snapshot::{Member, Picker, Snapshot};
-use super::{BackendId, Outcome, PickContext};
+use super::{BackendId, Outcome, PickContext, Protocol};
 use crate::discovery::Discovered;
 use crate::endpoint::{Endpoint, ServiceName, Weight};
 use crate::telemetry::cells::PerWorker;
@@ -69,6 +69,7 @@ pub fn fixed_with(
                 addr: *addr,
                 weight: Weight::default(),
                 max_connections,
+                protocol: Protocol::default(),
             }
         })
         .collect();

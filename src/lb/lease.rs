@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::Protocol;
 use super::backend::Backend;
 use super::snapshot::Member;
 
@@ -11,6 +12,7 @@ use super::snapshot::Member;
 pub struct Lease {
     backend: Arc<Backend>,
     addr: SocketAddr,
+    protocol: Protocol,
 }
 
 impl Lease {
@@ -21,7 +23,11 @@ impl Lease {
             .backend
             .in_flight
             .try_enter(limit)
-            .then(|| Self { backend: Arc::clone(&member.backend), addr: member.addr })
+            .then(|| Self {
+                backend: Arc::clone(&member.backend),
+                addr: member.addr,
+                protocol: member.protocol,
+            })
     }
 
     /// Who.
@@ -32,6 +38,11 @@ impl Lease {
     /// Where to connect.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::lease::Lease;
-use super::{PickContext, PickError};
+use super::{PickContext, PickError, Protocol};
 use crate::endpoint::Weight;
 
 /// One eligible backend: up (or unchecked), not disabled, weight above 0, address known.
@@ -21,6 +21,8 @@ pub struct Member {
     pub weight: Weight,
     /// `maxconn`.
     pub max_connections: Option<NonZeroU32>,
+    /// `proto`.
+    pub protocol: Protocol,
 }
 
 impl Member {
@@ -74,6 +76,11 @@ impl Snapshot {
             }
         }
         Err(PickError::AllFull { eligible: self.members.len() })
+    }
+
+    /// True when HTTP/2 is spoken to one of the members.
+    pub fn has_http2(&self) -> bool {
+        self.members.iter().any(|member| member.protocol == Protocol::Http2)
     }
 
     /// Those that failed before are better than nobody.

@@ -99,6 +99,7 @@ impl Rules {
             max_connections: draft.max_connections.and_then(|it| it.value),
             id: draft.id.map(|it| it.value),
             cookie: draft.cookie.map(|it| it.value),
+            protocol: draft.protocol.map(|it| it.value).unwrap_or_default(),
             complaints,
         }
     }

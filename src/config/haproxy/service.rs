@@ -7,6 +7,7 @@ use super::bind::{self, Bound};
 use super::draft::{Draft, Level, Tracked};
 use super::log::Names;
 use super::routing::{Sides, route};
+use super::server::ServerDraft;
 use super::statement::{Parsed, Statement, show, unknown_directive};
 use super::table::{self, Sections};
 use super::{
@@ -15,6 +16,7 @@ use super::{
 use crate::config::report::{Line, Report};
 use crate::endpoint::ServiceName;
 use crate::lb::{BackendOrder, ShuffleSeed};
+use crate::proxy::http2::{FrontProtocol, Http2Settings};
 use crate::proxy::{HttpSettings, Mode, ProxySettings, Timeouts};
 
 /// Resolves a service's section on top of `top`; every mistake is reported, and the rest is still resolved.
@@ -130,6 +132,7 @@ impl Resolver<'_> {
             self.bound.addrs.extend(bound.addrs);
             self.bound.not_tcp.extend(bound.not_tcp);
             self.bound.backlog = bound.backlog.or(self.bound.backlog);
+            self.bound.protocols.extend(bound.protocols);
             return;
         }
         let legal = statement.directive.sections;
@@ -142,15 +145,18 @@ impl Resolver<'_> {
 
     fn finish(mut self, section: &ServiceSection, top: &Top) -> ServiceParts {
         let mode = self.mode(section);
-        let listener = listener::resolve(
+        let listening = listener::resolve(
             section,
             top,
             std::mem::take(&mut self.bound),
             self.draft.backlog.value,
             self.report,
         );
+        let (listener, front) = listening.unzip();
+        let http2 = Http2Settings { front: front.unwrap_or_default(), ..top.global.http2 };
         self.missing_timeouts(section, listener.is_some());
         let rules = server_rules::resolve(section, &self.draft, top, self.report);
+        self.protocols(section, mode.value, http2.front, &rules.base);
         let order = self.order(section, top);
         let mut origins = origins::of(&self.draft, &mode);
         origins.extend(origins::of_servers(&rules.base, section.server_options.as_ref(), top));
@@ -166,7 +172,7 @@ impl Resolver<'_> {
             );
         }
         ServiceParts {
-            proxy: ProxySettings { access_log, ..proxy(&draft, mode.value) },
+            proxy: ProxySettings { access_log, ..proxy(&draft, mode.value, http2) },
             names: (names.frontend, names.backend),
             listener: listener.filter(|_| !section.disabled),
             strategy: draft.strategy.value,
@@ -204,6 +210,23 @@ impl Resolver<'_> {
             );
         }
         back.clone()
+    }
+
+    /// haproxy refuses it.
+    fn protocols(
+        &mut self,
+        section: &ServiceSection,
+        mode: Mode,
+        front: FrontProtocol,
+        servers: &ServerDraft,
+    ) {
+        let is_said = front != FrontProtocol::Auto || servers.protocol.is_some();
+        if mode == Mode::Tcp && is_said {
+            self.report.complain(
+                &section.place,
+                "`proto` needs `mode http`: in mode tcp bytes pass whatever they mean",
+            );
+        }
     }
 
     /// haproxy warns as well.
@@ -268,7 +291,7 @@ fn process_seed() -> u128 {
     *SEED
 }
 
-fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
+fn proxy(draft: &Draft, mode: Mode, http2: Http2Settings) -> ProxySettings {
     let timeouts = &draft.timeouts;
     ProxySettings {
         mode,
@@ -292,6 +315,7 @@ fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
             replay_idempotent: true,
             reuse: draft.reuse.value,
             abort_on_close: draft.abort_on_close.value,
+            http2,
         },
         access_log: None,
     }

@@ -72,6 +72,7 @@ pub(super) fn member(record: &Record) -> Option<Member> {
         addr: *record.address.as_ref().ok()?,
         weight: record.settings.weight,
         max_connections: record.settings.max_connections,
+        protocol: record.settings.protocol,
     })
 }
 

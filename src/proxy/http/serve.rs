@@ -16,7 +16,7 @@ use super::logged::{self, Notes};
 use super::pool::Want;
 use super::reply::{self, Form};
 use super::upstream::Upstream;
-use crate::lb::PickContext;
+use crate::lb::{PickContext, Protocol};
 use crate::lb::lease::Lease;
 use crate::proxy::connect::Dialer;
 use crate::proxy::error::ProxyError;
@@ -69,6 +69,10 @@ async fn ask(
     exchange: &mut Exchange,
 ) -> Result<After, ProxyError> {
     let lease = fixed.listener.service.pool.acquire(PickContext::default())?;
+    if lease.protocol() == Protocol::Http2 {
+        // It has just changed what it speaks: the client's next connection is served by `http2`.
+        return Err(ProxyError::Unrepeatable { addr: lease.addr() });
+    }
     let cells = lease.backend().cells.of(fixed.local.worker);
     cells.requests.add(1);
     let start = if let Some(upstream) = idle(fixed, client, exchange, &lease) {

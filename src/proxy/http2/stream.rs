@@ -1,0 +1,367 @@
+//! One stream of a client's connection: a request, and its answer handed on.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use hyper::body::Frame;
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use super::ask::{Answer, Asking, ask};
+use super::attempt::{Pump, Pushed, push};
+use super::gauge::Talk;
+use super::head::{self, Rules};
+use super::notes::Notes;
+use super::outlet::Outlet;
+use super::upload::{Source, Upload};
+use crate::lb::lease::Lease;
+use crate::proxy::error::{self, ProxyError};
+use crate::proxy::http::client::Fixed;
+use crate::proxy::http::message::Refusal;
+use crate::proxy::http::{Expiry, Outcome, Phase};
+use crate::proxy::millis::Millis;
+use crate::proxy::tcp::Chain;
+use crate::proxy::{ProxySettings, states};
+use crate::telemetry::cells::ErrorCause;
+
+/// What the streams of a connection share with the task that owns it.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) talk: Rc<Talk>,
+    /// Streams under way.
+    pub(super) open: Cell<u32>,
+    /// Streams so far.
+    pub(super) begun: Cell<u32>,
+    /// Streams that the client has reset before their answer began.
+    pub(super) early_resets: Cell<u32>,
+    /// When the last one ended.
+    pub(super) last: Cell<Millis>,
+}
+
+/// Counts a stream as long as it lasts, and a panic that ends it.
+struct Open<'a>(&'a Streams, &'a Fixed);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let Self(streams, fixed) = self;
+        if std::thread::panicking() {
+            fixed.local.shared.count_panic();
+            tracing::error!(service = %fixed.listener.service.name, "stream task panicked");
+        }
+        streams.open.set(streams.open.get().saturating_sub(1));
+        streams.last.set(fixed.local.clock.now());
+    }
+}
+
+/// Serves a stream to its end.
+pub(super) async fn serve(
+    streams: Rc<Streams>,
+    fixed: Fixed,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let _open = Open(&streams, &fixed);
+    fixed.tick();
+    fixed.cells().requests.add(1);
+    let settings = fixed.listener.service.settings.load_full();
+    let started = fixed.local.clock.instant();
+    let mut stream = Stream { fixed: &fixed, settings, streams: &streams, respond: RefCell::new(respond), notes: None };
+    let upload = stream.run(request).await;
+    fixed.tick();
+    fixed.cells().latency.observe(fixed.local.clock.instant().saturating_duration_since(started));
+    let bytes_in = upload.borrow().bytes;
+    fixed.cells().bytes_in.add(bytes_in);
+    if let Some(mut notes) = stream.notes.take() {
+        notes.bytes_in += bytes_in;
+        notes.write(&fixed);
+    }
+}
+
+struct Stream<'a> {
+    fixed: &'a Fixed,
+    settings: Arc<ProxySettings>,
+    streams: &'a Rc<Streams>,
+    respond: RefCell<SendResponse<Bytes>>,
+    notes: Option<Box<Notes>>,
+}
+
+impl Stream<'_> {
+    async fn run(&mut self, request: Request<RecvStream>) -> Rc<RefCell<Upload>> {
+        let (parts, body) = request.into_parts();
+        if let Some(log) = &self.settings.access_log {
+            let is_reused = self.streams.begun.get() > 1;
+            self.notes = Some(Notes::begin(self.fixed, log, &parts, is_reused));
+        }
+        let source = if body.is_end_stream() { Source::Empty } else { Source::Stream(body) };
+        let upload = Upload::new(&self.fixed.local, source);
+        let is_head = parts.method == Method::HEAD;
+        let rules = Rules {
+            forward_for: self.settings.http.forward_for.as_ref(),
+            client: self.fixed.peer.ip(),
+        };
+        let head = match head::judge(parts, rules) {
+            Ok(head) => head,
+            Err(refusal) => {
+                self.refuse(refusal, is_head);
+                return upload;
+            }
+        };
+        if head.expects {
+            let go_on = Response::builder().status(StatusCode::CONTINUE).version(Version::HTTP_2);
+            // An error means that the stream has ended, which shows below.
+            drop(go_on.body(()).map(|go_on| self.respond.borrow_mut().send_informational(go_on)));
+        }
+        let is_gone = |cx: &mut Context<'_>| self.respond.borrow_mut().poll_reset(cx).is_ready();
+        let asking = Asking {
+            fixed: self.fixed,
+            settings: &self.settings,
+            head: &head,
+            upload: Rc::clone(&upload),
+            is_gone: &is_gone,
+        };
+        // Boxed: it is over when the answer begins, which may last.
+        match Box::pin(ask(&asking, &mut self.notes)).await {
+            Ok(answer) => self.hand_on(answer, &upload, is_head).await,
+            Err(error) => self.give_up(&error, is_head),
+        }
+        upload
+    }
+
+    /// The request must not be forwarded.
+    fn refuse(&mut self, refusal: Refusal, is_head: bool) {
+        let (service, peer) = (&self.fixed.listener.service.name, self.fixed.peer);
+        tracing::debug!(%service, %peer, %refusal, "bad request");
+        self.fixed.cells().error(ErrorCause::ClientProtocol);
+        if let Some(notes) = &mut self.notes {
+            notes.state = Some(states::REFUSED);
+        }
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+        self.say(status, is_head);
+    }
+
+    /// No backend's answer will come.
+    fn give_up(&mut self, error: &ProxyError, is_head: bool) {
+        let (service, peer) = (&self.fixed.listener.service.name, self.fixed.peer);
+        tracing::debug!(%service, %peer, error = %Chain(error), "request failed");
+        self.fixed.cells().error(error.cause());
+        match error.status() {
+            Some(status) => self.say(status, is_head),
+            None => {
+                let resets = &self.streams.early_resets;
+                resets.set(resets.get().saturating_add(1));
+            }
+        }
+    }
+
+    /// Answers with a page of ours.
+    fn say(&mut self, status: StatusCode, is_head: bool) {
+        let page = error::page(status);
+        let head = Response::builder()
+            .status(status)
+            .header("content-length", page.len())
+            .header("cache-control", "no-cache")
+            .header("content-type", "text/html");
+        self.fixed.cells().response(status.as_u16());
+        if let Some(notes) = &mut self.notes {
+            notes.status = Some(status.as_u16());
+            notes.bytes_out = page.len() as u64;
+        }
+        let Ok(head) = head.body(()) else {
+            return;
+        };
+        let is_short = is_head || page.is_empty();
+        let sent = self.respond.borrow_mut().send_response(head, is_short);
+        if let (Ok(mut send), false) = (sent, is_short) {
+            // Small enough to wait in the connection's own buffer; an error means that the client has gone.
+            drop(send.send_data(Bytes::from_static(page.as_bytes()), true));
+        }
+    }
+
+    /// Hands an answer on.
+    async fn hand_on(&mut self, answer: Answer, upload: &Rc<RefCell<Upload>>, is_head: bool) {
+        let Answer { begun, lease } = answer;
+        let now = self.fixed.tick();
+        let mut head = begun.head;
+        head::strip(&mut head.headers);
+        head.version = Version::HTTP_2;
+        let status = head.status.as_u16();
+        self.fixed.cells().response(status);
+        lease.backend().cells.of(self.fixed.local.worker).response(status);
+        if let Some(notes) = &mut self.notes {
+            notes.answer(&head, now);
+        }
+        let mut outlet = begun.outlet;
+        let is_short = is_head || outlet.is_end();
+        let sent = self.respond.borrow_mut().send_response(Response::from_parts(head, ()), is_short);
+        let outcome = match sent {
+            Err(_) => Outcome::Aborted,
+            Ok(_) if is_short => {
+                outlet.complete(&self.fixed.local);
+                Outcome::Answered
+            }
+            Ok(send) => {
+                let mut down = Down {
+                    stream: self,
+                    upload,
+                    pump: begun.pump,
+                    outlet,
+                    send,
+                    chunk: Bytes::new(),
+                    client_moved: now,
+                    backend_moved: now,
+                    bytes: 0,
+                };
+                let outcome = poll_fn(|cx| down.poll(cx)).await;
+                let bytes = down.bytes;
+                down.end(&outcome);
+                self.count(&lease, upload, bytes);
+                outcome
+            }
+        };
+        self.judge(&lease, outcome, upload.borrow().is_done());
+    }
+
+    fn count(&mut self, lease: &Lease, upload: &Rc<RefCell<Upload>>, bytes: u64) {
+        let cells = lease.backend().cells.of(self.fixed.local.worker);
+        cells.bytes_out.add(bytes);
+        cells.bytes_in.add(upload.borrow().bytes);
+        self.fixed.cells().bytes_out.add(bytes);
+        if let Some(notes) = &mut self.notes {
+            notes.bytes_out += bytes;
+        }
+    }
+
+    fn judge(&mut self, lease: &Lease, outcome: Outcome, is_sent: bool) {
+        if let Some(notes) = &mut self.notes {
+            notes.state = Some(states::attempt(&outcome, Phase::Body, is_sent));
+        }
+        let cause = match outcome {
+            Outcome::Aborted => ErrorCause::ClientAbort,
+            Outcome::Expired(expiry) => expiry.cause(),
+            Outcome::Cut(error) => {
+                let backend = lease.addr();
+                tracing::debug!(%backend, %error, "answer cut");
+                lease.backend().cells.of(self.fixed.local.worker).response_errors.add(1);
+                ErrorCause::Backend
+            }
+            Outcome::Answered
+            | Outcome::Switched(_)
+            | Outcome::Unsent
+            | Outcome::Unheard(_)
+            | Outcome::HalfHeard
+            | Outcome::Nonsense(_)
+            | Outcome::Malformed => return,
+        };
+        self.fixed.cells().error(cause);
+    }
+}
+
+/// An answer's body under way, and what is left of the request's.
+struct Down<'a, 'b> {
+    stream: &'a Stream<'b>,
+    upload: &'a Rc<RefCell<Upload>>,
+    pump: Option<Pump>,
+    outlet: Outlet,
+    send: SendStream<Bytes>,
+    /// Come from the backend, not yet taken by the client.
+    chunk: Bytes,
+    client_moved: Millis,
+    backend_moved: Millis,
+    bytes: u64,
+}
+
+impl Down<'_, '_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if let Some(pump) = &mut self.pump
+            && pump.poll(cx).is_ready()
+        {
+            self.pump = None;
+        }
+        if let Poll::Ready(outcome) = self.move_on(cx) {
+            return Poll::Ready(outcome);
+        }
+        let (expiry, deadline) = self.deadline();
+        if self.stream.fixed.timer.expires(deadline) {
+            return Poll::Ready(Outcome::Expired(expiry));
+        }
+        Poll::Pending
+    }
+
+    fn move_on(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        loop {
+            if !self.chunk.is_empty() {
+                let before = self.chunk.len();
+                let is_last = self.outlet.is_end();
+                let pushed = std::task::ready!(push(&mut self.send, (&mut self.chunk, is_last), cx));
+                let went = (before - self.chunk.len()) as u64;
+                self.client_moved = self.stream.fixed.now();
+                self.bytes += went;
+                self.stream.streams.talk.add_useful(went);
+                match pushed {
+                    Pushed::Some => continue,
+                    Pushed::Last => return Poll::Ready(Outcome::Answered),
+                    Pushed::Nowhere => return Poll::Ready(Outcome::Aborted),
+                }
+            }
+            if self.send.poll_reset(cx).is_ready() {
+                return Poll::Ready(Outcome::Aborted);
+            }
+            let came = std::task::ready!(self.outlet.poll(cx));
+            self.backend_moved = self.stream.fixed.tick();
+            match came.map(|came| came.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    self.send.reserve_capacity(data.len());
+                    self.chunk = data;
+                }
+                Some(Ok(Err(other))) => {
+                    let trailers = other.into_trailers().unwrap_or_default();
+                    let sent = self.send.send_trailers(trailers);
+                    return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
+                }
+                None => {
+                    let sent = self.send.send_data(Bytes::new(), true);
+                    return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
+                }
+                Some(Err(error)) => return Poll::Ready(Outcome::Cut(std::io::Error::other(error))),
+            }
+        }
+    }
+
+    /// Whose turn it is, and until when: as with HTTP/1.
+    fn deadline(&self) -> (Expiry, Millis) {
+        let t = &self.stream.settings.timeouts;
+        let upload = self.upload.borrow();
+        if !self.chunk.is_empty() {
+            return (Expiry::Client, self.client_moved.after_or_never(t.client));
+        }
+        let both = self.client_moved.max(self.backend_moved).max(upload.active);
+        if !upload.is_done() && upload.awaits_client {
+            return (Expiry::Client, both.after_or_never(t.client));
+        }
+        (Expiry::Server, self.backend_moved.max(upload.active).after_or_never(t.server))
+    }
+
+    /// Leaves the stream so that its client cannot take a part for the whole.
+    fn end(mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Answered if self.upload.borrow().is_done() => {
+                self.outlet.complete(&self.stream.fixed.local);
+            }
+            Outcome::Answered | Outcome::Aborted => {}
+            Outcome::Expired(Expiry::Client) => self.send.send_reset(Reason::CANCEL),
+            Outcome::Expired(Expiry::Server)
+            | Outcome::Cut(_)
+            | Outcome::Switched(_)
+            | Outcome::Unsent
+            | Outcome::Unheard(_)
+            | Outcome::HalfHeard
+            | Outcome::Nonsense(_)
+            | Outcome::Malformed => self.send.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
