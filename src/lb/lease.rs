@@ -19,15 +19,11 @@ impl Lease {
     /// `None` when the member is at its `maxconn`.
     pub(super) fn take(member: &Member) -> Option<Self> {
         let limit = member.max_connections.map(std::num::NonZeroU32::get);
-        member
-            .backend
-            .in_flight
-            .try_enter(limit)
-            .then(|| Self {
-                backend: Arc::clone(&member.backend),
-                addr: member.addr,
-                protocol: member.protocol,
-            })
+        member.backend.in_flight.try_enter(limit).then(|| Self {
+            backend: Arc::clone(&member.backend),
+            addr: member.addr,
+            protocol: member.protocol,
+        })
     }
 
     /// Who.

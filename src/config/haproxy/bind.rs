@@ -225,6 +225,10 @@ pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -
     options
 }
 
+/// haproxy refuses it, too.
+pub(super) const PROTOCOL_IN_TCP: &str =
+    "`proto` needs `mode http`: in mode tcp bytes pass whatever they mean";
+
 fn protocol(value: &str) -> Result<FrontProtocol, String> {
     match value {
         "h1" => Ok(FrontProtocol::Http1),
@@ -234,14 +238,21 @@ fn protocol(value: &str) -> Result<FrontProtocol, String> {
 }
 
 /// What all lines of a service say together; lines that differ leave it to the client's first bytes.
-pub(super) fn common(protocols: &[FrontProtocol], place: &Place, report: &mut Report) -> FrontProtocol {
+pub(super) fn common(
+    protocols: &[FrontProtocol],
+    place: &Place,
+    report: &mut Report,
+) -> FrontProtocol {
     let Some((first, others)) = protocols.split_first() else {
         return FrontProtocol::Auto;
     };
     if others.iter().all(|other| other == first) {
         return *first;
     }
-    report.warn(place, "`proto` differs between the addresses of this service: each takes http/1 and http/2");
+    report.warn(
+        place,
+        "`proto` differs between the addresses of this service: each takes http/1 and http/2",
+    );
     FrontProtocol::Auto
 }
 

@@ -7,7 +7,6 @@ use super::bind::{self, Bound};
 use super::draft::{Draft, Level, Tracked};
 use super::log::Names;
 use super::routing::{Sides, route};
-use super::server::ServerDraft;
 use super::statement::{Parsed, Statement, show, unknown_directive};
 use super::table::{self, Sections};
 use super::{
@@ -86,7 +85,7 @@ impl Resolver<'_> {
 
     /// One line of a service. `passed` tells whether Synapse would have given it to haproxy.
     fn line(&mut self, line: &Line, sides: Sides, passed: bool) {
-        let sections = sections(sides);
+        let sections = sides.sections();
         match Statement::parse(line, sections, self.report) {
             Parsed::Blank => {}
             Parsed::Known(statement) => self.statement(&statement, sides),
@@ -156,7 +155,10 @@ impl Resolver<'_> {
         let http2 = Http2Settings { front: front.unwrap_or_default(), ..top.global.http2 };
         self.missing_timeouts(section, listener.is_some());
         let rules = server_rules::resolve(section, &self.draft, top, self.report);
-        self.protocols(section, mode.value, http2.front, &rules.base);
+        let is_said = http2.front != FrontProtocol::Auto || rules.base.protocol.is_some();
+        if mode.value == Mode::Tcp && is_said {
+            self.report.complain(&section.place, bind::PROTOCOL_IN_TCP);
+        }
         let order = self.order(section, top);
         let mut origins = origins::of(&self.draft, &mode);
         origins.extend(origins::of_servers(&rules.base, section.server_options.as_ref(), top));
@@ -212,23 +214,6 @@ impl Resolver<'_> {
         back.clone()
     }
 
-    /// haproxy refuses it.
-    fn protocols(
-        &mut self,
-        section: &ServiceSection,
-        mode: Mode,
-        front: FrontProtocol,
-        servers: &ServerDraft,
-    ) {
-        let is_said = front != FrontProtocol::Auto || servers.protocol.is_some();
-        if mode == Mode::Tcp && is_said {
-            self.report.complain(
-                &section.place,
-                "`proto` needs `mode http`: in mode tcp bytes pass whatever they mean",
-            );
-        }
-    }
-
     /// haproxy warns as well.
     fn missing_timeouts(&mut self, section: &ServiceSection, listens: bool) {
         let timeouts = &self.draft.timeouts;
@@ -273,14 +258,6 @@ impl Resolver<'_> {
                 shuffled
             }
         }
-    }
-}
-
-fn sections(sides: Sides) -> Sections {
-    match (sides.front, sides.back) {
-        (true, false) => Sections::FRONTEND,
-        (false, true) => Sections::BACKEND,
-        _ => Sections::LISTEN,
     }
 }
 

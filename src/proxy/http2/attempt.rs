@@ -51,7 +51,7 @@ async fn over_stream(asking: &Asking<'_>, stream: InUse) -> Result<Begun, Outcom
         Outcome::Unsent
     };
     let begun = asking.fixed.tick();
-    let mut wait = Waiting { asking, begun };
+    let wait = Waiting { asking, begun };
     let ready = wait.until(|cx| sender.poll_ready(cx).map(Ok)).await?;
     ready.map_err(|_h2| unsent())?;
     let reader = Reader::new(&asking.upload);
@@ -101,7 +101,7 @@ async fn over_http1(
     let request = asking.head.to_http1(Reader::new(&asking.upload), closes);
     let mut sending = Box::pin(sender.try_send_request(request));
     let begun = asking.fixed.tick();
-    let mut wait = Waiting { asking, begun };
+    let wait = Waiting { asking, begun };
     let answer = wait.until(|cx| sending.as_mut().poll(cx).map(Ok)).await?;
     drop(sending);
     let (head, body) = answer
@@ -136,7 +136,7 @@ struct Waiting<'a> {
 impl Waiting<'_> {
     /// Until `poll` is ready, or time is up.
     async fn until<T>(
-        &mut self,
+        &self,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Outcome>>,
     ) -> Result<T, Outcome> {
         poll_fn(|cx| {

@@ -66,7 +66,9 @@ pub(super) async fn line(
         Protocol::Http1 => first(stream).await.map(Line::Http1),
         Protocol::Http2 => share(asking, stream, key.clone()).await.map(Line::Stream),
     };
-    if line.is_ok() && let Some(opener) = opener {
+    if line.is_ok()
+        && let Some(opener) = opener
+    {
         opener.succeed();
     }
     let addr = lease.addr();

@@ -30,7 +30,8 @@ impl Talk {
 
     /// True for a flood.
     pub(super) fn is_flood(&self) -> bool {
-        self.futile.get() > FUTILE_BYTES.saturating_add(self.useful.get().saturating_mul(FUTILE_SHARE))
+        self.futile.get()
+            > FUTILE_BYTES.saturating_add(self.useful.get().saturating_mul(FUTILE_SHARE))
     }
 }
 

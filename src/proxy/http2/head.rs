@@ -125,8 +125,9 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
         (Some(authority), Some(host)) if !is_same_host(host.as_bytes(), authority.as_str()) => {
             Err(Refusal::bad("host differs from the target's"))
         }
-        (Some(authority), _) => HeaderValue::from_str(authority.as_str())
-            .map_err(|_| Refusal::bad("target's host")),
+        (Some(authority), _) => {
+            HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::bad("target's host"))
+        }
         (None, Some(host)) => Ok(host.clone()),
         (None, None) => Err(Refusal::bad("no host")),
     }

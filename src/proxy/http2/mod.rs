@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! client ─▶ server.rs: connection ─▶ stream.rs ─▶ ask.rs: whom, again ─▶ attempt.rs ─▶ upstream.rs: connections
-//!        └▶ front1.rs: HTTP/1 client ────▲    head.rs judges, upload.rs and outlet.rs are the bodies, notes.rs the log
+//!        └▶ front1.rs, turn.rs: HTTP/1 ──▲    head.rs judges, upload.rs and outlet.rs are the bodies, notes.rs the log
 //! ```
 //!
 //! The task of a client's connection owns it; each stream has a task; a connection to a backend has one that ends with it.
@@ -18,6 +18,7 @@
 mod ask;
 mod attempt;
 mod dial;
+mod down;
 mod front1;
 mod gauge;
 mod head;
@@ -26,6 +27,7 @@ mod outlet;
 mod server;
 mod settings;
 mod stream;
+mod turn;
 mod upload;
 mod upstream;
 

@@ -176,5 +176,5 @@ fn capture<'n>(
         text.extend_from_slice(value.as_bytes());
         Some(start..text.len())
     };
-    names.map(|name| place(name)).collect()
+    names.map(&mut place).collect()
 }

@@ -32,7 +32,7 @@ pub(super) enum Outlet {
     /// One of our own pages.
     Page(Bytes),
     /// A stream to an HTTP/2 backend, which counts as long as it lasts.
-    Stream(RecvStream, InUse),
+    Stream(RecvStream, #[expect(dead_code, reason = "held: it counts until dropped")] InUse),
     /// From an HTTP/1 backend.
     Http1(Incoming, Option<Spare>),
 }
@@ -46,10 +46,7 @@ pub(super) struct Spare {
 
 impl Outlet {
     /// The next frame. It is asked for only when there is room for it.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::Page(page) => {

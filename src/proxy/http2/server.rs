@@ -120,11 +120,7 @@ struct Served {
 }
 
 impl Served {
-    fn poll<S>(
-        &mut self,
-        connection: &mut Connection<S, Bytes>,
-        cx: &mut Context<'_>,
-    ) -> Poll<End>
+    fn poll<S>(&mut self, connection: &mut Connection<S, Bytes>, cx: &mut Context<'_>) -> Poll<End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

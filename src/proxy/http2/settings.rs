@@ -91,6 +91,8 @@ impl Http2Settings {
     /// still can stop the others.
     pub(super) fn connection_window(&self) -> u32 {
         // 2^31-1 is the protocol's end.
-        self.window_bytes.saturating_mul(self.max_streams).clamp(WINDOW_BYTES, i32::MAX.unsigned_abs())
+        self.window_bytes
+            .saturating_mul(self.max_streams)
+            .clamp(WINDOW_BYTES, i32::MAX.unsigned_abs())
     }
 }

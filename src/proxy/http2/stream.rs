@@ -4,26 +4,24 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use hyper::body::Frame;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::ask::{Answer, Asking, ask};
-use super::attempt::{Pump, Pushed, push};
+use super::down::Down;
 use super::gauge::Talk;
 use super::head::{self, Rules};
 use super::notes::Notes;
-use super::outlet::Outlet;
 use super::upload::{Source, Upload};
 use crate::lb::lease::Lease;
 use crate::proxy::error::{self, ProxyError};
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::message::Refusal;
-use crate::proxy::http::{Expiry, Outcome, Phase};
+use crate::proxy::http::{Outcome, Phase};
 use crate::proxy::millis::Millis;
 use crate::proxy::tcp::Chain;
 use crate::proxy::{ProxySettings, states};
@@ -70,7 +68,13 @@ pub(super) async fn serve(
     fixed.cells().requests.add(1);
     let settings = fixed.listener.service.settings.load_full();
     let started = fixed.local.clock.instant();
-    let mut stream = Stream { fixed: &fixed, settings, streams: &streams, respond: RefCell::new(respond), notes: None };
+    let mut stream = Stream {
+        fixed: &fixed,
+        settings,
+        streams: &streams,
+        respond: RefCell::new(respond),
+        notes: None,
+    };
     let upload = stream.run(request).await;
     fixed.tick();
     fixed.cells().latency.observe(fixed.local.clock.instant().saturating_duration_since(started));
@@ -197,7 +201,8 @@ impl Stream<'_> {
         }
         let mut outlet = begun.outlet;
         let is_short = is_head || outlet.is_end();
-        let sent = self.respond.borrow_mut().send_response(Response::from_parts(head, ()), is_short);
+        let sent =
+            self.respond.borrow_mut().send_response(Response::from_parts(head, ()), is_short);
         let outcome = match sent {
             Err(_) => Outcome::Aborted,
             Ok(_) if is_short => {
@@ -205,17 +210,9 @@ impl Stream<'_> {
                 Outcome::Answered
             }
             Ok(send) => {
-                let mut down = Down {
-                    stream: self,
-                    upload,
-                    pump: begun.pump,
-                    outlet,
-                    send,
-                    chunk: Bytes::new(),
-                    client_moved: now,
-                    backend_moved: now,
-                    bytes: 0,
-                };
+                let moving = (outlet, begun.pump, send);
+                let mut down =
+                    Down::new((self.fixed, &self.settings), &self.streams.talk, upload, moving);
                 let outcome = poll_fn(|cx| down.poll(cx)).await;
                 let bytes = down.bytes;
                 down.end(&outcome);
@@ -258,110 +255,5 @@ impl Stream<'_> {
             | Outcome::Malformed => return,
         };
         self.fixed.cells().error(cause);
-    }
-}
-
-/// An answer's body under way, and what is left of the request's.
-struct Down<'a, 'b> {
-    stream: &'a Stream<'b>,
-    upload: &'a Rc<RefCell<Upload>>,
-    pump: Option<Pump>,
-    outlet: Outlet,
-    send: SendStream<Bytes>,
-    /// Come from the backend, not yet taken by the client.
-    chunk: Bytes,
-    client_moved: Millis,
-    backend_moved: Millis,
-    bytes: u64,
-}
-
-impl Down<'_, '_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if let Some(pump) = &mut self.pump
-            && pump.poll(cx).is_ready()
-        {
-            self.pump = None;
-        }
-        if let Poll::Ready(outcome) = self.move_on(cx) {
-            return Poll::Ready(outcome);
-        }
-        let (expiry, deadline) = self.deadline();
-        if self.stream.fixed.timer.expires(deadline) {
-            return Poll::Ready(Outcome::Expired(expiry));
-        }
-        Poll::Pending
-    }
-
-    fn move_on(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        loop {
-            if !self.chunk.is_empty() {
-                let before = self.chunk.len();
-                let is_last = self.outlet.is_end();
-                let pushed = std::task::ready!(push(&mut self.send, (&mut self.chunk, is_last), cx));
-                let went = (before - self.chunk.len()) as u64;
-                self.client_moved = self.stream.fixed.now();
-                self.bytes += went;
-                self.stream.streams.talk.add_useful(went);
-                match pushed {
-                    Pushed::Some => continue,
-                    Pushed::Last => return Poll::Ready(Outcome::Answered),
-                    Pushed::Nowhere => return Poll::Ready(Outcome::Aborted),
-                }
-            }
-            if self.send.poll_reset(cx).is_ready() {
-                return Poll::Ready(Outcome::Aborted);
-            }
-            let came = std::task::ready!(self.outlet.poll(cx));
-            self.backend_moved = self.stream.fixed.tick();
-            match came.map(|came| came.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => {
-                    self.send.reserve_capacity(data.len());
-                    self.chunk = data;
-                }
-                Some(Ok(Err(other))) => {
-                    let trailers = other.into_trailers().unwrap_or_default();
-                    let sent = self.send.send_trailers(trailers);
-                    return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
-                }
-                None => {
-                    let sent = self.send.send_data(Bytes::new(), true);
-                    return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
-                }
-                Some(Err(error)) => return Poll::Ready(Outcome::Cut(std::io::Error::other(error))),
-            }
-        }
-    }
-
-    /// Whose turn it is, and until when: as with HTTP/1.
-    fn deadline(&self) -> (Expiry, Millis) {
-        let t = &self.stream.settings.timeouts;
-        let upload = self.upload.borrow();
-        if !self.chunk.is_empty() {
-            return (Expiry::Client, self.client_moved.after_or_never(t.client));
-        }
-        let both = self.client_moved.max(self.backend_moved).max(upload.active);
-        if !upload.is_done() && upload.awaits_client {
-            return (Expiry::Client, both.after_or_never(t.client));
-        }
-        (Expiry::Server, self.backend_moved.max(upload.active).after_or_never(t.server))
-    }
-
-    /// Leaves the stream so that its client cannot take a part for the whole.
-    fn end(mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Answered if self.upload.borrow().is_done() => {
-                self.outlet.complete(&self.stream.fixed.local);
-            }
-            Outcome::Answered | Outcome::Aborted => {}
-            Outcome::Expired(Expiry::Client) => self.send.send_reset(Reason::CANCEL),
-            Outcome::Expired(Expiry::Server)
-            | Outcome::Cut(_)
-            | Outcome::Switched(_)
-            | Outcome::Unsent
-            | Outcome::Unheard(_)
-            | Outcome::HalfHeard
-            | Outcome::Nonsense(_)
-            | Outcome::Malformed => self.send.send_reset(Reason::INTERNAL_ERROR),
-        }
     }
 }

@@ -44,7 +44,6 @@ impl Source {
             Self::Http1(body) => body.is_end_stream(),
         }
     }
-
 }
 
 /// The next frame of a stream; its window is given back at once, since whoever asks has room for it.
@@ -112,11 +111,6 @@ impl Upload {
     /// True when all of it has come.
     pub(super) fn is_done(&self) -> bool {
         self.has_ended
-    }
-
-    /// True when the client ended it before its end.
-    pub(super) fn is_broken(&self) -> bool {
-        self.is_broken
     }
 
     /// True when another attempt can send all of it.

@@ -52,7 +52,13 @@ impl Shared {
     /// `is_over` is also set by whoever runs the connection.
     pub(super) fn new(key: Key, sender: SendRequest<Bytes>, is_over: &Rc<Cell<bool>>) -> Rc<Self> {
         let idle_since = Cell::new(Millis::NEVER);
-        Rc::new(Self { key, sender, streams: Cell::new(0), is_over: Rc::clone(is_over), idle_since })
+        Rc::new(Self {
+            key,
+            sender,
+            streams: Cell::new(0),
+            is_over: Rc::clone(is_over),
+            idle_since,
+        })
     }
 
     /// No stream may be begun over it any more.
@@ -206,7 +212,9 @@ impl Upstreams {
     /// Forgets what has ended or has not been used for long.
     pub(crate) fn sweep(&mut self, now: Millis) {
         self.retain(
-            |it| !it.is_over.get() && (it.streams.get() > 0 || now < it.idle_since.get().after(IDLE)),
+            |it| {
+                !it.is_over.get() && (it.streams.get() > 0 || now < it.idle_since.get().after(IDLE))
+            },
             |it| now < it.since.after(pool::IDLE) && !it.sender.is_closed(),
         );
     }
