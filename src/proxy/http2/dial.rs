@@ -7,7 +7,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use super::ask::Asking;
-use super::settings::{Http2Settings, LOCAL_RESETS, SEND_BUFFER_BYTES};
+use super::settings::{BACKEND_FRAMES_BYTES, Http2Settings, LOCAL_RESETS, SEND_BUFFER_BYTES};
 use super::upload::Reader;
 use super::upstream::{Found, InUse, Key, Shared};
 use crate::lb::Protocol;
@@ -145,6 +145,7 @@ fn builder(settings: &Http2Settings) -> h2::client::Builder {
         .max_header_list_size(super::server::header_list_bytes())
         .max_local_error_reset_streams(Some(LOCAL_RESETS))
         .initial_max_send_streams(usize::try_from(settings.max_streams).unwrap_or(usize::MAX))
+        .data_frame_budget(BACKEND_FRAMES_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES);
     builder
 }

@@ -33,6 +33,10 @@ pub const PENDING_RESETS: usize = 20;
 /// Streams that had to be reset because the client broke the protocol on them, as many as the `h2` crate tolerates by default.
 pub const LOCAL_RESETS: usize = 1024;
 
+/// What small DATA frames of a backend may take up while their clients do not read them, 256 bytes each: 256,000 on one
+/// connection. The `h2` crate's default is a fiftieth, which two clients that stand still would use up for all others.
+pub const BACKEND_FRAMES_BYTES: usize = 64 * 1024 * 1024;
+
 /// A client that has reset so many streams before their answer began, and most of all it opened, is sent away
 /// (ENHANCE_YOUR_CALM). Envoy's threshold is 500; a person who scrolls on resets a few dozen.
 pub const EARLY_RESETS: u32 = 200;

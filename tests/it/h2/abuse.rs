@@ -118,7 +118,7 @@ async fn a_head_beyond_the_limits_is_431() {
     let lab = Lab::new().await;
     let web = web(&lab).await;
     let sender = connect(web.front).await;
-    for (count, length) in [(102, 1), (1, 15_361), (40, 4000)] {
+    for (count, length) in [(102, 1), (1, 15_361), (5, 4000)] {
         let mut request = hyper::Request::get("http://a/");
         for index in 0..count {
             request = request.header(format!("x-{index}"), "v".repeat(length));

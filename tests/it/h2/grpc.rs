@@ -182,3 +182,52 @@ async fn http1_clients_are_served_by_http2_backends() {
     let metrics = three.synapse.metrics().await;
     assert!(metrics.contains("service=\"grpc\""), "{metrics}");
 }
+
+#[tokio::test]
+async fn a_stop_finishes_calls_under_way_and_sends_their_clients_away() {
+    let lab = Lab::new().await;
+    let mut three = three(&lab, &[]).await;
+    let sender = connect(three.front).await;
+    let mut ready = sender.clone().ready().await.expect("ready");
+    let (response, mut send) = ready.send_request(post("/echo"), false).expect("request");
+    let mut body = response.await.expect("head").into_body();
+    three.synapse.signal(rustix::process::Signal::TERM);
+    eventually("new calls are told to go", PATIENCE, || async {
+        match ask(&sender, "/unary", b"x").await {
+            Err(error) if error.is_go_away() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    push(&mut send, Bytes::from_static(b"still here")).await.expect("room");
+    send.send_data(Bytes::new(), true).expect("end");
+    let (heard, trailers) = collect(&mut body).await.expect("it goes on to its end");
+    assert_eq!(heard, b"still here");
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(three.synapse.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn trailers_are_fields_and_nothing_else() {
+    let lab = Lab::new().await;
+    let three = three(&lab, &[]).await;
+    let mut raw = super::raw::Raw::open(three.front).await;
+    let mut request = super::raw::request("POST");
+    request.retain(|field| field.0 != ":path");
+    request.push((":path", b"/echo"));
+    let head = super::raw::frame(1, 4, 1, &super::raw::fields(&request));
+    let tail = super::raw::fields(&[("x-sum", b"1"), (":method", b"DELETE")]);
+    let tail = super::raw::frame(1, 5, 1, &tail);
+    raw.send(&[head, tail].concat()).await;
+    // What has no place there is refused or left out; it never reaches the other side.
+    let mut frames = Vec::new();
+    while let Some(frame) = raw.next().await {
+        let is_last = frame.stream == 1 && (frame.flags & 1 != 0 || frame.kind == 3);
+        frames.push(frame);
+        if is_last {
+            break;
+        }
+    }
+    let last = &frames.last().expect("an end").payload;
+    assert!(!last.windows(6).any(|bytes| bytes == b"DELETE"), "{frames:?}");
+}

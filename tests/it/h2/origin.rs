@@ -92,6 +92,7 @@ async fn serve(
 }
 
 /// Answers; `None` when the client gave up.
+#[expect(clippy::cognitive_complexity, reason = "a script with an arm for each path")]
 async fn answer(
     name: &'static str,
     path: &str,
@@ -180,7 +181,10 @@ pub(super) async fn collect(body: &mut RecvStream) -> Option<(Vec<u8>, HeaderMap
 /// A client's connection.
 pub(super) async fn connect(addr: SocketAddr) -> client::SendRequest<Bytes> {
     let stream = TcpStream::connect(addr).await.expect("connect");
-    let (sender, connection) = client::handshake(stream).await.expect("handshake");
+    let mut builder = client::Builder::new();
+    // Wide: one stream that is not read must not stop the others here, in the client.
+    builder.initial_connection_window_size(64 << 20).data_frame_budget(64 << 20);
+    let (sender, connection) = builder.handshake(stream).await.expect("handshake");
     tokio::spawn(connection);
     sender
 }
