@@ -18,6 +18,7 @@ pub mod http2;
 pub mod listener;
 mod local;
 mod millis;
+pub mod pipe;
 pub mod pulse;
 pub mod relay;
 mod shared;

@@ -12,6 +12,7 @@
 //!    └──── ending.rs ◀──────────────────────┘
 //! ```
 
+mod bulk;
 pub(crate) mod client;
 mod down;
 mod ending;
@@ -22,12 +23,13 @@ mod judge;
 mod laws;
 mod logged;
 pub(crate) mod message;
+mod over;
 pub mod pool;
 mod reply;
 mod requests;
 mod sending;
 mod serve;
-pub(crate) mod socket;
+mod socket;
 pub(crate) mod spares;
 mod up;
 mod upstream;
