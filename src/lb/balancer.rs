@@ -46,6 +46,7 @@ pub(crate) mod testing {
     use crate::endpoint::{Endpoint, Weight};
     use crate::lb::BackendId;
     use crate::lb::backend::{Backend, SlotArena};
+    use crate::lb::limits::Limits;
     use crate::lb::snapshot::Member;
     use crate::telemetry::cells::PerWorker;
 
@@ -66,6 +67,7 @@ pub(crate) mod testing {
             weight: Weight::saturating(weight),
             max_connections: max.and_then(NonZeroU32::new),
             protocol: crate::lb::Protocol::default(),
+            limits: Limits::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::defaults;
 use super::draft::{Origin, Tracked};
 use super::table::{self, Class, Sections};
-use super::values::{number, positive_time};
+use super::values::{number, positive_time, time};
 use crate::endpoint::Weight;
 use crate::lb::Protocol;
 
@@ -26,6 +26,9 @@ pub(super) struct ServerDraft {
     pub(super) addr: Option<Tracked<IpAddr>>,
     pub(super) weight: Option<Tracked<Weight>>,
     pub(super) max_connections: Option<Tracked<Option<NonZeroU32>>>,
+    pub(super) min_connections: Option<Tracked<Option<NonZeroU32>>>,
+    pub(super) max_queue: Option<Tracked<Option<NonZeroU32>>>,
+    pub(super) slow_start: Option<Tracked<Duration>>,
     pub(super) id: Option<Tracked<u32>>,
     pub(super) cookie: Option<Tracked<String>>,
     pub(super) protocol: Option<Tracked<Protocol>>,
@@ -127,10 +130,10 @@ fn apply(
             let weight = Weight::saturating(number(value, 0..=u64::from(Weight::MAX))?);
             draft.weight = Some(Tracked::new(weight, origin));
         }
-        "maxconn" => {
-            let max = number(value, 0..=MAX_INT)?;
-            draft.max_connections = Some(Tracked::new(NonZeroU32::new(max), origin));
-        }
+        "maxconn" => draft.max_connections = Some(Tracked::new(limit(value)?, origin)),
+        "minconn" => draft.min_connections = Some(Tracked::new(limit(value)?, origin)),
+        "maxqueue" => draft.max_queue = Some(Tracked::new(limit(value)?, origin)),
+        "slowstart" => draft.slow_start = Some(Tracked::new(time(value)?, origin)),
         "id" => draft.id = Some(Tracked::new(number(value, 1..=MAX_INT)?, origin)),
         "cookie" => draft.cookie = Some(Tracked::new(value.to_owned(), origin)),
         "proto" => draft.protocol = Some(Tracked::new(protocol(value)?, origin)),
@@ -154,6 +157,11 @@ fn protocol(value: &str) -> Result<Protocol, String> {
         "h2" => Ok(Protocol::Http2),
         _ => Err(format!("{value:?} is not spoken to servers; use h1 or h2")),
     }
+}
+
+/// 0 is haproxy's "no limit".
+fn limit(value: &str) -> Result<Option<NonZeroU32>, String> {
+    number(value, 0..=MAX_INT).map(NonZeroU32::new)
 }
 
 fn address(value: &str) -> Result<IpAddr, String> {

@@ -274,6 +274,7 @@ fn proxy(draft: &Draft, mode: Mode, http2: Http2Settings) -> ProxySettings {
         mode,
         timeouts: Timeouts {
             connect: timeouts.connect.value,
+            queue: timeouts.queue.value,
             client: timeouts.client.value,
             server: timeouts.server.value,
             http_request: timeouts.http_request.value,

@@ -17,7 +17,7 @@ use super::pool::Want;
 use super::reply::{self, Form};
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
-use crate::lb::{PickContext, Protocol};
+use crate::lb::{PickContext, PickError, Protocol};
 use crate::proxy::connect::Dialer;
 use crate::proxy::error::ProxyError;
 use crate::proxy::tcp::Chain;
@@ -68,7 +68,11 @@ async fn ask(
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<After, ProxyError> {
-    let lease = fixed.listener.service.pool.acquire(PickContext::default())?;
+    let lease = match fixed.listener.service.pool.acquire(PickContext::default()) {
+        // Boxed: rare beside requests, and large.
+        Err(PickError::AllFull { .. }) => Box::pin(wait(fixed, client, exchange)).await?,
+        picked => picked?,
+    };
     if lease.protocol() == Protocol::Http2 {
         // It has just changed what it speaks: the client's next connection is served by `http2`.
         return Err(ProxyError::Unrepeatable { addr: lease.addr() });
@@ -93,6 +97,9 @@ async fn ask(
     let rest = async {
         let settings = Arc::clone(&client.settings);
         let mut dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+        if let Some(notes) = &mut exchange.notes {
+            dialer.trail = std::mem::take(&mut notes.trail);
+        }
         let after = persist(fixed, client, exchange, (&mut dialer, start)).await;
         if let Some(notes) = &mut exchange.notes {
             notes.trail = dialer.trail;
@@ -124,7 +131,7 @@ async fn persist(
             if !again {
                 return Err(ProxyError::Unrepeatable { addr: failed.addr() });
             }
-            dialer.begin_anew(failed)?
+            watched(client, dialer.begin_anew(failed)).await?
         }
     };
     loop {
@@ -142,7 +149,7 @@ async fn persist(
             let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
             return Err(ProxyError::Backend { addr: failed.addr(), source });
         }
-        lease = dialer.begin_anew(failed)?;
+        lease = watched(client, dialer.begin_anew(failed)).await?;
     }
 }
 
@@ -197,21 +204,48 @@ async fn connect(
     dialer: &mut Dialer<'_>,
     lease: Lease,
 ) -> Result<(Lease, Box<Upstream>), ProxyError> {
+    let (lease, stream) = watched(client, dialer.connect(lease)).await?;
+    let upstream = Upstream::new(&lease, &fixed.listener.service.name, stream);
+    Ok((lease, upstream))
+}
+
+/// Waits in the queue, before the first attempt.
+async fn wait(
+    fixed: &Fixed,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Lease, ProxyError> {
+    if !exchange.save(fixed) {
+        return Err(ProxyError::ClientAbort);
+    }
+    let settings = Arc::clone(&client.settings);
+    let mut dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+    let waited = watched(client, dialer.wait()).await;
+    exchange.up.sent_at = fixed.tick();
+    if let Some(notes) = &mut exchange.notes {
+        notes.trail = dialer.trail;
+    }
+    waited
+}
+
+/// What `work` comes to, unless the client goes meanwhile.
+async fn watched<T>(
+    client: &mut Client,
+    work: impl Future<Output = Result<T, ProxyError>>,
+) -> Result<T, ProxyError> {
     // Only a full reactor can refuse; then nobody is watched.
     drop(client.socket.watch());
-    let mut connecting = pin!(dialer.connect(lease));
-    let connected = poll_fn(|cx| {
-        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(connected);
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = work.as_mut().poll(cx) {
+            return Poll::Ready(end);
         }
         if client.is_aborted(cx) {
             return Poll::Ready(Err(ProxyError::ClientAbort));
         }
         Poll::Pending
-    });
-    let (lease, stream) = connected.await?;
-    let upstream = Upstream::new(&lease, &fixed.listener.service.name, stream);
-    Ok((lease, upstream))
+    })
+    .await
 }
 
 /// The answer that we give ourselves, if any.

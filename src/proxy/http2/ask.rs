@@ -87,7 +87,7 @@ async fn persist(
     dialer: &mut Dialer<'_>,
     notes: &mut Option<Box<Notes>>,
 ) -> Result<Answer, ProxyError> {
-    let mut lease = dialer.acquire()?;
+    let mut lease = dialer.acquire().await?;
     let mut is_replayed = false;
     loop {
         let line;
@@ -103,12 +103,12 @@ async fn persist(
             let is_sent = asking.upload.borrow().is_done();
             notes.state = Some(states::attempt(&outcome, Phase::Head, is_sent));
         }
-        lease = again(asking, (dialer, &mut is_replayed), lease, outcome)?;
+        lease = again(asking, (dialer, &mut is_replayed), lease, outcome).await?;
     }
 }
 
 /// Another backend, if the request may be sent again; else what it has come to.
-fn again(
+async fn again(
     asking: &Asking<'_>,
     (dialer, is_replayed): (&mut Dialer<'_>, &mut bool),
     failed: Lease,
@@ -124,7 +124,7 @@ fn again(
     match outcome {
         Outcome::Unsent => {
             if asking.upload.borrow().is_repeatable() && dialer.retry.spend(id) {
-                return dialer.begin_anew(failed);
+                return dialer.begin_anew(failed).await;
             }
             broken(io::Error::from(io::ErrorKind::NotConnected).into())
         }
@@ -135,7 +135,7 @@ fn again(
             }
             *is_replayed = true;
             dialer.cells().replays.add(1);
-            dialer.begin_anew(failed)
+            dialer.begin_anew(failed).await
         }
         Outcome::Expired(Expiry::Server) => Err(ProxyError::BackendTimeout { addr }),
         Outcome::Expired(Expiry::Client) => Err(ProxyError::ClientTimeout),

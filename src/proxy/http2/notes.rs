@@ -96,6 +96,11 @@ impl Notes {
 
     /// No backend's answer will come.
     pub(super) fn fail(&mut self, error: &ProxyError, is_sent: bool) {
+        if self.trail.is_queued && matches!(error, ProxyError::ClientAbort) {
+            self.connected = None;
+            self.state = Some(states::LEFT_QUEUE);
+            return;
+        }
         if matches!(error, ProxyError::ClientAbort) && self.connected.is_some() {
             self.state = Some(states::attempt(&Outcome::Aborted, Phase::Head, is_sent));
             return;
@@ -108,7 +113,7 @@ impl Notes {
 
     /// As haproxy counts them: see `http::logged`.
     fn timers(&self, fixed: &Fixed, end: Millis) -> Timers {
-        let is_asked = self.server.is_some() || self.trail.server.is_some();
+        let is_asked = self.server.is_some() || self.trail.server.is_some() || self.trail.is_queued;
         let chosen = self.trail.chosen.map_or(self.first, |chosen| fixed.local.clock.of(chosen));
         let connected = self.connected.map(|connected| connected.max(chosen));
         Timers {
@@ -124,7 +129,8 @@ impl Notes {
     /// Writes the line.
     pub(super) fn write(mut self: Box<Self>, fixed: &Fixed) {
         drop(self.busy.take());
-        let asked = self.trail.server.as_ref().or(self.server.as_ref());
+        let former = self.server.as_ref().filter(|_| !self.trail.is_queued);
+        let asked = self.trail.server.as_ref().or(former);
         let at = |captured: &Captured| captured.clone().and_then(|range| self.text.get(range));
         let request: Vec<_> = self.request_captures.iter().map(at).collect();
         let response: Vec<_> = self.response_captures.iter().map(at).collect();
@@ -143,7 +149,7 @@ impl Notes {
             conns: fixed.local.conns(&fixed.listener, asked),
             retries: self.trail.retries,
             redispatched: self.trail.redispatched,
-            queued: (0, 0),
+            queued: (self.trail.ahead.server, self.trail.ahead.backend),
             http: Some(Http {
                 line: self.text.get(self.line.clone()),
                 status: self.status,
