@@ -160,7 +160,7 @@ impl Resolver<'_> {
             self.report.complain(&section.place, bind::PROTOCOL_IN_TCP);
         }
         let order = self.order(section, top);
-        let mut origins = origins::of(&self.draft, &mode);
+        let mut origins = origins::of(&self.draft, &mode, &http2);
         origins.extend(origins::of_servers(&rules.base, section.server_options.as_ref(), top));
         origins.extend(origins::of_binding(section, top, listener.as_ref()));
         let names = Names { frontend: self.name.into(), backend: self.backend.into() };
