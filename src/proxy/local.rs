@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::accept::Accepted;
 use super::buffer::Buffer;
 use super::millis::Clock;
+use super::pipe::{MAX_PIPES, Pipes};
 use super::shared::{Listener, Shared};
 use super::wheel::Wheel;
 use super::{Mode, http, tcp};
@@ -21,6 +22,8 @@ pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     /// Where all connections read into. Borrowed within one poll, never across.
     pub(crate) buffer: Buffer,
+    /// Where bulk waits between two sockets. Borrowed within one call.
+    pub(crate) pipes: RefCell<Pipes>,
     /// Idle connections to backends. Borrowed within one call, never across an await.
     pub(crate) upstreams: RefCell<http::pool::Pool>,
     /// Buffers that no request holds now. Borrowed within one call.
@@ -37,9 +40,11 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(worker: WorkerId, shared: Arc<Shared>) -> Self {
+        let pipes = shared.settings.max_pipes.unwrap_or(MAX_PIPES);
         Self {
             worker,
             shared,
+            pipes: RefCell::new(Pipes::new(pipes)),
             buffer: Buffer::new(),
             upstreams: RefCell::default(),
             spares: RefCell::default(),

@@ -9,14 +9,17 @@
 //! else is never sent twice.
 
 pub mod accept;
+mod age;
 mod buffer;
 pub mod connect;
+mod direction;
 pub mod error;
 mod gate;
 pub mod http;
 pub mod listener;
 mod local;
 mod millis;
+pub mod pipe;
 pub mod pulse;
 pub mod relay;
 mod shared;
@@ -76,6 +79,9 @@ pub struct ProxySettings {
     pub redispatch: Redispatch,
     /// Frontend `maxconn`: concurrent client connections of this service. Unset: only the global limit.
     pub max_connections: Option<u32>,
+    /// A connection of a client ends at about this age (each at its own, within 10 %): TCP then, HTTP after the answer
+    /// that it is waiting for or the next. Default none: never. Native key `proxy.max_connection_age`.
+    pub max_connection_age: Option<Duration>,
     /// HTTP only.
     pub http: HttpSettings,
     /// How requests (sessions) are logged. `None`: not at all. Default none.

@@ -25,6 +25,7 @@ pub(super) struct ServerDraft {
     pub(super) addr: Option<Tracked<IpAddr>>,
     pub(super) weight: Option<Tracked<Weight>>,
     pub(super) max_connections: Option<Tracked<Option<NonZeroU32>>>,
+    pub(super) shutdown_sessions: Option<Tracked<bool>>,
     pub(super) id: Option<Tracked<u32>>,
     pub(super) cookie: Option<Tracked<String>>,
 }
@@ -129,6 +130,10 @@ fn apply(
             let max = number(value, 0..=MAX_INT)?;
             draft.max_connections = Some(Tracked::new(NonZeroU32::new(max), origin));
         }
+        "on-marked-down" if value == "shutdown-sessions" => {
+            draft.shutdown_sessions = Some(Tracked::new(true, origin));
+        }
+        "on-marked-down" => return Err(format!("{value:?} is not `shutdown-sessions`")),
         "id" => draft.id = Some(Tracked::new(number(value, 1..=MAX_INT)?, origin)),
         "cookie" => draft.cookie = Some(Tracked::new(value.to_owned(), origin)),
         other => {

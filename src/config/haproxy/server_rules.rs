@@ -97,6 +97,7 @@ impl Rules {
             backup: is(&draft.backup),
             disabled: is(&draft.disabled),
             max_connections: draft.max_connections.and_then(|it| it.value),
+            shutdown_sessions: is(&draft.shutdown_sessions),
             id: draft.id.map(|it| it.value),
             cookie: draft.cookie.map(|it| it.value),
             complaints,

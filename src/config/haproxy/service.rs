@@ -14,6 +14,7 @@ use super::{
 };
 use crate::config::report::{Line, Report};
 use crate::endpoint::ServiceName;
+use crate::lb::ending::Removal;
 use crate::lb::{BackendOrder, ShuffleSeed};
 use crate::proxy::{HttpSettings, Mode, ProxySettings, Timeouts};
 
@@ -172,6 +173,8 @@ impl Resolver<'_> {
             strategy: draft.strategy.value,
             order,
             all_backups: draft.all_backups.value,
+            // haproxy has no word for it.
+            removal: Removal::default(),
             rules: Arc::new(rules),
             origins,
         }
@@ -286,6 +289,7 @@ fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
         retries: draft.retries.value,
         redispatch: draft.redispatch.value,
         max_connections: draft.max_connections.value,
+        max_connection_age: None,
         http: HttpSettings {
             close_mode: origins::close_mode(draft).value,
             forward_for: origins::forward_for(draft).value.clone(),

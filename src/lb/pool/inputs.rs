@@ -13,6 +13,7 @@ use crate::endpoint::ServiceName;
 use crate::health::Health;
 use crate::health::checker::{CheckId, CheckReport, stagger};
 use crate::lb::backend::Backend;
+use crate::lb::ending::Reason;
 use crate::lb::handle::CheckView;
 use crate::lb::{BackendId, Outcome, OutcomeKind};
 use crate::telemetry::statsd;
@@ -40,6 +41,7 @@ impl Pool {
         for backend in &moves.left {
             self.checker.remove(CheckId(backend.id.0));
         }
+        self.note_moves(&moves);
         self.log_moves(&moves);
         self.log_complaints(&moves);
         self.schedule_checks();
@@ -141,6 +143,9 @@ impl Pool {
         if was != record.health {
             self.health_changes += 1;
             self.dirty = Dirty::Set;
+            if record.health == Health::Down && record.settings.shutdown_sessions {
+                self.endings.end(&record.backend, Reason::Down);
+            }
             log_verdict(&self.name, record);
         } else if self.dirty == Dirty::Nothing {
             self.dirty = Dirty::Details(self.details_due(report.at));

@@ -13,6 +13,7 @@ use super::message::request::Request;
 use super::message::response::{Asked, Recode};
 use super::message::{Upgrade, Version};
 use super::upstream::Upstream;
+use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::buffer::Mark;
 use crate::proxy::millis::Millis;
@@ -102,6 +103,8 @@ pub(crate) enum Outcome {
     Malformed,
     /// The client has gone.
     Aborted,
+    /// The backend's sessions are to end.
+    Ended(Reason),
     /// Time is up.
     Expired(Expiry),
 }
@@ -179,6 +182,9 @@ impl Exchange {
         client: &mut Client,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome> {
+        if let Some(reason) = self.lease.as_ref().and_then(Lease::ended) {
+            return Poll::Ready(Outcome::Ended(reason));
+        }
         if let Some(outcome) = self.poll_up(fixed, client, cx) {
             return Poll::Ready(outcome);
         }
@@ -222,9 +228,8 @@ impl Exchange {
 
     /// What decides about the answer's head.
     pub(super) fn asked(&self, fixed: &Fixed, client: &Client) -> Asked {
-        let stays = client.settings.http.close_mode != CloseMode::Close
-            && !client.is_draining
-            && !fixed.listener.is_draining();
+        let stays =
+            client.settings.http.close_mode != CloseMode::Close && !client.is_leaving(fixed);
         Asked {
             is_head: self.request.is_head,
             version: self.request.version,

@@ -245,7 +245,5 @@ fn give_up(
 }
 
 fn stays(fixed: &Fixed, client: &Client, settings: &ProxySettings) -> bool {
-    settings.http.close_mode != CloseMode::Close
-        && !client.is_draining
-        && !fixed.listener.is_draining()
+    settings.http.close_mode != CloseMode::Close && !client.is_leaving(fixed)
 }

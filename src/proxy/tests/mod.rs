@@ -1,9 +1,11 @@
 //! The data plane as a whole, over real sockets on loopback: workers, scripted origins, raw clients.
 
+mod ending;
 mod faults;
 mod http;
 mod limits;
 pub(crate) mod logged;
+mod relay;
 mod rig;
 mod tcp;
 mod waits;
