@@ -14,7 +14,6 @@ use super::{
 };
 use crate::config::report::{Line, Report};
 use crate::endpoint::ServiceName;
-use crate::lb::ending::Removal;
 use crate::lb::{BackendOrder, ShuffleSeed};
 use crate::proxy::{HttpSettings, Mode, ProxySettings, Timeouts};
 
@@ -173,8 +172,7 @@ impl Resolver<'_> {
             strategy: draft.strategy.value,
             order,
             all_backups: draft.all_backups.value,
-            // haproxy has no word for it.
-            removal: Removal::default(),
+            removal: Default::default(),
             rules: Arc::new(rules),
             origins,
         }

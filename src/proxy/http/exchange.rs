@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::client::{Begun, Client, Expiry, Fixed};
 use super::inbound::Inbound;
 use super::logged::Notes;
+use super::message::Upgrade;
 use super::message::framing::Body;
 use super::message::request::Request;
 use super::message::response::{Asked, Recode};
-use super::message::{Upgrade, Version};
 use super::upstream::Upstream;
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
@@ -296,10 +296,5 @@ impl Exchange {
             && self.request.upgrade == Upgrade::No
             && self.request.is_idempotent
             && self.request.body == Body::Empty
-    }
-
-    /// True for a client of HTTP/1.0.
-    pub(super) fn is_old(&self) -> bool {
-        self.request.version == Version::V10
     }
 }

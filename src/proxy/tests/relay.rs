@@ -205,7 +205,8 @@ async fn an_idle_bulk_stream_holds_no_pipe_and_wakes_again() {
         for round in 0..3 {
             let mut got = vec![0; bulk.len()];
             let (sent, read) = tokio::join!(client.write_all(&bulk), theirs.read_exact(&mut got));
-            (sent.unwrap(), read.unwrap());
+            sent.unwrap();
+            read.unwrap();
             assert!(got == bulk, "round {round}");
             tokio::time::sleep(Duration::from_millis(5)).await;
             assert_eq!(local.pipes.borrow().lent(), 0);
