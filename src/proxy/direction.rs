@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::local::Local;
-use super::pipe::{self, Pipe};
+use super::pipe::{self, PIPE_BYTES, Pipe};
 
 /// Buffers or pipes moved in one direction before others on the worker get their turn.
 const TURN: usize = 4;
@@ -162,7 +162,7 @@ impl Direction {
                 Poll::Ready(Err(error)) => break Some(Err(error)),
                 Poll::Ready(Ok(())) => {}
             }
-            match from.try_io(Interest::READABLE, || pipe.fill(from)) {
+            match from.try_io(Interest::READABLE, || pipe.fill(from, PIPE_BYTES)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 other => break Some(other),
             }

@@ -22,12 +22,12 @@ pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     /// Where all connections read into. Borrowed within one poll, never across.
     pub(crate) buffer: Buffer,
-    /// Where bulk waits between two sockets. Borrowed within one call.
-    pub(crate) pipes: RefCell<Pipes>,
     /// Idle connections to backends. Borrowed within one call, never across an await.
     pub(crate) upstreams: RefCell<http::pool::Pool>,
     /// Buffers that no request holds now. Borrowed within one call.
     pub(crate) spares: RefCell<http::spares::Spares>,
+    /// Where bulk waits between two sockets. Borrowed within one call.
+    pub(crate) pipes: RefCell<Pipes>,
     /// Room for the places of chunks in what was just read. Borrowed within one call.
     pub(crate) ranges: RefCell<http::Ranges>,
     /// The thread's time.

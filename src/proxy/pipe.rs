@@ -66,9 +66,15 @@ impl Pipes {
         self.alive.get() - u32::try_from(self.idle.len()).unwrap()
     }
 
+    /// Gives none any more: the system cannot splice these sockets.
+    pub(crate) fn forbid(&mut self) {
+        self.max = 0;
+        self.idle.clear();
+    }
+
     /// Takes back; one that is not empty is closed.
     pub(crate) fn give(&mut self, pipe: Pipe) {
-        if pipe.is_empty() && self.idle.len() < KEPT {
+        if pipe.is_empty() && self.idle.len() < KEPT && self.max > 0 {
             self.idle.push(pipe);
         }
     }
@@ -107,12 +113,12 @@ impl Pipe {
         self.held == 0
     }
 
-    /// Moves what the socket has into the empty pipe; 0 is the socket's end.
-    pub(crate) fn fill(&mut self, from: impl AsFd) -> io::Result<usize> {
+    /// Moves what the socket has, `most` bytes of it, into the empty pipe; 0 is the socket's end.
+    pub(crate) fn fill(&mut self, from: impl AsFd, most: usize) -> io::Result<usize> {
         // Into an empty pipe only: a full one would answer as an empty socket does, and nobody could tell whom to wait for.
         debug_assert!(self.is_empty(), "filled while it holds bytes");
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let n = again(|| rustix::pipe::splice(&from, None, &self.write, None, PIPE_BYTES, flags))?;
+        let n = again(|| rustix::pipe::splice(&from, None, &self.write, None, most, flags))?;
         self.held += n;
         Ok(n)
     }
@@ -162,15 +168,15 @@ mod tests {
         let mut pipes = Pipes::new(1);
         let ((mut source, from), (to, mut sink)) = (pair(), pair());
         let mut pipe = pipes.take().unwrap();
-        assert_eq!(pipe.fill(&from).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(pipe.fill(&from, PIPE_BYTES).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         source.write_all(b"hello").unwrap();
-        assert_eq!(pipe.fill(&from).unwrap(), 5);
+        assert_eq!(pipe.fill(&from, PIPE_BYTES).unwrap(), 5);
         assert_eq!(pipe.drain(&to).unwrap(), 5);
         let mut got = [0; 5];
         sink.read_exact(&mut got).unwrap();
         assert_eq!(&got, b"hello");
         drop(source);
-        assert_eq!(pipe.fill(&from).unwrap(), 0);
+        assert_eq!(pipe.fill(&from, PIPE_BYTES).unwrap(), 0);
         assert!(pipe.is_empty());
     }
 
@@ -192,7 +198,7 @@ mod tests {
         let (mut source, from) = pair();
         let mut pipe = pipes.take().unwrap();
         source.write_all(b"secret").unwrap();
-        pipe.fill(&from).unwrap();
+        pipe.fill(&from, PIPE_BYTES).unwrap();
         pipes.give(pipe);
         assert_eq!((pipes.idle.len(), pipes.alive.get()), (0, 0));
     }
@@ -201,6 +207,6 @@ mod tests {
     fn a_file_that_cannot_be_spliced_is_known_as_such() {
         let mut pipe = Pipes::new(1).take().unwrap();
         let directory = std::fs::File::open("/").unwrap();
-        assert!(is_unsupported(&pipe.fill(&directory).unwrap_err()));
+        assert!(is_unsupported(&pipe.fill(&directory, PIPE_BYTES).unwrap_err()));
     }
 }

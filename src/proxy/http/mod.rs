@@ -12,6 +12,7 @@
 //!    └──── ending.rs ◀──────────────────────┘
 //! ```
 
+mod bulk;
 mod client;
 mod down;
 mod ending;
@@ -22,6 +23,7 @@ mod judge;
 mod laws;
 mod logged;
 mod message;
+mod over;
 pub mod pool;
 mod reply;
 mod requests;
