@@ -42,8 +42,8 @@ pub const KEYS: [&str; 16] = [
 ];
 
 /// Keys of `proxy.timeouts`.
-pub const TIMEOUT_KEYS: [&str; 6] =
-    ["connect", "client", "server", "http_request", "http_keep_alive", "tunnel"];
+pub const TIMEOUT_KEYS: [&str; 7] =
+    ["connect", "queue", "client", "server", "http_request", "http_keep_alive", "tunnel"];
 
 const MODES: [(&str, Mode); 2] = [("tcp", Mode::Tcp), ("http", Mode::Http)];
 const STRATEGIES: [(&str, Strategy); 2] =
@@ -203,6 +203,7 @@ impl Setting {
                 let timeouts = &mut proxy.timeouts;
                 match *key {
                     "connect" => timeouts.connect = *timeout,
+                    "queue" => timeouts.queue = *timeout,
                     "client" => timeouts.client = *timeout,
                     "server" => timeouts.server = *timeout,
                     "http_request" => timeouts.http_request = *timeout,

@@ -47,6 +47,7 @@ pub(crate) mod testing {
     use crate::lb::BackendId;
     use crate::lb::backend::{Backend, SlotArena};
     use crate::lb::ending::Mark;
+    use crate::lb::limits::Limits;
     use crate::lb::snapshot::Member;
     use crate::telemetry::cells::PerWorker;
 
@@ -67,6 +68,7 @@ pub(crate) mod testing {
             addr: ([127, 0, 0, 1], 80).into(),
             weight: Weight::saturating(weight),
             max_connections: max.and_then(NonZeroU32::new),
+            limits: Limits::default(),
         }
     }
 

@@ -36,6 +36,7 @@ mod last_known;
 mod layers;
 mod nerve;
 mod outages;
+mod queue;
 mod reload;
 mod robust;
 mod scale;

@@ -78,6 +78,7 @@ pub(super) struct Side {
 #[derive(Clone, Debug)]
 pub(super) struct TimeoutDraft {
     pub(super) connect: Tracked<Option<Duration>>,
+    pub(super) queue: Tracked<Option<Duration>>,
     pub(super) client: Tracked<Option<Duration>>,
     pub(super) server: Tracked<Option<Duration>>,
     pub(super) check: Tracked<Option<Duration>>,
@@ -96,6 +97,7 @@ pub(super) struct Draft {
     pub(super) back: Side,
     pub(super) timeouts: TimeoutDraft,
     pub(super) max_connections: Tracked<Option<u32>>,
+    pub(super) full_connections: Tracked<Option<u32>>,
     pub(super) backlog: Tracked<u32>,
     pub(super) strategy: Tracked<Strategy>,
     pub(super) retries: Tracked<u32>,
@@ -123,6 +125,7 @@ impl Default for Draft {
             back: side,
             timeouts: TimeoutDraft {
                 connect: never.clone(),
+                queue: never.clone(),
                 client: never.clone(),
                 server: never.clone(),
                 check: never.clone(),
@@ -134,6 +137,7 @@ impl Default for Draft {
                 tarpit: never,
             },
             max_connections: Tracked::new(None, &haproxy),
+            full_connections: Tracked::new(None, &haproxy),
             backlog: Tracked::new(defaults::BACKLOG, &ours),
             strategy: Tracked::new(defaults::STRATEGY, &haproxy),
             retries: Tracked::new(defaults::RETRIES, &haproxy),

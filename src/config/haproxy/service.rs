@@ -275,6 +275,7 @@ fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
         mode,
         timeouts: Timeouts {
             connect: timeouts.connect.value,
+            queue: timeouts.queue.value,
             client: timeouts.client.value,
             server: timeouts.server.value,
             http_request: timeouts.http_request.value,

@@ -37,6 +37,8 @@ impl Pool {
         if !changed && !must {
             return;
         }
+        // Some may have come out of maintenance.
+        self.next_step = Some(Instant::now());
         let moves = self.book.replace(&self.published.set, &self.settings, &self.inputs.names);
         for backend in &moves.left {
             self.checker.remove(CheckId(backend.id.0));
@@ -145,6 +147,10 @@ impl Pool {
             self.dirty = Dirty::Set;
             if record.health == Health::Down && record.settings.shutdown_sessions {
                 self.endings.end(&record.backend, Reason::Down);
+            }
+            if was == Health::Down {
+                record.warmth.begin(report.at, record.settings.slow_start);
+                self.next_step = Some(report.at);
             }
             log_verdict(&self.name, record);
         } else if self.dirty == Dirty::Nothing {

@@ -6,6 +6,7 @@ mod faults;
 mod http;
 mod limits;
 pub(crate) mod logged;
+mod queue;
 mod relay;
 mod rig;
 mod tcp;

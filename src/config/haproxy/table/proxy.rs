@@ -20,7 +20,8 @@ pub(super) const GROUPS: &[Group] = &[
     group(DB, Class::Supported, &[
         "balance", "balance roundrobin", "balance leastconn", "retries", "redispatch", "redisp", "default-server",
         "timeout connect", "timeout server", "timeout check", "timeout tunnel", "contimeout", "timeout contimeout",
-        "srvtimeout", "timeout srvtimeout", "timeout server-fin", "http-reuse",
+        "srvtimeout", "timeout srvtimeout", "timeout server-fin", "http-reuse", "timeout queue",
+        "fullconn",
     ]),
     group(F, Class::Supported, &["bind"]),
     group(DB, ROUND_ROBIN, &["balance random", "balance static-rr", "balance first"]),
@@ -32,7 +33,7 @@ pub(super) const GROUPS: &[Group] = &[
     group(DFB, Class::Harmless, &["bind-process", "description", "id", "enabled", "ignore-persist", "force-persist", "guid"]),
     group(DB, Class::Harmless, &[
         "hash-type", "hash-balance-factor", "hash-preserve-affinity", "max-keep-alive-queue",
-        "load-server-state-from-file", "server-state-file-name", "max-session-srv-conns", "fullconn",
+        "load-server-state-from-file", "server-state-file-name", "max-session-srv-conns",
     ]),
     group(DFB, refused("the service would be served although it is disabled here", "set `haproxy.disabled: true`"), &["disabled"]),
     group(DFB, not_yet("the process's own shutdown deadline applies"), &["grace"]),
@@ -52,7 +53,6 @@ pub(super) const GROUPS: &[Group] = &[
     group(DFB, not_yet("responses are not compressed"), &["compression"]),
     group(DFB, not_yet("the filter is not run"), &["filter"]),
     group(DF, not_yet("there is no TLS handshake to be limited"), &["timeout client-hs"]),
-    group(DB, not_yet("there is no queue: at maxconn of all servers the answer is 503"), &["timeout queue"]),
     group(DB, not_yet("only failed connects and requests without effect are tried again"), &["retry-on"]),
     group(DB, not_yet("the header is not sent"), &["http-send-name-header"]),
     group(DB, not_yet("the check passes with any 2xx or 3xx"), &[
