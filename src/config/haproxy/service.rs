@@ -242,12 +242,8 @@ impl Resolver<'_> {
             "no_shuffle" => BackendOrder::AsDiscovered,
             "shuffle" => shuffled,
             other => {
-                self.report.warn(
-                    place,
-                    format!(
-                        "{other:?} is not asc, desc, no_shuffle or shuffle; servers are shuffled"
-                    ),
-                );
+                let known = "asc, desc, no_shuffle or shuffle";
+                self.report.warn(place, format!("{other:?} is not {known}; servers are shuffled"));
                 shuffled
             }
         }
