@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::Protocol;
 use super::backend::Backend;
 use super::ending::{Reason, Seen};
 use super::snapshot::Member;
@@ -15,6 +16,7 @@ pub struct Lease {
     addr: SocketAddr,
     /// The backend's mark when it began.
     began: Seen,
+    protocol: Protocol,
 }
 
 impl Lease {
@@ -38,11 +40,21 @@ impl Lease {
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
+
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
 }
 
 impl From<Grant> for Lease {
     fn from(grant: Grant) -> Self {
-        Self { backend: grant.backend, addr: grant.addr, began: grant.began }
+        Self {
+            backend: grant.backend,
+            addr: grant.addr,
+            began: grant.began,
+            protocol: grant.protocol,
+        }
     }
 }
 
@@ -69,6 +81,7 @@ pub(super) struct Grant {
     backend: Arc<Backend>,
     addr: SocketAddr,
     began: Seen,
+    protocol: Protocol,
 }
 
 impl Grant {
@@ -80,8 +93,12 @@ impl Grant {
 
     /// Of a use of `member` that is counted already.
     pub(super) fn of(member: &Member) -> Self {
-        let began = member.backend.ended.seen();
-        Self { backend: Arc::clone(&member.backend), addr: member.addr, began }
+        Self {
+            backend: Arc::clone(&member.backend),
+            addr: member.addr,
+            began: member.backend.ended.seen(),
+            protocol: member.protocol,
+        }
     }
 
     /// Uncounts it, without a look at who waits.

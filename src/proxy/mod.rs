@@ -16,6 +16,7 @@ mod direction;
 pub mod error;
 mod gate;
 pub mod http;
+pub mod http2;
 pub mod listener;
 mod local;
 mod millis;
@@ -143,6 +144,8 @@ pub struct HttpSettings {
     /// `option abortonclose`: a client that closes its sending side while it waits has given up; it is told 400. Default
     /// false: it is still answered (haproxy before 3.3).
     pub abort_on_close: bool,
+    /// HTTP/2: which listeners speak it, and its limits.
+    pub http2: http2::Http2Settings,
 }
 
 /// `http-reuse`: when a request may go over a connection that another client's request has used.

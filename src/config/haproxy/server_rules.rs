@@ -125,6 +125,7 @@ impl Rules {
             shutdown_sessions: is(&draft.shutdown_sessions),
             id: draft.id.map(|it| it.value),
             cookie: draft.cookie.map(|it| it.value),
+            protocol: draft.protocol.map(|it| it.value).unwrap_or_default(),
             complaints,
         }
     }
