@@ -83,17 +83,20 @@ pub(super) fn of(
         tracked("http.abortonclose", &draft.abort_on_close, bool::to_string),
         tracked("http.close_mode", close_mode(draft), |it| close(*it).to_owned()),
         tracked("http.forwardfor", forward_for(draft), forwarded),
-        // No line of haproxy's says it, `proxy.replay_idempotent` does.
-        EffectiveValue {
-            setting: "http.replay_idempotent".to_owned(),
-            value: "true".to_owned(),
-            origin: "default (synapse)".to_owned(),
-        },
+        native("http.replay_idempotent", "true"),
+        native("max_connection_age", "none"),
+        native("on_remove", "keep"),
         tracked("allbackups", &draft.all_backups, bool::to_string),
         tracked("check.probe", &draft.probe, probe),
     ];
     values.extend(of_http2(http2, chosen_mode));
     values
+}
+
+/// No line of haproxy's says it, a key of `proxy` does.
+fn native(setting: &str, value: &str) -> EffectiveValue {
+    let (setting, value) = (setting.to_owned(), value.to_owned());
+    EffectiveValue { setting, value, origin: "default (synapse)".to_owned() }
 }
 
 fn strategy(strategy: Strategy) -> &'static str {
@@ -195,6 +198,7 @@ pub(super) fn of_servers(
         shown("server.maxconn", &base.max_connections, |max| {
             max.map_or_else(|| "no limit".to_owned(), |max| max.to_string())
         }),
+        shown("server.on-marked-down", &base.shutdown_sessions, |_| "shutdown-sessions".to_owned()),
         shown("server.minconn", &base.min_connections, |min| {
             min.map_or_else(|| "server.maxconn".to_owned(), |min| min.to_string())
         }),
