@@ -46,6 +46,7 @@ pub(crate) mod testing {
     use crate::endpoint::{Endpoint, Weight};
     use crate::lb::BackendId;
     use crate::lb::backend::{Backend, SlotArena};
+    use crate::lb::ending::Mark;
     use crate::lb::limits::Limits;
     use crate::lb::snapshot::Member;
     use crate::telemetry::cells::PerWorker;
@@ -61,6 +62,7 @@ pub(crate) mod testing {
                 server_name: endpoint.server_name().into(),
                 endpoint,
                 in_flight: arena.take(),
+                ended: Mark::default(),
                 cells: PerWorker::new(1),
             }),
             addr: ([127, 0, 0, 1], 80).into(),

@@ -160,7 +160,7 @@ impl Resolver<'_> {
             self.report.complain(&section.place, bind::PROTOCOL_IN_TCP);
         }
         let order = self.order(section, top);
-        let mut origins = origins::of(&self.draft, &mode);
+        let mut origins = origins::of(&self.draft, &mode, &http2);
         origins.extend(origins::of_servers(&rules.base, section.server_options.as_ref(), top));
         origins.extend(origins::of_binding(section, top, listener.as_ref()));
         let names = Names { frontend: self.name.into(), backend: self.backend.into() };
@@ -180,6 +180,7 @@ impl Resolver<'_> {
             strategy: draft.strategy.value,
             order,
             all_backups: draft.all_backups.value,
+            removal: Default::default(),
             rules: Arc::new(rules),
             origins,
         }
@@ -249,12 +250,8 @@ impl Resolver<'_> {
             "no_shuffle" => BackendOrder::AsDiscovered,
             "shuffle" => shuffled,
             other => {
-                self.report.warn(
-                    place,
-                    format!(
-                        "{other:?} is not asc, desc, no_shuffle or shuffle; servers are shuffled"
-                    ),
-                );
+                let known = "asc, desc, no_shuffle or shuffle";
+                self.report.warn(place, format!("{other:?} is not {known}; servers are shuffled"));
                 shuffled
             }
         }
@@ -287,6 +284,7 @@ fn proxy(draft: &Draft, mode: Mode, http2: Http2Settings) -> ProxySettings {
         retries: draft.retries.value,
         redispatch: draft.redispatch.value,
         max_connections: draft.max_connections.value,
+        max_connection_age: None,
         http: HttpSettings {
             close_mode: origins::close_mode(draft).value,
             forward_for: origins::forward_for(draft).value.clone(),

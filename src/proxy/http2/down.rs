@@ -142,6 +142,7 @@ impl<'a> Down<'a> {
                 self.send.send_reset(Reason::INTERNAL_ERROR);
             }
             Outcome::Cut(_)
+            | Outcome::Ended(_)
             | Outcome::Switched(_)
             | Outcome::Unsent
             | Outcome::Unheard(_)

@@ -250,6 +250,7 @@ impl Stream<'_> {
                 lease.backend().cells.of(self.fixed.local.worker).response_errors.add(1);
                 ErrorCause::Backend
             }
+            Outcome::Ended(_) => ErrorCause::Backend,
             Outcome::Answered
             | Outcome::Switched(_)
             | Outcome::Unsent
