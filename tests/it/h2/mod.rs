@@ -6,4 +6,5 @@ mod grpc;
 mod origin;
 mod raw;
 mod rules;
+mod stalls;
 mod waits;

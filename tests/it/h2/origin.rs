@@ -9,6 +9,8 @@
 //! | `/leave` | backend `A` goes away (GOAWAY) without having looked at it; others as `/unary` |
 //! | `/hold` | nothing, until the client gives up |
 //! | `/flood/N` | N times 64 kB |
+//! | `/stall` | the backend's name, then nothing until the client gives up |
+//! | `/early` | all of it before the request has ended, of which nothing is read |
 //! | `/head` | the request's head, one line each |
 
 use std::future::poll_fn;
@@ -107,6 +109,17 @@ async fn answer(
     match path.split('/').nth(1).unwrap_or_default() {
         "hold" => {
             poll_fn(|cx| respond.poll_reset(cx)).await.ok();
+            None
+        }
+        "stall" => {
+            let mut send = respond.send_response(head(), false).ok()?;
+            push(&mut send, Bytes::from_static(name.as_bytes())).await?;
+            poll_fn(|cx| send.poll_reset(cx)).await.ok();
+            None
+        }
+        "early" => {
+            respond.send_response(head(), true).ok()?;
+            while body.data().await?.is_ok() {}
             None
         }
         "stream" => {
