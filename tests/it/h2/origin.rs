@@ -117,11 +117,7 @@ async fn answer(
             poll_fn(|cx| send.poll_reset(cx)).await.ok();
             None
         }
-        "early" => {
-            respond.send_response(head(), true).ok()?;
-            while body.data().await?.is_ok() {}
-            None
-        }
+        "early" => early(respond, head(), body).await,
         "stream" => {
             let mut send = respond.send_response(head(), false).ok()?;
             for _ in 0..number() {
@@ -163,6 +159,16 @@ async fn answer(
             send.send_trailers(status()).ok()
         }
     }
+}
+
+async fn early(
+    mut respond: SendResponse<Bytes>,
+    head: Response<()>,
+    mut body: RecvStream,
+) -> Option<()> {
+    respond.send_response(head, true).ok()?;
+    while body.data().await?.is_ok() {}
+    None
 }
 
 fn status() -> HeaderMap {
