@@ -15,6 +15,9 @@ use crate::endpoint::Weight;
 pub struct Member {
     /// The backend.
     pub backend: Arc<Backend>,
+    /// Its number within the service, haproxy's server id: what `balance first` sorts by and a consistent hash is made of.
+    /// As its server line says (`id`), else given by the pool: 1, 2, … in balancing order, kept as long as it is known.
+    pub number: u32,
     /// Where to connect now; a name in the registration has been resolved by the control plane.
     pub addr: SocketAddr,
     /// Share of traffic.
@@ -37,6 +40,11 @@ impl Member {
 pub trait Picker: Debug + Send + Sync {
     /// Index of a member that is not full and not in `cx.avoid`, if there is one.
     fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize>;
+
+    /// Index of the member that the request belongs to by its hash, be it full or failed. `None`: to nobody, any will do.
+    fn bound(&self, _members: &[Member], _cx: PickContext<'_>) -> Option<usize> {
+        None
+    }
 }
 
 /// Immutable view of a service; never edited, replaced by the pool task.

@@ -12,6 +12,7 @@ use super::table::{self, Sections};
 use super::{
     PortKey, ServiceParts, ServiceSection, Top, defaults, listener, origins, server_rules,
 };
+use crate::config::balance::Balancing;
 use crate::config::report::{Line, Report};
 use crate::endpoint::ServiceName;
 use crate::lb::{BackendOrder, ShuffleSeed};
@@ -169,7 +170,11 @@ impl Resolver<'_> {
             proxy: ProxySettings { access_log, ..proxy(&draft, mode.value) },
             names: (names.frontend, names.backend),
             listener: listener.filter(|_| !section.disabled),
-            strategy: draft.strategy.value,
+            balancing: Balancing {
+                algorithm: draft.algorithm.value,
+                hash_type: draft.hash_type.value,
+                factor: draft.factor.value,
+            },
             order,
             all_backups: draft.all_backups.value,
             rules: Arc::new(rules),
@@ -293,6 +298,7 @@ fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
             reuse: draft.reuse.value,
             abort_on_close: draft.abort_on_close.value,
         },
+        hash: None,
         access_log: None,
     }
 }

@@ -97,6 +97,7 @@ fn same_members(a: &[Member], b: &[Member]) -> bool {
     a.len() == b.len()
         && a.iter().zip(b).all(|(a, b)| {
             Arc::ptr_eq(&a.backend, &b.backend)
-                && (a.addr, a.weight, a.max_connections) == (b.addr, b.weight, b.max_connections)
+                && (a.number, a.addr, a.weight, a.max_connections)
+                    == (b.number, b.addr, b.weight, b.max_connections)
         })
 }

@@ -69,6 +69,7 @@ pub(super) fn is_up(record: &Record) -> bool {
 pub(super) fn member(record: &Record) -> Option<Member> {
     Some(Member {
         backend: record.backend.clone(),
+        number: record.number,
         addr: *record.address.as_ref().ok()?,
         weight: record.settings.weight,
         max_connections: record.settings.max_connections,

@@ -68,7 +68,8 @@ async fn ask(
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<After, ProxyError> {
-    let lease = fixed.listener.service.pool.acquire(PickContext::default())?;
+    let cx = PickContext { avoid: &[], hash: exchange.hash };
+    let lease = fixed.listener.service.pool.acquire(cx)?;
     let cells = lease.backend().cells.of(fixed.local.worker);
     cells.requests.add(1);
     let start = if let Some(upstream) = idle(fixed, client, exchange, &lease) {
@@ -88,7 +89,8 @@ async fn ask(
     // Boxed: rare beside requests, and large.
     let rest = async {
         let settings = Arc::clone(&client.settings);
-        let mut dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+        let dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+        let mut dialer = dialer.hashed(exchange.hash);
         let after = persist(fixed, client, exchange, (&mut dialer, start)).await;
         if let Some(notes) = &mut exchange.notes {
             notes.trail = dialer.trail;
