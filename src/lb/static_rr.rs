@@ -117,7 +117,7 @@ mod tests {
                 let best =
                     (0..scores.len()).filter(|i| weights[*i] > 0).max_by_key(|i| rank(i)).unwrap();
                 scores[best] -= total;
-                best as u32
+                u32::try_from(best).unwrap()
             })
             .collect()
     }
