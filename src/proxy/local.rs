@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::accept::Accepted;
 use super::buffer::Buffer;
 use super::millis::Clock;
+use super::pipe::{MAX_PIPES, Pipes};
 use super::shared::{Listener, Shared};
 use super::wheel::Wheel;
 use super::{Mode, http, tcp};
@@ -25,6 +26,8 @@ pub(crate) struct Local {
     pub(crate) upstreams: RefCell<http::pool::Pool>,
     /// Buffers that no request holds now. Borrowed within one call.
     pub(crate) spares: RefCell<http::spares::Spares>,
+    /// Where bulk waits between two sockets. Borrowed within one call.
+    pub(crate) pipes: RefCell<Pipes>,
     /// Room for the places of chunks in what was just read. Borrowed within one call.
     pub(crate) ranges: RefCell<http::Ranges>,
     /// The thread's time.
@@ -43,6 +46,7 @@ impl Local {
             buffer: Buffer::new(),
             upstreams: RefCell::default(),
             spares: RefCell::default(),
+            pipes: RefCell::new(Pipes::new(MAX_PIPES)),
             ranges: RefCell::default(),
             clock: Clock::new(),
             wheel: RefCell::new(Wheel::new()),

@@ -17,6 +17,7 @@ pub mod http;
 pub mod listener;
 mod local;
 mod millis;
+pub mod pipe;
 pub mod pulse;
 pub mod relay;
 mod shared;

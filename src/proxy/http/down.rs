@@ -29,18 +29,27 @@ impl Exchange {
     ) -> Poll<Outcome> {
         let local = Rc::clone(&fixed.local);
         for _ in 0..TURN {
-            if !client.is_flushed() {
-                if ready!(client.poll_flush(fixed, cx)).is_err() {
+            if !self.is_flushed(client) {
+                if ready!(self.poll_flush(fixed, client, cx)).is_err() {
                     return Poll::Ready(Outcome::Aborted);
                 }
                 // Nothing was read from the backend meanwhile: its time begins anew.
                 self.down.active = fixed.tick();
             }
+            if self.is_over {
+                return Poll::Ready(Outcome::Answered);
+            }
+            match ready!(self.poll_bulk_down(fixed, client, cx)) {
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(outcome) => return Poll::Ready(outcome),
+            }
+            let mut buffer = local.buffer.borrow_mut();
+            let buffer = self.room(&mut buffer);
             let Some(upstream) = &mut self.upstream else {
                 return Poll::Ready(Outcome::Cut(io::ErrorKind::NotConnected.into()));
             };
-            let mut buffer = local.buffer.borrow_mut();
-            let n = match ready!(upstream.socket.poll_read(cx, &mut buffer)) {
+            let n = match ready!(upstream.socket.poll_read(cx, buffer)) {
                 Ok(0) => {
                     fixed.tick();
                     return Poll::Ready(self.ended(fixed, client, cx));
@@ -76,7 +85,7 @@ impl Exchange {
         Outcome::Answered
     }
 
-    fn broke(&self, error: io::Error) -> Outcome {
+    pub(super) fn broke(&self, error: io::Error) -> Outcome {
         match (self.down.phase, self.down.heard) {
             (Phase::Head, false) => Outcome::Unheard(error),
             (Phase::Head, true) => Outcome::HalfHeard,
@@ -250,7 +259,7 @@ impl Exchange {
     }
 
     /// Bytes of body on their way to the client.
-    fn count_out(&self, fixed: &Fixed, n: usize) {
+    pub(super) fn count_out(&self, fixed: &Fixed, n: usize) {
         let n = u64::try_from(n).unwrap_or(u64::MAX);
         fixed.cells().bytes_out.add(n);
         if let Some(cells) = self.backend_cells(fixed) {

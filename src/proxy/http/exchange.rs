@@ -14,9 +14,10 @@ use super::message::response::{Asked, Recode};
 use super::message::{Upgrade, Version};
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
+use crate::proxy::CloseMode;
 use crate::proxy::buffer::Mark;
 use crate::proxy::millis::Millis;
-use crate::proxy::{CloseMode, Reuse};
+use crate::proxy::pipe::Pipe;
 use crate::telemetry::cells::BackendCells;
 
 /// How long a client that the reactor does not know yet may wait for its answer without being watched for its going
@@ -36,6 +37,8 @@ pub(super) struct Up {
     /// Read and not yet taken by the backend.
     pub(super) waiting: Vec<u8>,
     pub(super) waiting_sent: usize,
+    /// The same, not copied. Held only while there are bytes in it.
+    pub(super) pipe: Option<Pipe>,
     /// Bytes of body so far.
     pub(super) bytes: u64,
     /// The backend takes no more.
@@ -53,6 +56,7 @@ impl Up {
             && self.head_sent >= self.head.len()
             && self.carried.is_none()
             && self.waiting_sent >= self.waiting.len()
+            && self.pipe.is_none()
     }
 }
 
@@ -63,6 +67,8 @@ pub(super) struct Down {
     pub(super) inbox: Vec<u8>,
     pub(super) phase: Phase,
     pub(super) body: Inbound,
+    /// Of the body, on its way to the client. Held only while there are bytes in it.
+    pub(super) pipe: Option<Pipe>,
     pub(super) recode: Recode,
     pub(super) keep_backend: bool,
     pub(super) keep_client: bool,
@@ -120,8 +126,8 @@ pub(super) struct Exchange {
     pub(super) hash: Option<u32>,
     /// It has been sent a second time.
     pub(super) is_replayed: bool,
-    started: Instant,
-    is_over: bool,
+    pub(super) started: Instant,
+    pub(super) is_over: bool,
 }
 
 impl Exchange {
@@ -136,6 +142,7 @@ impl Exchange {
                 body: begun.body,
                 waiting: Vec::new(),
                 waiting_sent: 0,
+                pipe: None,
                 bytes: begun.bytes,
                 is_broken: false,
                 is_blocked: false,
@@ -145,6 +152,7 @@ impl Exchange {
                 inbox: Vec::new(),
                 phase: Phase::Head,
                 body: Inbound::Done,
+                pipe: None,
                 recode: Recode::No,
                 keep_backend: false,
                 keep_client: false,
@@ -182,7 +190,10 @@ impl Exchange {
         client: &mut Client,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome> {
-        if let Some(outcome) = self.poll_up(fixed, client, cx) {
+        // What is over waits for its client alone.
+        if !self.is_over
+            && let Some(outcome) = self.poll_up(fixed, client, cx)
+        {
             return Poll::Ready(outcome);
         }
         if let Poll::Ready(outcome) = self.poll_down(fixed, client, cx) {
@@ -206,7 +217,7 @@ impl Exchange {
     /// Whose turn it is, and until when.
     fn deadline(&self, client: &Client) -> (Expiry, Millis) {
         let t = &client.settings.timeouts;
-        if !client.is_flushed() {
+        if !self.is_flushed(client) {
             return (Expiry::Client, client.active.after_or_never(t.client));
         }
         let (up, down) = (&self.up, &self.down);
@@ -235,52 +246,6 @@ impl Exchange {
             upgrade: if self.up.is_done() { self.request.upgrade } else { Upgrade::No },
             keep_alive: self.request.keep_alive && stays,
         }
-    }
-
-    /// The backend has said all. Its connection is kept if it is clean: nothing more came, and it took the whole request.
-    pub(super) fn complete(&mut self, fixed: &Fixed, client: &mut Client, is_clean: bool) {
-        let http = &client.settings.http;
-        let may_keep = is_clean
-            && self.down.keep_backend
-            && http.close_mode == CloseMode::KeepAlive
-            && self.up.is_done()
-            && !self.up.is_broken;
-        if let Some(mut upstream) = self.upstream.take()
-            && may_keep
-        {
-            let is_own = http.reuse == Reuse::Never;
-            upstream.owner = is_own.then(|| fixed.timer.entry());
-            client.is_owner |= is_own;
-            fixed.local.upstreams.borrow_mut().put(upstream, self.down.active);
-        }
-        self.down.keep_client &= self.up.body.is_done();
-        self.finish(fixed, client);
-    }
-
-    /// Counts, releases the lease, and leaves the client's connection to its next request. Once only.
-    pub(super) fn finish(&mut self, fixed: &Fixed, client: &mut Client) {
-        if std::mem::replace(&mut self.is_over, true) {
-            return;
-        }
-        let service = fixed.cells();
-        service.bytes_in.add(self.up.bytes);
-        if let Some(cells) = self.backend_cells(fixed) {
-            cells.bytes_in.add(self.up.bytes);
-        }
-        let now = fixed.local.clock.instant();
-        service.latency.observe(now.saturating_duration_since(self.started));
-        if let Some(notes) = &mut self.notes {
-            notes.bytes_in += self.up.bytes;
-        }
-        client.end_request(fixed, fixed.now());
-        // An answer that did not wait for its request: the rest of that may still come.
-        client.has_more |= !self.up.body.is_done();
-        self.lease = None;
-        self.upstream = None;
-        let mut spares = fixed.local.spares.borrow_mut();
-        spares.give(std::mem::take(&mut self.up.head));
-        spares.give(std::mem::take(&mut self.up.waiting));
-        spares.give(std::mem::take(&mut self.down.inbox));
     }
 
     /// The counters of the backend in hand.

@@ -12,6 +12,7 @@
 //!    └──── ending.rs ◀──────────────────────┘
 //! ```
 
+mod bulk;
 mod client;
 mod down;
 mod ending;
@@ -23,6 +24,7 @@ mod keyed;
 mod laws;
 mod logged;
 mod message;
+mod over;
 pub mod pool;
 mod reply;
 mod requests;

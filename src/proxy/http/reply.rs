@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::message::fields::push_number;
+use crate::digits;
 use crate::proxy::error;
 
 /// How an answer of ours is to be written.
@@ -33,7 +33,7 @@ pub(crate) fn push(out: &mut Vec<u8>, status: StatusCode, form: Form) {
     out.extend_from_slice(title(page).unwrap_or(status.as_str()).as_bytes());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(length.as_bytes());
-    push_number(out, u64::try_from(page.len()).unwrap_or_default());
+    digits::number(out, u64::try_from(page.len()).unwrap_or_default());
     out.extend_from_slice(b"\r\n");
     for line in lines {
         out.extend_from_slice(line.as_bytes());

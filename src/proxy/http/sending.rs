@@ -4,6 +4,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use super::client::{Client, Ending, Fixed};
+use crate::proxy::pipe::Pipe;
 use crate::telemetry::cells::ErrorCause;
 
 /// Written together with what waits before it instead of being copied behind it: above, a second slice costs less.
@@ -44,6 +45,26 @@ impl Client {
         self.is_blocked = false;
         if self.outbox.capacity() > 0 {
             fixed.local.spares.borrow_mut().give(std::mem::take(&mut self.outbox));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what is in the pipe. Call when nothing waits before it.
+    pub(crate) fn poll_drain(
+        &mut self,
+        fixed: &Fixed,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<()>> {
+        while !pipe.is_empty() {
+            match self.socket.poll_drain(cx, pipe) {
+                Poll::Ready(n) => self.count(n?),
+                Poll::Pending => {
+                    self.block(fixed);
+                    return Poll::Pending;
+                }
+            }
+            self.is_blocked = false;
         }
         Poll::Ready(Ok(()))
     }

@@ -12,6 +12,8 @@ use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::proxy::pipe::Pipe;
+
 /// A non-blocking socket of this thread.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -97,6 +99,44 @@ impl Socket {
         };
         let both = [IoSlice::new(first), IoSlice::new(second)];
         some(ready!(Pin::new(stream).poll_write_vectored(cx, &both)))
+    }
+
+    /// Moves what is there, `most` bytes of it, into the empty pipe; 0 is the end.
+    pub(crate) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        (pipe, most): (&mut Pipe, usize),
+    ) -> Poll<io::Result<usize>> {
+        self.watch()?;
+        let Self::Watched(stream) = self else {
+            return Poll::Ready(Err(gone()));
+        };
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            match stream.try_io(Interest::READABLE, || pipe.fill(&*stream, most)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    /// Writes from the pipe what fits.
+    pub(crate) fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        self.watch()?;
+        let Self::Watched(stream) = self else {
+            return Poll::Ready(Err(gone()));
+        };
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_io(Interest::WRITABLE, || pipe.drain(&*stream)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return some(other),
+            }
+        }
     }
 
     /// Ready when there may be something to read, an end or an error included. Never for a bare socket.

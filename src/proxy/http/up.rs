@@ -91,11 +91,12 @@ impl Exchange {
             up.waiting_sent += n - of_head;
             up.sent_at = fixed.now();
         }
-        up.is_blocked = false;
         if !up.waiting.is_empty() {
             up.waiting_sent = 0;
             fixed.local.spares.borrow_mut().give(std::mem::take(&mut up.waiting));
         }
+        ready!(self.poll_drain_up(fixed, cx))?;
+        self.up.is_blocked = false;
         Poll::Ready(Ok(()))
     }
 
@@ -116,6 +117,11 @@ impl Exchange {
         client: &mut Client,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Outcome>> {
+        match ready!(self.poll_bulk_up(fixed, client, cx)) {
+            Ok(false) => {}
+            Ok(true) => return Poll::Ready(Ok(())),
+            Err(outcome) => return Poll::Ready(Err(outcome)),
+        }
         let local = Rc::clone(&fixed.local);
         let mut buffer = local.buffer.borrow_mut();
         let most = if self.request.body == Body::Chunked { CHUNKED_READ } else { buffer.len() };

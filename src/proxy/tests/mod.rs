@@ -1,5 +1,6 @@
 //! The data plane as a whole, over real sockets on loopback: workers, scripted origins, raw clients.
 
+mod bulk;
 mod faults;
 mod http;
 mod limits;

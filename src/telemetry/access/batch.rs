@@ -6,7 +6,8 @@ use std::sync::mpsc::SyncSender;
 use super::{Level, Targets};
 
 /// A batch leaves when it holds this much: some 200 lines, so that handing over costs a line nothing, and a writer that
-/// is woken has something to do.
+/// is woken has something to do. Not more: a syslog server's socket holds some 270 datagrams of a usual line by default
+/// (212,992 bytes, 768 for each), and a batch comes at once.
 pub(super) const BATCH_BYTES: usize = 32 * 1024;
 
 /// Lines of a batch at most; short ones (TCP) reach this before [`BATCH_BYTES`].

@@ -1,11 +1,11 @@
 //! `option forwardfor`: appends a line, never merges, trusts nothing.
 
-use std::io::Write;
 use std::net::IpAddr;
 
 use httparse::Header;
 
-use super::fields::{is_named, push_number};
+use super::fields::is_named;
+use crate::digits;
 use crate::proxy::{ForwardFor, IpNet};
 
 /// Appends the line that `rule` asks for.
@@ -25,24 +25,8 @@ pub(crate) fn append(out: &mut Vec<u8>, rule: &ForwardFor, client: IpAddr, heade
         name.make_ascii_lowercase();
     }
     out.extend_from_slice(b": ");
-    push_address(out, client);
+    digits::ip(out, client);
     out.extend_from_slice(b"\r\n");
-}
-
-fn push_address(out: &mut Vec<u8>, addr: IpAddr) {
-    match addr {
-        // By hand: `Display` costs more than the rest of the line.
-        IpAddr::V4(addr) => {
-            let mut separator: &[u8] = b"";
-            for octet in addr.octets() {
-                out.extend_from_slice(separator);
-                push_number(out, u64::from(octet));
-                separator = b".";
-            }
-        }
-        // Writing to a `Vec` cannot fail.
-        IpAddr::V6(addr) => drop(write!(out, "{addr}")),
-    }
 }
 
 fn contains(net: IpNet, addr: IpAddr) -> bool {

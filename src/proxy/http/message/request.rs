@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use httparse::{Header, ParserConfig, Status};
 
 use super::fields::{
-    Connection, Copier, Field, Lines, has_token, is_named, push_line, push_number, refusal, slots,
+    Connection, Copier, Field, Lines, has_token, is_named, push_line, refusal, slots,
 };
 use super::framing::{Body, Framing, is_only_trailers};
 use super::target::{self, Target};
 use super::{HEAD_BYTES, Refusal, Upgrade, Version, forwarded};
+use crate::digits;
 use crate::proxy::ForwardFor;
 
 /// What is known of a request once its head is read.
@@ -249,7 +250,7 @@ impl<'b> Judged<'b> {
         }
         if let (Some(length), false) = (self.framing.length, self.framing.is_length_plain) {
             out.extend_from_slice(b"content-length: ");
-            push_number(out, length);
+            digits::number(out, length);
             out.extend_from_slice(b"\r\n");
         }
         if self.takes_trailers && self.rewrites_te {

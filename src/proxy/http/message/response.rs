@@ -2,9 +2,10 @@
 
 use httparse::{Header, ParserConfig, Status};
 
-use super::fields::{Connection, Copier, Field, Lines, is_named, push_line, push_number, slots};
+use super::fields::{Connection, Copier, Field, Lines, is_named, push_line, slots};
 use super::framing::{Body, Framing};
 use super::{HEAD_BYTES, Upgrade, Version};
+use crate::digits;
 
 /// What the request decides about its answer.
 #[derive(Clone, Copy, Debug)]
@@ -202,7 +203,7 @@ impl Judged {
             && !self.framing.is_length_plain
         {
             out.extend_from_slice(b"content-length: ");
-            push_number(out, length);
+            digits::number(out, length);
             out.extend_from_slice(b"\r\n");
         }
         if self.recode == Recode::IntoChunks {

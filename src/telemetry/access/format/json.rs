@@ -1,7 +1,8 @@
 //! The line as JSON: one flat object, the same keys in the same order in every line of a kind.
 
-use super::number::{address, decimal, millis};
+use super::number::{address, millis};
 use super::{backend, escape, request_line};
+use crate::digits;
 use crate::telemetry::access::clock::Clock;
 use crate::telemetry::access::{AccessLog, Capture, Http, Record};
 
@@ -113,7 +114,7 @@ fn quoted(out: &mut Vec<u8>, inside: impl FnOnce(&mut Vec<u8>)) {
 fn number(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
     key(out, name);
     match value {
-        Some(value) => decimal(out, value),
+        Some(value) => digits::number(out, value),
         None => out.extend_from_slice(b"null"),
     }
 }

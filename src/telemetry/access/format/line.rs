@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::number::{address, decimal, millis, reached};
+use super::number::{address, millis, reached};
 use super::{backend, escape, request_line};
+use crate::digits;
 use crate::telemetry::access::clock::Clock;
 use crate::telemetry::access::{AccessLog, Capture, Http, Record};
 
@@ -26,9 +27,9 @@ pub(super) fn tcp(out: &mut Vec<u8>, log: &AccessLog, record: &Record<'_>, clock
         reached(out, time);
         out.push(b'/');
     }
-    decimal(out, u64::from(timers.total));
+    digits::number(out, u64::from(timers.total));
     out.push(b' ');
-    decimal(out, record.bytes_out);
+    digits::number(out, record.bytes_out);
     out.extend_from_slice(&[b' ', record.cause.letter(), record.stage.letter(), b' ']);
     counts(out, record);
 }
@@ -42,14 +43,14 @@ pub(super) fn http(out: &mut Vec<u8>, log: &AccessLog, record: &Record<'_>, cloc
         reached(out, time);
         out.push(b'/');
     }
-    decimal(out, u64::from(timers.total));
+    digits::number(out, u64::from(timers.total));
     out.push(b' ');
     match record.http.and_then(|http| http.status) {
-        Some(status) => decimal(out, u64::from(status)),
+        Some(status) => digits::number(out, u64::from(status)),
         None => out.extend_from_slice(b"-1"),
     }
     out.push(b' ');
-    decimal(out, record.bytes_out);
+    digits::number(out, record.bytes_out);
     out.extend_from_slice(b" - - ");
     out.extend_from_slice(&[record.cause.letter(), record.stage.letter()]);
     out.extend_from_slice(b"-- ");
@@ -87,18 +88,18 @@ fn start(out: &mut Vec<u8>, log: &AccessLog, record: &Record<'_>, clock: &mut Cl
 fn counts(out: &mut Vec<u8>, record: &Record<'_>) {
     let conns = record.conns;
     for count in [conns.process, conns.frontend, conns.backend, conns.server] {
-        decimal(out, u64::from(count));
+        digits::number(out, u64::from(count));
         out.push(b'/');
     }
     if record.redispatched {
         out.push(b'+');
     }
-    decimal(out, u64::from(record.retries));
+    digits::number(out, u64::from(record.retries));
     let (server, backend) = record.queued;
     out.push(b' ');
-    decimal(out, u64::from(server));
+    digits::number(out, u64::from(server));
     out.push(b'/');
-    decimal(out, u64::from(backend));
+    digits::number(out, u64::from(backend));
 }
 
 /// `%hr %hs`: braces only where something is to be captured.

@@ -8,8 +8,6 @@ mod number;
 use super::clock::Clock;
 use super::{AccessLog, Format, Record};
 
-pub(super) use self::number::decimal;
-
 /// Bytes of the request line that are written at most: haproxy's `tune.http.logurilen`.
 const MAX_REQUEST_LINE: usize = 1023;
 

@@ -1,7 +1,7 @@
 //! Syslog servers: a datagram for each line.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
 use super::alike::{self, Departure};
+use super::lookup::Lookup;
 use super::sink::{Again, Messages, Sent};
 use crate::telemetry::access::target::Place;
 
@@ -28,6 +29,7 @@ const SORTED_FROM: usize = 64;
 pub(super) struct Datagrams {
     place: Place,
     socket: Option<Socket>,
+    lookup: Lookup,
     /// Datagrams in the last send: refused together, if they were.
     former: usize,
 }
@@ -63,7 +65,7 @@ impl AsFd for Socket {
 
 impl Datagrams {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, socket: None, former: 0 }
+        Self { place, socket: None, lookup: Lookup::default(), former: 0 }
     }
 
     /// Sends each message. To a UDP server many are sorted by length, because those of one length cost little; datagrams
@@ -80,7 +82,7 @@ impl Datagrams {
         while !rest.is_empty() {
             let socket = match &mut self.socket {
                 Some(socket) => socket,
-                None => match connect(&self.place) {
+                None => match connect(&self.place, &mut self.lookup) {
                     Ok(socket) => {
                         is_fresh = true;
                         self.socket.insert(socket)
@@ -192,10 +194,10 @@ fn send_some(socket: &mut Socket, messages: &[&[u8]]) -> io::Result<Attempt> {
     Ok(Attempt { tried, sent, is_train: false })
 }
 
-fn connect(place: &Place) -> io::Result<Socket> {
+fn connect(place: &Place, lookup: &mut Lookup) -> io::Result<Socket> {
     match place {
         Place::Udp(addr) => {
-            let addr = addr.to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable)?;
+            let addr = lookup.address(addr)?;
             let any: SocketAddr = match addr {
                 SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
                 SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),

@@ -1,7 +1,7 @@
 //! What stands before a line at a syslog server.
 
+use crate::digits;
 use crate::telemetry::access::clock::Clock;
-use crate::telemetry::access::format::decimal;
 use crate::telemetry::access::target::{Framing, Level, Target};
 
 /// The last head, which the next line shares unless its level or time differs.
@@ -62,7 +62,7 @@ pub(super) fn head(out: &mut Vec<u8>, target: &Target, level: Level, at: u64, cl
             }
             out.extend_from_slice(target.tag.program.as_bytes());
             out.push(b'[');
-            decimal(out, u64::from(std::process::id()));
+            digits::number(out, u64::from(std::process::id()));
             out.extend_from_slice(b"]: ");
         }
         Framing::Rfc5424 => {
@@ -71,7 +71,7 @@ pub(super) fn head(out: &mut Vec<u8>, target: &Target, level: Level, at: u64, cl
             time(out, at, clock);
             word(out, target.tag.host.as_deref().unwrap_or("-"));
             word(out, &target.tag.program);
-            decimal(out, u64::from(std::process::id()));
+            digits::number(out, u64::from(std::process::id()));
             out.extend_from_slice(b" - - ");
         }
     }
@@ -79,7 +79,7 @@ pub(super) fn head(out: &mut Vec<u8>, target: &Target, level: Level, at: u64, cl
 
 fn angle(out: &mut Vec<u8>, number: u64) {
     out.push(b'<');
-    decimal(out, number);
+    digits::number(out, number);
     out.push(b'>');
 }
 
@@ -95,7 +95,7 @@ fn time(out: &mut Vec<u8>, at: u64, clock: &mut Clock) {
     out.push(b'.');
     let millis = at % 1000;
     for unit in [100, 10, 1] {
-        decimal(out, millis / unit % 10);
+        digits::number(out, millis / unit % 10);
     }
     out.extend_from_slice(b"000");
     out.extend_from_slice(&second.offset);

@@ -4,6 +4,7 @@ mod alike;
 mod datagram;
 mod file;
 mod head;
+mod lookup;
 mod outage;
 mod sink;
 

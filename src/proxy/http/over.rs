@@ -1,0 +1,53 @@
+//! The end of an exchange: what is counted, what is kept, what is given back.
+
+use super::client::{Client, Fixed};
+use super::exchange::Exchange;
+use crate::proxy::{CloseMode, Reuse};
+
+impl Exchange {
+    /// The backend has said all. Its connection is kept if it is clean: nothing more came, and it took the whole request.
+    pub(super) fn complete(&mut self, fixed: &Fixed, client: &mut Client, is_clean: bool) {
+        let http = &client.settings.http;
+        let may_keep = is_clean
+            && self.down.keep_backend
+            && http.close_mode == CloseMode::KeepAlive
+            && self.up.is_done()
+            && !self.up.is_broken;
+        if let Some(mut upstream) = self.upstream.take()
+            && may_keep
+        {
+            let is_own = http.reuse == Reuse::Never;
+            upstream.owner = is_own.then(|| fixed.timer.entry());
+            client.is_owner |= is_own;
+            fixed.local.upstreams.borrow_mut().put(upstream, self.down.active);
+        }
+        self.down.keep_client &= self.up.body.is_done();
+        self.finish(fixed, client);
+    }
+
+    /// Counts, releases the lease, and leaves the client's connection to its next request. Once only.
+    pub(super) fn finish(&mut self, fixed: &Fixed, client: &mut Client) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let service = fixed.cells();
+        service.bytes_in.add(self.up.bytes);
+        if let Some(cells) = self.backend_cells(fixed) {
+            cells.bytes_in.add(self.up.bytes);
+        }
+        let now = fixed.local.clock.instant();
+        service.latency.observe(now.saturating_duration_since(self.started));
+        if let Some(notes) = &mut self.notes {
+            notes.bytes_in += self.up.bytes;
+        }
+        client.end_request(fixed, fixed.now());
+        // An answer that did not wait for its request: the rest of that may still come.
+        client.has_more |= !self.up.body.is_done();
+        self.lease = None;
+        self.upstream = None;
+        let mut spares = fixed.local.spares.borrow_mut();
+        spares.give(std::mem::take(&mut self.up.head));
+        spares.give(std::mem::take(&mut self.up.waiting));
+        spares.give(std::mem::take(&mut self.down.inbox));
+    }
+}
