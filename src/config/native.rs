@@ -144,10 +144,7 @@ fn words<T>(
     parse: impl Fn(&[String]) -> Result<T, String>,
     report: &mut Report,
 ) -> Option<T> {
-    let text = match value.value().as_u64() {
-        Some(number) => number.to_string(),
-        None => value.text(report)?,
-    };
+    let text = value.text(report)?;
     let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
     parse(&words).map_err(|error| report.complain(value.place(), error)).ok()
 }

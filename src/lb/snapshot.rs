@@ -89,7 +89,7 @@ impl Snapshot {
         if cx.avoid.is_empty() {
             None
         } else {
-            self.picker.pick(&self.members, PickContext::default())
+            self.picker.pick(&self.members, PickContext { avoid: &[], ..cx })
         }
     }
 }

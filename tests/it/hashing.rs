@@ -141,15 +141,22 @@ fn parameters() -> Vec<Ask> {
     ])
 }
 
+/// Options of servers.
+const W: [&str; 3] = ["weight 1", "weight 2", "weight 3"];
+
 fn cases() -> Vec<Case> {
-    let w = ["weight 1", "weight 2", "weight 3"];
+    [lookups(), functions(), parts(), without_key()].into_iter().flatten().collect()
+}
+
+/// The map and the ring.
+fn lookups() -> Vec<Case> {
     vec![
         Case::new("uri", &["balance uri"], paths()).gives("BCABCABCABCABCABCABCABCA"),
-        Case::new("uri-w", &["balance uri"], paths()).with(w).gives("CBCBCACBCBBCBCACBCBCCBCA"),
+        Case::new("uri-w", &["balance uri"], paths()).with(W).gives("CBCBCACBCBBCBCACBCBCCBCA"),
         Case::new("cons", &["balance hdr(x-k)", "hash-type consistent"], keys())
             .gives("ACBCABABABCAABCCABACBCCC"),
         Case::new("cons-w", &["balance hdr(x-k)", "hash-type consistent"], keys())
-            .with(w)
+            .with(W)
             .gives("ACBCABABABCACBCBABCCBCCC"),
         Case::new("cons-id", &["balance hdr(x-k)", "hash-type consistent"], keys())
             .with(["id 7", "", "id 123456"])
@@ -165,45 +172,62 @@ fn cases() -> Vec<Case> {
             paths(),
         )
         .with(["disabled", "backup", "backup weight 2"]),
+    ]
+}
+
+/// Every function, with and without avalanche.
+fn functions() -> Vec<Case> {
+    vec![
         Case::new("sdbm", &["balance hdr(x-k)", "hash-type consistent sdbm"], keys()),
-        Case::new("djb2", &["balance hdr(x-k)", "hash-type map-based djb2"], keys()).with(w),
-        Case::new("wt6", &["balance uri", "hash-type map-based wt6"], paths()).with(w),
-        Case::new("crc32", &["balance uri", "hash-type map-based crc32"], paths()).with(w),
+        Case::new("djb2", &["balance hdr(x-k)", "hash-type map-based djb2"], keys()).with(W),
+        Case::new("wt6", &["balance uri", "hash-type map-based wt6"], paths()).with(W),
+        Case::new("crc32", &["balance uri", "hash-type map-based crc32"], paths()).with(W),
         Case::new("sdbm-a", &["balance uri", "hash-type map-based sdbm avalanche"], paths())
-            .with(w),
+            .with(W),
         Case::new("djb2-a", &["balance hdr(x-k)", "hash-type consistent djb2 avalanche"], keys())
             .gives("BCBBABBCCCCCBCBBABACCAAC"),
         Case::new("wt6-a", &["balance uri", "hash-type consistent wt6 avalanche"], paths()),
         Case::new("crc32-a", &["balance uri", "hash-type consistent crc32 avalanche"], paths()),
         Case::new("wt6-c", &["balance uri", "hash-type consistent wt6"], paths()),
         Case::new("crc32-c", &["balance uri", "hash-type consistent crc32"], paths()),
-        Case::new("len", &["balance uri len 5", "hash-type map-based crc32"], deep()).with(w),
-        Case::new("depth", &["balance uri depth 1", "hash-type map-based crc32"], deep()).with(w),
+    ]
+}
+
+/// What of a request counts.
+fn parts() -> Vec<Case> {
+    vec![
+        Case::new("len", &["balance uri len 5", "hash-type map-based crc32"], deep()).with(W),
+        Case::new("depth", &["balance uri depth 1", "hash-type map-based crc32"], deep()).with(W),
         Case::new("depth2", &["balance uri depth 2 len 8", "hash-type map-based crc32"], deep())
-            .with(w),
-        Case::new("whole", &["balance uri whole", "hash-type map-based crc32"], deep()).with(w),
-        Case::new("path", &["balance uri path-only", "hash-type map-based crc32"], deep()).with(w),
+            .with(W),
+        Case::new("whole", &["balance uri whole", "hash-type map-based crc32"], deep()).with(W),
+        Case::new("path", &["balance uri path-only", "hash-type map-based crc32"], deep()).with(W),
         Case::new(
             "path-d",
             &["balance uri path-only depth 1 whole", "hash-type consistent crc32"],
             deep(),
         )
-        .with(w),
-        Case::new("src", &["balance source"], sources()).with(w),
+        .with(W),
+        Case::new("src", &["balance source"], sources()).with(W),
         Case::new("src-c", &["balance source", "hash-type consistent"], sources()),
         Case::new("src-a", &["balance source", "hash-type map-based sdbm avalanche"], sources()),
-        Case::new("odd", &["balance hdr(x-k)", "hash-type map-based crc32"], odd_headers()).with(w),
+        Case::new("odd", &["balance hdr(x-k)", "hash-type map-based crc32"], odd_headers()).with(W),
         Case::new(
             "dom",
             &["balance hdr(host) use_domain_only", "hash-type map-based crc32"],
             hosts(),
         )
-        .with(w),
+        .with(W),
         Case::new("par", &["balance url_param k", "hash-type map-based crc32"], parameters())
-            .with(w),
-        // Without a key: in turn, through the table or round the ring.
-        Case::new("none-m", &["balance hdr(x-none)"], keys()).with(w),
-        Case::new("none-c", &["balance hdr(x-none)", "hash-type consistent"], keys()).with(w),
+            .with(W),
+    ]
+}
+
+/// Without a key: in turn, through the table or round the ring; and what has no key.
+fn without_key() -> Vec<Case> {
+    vec![
+        Case::new("none-m", &["balance hdr(x-none)"], keys()).with(W),
+        Case::new("none-c", &["balance hdr(x-none)", "hash-type consistent"], keys()).with(W),
         Case::new(
             "none-p",
             &["balance url_param k"],
@@ -214,7 +238,7 @@ fn cases() -> Vec<Case> {
             &["balance hdr(x-k)"],
             vec![head("/", "x-k: \r\n"), head("/", "x-k: ,a\r\n"), head("/", "")],
         ),
-        Case::new("static", &["balance static-rr"], paths()).with(w),
+        Case::new("static", &["balance static-rr"], paths()).with(W),
         Case::new("static5", &["balance static-rr"], paths()).with(["weight 5", "", ""]),
         Case::new(
             "factor",
