@@ -16,6 +16,7 @@ use smartstack::endpoint::{Endpoint, Weight};
 use smartstack::lb::backend::{Backend, SlotArena};
 use smartstack::lb::hash::{Factor, Function, Hashing, Key, Lookup};
 use smartstack::lb::lease::Lease;
+use smartstack::lb::limits::Limits;
 use smartstack::lb::snapshot::{Member, Snapshot};
 use smartstack::lb::{BackendId, PickContext, Strategy, balancer};
 use smartstack::telemetry::cells::PerWorker;
@@ -37,6 +38,7 @@ fn member(arena: &mut SlotArena, n: u16) -> Member {
         addr: ([127, 0, 0, 1], n).into(),
         weight: Weight::saturating(u64::from(n % 10 + 1)),
         max_connections: NonZeroU32::new(10_000),
+        limits: Limits::default(),
     }
 }
 

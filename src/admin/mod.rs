@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod nerve;
 pub(crate) mod percent;
 mod process;
+pub mod queue;
 pub mod routes;
 pub mod server;
 pub mod services;

@@ -1,5 +1,6 @@
 //! `/services` and `/services/NAME` as JSON. The shapes here are an interface: fields are added, never renamed.
 
+use std::num::NonZeroU32;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use crate::discovery::SourceSettings;
 use crate::lb::handle::{BackendView, CheckView, PoolView};
 use crate::proxy::Mode;
 
+use super::queue::{QueueDetail, ServerQueue, queue, server_queue};
 use super::traffic::{BackendTraffic, Traffic, backend_traffic, traffic};
 use super::when::{Now, millis, rfc3339};
 use super::{ServiceEntry, diagnosis};
@@ -33,6 +35,8 @@ pub struct Summary {
     pub stale: Option<StaleDetail>,
     /// Client side.
     pub traffic: Traffic,
+    /// Who waits because all backends are at their `maxconn`.
+    pub queue: QueueDetail,
 }
 
 /// Numbers of backends.
@@ -144,6 +148,9 @@ pub struct BackendDetail {
     pub maxconn: Option<u32>,
     /// Requests or connections in progress.
     pub in_flight: u32,
+    /// Its other limits, and who waits for it.
+    #[serde(flatten)]
+    pub queue: ServerQueue,
     /// Counters since it is known here.
     pub counters: BackendTraffic,
     /// The last check.
@@ -189,6 +196,7 @@ fn summary_of(entry: &ServiceEntry, view: &PoolView) -> Summary {
         backends: BackendCounts { known: counts.known, up: counts.up, eligible: counts.eligible },
         stale: stale(view),
         traffic: traffic(entry),
+        queue: queue(entry),
     }
 }
 
@@ -260,8 +268,9 @@ fn backend(b: &BackendView, now: Now) -> BackendDetail {
         since: now.date(b.since),
         weight: b.settings.weight.get(),
         backup: b.settings.backup,
-        maxconn: b.settings.max_connections.map(std::num::NonZeroU32::get),
+        maxconn: b.settings.max_connections.map(NonZeroU32::get),
         in_flight: b.backend.in_flight.get(),
+        queue: server_queue(b),
         counters: backend_traffic(b),
         last_check: b.last_check.as_ref().map(|c| check(c, now)),
         complaints: b.settings.complaints.clone(),

@@ -41,8 +41,8 @@ pub const KEYS: [&str; 15] = [
 ];
 
 /// Keys of `proxy.timeouts`.
-pub const TIMEOUT_KEYS: [&str; 6] =
-    ["connect", "client", "server", "http_request", "http_keep_alive", "tunnel"];
+pub const TIMEOUT_KEYS: [&str; 7] =
+    ["connect", "queue", "client", "server", "http_request", "http_keep_alive", "tunnel"];
 
 const MODES: [(&str, Mode); 2] = [("tcp", Mode::Tcp), ("http", Mode::Http)];
 const CLOSE_MODES: [(&str, CloseMode); 3] = [
@@ -209,6 +209,7 @@ impl Setting {
                 let timeouts = &mut proxy.timeouts;
                 match *key {
                     "connect" => timeouts.connect = *timeout,
+                    "queue" => timeouts.queue = *timeout,
                     "client" => timeouts.client = *timeout,
                     "server" => timeouts.server = *timeout,
                     "http_request" => timeouts.http_request = *timeout,

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::BackendId;
+use super::queue::{Depth, Queue};
+use super::snapshot::{Member, Snapshot};
 use crate::endpoint::Endpoint;
 use crate::telemetry::cells::{BackendCells, PerWorker};
 
@@ -39,6 +41,12 @@ pub struct Slot {
     pub(super) chunk: Arc<Chunk>,
     pub(super) index: usize,
     free: std::sync::mpsc::Sender<(Arc<Chunk>, usize)>,
+    /// Where requests of the service wait for a slot.
+    pub(super) queue: Arc<Queue>,
+    /// Those that wait for this backend and no other.
+    pub(super) queued: Depth,
+    /// Where its member stands in the current snapshot, as a hint. Written when one is published.
+    place: AtomicU32,
 }
 
 impl Slot {
@@ -52,18 +60,44 @@ impl Slot {
         self.cell().load(Ordering::Relaxed)
     }
 
-    /// Counts one more unless `limit` is reached.
-    pub(super) fn try_enter(&self, limit: Option<u32>) -> bool {
-        let before = self.cell().fetch_add(1, Ordering::Relaxed);
-        if limit.is_some_and(|limit| before >= limit) {
-            self.leave();
-            return false;
-        }
-        true
+    /// Requests that wait for this backend and no other, now and at most.
+    pub fn queued(&self) -> (u32, u32) {
+        self.queued.get()
     }
 
+    /// Counts one more unless `limit` is reached. Never above it for a moment: whoever looks in that moment would wait
+    /// for a slot that nobody holds.
+    pub(super) fn try_enter(&self, limit: Option<u32>) -> bool {
+        let Some(limit) = limit else {
+            self.cell().fetch_add(1, Ordering::SeqCst);
+            return true;
+        };
+        let one_more = |count| (count < limit).then_some(count + 1);
+        self.cell().fetch_update(Ordering::SeqCst, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    /// One less. Sequentially consistent, as is the look into the queue that follows: see [`Queue`].
     pub(super) fn leave(&self) {
-        self.cell().fetch_sub(1, Ordering::Relaxed);
+        self.cell().fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Remembers where the member stands in the snapshot that is about to be published.
+    pub(super) fn stand_at(&self, place: usize) {
+        self.place.store(u32::try_from(place).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// The member of this backend in `snapshot`, unless it is none.
+    pub(super) fn member_in<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Member> {
+        let place = usize::try_from(self.place.load(Ordering::Relaxed)).ok()?;
+        let member = snapshot.members.get(place)?;
+        std::ptr::eq(&raw const member.backend.in_flight, self).then_some(member)
+    }
+}
+
+impl Chunk {
+    /// All counts together.
+    pub(super) fn sum(&self) -> u32 {
+        self.0.iter().map(|slot| slot.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -80,25 +114,45 @@ pub struct SlotArena {
     free: Vec<(Arc<Chunk>, usize)>,
     returned: std::sync::mpsc::Receiver<(Arc<Chunk>, usize)>,
     give_back: std::sync::mpsc::Sender<(Arc<Chunk>, usize)>,
+    queue: Arc<Queue>,
 }
 
 impl Default for SlotArena {
     fn default() -> Self {
-        let (give_back, returned) = std::sync::mpsc::channel();
-        Self { free: Vec::new(), returned, give_back }
+        Self::new(Arc::default())
     }
 }
 
 impl SlotArena {
+    /// For the backends of the service whose requests wait in `queue`.
+    pub fn new(queue: Arc<Queue>) -> Self {
+        let (give_back, returned) = std::sync::mpsc::channel();
+        Self { free: Vec::new(), returned, give_back, queue }
+    }
+
+    /// Where the requests of its service wait.
+    #[cfg(test)]
+    pub(super) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
     /// A counter at zero.
     pub fn take(&mut self) -> Slot {
         self.free.extend(self.returned.try_iter());
         if self.free.is_empty() {
             let chunk = Arc::new(Chunk(std::array::from_fn(|_| AtomicU32::new(0))));
+            self.queue.add_chunk(&chunk);
             self.free.extend((0..CHUNK_SLOTS).rev().map(|index| (Arc::clone(&chunk), index)));
         }
         #[expect(clippy::expect_used, reason = "a chunk was added above when it was empty")]
         let (chunk, index) = self.free.pop().expect("the free list is not empty");
-        Slot { chunk, index, free: self.give_back.clone() }
+        Slot {
+            chunk,
+            index,
+            free: self.give_back.clone(),
+            queue: Arc::clone(&self.queue),
+            queued: Depth::default(),
+            place: AtomicU32::new(u32::MAX),
+        }
     }
 }

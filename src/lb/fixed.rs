@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 
 use super::backend::{Backend, SlotArena};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
+use super::limits::Limits;
+use super::queue::{self, Queue};
 use super::snapshot::{Member, Picker, Snapshot};
 use super::{BackendId, Outcome, PickContext};
 use crate::discovery::Discovered;
@@ -53,7 +55,8 @@ pub fn fixed_with(
     workers: usize,
     picker: Box<dyn Picker>,
 ) -> FixedPool {
-    let mut slots = SlotArena::default();
+    let queue = Arc::new(Queue::default());
+    let mut slots = SlotArena::new(Arc::clone(&queue));
     let members: Vec<Member> = (1..)
         .zip(addrs)
         .map(|(id, addr)| {
@@ -70,20 +73,18 @@ pub fn fixed_with(
                 addr: *addr,
                 weight: Weight::default(),
                 max_connections,
+                limits: Limits::default(),
             }
         })
         .collect();
     let backends = members.iter().map(|m| Arc::clone(&m.backend)).collect();
     let (sender, outcomes) = mpsc::channel(OUTCOMES);
+    let (known, up) = (members.len(), members.len());
+    let first = Snapshot { revision: 1, known, up, members: members.into(), picker };
     let handle = PoolHandle {
         name: ServiceName::new(name),
-        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot {
-            revision: 1,
-            known: members.len(),
-            up: members.len(),
-            members: members.into(),
-            picker,
-        })),
+        snapshot: queue::first(&queue, first),
+        queue,
         view: Arc::new(ArcSwap::from_pointee(empty_view())),
         outcomes: sender,
         // Nobody answers: there is no pool.

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::lease::Lease;
+use super::limits::Ramp;
 use super::pool::state::PoolState;
+use super::queue::{Place, Queue, QueueView};
 use super::snapshot::Snapshot;
 use super::{Outcome, PickContext, PickError, ServerSettings};
 pub use crate::discovery::policy::SetOrigin;
@@ -26,6 +28,8 @@ pub struct PoolHandle {
     pub name: ServiceName,
     /// The current snapshot. Written by the pool task only; held by nobody across an await.
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Where requests wait while all are full.
+    pub(super) queue: Arc<Queue>,
     /// The current view for people. Written by the pool task only.
     pub(super) view: Arc<ArcSwap<PoolView>>,
     pub(super) outcomes: mpsc::Sender<Outcome>,
@@ -40,9 +44,39 @@ impl PoolHandle {
     /// Picks a backend and counts the use of it.
     ///
     /// # Errors
-    /// [`PickError`] when nobody is eligible or all are full.
+    /// [`PickError`] when nobody is eligible, all are full, or others wait already.
     pub fn acquire(&self, cx: PickContext<'_>) -> Result<Lease, PickError> {
-        self.snapshot.load().acquire(cx)
+        let snapshot = self.snapshot.load();
+        if self.queue.has_line() && !snapshot.members.is_empty() {
+            // Who comes now goes behind them, even where a slot is just being given out.
+            return Err(PickError::AllFull { eligible: snapshot.members.len() });
+        }
+        snapshot.acquire(cx)
+    }
+
+    /// Gets in line for a backend, for whoever [`PoolHandle::acquire`] told that all are full. The place is a future of
+    /// the lease.
+    ///
+    /// # Errors
+    /// [`PickError`] when nobody is eligible, or when the only backend it may go to has as many waiting as it may.
+    pub fn line_up(&self, cx: PickContext<'_>) -> Result<Place, PickError> {
+        let snapshot = self.snapshot.load();
+        let members = &snapshot.members;
+        if members.is_empty() {
+            return Err(PickError::NoneEligible { known: snapshot.known, up: snapshot.up });
+        }
+        let wanted = snapshot.picker.wait_for(members, cx).and_then(|index| members.get(index));
+        let server = wanted.map(|member| (&member.backend, member.limits.max_queue));
+        let full = PickError::AllFull { eligible: members.len() };
+        let place = self.queue.enter(server).ok_or(full)?;
+        // Somebody may have left between the pick and now.
+        self.queue.serve();
+        Ok(place)
+    }
+
+    /// Who waits, and how it went.
+    pub fn queue(&self) -> QueueView {
+        self.queue.view()
     }
 
     /// Number of backends that may be picked now.
@@ -141,6 +175,8 @@ pub struct BackendView {
     pub eligible: bool,
     /// Why it is (not) picked, one line: "up", "down: L4CON: connection refused", "weight 0", "backup, actives are up".
     pub reason: String,
+    /// How far it is in its slow start.
+    pub ramp: Ramp,
     /// When the verdict last changed.
     pub since: Instant,
     /// Result of the last check.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::backend::Backend;
 use super::snapshot::Member;
 
-/// One request (HTTP) or connection (TCP) on a backend. Dropping it, however that comes, uncounts it.
+/// One request (HTTP) or connection (TCP) on a backend. Dropping it, however that comes, uncounts it: its slot goes to
+/// whoever waits longest for one, or is free.
 #[derive(Debug)]
 pub struct Lease {
     backend: Arc<Backend>,
@@ -15,13 +16,9 @@ pub struct Lease {
 
 impl Lease {
     /// `None` when the member is at its `maxconn`.
+    #[cfg(test)]
     pub(super) fn take(member: &Member) -> Option<Self> {
-        let limit = member.max_connections.map(std::num::NonZeroU32::get);
-        member
-            .backend
-            .in_flight
-            .try_enter(limit)
-            .then(|| Self { backend: Arc::clone(&member.backend), addr: member.addr })
+        Grant::take(member).map(Self::from)
     }
 
     /// Who.
@@ -35,8 +32,50 @@ impl Lease {
     }
 }
 
+impl From<Grant> for Lease {
+    fn from(grant: Grant) -> Self {
+        Self { backend: grant.backend, addr: grant.addr }
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
+        let slot = &self.backend.in_flight;
+        let queue = &slot.queue;
+        if !queue.is_empty() && queue.pass_on(slot) {
+            return;
+        }
+        slot.leave();
+        // Whoever came in between saw no room; nobody else will look for them.
+        if !queue.is_empty() {
+            queue.serve();
+        }
+    }
+}
+
+/// A counted use on its way to who will have it as a [`Lease`]. Lost, it stays counted for ever: for the queue only, which
+/// cannot drop leases while it is locked.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Grant {
+    backend: Arc<Backend>,
+    addr: SocketAddr,
+}
+
+impl Grant {
+    /// `None` when the member is at its `maxconn`.
+    pub(super) fn take(member: &Member) -> Option<Self> {
+        let limit = member.limit();
+        member.backend.in_flight.try_enter(limit).then(|| Self::of(member))
+    }
+
+    /// Of a use of `member` that is counted already.
+    pub(super) fn of(member: &Member) -> Self {
+        Self { backend: Arc::clone(&member.backend), addr: member.addr }
+    }
+
+    /// Uncounts it, without a look at who waits.
+    pub(super) fn give_back(self) {
         self.backend.in_flight.leave();
     }
 }

@@ -9,6 +9,7 @@
 //! pick at the same moment may both choose the same backend: the counters they read were true at that moment.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -42,6 +43,8 @@ impl Balancer for LeastConn {
     fn build(&self, members: &[Member]) -> Box<dyn Picker> {
         let rows = rows(members);
         Box::new(Scan {
+            // Their limits are not in the table.
+            looks_twice: members.iter().any(|m| m.limits.elastic.is_some()),
             positions: rows.iter().map(|row| row.entries.len()).sum(),
             rows,
             turn: Arc::clone(&self.turn),
@@ -53,6 +56,8 @@ impl Balancer for LeastConn {
 #[derive(Debug)]
 struct Scan {
     rows: Box<[Row]>,
+    /// A member is asked whether it is full, besides the table.
+    looks_twice: bool,
     /// Entries in all rows.
     positions: usize,
     /// Position after the last pick: where the next one starts looking, so that ties go in turn.
@@ -73,7 +78,7 @@ struct Row {
 /// What is known about one slot.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// `ceil(256 * 2^FRACTION / weight)`.
+    /// `ceil(4096 * 2^FRACTION / share)`, the share in sixteenths.
     reciprocal: u64,
     /// Largest count with which one more is allowed, minus one (wrapping): see [`Row::best_in`].
     room: u32,
@@ -85,10 +90,9 @@ impl Entry {
     const NOBODY: Self = Self { reciprocal: 0, room: 0, member: u32::MAX };
 
     fn new(member: &Member, index: u32) -> Self {
-        let weight = u64::from(member.weight.get().max(1));
         Self {
-            reciprocal: (256_u64 << FRACTION).div_ceil(weight),
-            room: member.max_connections.map_or(u32::MAX, std::num::NonZeroU32::get) - 1,
+            reciprocal: (4096_u64 << FRACTION).div_ceil(member.share().max(1)),
+            room: member.max_connections.map_or(u32::MAX, NonZeroU32::get) - 1,
             member: index,
         }
     }
@@ -115,11 +119,12 @@ impl Picker for Scan {
         let (first, rest) = after.split_first()?;
         let skip = start - first.base;
         let mut best = Best { bound: u64::MAX, member: usize::MAX, position: start };
+        let asks = self.looks_twice || !cx.avoid.is_empty();
         let stretches = std::iter::once((first, skip..first.entries.len()))
             .chain(rest.iter().chain(before).map(|row| (row, 0..row.entries.len())))
             .chain(std::iter::once((first, 0..skip)));
         for (row, range) in stretches {
-            row.best_in(range, &mut best, members, cx);
+            row.best_in(range, &mut best, members, (cx, asks));
             if best.bound == 0 {
                 break;
             }
@@ -132,16 +137,35 @@ impl Picker for Scan {
         }
         Some(best.member)
     }
+
+    fn wait_for(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+        shortest_queue(members, cx)
+    }
+}
+
+/// haproxy's `leastconn` queues at a server while that has fewer in progress and waiting than `maxconn` and `maxqueue`
+/// together; without `maxqueue` nobody waits for one server alone.
+fn shortest_queue(members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+    let load = |member: &Member| {
+        let slot = &member.backend.in_flight;
+        let (max, queue) = (member.limit()?, member.limits.max_queue?.get());
+        let load = slot.get().saturating_add(slot.queued().0);
+        let may = load < max.saturating_add(queue) && !cx.avoid.contains(&member.backend.id);
+        may.then(|| (u64::from(load) + 1) * 4096 / member.share().max(1))
+    };
+    let loads = members.iter().enumerate().filter_map(|(index, m)| Some((load(m)?, index)));
+    loads.min().map(|(_, index)| index)
 }
 
 impl Row {
-    /// Improves `best` with the entries in `range`; stops at the first idle one, which nothing can beat.
+    /// Improves `best` with the entries in `range`; stops at the first idle one, which nothing can beat. `asks`: a member
+    /// must agree, besides its entry.
     fn best_in(
         &self,
         range: std::ops::Range<usize>,
         best: &mut Best,
         members: &[Member],
-        cx: PickContext<'_>,
+        (cx, asks): (PickContext<'_>, bool),
     ) {
         let offset = range.start;
         let slots = self.chunk.0.get(self.first + offset..).unwrap_or(&[]);
@@ -163,7 +187,7 @@ impl Row {
             let Ok(member) = usize::try_from(entry.member) else {
                 continue;
             };
-            if !cx.avoid.is_empty() && !members.get(member).is_some_and(|m| may_take(m, cx)) {
+            if asks && !members.get(member).is_some_and(|m| may_take(m, cx)) {
                 continue;
             }
             *best = Best {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::backend::{Backend, SlotArena};
 use super::handle::{BackendView, CheckView, PoolHandle, PoolView};
 use super::lease::Lease;
+use super::limits::{Limits, Ramp};
 use super::snapshot::{Member, Picker, Snapshot};
 use super::{BackendId, PickContext};
 use crate::endpoint::{Endpoint, ServiceName, Weight};
@@ -40,6 +41,7 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
                 addr: b.addr?,
                 weight: Weight::default(),
                 max_connections: None,
+                limits: Limits::default(),
             })
         })
         .collect();
@@ -53,6 +55,7 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
     PoolHandle {
         name: ServiceName::new(name),
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        queue: Arc::default(),
         view: Arc::new(ArcSwap::from_pointee(view)),
         views: watch::channel(0).1,
         outcomes: mpsc::channel(1).0,
@@ -81,6 +84,7 @@ pub(crate) fn backend(n: u8) -> BackendView {
         health: Health::Up,
         eligible: true,
         reason: String::from("up"),
+        ramp: Ramp::FULL,
         since: Instant::now(),
         last_check: Some(CheckView {
             code: "L4OK",

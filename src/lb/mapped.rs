@@ -45,26 +45,39 @@ impl Map {
     }
 }
 
+impl Map {
+    /// Who a request with this number belongs to.
+    fn owner(&self, hash: u32) -> Option<usize> {
+        usize::try_from(*self.0.slots.get(self.place(hash)?)?).ok()
+    }
+}
+
 impl Picker for Map {
     fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
         let Some(hash) = cx.hash else {
             return self.0.pick(members, cx);
         };
-        let place = self.place(hash)?;
-        // Whom it does not find, the one after it in the table stands in for.
-        self.0.search(members, cx, |step| place + step)
+        let owner = self.owner(hash)?;
+        let member = members.get(owner)?;
+        if cx.avoid.contains(&member.backend.id) {
+            // The one after it in the table stands in for it.
+            let place = self.place(hash)?;
+            return self.0.search(members, cx, |step| place + step);
+        }
+        (!member.is_full()).then_some(owner)
     }
 
-    fn bound(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
-        let slot = self.0.slots.get(self.place(cx.hash?)?)?;
-        usize::try_from(*slot).ok().filter(|index| *index < members.len())
+    fn wait_for(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+        let owner = self.owner(cx.hash?)?;
+        let member = members.get(owner)?;
+        (!cx.avoid.contains(&member.backend.id)).then_some(owner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lb::balancer::testing::members;
+    use crate::lb::balancer::testing::{member, members};
 
     fn picked(weights: &[u64], hash: u32) -> Option<usize> {
         let set = members(weights);
@@ -90,11 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_or_failed_one_is_stood_in_for_but_the_request_still_belongs_to_it() {
-        let set = members(&[1, 1, 1]);
+    fn a_failed_one_is_stood_in_for_and_a_full_one_is_waited_for() {
+        let mut set = members(&[1, 1, 1]);
+        set[2] = member(1, Some(1));
         let picker = Mapped::default().build(&set);
         let failed = [set[1].backend.id];
         let cx = PickContext { hash: Some(1), avoid: &failed };
-        assert_eq!((picker.pick(&set, cx), picker.bound(&set, cx)), (Some(2), Some(1)));
+        assert_eq!((picker.pick(&set, cx), picker.wait_for(&set, cx)), (Some(2), None));
+        assert!(set[2].backend.in_flight.try_enter(None));
+        assert_eq!(picker.pick(&set, cx), Some(0));
+        let cx = PickContext { hash: Some(2), avoid: &[] };
+        assert_eq!((picker.pick(&set, cx), picker.wait_for(&set, cx)), (None, Some(2)));
     }
 }

@@ -22,11 +22,13 @@ pub mod handle;
 pub mod hash;
 pub mod lease;
 pub mod least_conn;
+pub mod limits;
 #[cfg(test)]
 pub(crate) mod made_up;
 pub mod mapped;
 pub mod order;
 pub mod pool;
+pub mod queue;
 pub mod random;
 pub mod ring;
 pub mod round_robin;
@@ -37,6 +39,7 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::discovery::MembershipPolicy;
 use crate::endpoint::{Endpoint, Weight};
@@ -141,8 +144,14 @@ pub struct ServerSettings {
     pub backup: bool,
     /// `disabled`: known and shown, never used (MAINT).
     pub disabled: bool,
-    /// `maxconn`: concurrent requests (HTTP) or connections (TCP); at the limit it is not eligible. Unset: no limit.
+    /// `maxconn`: concurrent requests (HTTP) or connections (TCP); what comes on top waits. Unset: no limit.
     pub max_connections: Option<NonZeroU32>,
+    /// `minconn` with the service's `fullconn`. Default none: `maxconn` is the limit at any load.
+    pub elastic: Option<limits::Elastic>,
+    /// `maxqueue`: requests that may wait for this server and no other. Unset or 0: any number.
+    pub max_queue: Option<NonZeroU32>,
+    /// `slowstart`: how long a server that came back takes to its full share. Default none: it has it at once.
+    pub slow_start: Option<Duration>,
     /// `check` and its schedule; `None` = always considered up.
     pub check: Option<CheckSettings>,
     /// `id N`.

@@ -14,6 +14,7 @@ mod publish;
 mod restart;
 pub mod state;
 mod view;
+mod warmth;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use self::book::Book;
 use self::state::PoolState;
 use super::balancer::{self, Balancer};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
+use super::queue::{self, Queue};
 use super::snapshot::Snapshot;
 use super::{BackendId, Outcome, PoolSettings};
 use crate::discovery::Discovered;
@@ -86,6 +88,8 @@ pub struct Pool {
     outcomes: mpsc::Receiver<Outcome>,
     exports: mpsc::Receiver<oneshot::Sender<PoolState>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Served when a new snapshot has room.
+    queue: Arc<Queue>,
     view: Arc<ArcSwap<PoolView>>,
     views: watch::Sender<u64>,
     membership_changes: u64,
@@ -95,6 +99,8 @@ pub struct Pool {
     were_down: Vec<BackendId>,
     /// When the view was last replaced.
     shown: Instant,
+    /// When a server in its slow start may make its next step.
+    next_step: Option<Instant>,
     /// The balancer is not the one that built the published picker.
     picker_outdated: bool,
 }
@@ -131,13 +137,10 @@ impl Pool {
         let (report, outcomes) = mpsc::channel(OUTCOME_QUEUE);
         let (export, exports) = mpsc::channel(1);
         let (views, seen) = watch::channel(0);
-        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot {
-            revision: 0,
-            members: Box::default(),
-            known: 0,
-            up: 0,
-            picker: balancer.build(&[]),
-        }));
+        let queue = Arc::new(Queue::default());
+        let picker = balancer.build(&[]);
+        let nobody = Snapshot { revision: 0, members: Box::default(), known: 0, up: 0, picker };
+        let snapshot = queue::first(&queue, nobody);
         let view = Arc::new(ArcSwap::from_pointee(PoolView {
             revision: 0,
             origin: SetOrigin::Nothing,
@@ -150,6 +153,7 @@ impl Pool {
         let handle = PoolHandle {
             name: name.clone(),
             snapshot: Arc::clone(&snapshot),
+            queue: Arc::clone(&queue),
             view: Arc::clone(&view),
             outcomes: report,
             exports: export,
@@ -160,7 +164,8 @@ impl Pool {
             name,
             settings,
             balancer,
-            book: Book::new(workers),
+            book: Book::new(workers, &queue),
+            queue,
             workers,
             checker: Checker::new(inputs.checks.clone()),
             published: Published::default(),
@@ -176,6 +181,7 @@ impl Pool {
             dirty: Dirty::Nothing,
             were_down: Vec::new(),
             shown: Instant::now(),
+            next_step: None,
             picker_outdated: false,
         };
         (handle, pool)
@@ -220,6 +226,7 @@ impl Pool {
                 },
                 report = self.checker.next() => self.take_report(report),
                 () = details_due(self.dirty) => {}
+                () = warmth::step_due(self.next_step) => self.follow_warmth(),
             }
             self.take_waiting(&mut batch);
         }

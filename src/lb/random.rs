@@ -98,7 +98,7 @@ impl Picker for Dice {
             }
             drawn += 1;
             let load = u64::from(member.backend.in_flight.get());
-            best = lighter(best, (last, load, u64::from(member.weight.get())));
+            best = lighter(best, (last, load, member.share()));
         }
         best.map(|(index, _, _)| index).or_else(|| {
             // Nearly everybody is full, or over the bound: look at each once.

@@ -102,6 +102,24 @@ impl Ring {
         })
     }
 
+    /// Who a request belongs to whose nearest point is `start`: the first that is allowed and has not more than its bound.
+    fn owner(
+        &self,
+        start: usize,
+        members: &[Member],
+        is_allowed: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let found = match &self.bounded {
+            None => self.walk(start, is_allowed),
+            Some(bounded) => {
+                let slots = bounded.slots(members);
+                let fits = |index| is_allowed(index) && bounded.has_slot(slots, members, index);
+                self.walk(start, fits)
+            }
+        };
+        found.map(|(_, index)| index)
+    }
+
     /// The next in turn.
     fn in_turn(&self, may: impl Fn(usize) -> bool) -> Option<usize> {
         let start = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(self.points.len())?;
@@ -120,26 +138,20 @@ impl Picker for Ring {
             return self.in_turn(takes);
         };
         let start = self.nearest(hash)?;
-        if let Some(bounded) = &self.bounded {
-            let slots = bounded.slots(members);
-            let fits = |index| takes(index) && bounded.has_slot(slots, members, index);
-            if let Some((_, index)) = self.walk(start, fits) {
-                return Some(index);
-            }
+        let is_avoided =
+            |index: usize| members.get(index).is_none_or(|m| cx.avoid.contains(&m.backend.id));
+        let owner = self.owner(start, members, |index| !is_avoided(index));
+        match owner {
+            Some(index) if cx.avoid.is_empty() => takes(index).then_some(index),
+            // Of those that have not failed somebody with room is better than to wait.
+            Some(index) if takes(index) => Some(index),
+            Some(_) | None => self.walk(start, takes).map(|(_, index)| index),
         }
-        self.walk(start, takes).map(|(_, index)| index)
     }
 
-    fn bound(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+    fn wait_for(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
         let start = self.nearest(cx.hash?)?;
-        match &self.bounded {
-            None => self.member(start),
-            Some(bounded) => {
-                let slots = bounded.slots(members);
-                let fits = |index| bounded.has_slot(slots, members, index);
-                self.walk(start, fits).map(|(_, index)| index)
-            }
-        }
+        if cx.avoid.is_empty() { self.owner(start, members, |_any| true) } else { None }
     }
 }
 

@@ -50,7 +50,7 @@ impl Balancer for RoundRobin {
     }
 
     fn build(&self, members: &[Member]) -> Box<dyn Picker> {
-        let weights: Vec<u64> = members.iter().map(|m| u64::from(m.weight.get())).collect();
+        let weights: Vec<u64> = members.iter().map(Member::share).collect();
         Box::new(Table { slots: smooth_order(&weights), cursor: Arc::clone(&self.cursor) })
     }
 }

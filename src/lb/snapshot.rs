@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::backend::Backend;
-use super::lease::Lease;
+use super::lease::{Grant, Lease};
+use super::limits::Limits;
 use super::{PickContext, PickError};
 use crate::endpoint::Weight;
 
@@ -24,12 +25,26 @@ pub struct Member {
     pub weight: Weight,
     /// `maxconn`.
     pub max_connections: Option<NonZeroU32>,
+    /// What else bounds it.
+    pub limits: Limits,
 }
 
 impl Member {
-    /// True at `maxconn`.
+    /// True when it may have no more in progress.
     pub fn is_full(&self) -> bool {
-        self.max_connections.is_some_and(|max| self.backend.in_flight.get() >= max.get())
+        self.limit().is_some_and(|limit| self.backend.in_flight.get() >= limit)
+    }
+
+    /// How many it may have in progress now. `None`: any number.
+    pub fn limit(&self) -> Option<u32> {
+        let max = self.max_connections?.get();
+        let elastic = self.limits.elastic;
+        Some(elastic.map_or(max, |elastic| elastic.limit(max, &self.backend.in_flight)))
+    }
+
+    /// Its share of traffic in sixteenths of a unit of weight: less than `16 * weight` while it starts slowly.
+    pub fn share(&self) -> u64 {
+        u64::from(self.weight.get()) * self.limits.ramp.sixteenths()
     }
 }
 
@@ -41,8 +56,9 @@ pub trait Picker: Debug + Send + Sync {
     /// Index of a member that is not full and not in `cx.avoid`, if there is one.
     fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize>;
 
-    /// Index of the member that the request belongs to by its hash, be it full or failed. `None`: to nobody, any will do.
-    fn bound(&self, _members: &[Member], _cx: PickContext<'_>) -> Option<usize> {
+    /// Who a request waits for that `pick` found nobody for: a member, in whose own queue it stands, or whoever has room
+    /// first. Called only then, so it may be slow.
+    fn wait_for(&self, _members: &[Member], _cx: PickContext<'_>) -> Option<usize> {
         None
     }
 }
@@ -68,6 +84,11 @@ impl Snapshot {
     /// # Errors
     /// [`PickError`] when nobody is eligible or all are full.
     pub fn acquire(&self, cx: PickContext<'_>) -> Result<Lease, PickError> {
+        self.claim(cx).map(Lease::from)
+    }
+
+    /// As [`Snapshot::acquire`], for the queue.
+    pub(super) fn claim(&self, cx: PickContext<'_>) -> Result<Grant, PickError> {
         if self.members.is_empty() {
             return Err(PickError::NoneEligible { known: self.known, up: self.up });
         }
@@ -77,8 +98,8 @@ impl Snapshot {
             let Some(member) = picked.and_then(|index| self.members.get(index)) else {
                 break;
             };
-            if let Some(lease) = Lease::take(member) {
-                return Ok(lease);
+            if let Some(grant) = Grant::take(member) {
+                return Ok(grant);
             }
         }
         Err(PickError::AllFull { eligible: self.members.len() })

@@ -16,7 +16,8 @@ use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
-use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext};
+use crate::lb::queue::Ahead;
+use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext, PickError};
 use crate::telemetry::cells::{ServiceCells, WorkerId};
 
 /// Upper bound of the wait before the same backend is tried again, haproxy's turn-around.
@@ -131,6 +132,10 @@ pub(crate) struct Trail {
     pub(crate) retries: u32,
     /// Another was tried than the first.
     pub(crate) redispatched: bool,
+    /// Who was served before it in queues, as `%sq/%bq`.
+    pub(crate) ahead: Ahead,
+    /// It waits in a queue, or did when it ended.
+    pub(crate) is_queued: bool,
 }
 
 /// Opens connections on behalf of one client connection (TCP) or request (HTTP).
@@ -139,17 +144,20 @@ pub(crate) struct Dialer<'a> {
     pub(crate) service: &'a Service,
     pub(crate) settings: &'a ProxySettings,
     /// Its connection's.
-    timer: &'a Timer,
+    pub(super) timer: &'a Timer,
     pub(crate) retry: Retry,
     pub(crate) trail: Trail,
     /// What the balancer wants to know of the request; see [`PickContext::hash`].
     hash: Option<u32>,
+    /// A TCP client, who has left when it closes while it waits in a queue. HTTP looks after its clients itself.
+    pub(crate) client: Option<&'a TcpStream>,
 }
 
 impl<'a> Dialer<'a> {
     pub(crate) fn new(service: &'a Service, settings: &'a ProxySettings, timer: &'a Timer) -> Self {
         let retry = Retry::new(settings);
-        Self { service, settings, timer, retry, trail: Trail::default(), hash: None }
+        let trail = Trail::default();
+        Self { service, settings, timer, retry, trail, hash: None, client: None }
     }
 
     /// The same for a request or client with this number.
@@ -165,10 +173,20 @@ impl<'a> Dialer<'a> {
         self.service.cells.of(self.worker())
     }
 
-    /// Picks a backend, those that failed last.
-    pub(crate) fn acquire(&self) -> Result<Lease, ProxyError> {
-        let cx = PickContext { avoid: &self.retry.tried, hash: self.hash };
-        let lease = self.service.pool.acquire(cx)?;
+    /// What the balancer is told.
+    pub(super) fn context(&self) -> PickContext<'_> {
+        PickContext { avoid: &self.retry.tried, hash: self.hash }
+    }
+
+    /// Picks a backend, those that failed last; while all are full it waits for its turn.
+    ///
+    /// # Errors
+    /// Nobody is eligible, `timeout queue` has passed, or the client of a TCP session has left.
+    pub(crate) async fn acquire(&mut self) -> Result<Lease, ProxyError> {
+        let lease = match self.service.pool.acquire(self.context()) {
+            Err(PickError::AllFull { .. }) => self.wait().await?,
+            picked => picked?,
+        };
         lease.backend().cells.of(self.worker()).requests.add(1);
         Ok(lease)
     }
@@ -200,19 +218,19 @@ impl<'a> Dialer<'a> {
                 }
                 Next::Again(pause) => {
                     self.timer.sleep(pause).await;
-                    lease = self.move_on(lease)?;
+                    lease = self.move_on(lease).await?;
                 }
-                Next::Elsewhere => lease = self.move_on(lease)?,
+                Next::Elsewhere => lease = self.move_on(lease).await?,
                 Next::GiveUp => return Err(error),
             }
         }
     }
 
     /// Gives up `failed` and picks anew.
-    pub(crate) fn move_on(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
+    async fn move_on(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
         let backend = failed.backend().clone();
         drop(failed);
-        let lease = self.acquire()?;
+        let lease = self.acquire().await?;
         if lease.backend().id == backend.id {
             if self.retry.left == 0 {
                 self.trail.chosen = Some(Instant::now());
@@ -228,9 +246,9 @@ impl<'a> Dialer<'a> {
     }
 
     /// The same after `failed` had been connected to: a new beginning.
-    pub(crate) fn begin_anew(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
+    pub(crate) async fn begin_anew(&mut self, failed: Lease) -> Result<Lease, ProxyError> {
         self.trail.retries += 1;
-        let lease = self.move_on(failed)?;
+        let lease = self.move_on(failed).await?;
         self.trail.chosen = Some(Instant::now());
         Ok(lease)
     }

@@ -27,6 +27,9 @@ pub enum ProxyError {
     /// No backend was given.
     #[error("no backend")]
     Pick(#[from] PickError),
+    /// `timeout queue` passed, and no backend had room.
+    #[error("no backend had room in time")]
+    QueueTimeout,
     /// The connection could not be opened.
     #[error("connect to {addr}")]
     Connect {
@@ -86,6 +89,9 @@ impl ProxyError {
             }
             Self::Pick(PickError::AllFull { .. }) => {
                 (Side::Proxy, ErrorCause::AllFull, Some(S::SERVICE_UNAVAILABLE))
+            }
+            Self::QueueTimeout => {
+                (Side::Proxy, ErrorCause::QueueTimeout, Some(S::SERVICE_UNAVAILABLE))
             }
             Self::Connect { .. } => {
                 (Side::Backend, ErrorCause::Connect, Some(S::SERVICE_UNAVAILABLE))

@@ -25,6 +25,7 @@ mod states;
 pub mod tcp;
 mod thread;
 mod timer;
+mod waiting;
 mod wheel;
 pub mod worker;
 
@@ -91,6 +92,8 @@ pub struct ProxySettings {
 pub struct Timeouts {
     /// `timeout connect`: one attempt to connect to a backend.
     pub connect: Option<Duration>,
+    /// `timeout queue`: waiting for a backend while all are at their `maxconn`. Falls back to `connect`, as haproxy's.
+    pub queue: Option<Duration>,
     /// `timeout client`: inactivity of the client.
     pub client: Option<Duration>,
     /// `timeout server`: inactivity of the backend.

@@ -26,6 +26,9 @@ pub(crate) const LATE: State = (Cause::ClientTimeout, Stage::Request);
 /// The client left before a whole request had come.
 pub(crate) const LEFT: State = (Cause::Client, Stage::Request);
 
+/// The client left while it waited in a queue.
+pub(crate) const LEFT_QUEUE: State = (Cause::Client, Stage::Queue);
+
 /// The client left before it had taken all of an answer.
 pub(crate) const UNREAD: State = (Cause::Client, Stage::Data);
 
@@ -60,7 +63,14 @@ pub(crate) fn attempt(outcome: &Outcome, phase: Phase, is_sent: bool) -> State {
 /// True for what goes wrong before there is a connection to a backend.
 pub(crate) fn is_before_attempt(error: &ProxyError) -> bool {
     use ProxyError as E;
-    matches!(error, E::Pick(_) | E::Connect { .. } | E::ConnectTimeout { .. } | E::ClientAbort)
+    matches!(
+        error,
+        E::Pick(_)
+            | E::QueueTimeout
+            | E::Connect { .. }
+            | E::ConnectTimeout { .. }
+            | E::ClientAbort
+    )
 }
 
 /// A request or session that failed with `error`, after an attempt that ended in `attempt`.
@@ -68,6 +78,7 @@ pub(crate) fn failed(error: &ProxyError, attempt: Option<State>) -> State {
     match error {
         ProxyError::Pick(PickError::NoneEligible { .. }) => (Cause::Server, Stage::Connect),
         ProxyError::Pick(PickError::AllFull { .. }) => (Cause::Server, Stage::Queue),
+        ProxyError::QueueTimeout => (Cause::ServerTimeout, Stage::Queue),
         ProxyError::Connect { source, .. } if is_shortage(source) => {
             (Cause::Resource, Stage::Connect)
         }
@@ -144,6 +155,7 @@ mod tests {
         for (error, state) in [
             (ProxyError::Pick(PickError::NoneEligible { known: 1, up: 0 }), "SC"),
             (ProxyError::Pick(PickError::AllFull { eligible: 1 }), "SQ"),
+            (ProxyError::QueueTimeout, "sQ"),
             (ProxyError::Connect { addr, source: errno(rustix::io::Errno::CONNREFUSED) }, "SC"),
             (ProxyError::Connect { addr, source: errno(rustix::io::Errno::MFILE) }, "RC"),
             (ProxyError::Connect { addr, source: errno(rustix::io::Errno::ADDRNOTAVAIL) }, "RC"),
@@ -177,7 +189,7 @@ mod tests {
         ] {
             assert_eq!(text(tunnel(&finish)), state, "{finish:?}");
         }
-        let requests = [REFUSED, LATE, LEFT, UNREAD, UNTAKEN, DONE].map(text);
-        assert_eq!(requests, ["PR", "cR", "CR", "CD", "cD", "--"]);
+        let requests = [REFUSED, LATE, LEFT, LEFT_QUEUE, UNREAD, UNTAKEN, DONE].map(text);
+        assert_eq!(requests, ["PR", "cR", "CR", "CQ", "CD", "cD", "--"]);
     }
 }

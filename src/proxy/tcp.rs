@@ -34,7 +34,8 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<Pr
         service.cells.of(local.worker).error(error.cause());
         tracing::debug!(service = %service.name, %peer, error = %Chain(error), "connection failed");
         if session.connected.is_none() {
-            session.state = states::failed(error, None);
+            let left = session.trail.is_queued && matches!(error, ProxyError::ClientAbort);
+            session.state = if left { states::LEFT_QUEUE } else { states::failed(error, None) };
         }
     }
     if let Some(log) = &settings.access_log {
@@ -53,7 +54,8 @@ async fn forward(
     let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
     let timer = Timer::new(local).await;
     let mut dialer = Dialer::new(service, settings, &timer).hashed(hash);
-    let connected = match dialer.acquire() {
+    dialer.client = Some(&client);
+    let connected = match dialer.acquire().await {
         Ok(lease) => dialer.connect(lease).await,
         Err(error) => Err(error),
     };
@@ -107,6 +109,7 @@ impl Session {
         let accepted = at(self.accepted);
         let chosen = self.trail.chosen.map_or(accepted, at);
         let server = self.trail.server.as_ref();
+        let waited = server.is_some() || self.trail.is_queued;
         let (cause, stage) = self.state;
         let record = Record {
             client: Some(peer),
@@ -115,7 +118,7 @@ impl Session {
             server: server.map(|backend| &*backend.server_name),
             timers: Timers {
                 request: None,
-                queue: server.map(|_| chosen.since(accepted)),
+                queue: waited.then(|| chosen.since(accepted)),
                 connect: self.connected.map(|time| at(time).since(chosen)),
                 response: None,
                 total: local.clock.tick().since(accepted),
@@ -127,7 +130,7 @@ impl Session {
             conns: local.conns(on, server),
             retries: self.trail.retries,
             redispatched: self.trail.redispatched,
-            queued: (0, 0),
+            queued: (self.trail.ahead.server, self.trail.ahead.backend),
             http: None,
         };
         local.log(log, &record);

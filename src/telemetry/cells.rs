@@ -182,6 +182,8 @@ pub enum ErrorCause {
     NoBackend,
     /// Every eligible backend is at its `maxconn`.
     AllFull,
+    /// No backend had room within `timeout queue`.
+    QueueTimeout,
     /// The connection to the backend was refused, reset or unreachable.
     Connect,
     /// `timeout connect`.
@@ -200,12 +202,13 @@ pub enum ErrorCause {
 
 impl ErrorCause {
     /// Number of causes.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     /// Every cause, in the order of the cells.
     pub const ALL: [Self; Self::COUNT] = [
         Self::NoBackend,
         Self::AllFull,
+        Self::QueueTimeout,
         Self::Connect,
         Self::ConnectTimeout,
         Self::Backend,
@@ -220,6 +223,7 @@ impl ErrorCause {
         match self {
             Self::NoBackend => "no_backend",
             Self::AllFull => "all_full",
+            Self::QueueTimeout => "queue_timeout",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
             Self::Backend => "backend",

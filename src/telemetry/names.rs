@@ -151,6 +151,11 @@ metrics! {
     ERRORS = counter("synapse_errors_total", "Failed requests (HTTP) or connections (TCP) by cause.");
     RETRIES = counter("synapse_retries_total", "Attempts repeated on the same backend.");
     REDISPATCHES = counter("synapse_redispatches_total", "Attempts moved to another backend.");
+    QUEUE_LENGTH = gauge("synapse_queue_length", "Requests (HTTP) or connections (TCP) that wait because all backends are at their maxconn.");
+    QUEUE_MOST = gauge("synapse_queue_length_max", "Most that have waited at a time for whichever backend has room first.");
+    QUEUED = counter("synapse_queued_total", "Requests (HTTP) or connections (TCP) that had to wait for a backend.");
+    QUEUE_SERVED = counter("synapse_queue_served_total", "Those that got a backend after they had waited; the others left, or waited too long.");
+    QUEUE_WAIT = counter("synapse_queue_wait_seconds_total", "Time that all of them have waited together.").seconds();
     OUTCOMES_DROPPED = counter("synapse_outcomes_dropped_total", "Observations of live traffic lost because the pool was busy; no request is lost with them.");
 
     MEMBERSHIP_CHANGES = counter("synapse_membership_changes_total", "Changes of the set of backends.");
@@ -170,6 +175,8 @@ metrics! {
     BACKEND_UP = gauge("synapse_backend_up", "1 when the backend is up or not checked, 0 when it is down, disabled or without an address.");
     BACKEND_ELIGIBLE = gauge("synapse_backend_eligible", "1 when new traffic may go to the backend.");
     BACKEND_IN_FLIGHT = gauge("synapse_backend_in_flight", "Requests (HTTP) or connections (TCP) in progress.");
+    BACKEND_QUEUE_LENGTH = gauge("synapse_backend_queue_length", "Requests that wait for this backend and no other.");
+    BACKEND_QUEUE_MOST = gauge("synapse_backend_queue_length_max", "Most that have waited for this backend at a time.");
     BACKEND_REQUESTS = counter("synapse_backend_requests_total", "Requests (HTTP) or connections (TCP) given to the backend, retries included.");
     BACKEND_RESPONSES = counter("synapse_backend_http_responses_total", "Answers of the backend by status class.");
     BACKEND_CONNECTS = counter("synapse_backend_connections_total", "Connections opened to the backend.");

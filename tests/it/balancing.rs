@@ -135,12 +135,14 @@ async fn leastconn_over_tcp_counts_connections() {
 }
 
 #[tokio::test]
-async fn a_server_at_maxconn_is_passed_over_and_all_full_is_503() {
+async fn a_server_at_maxconn_is_passed_over_and_when_all_are_full_they_wait() {
     let lab = Lab::new().await;
     let (a, b) = (lab.origin("A").await, lab.origin("B").await);
     let front = lab.free_addr();
     let servers = [("A", a.addr(), "maxconn 1"), ("B", b.addr(), "maxconn 1")];
-    let _synapse = lab.synapse(config(json!({"web": fixed(front, "http", &[], &servers)}))).await;
+    let lines = ["timeout queue 300ms"];
+    let _synapse =
+        lab.synapse(config(json!({"web": fixed(front, "http", &lines, &servers)}))).await;
     let first = tokio::spawn(client::get(front, "/hold"));
     let held = || async {
         let now = (a.held(), b.held());
@@ -155,7 +157,7 @@ async fn a_server_at_maxconn_is_passed_over_and_all_full_is_503() {
         if now == (1, 1) { Ok(()) } else { Err(now) }
     })
     .await;
-    assert_eq!(client::get(front, "/").await.expect("an answer").status, 503);
+    assert_eq!(client::get(front, "/").await.expect("an answer").status, 503, "too late");
     full.release(1);
     free.release(1);
     for request in [first, second] {

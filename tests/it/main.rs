@@ -37,6 +37,7 @@ mod last_known;
 mod layers;
 mod nerve;
 mod outages;
+mod queue;
 mod reload;
 mod robust;
 mod scale;

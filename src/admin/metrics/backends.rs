@@ -30,6 +30,14 @@ pub(super) fn traffic_families(out: &mut Exposition, rows: &[Row<'_>]) {
     for (_, labels, b) in &used {
         family.sample(labels, b.backend.in_flight.get());
     }
+    let mut family = out.family(&names::BACKEND_QUEUE_LENGTH);
+    for (_, labels, b) in &used {
+        family.sample(labels, b.backend.in_flight.queued().0);
+    }
+    let mut family = out.family(&names::BACKEND_QUEUE_MOST);
+    for (_, labels, b) in &used {
+        family.sample(labels, b.backend.in_flight.queued().1);
+    }
     let mut family = out.family(&names::BACKEND_RESPONSES);
     for (_, labels, b) in used.iter().filter(|(row, _, _)| row.is_http()) {
         for (class, code) in names::CODES.iter().enumerate() {

@@ -6,6 +6,7 @@
 
 mod backends;
 mod log;
+mod queue;
 mod row;
 
 use std::sync::Arc;
@@ -179,6 +180,7 @@ fn traffic_families(out: &mut Exposition, rows: &[Row<'_>]) {
     }
     sums(out, &names::RETRIES, rows, |c| &c.retries);
     sums(out, &names::REDISPATCHES, rows, |c| &c.redispatches);
+    queue::families(out, rows);
     let mut family = out.family(&names::OUTCOMES_DROPPED);
     for row in rows {
         let dropped = row.entry.service.pool.outcomes_dropped();

@@ -71,6 +71,10 @@ fn apply_value(
             let max = number(one(args)?, 0..=MAX_INT)?;
             draft.max_connections.set((max > 0).then_some(max), origin);
         }
+        "fullconn" => {
+            let full = number(one(args)?, 0..=MAX_INT)?;
+            draft.full_connections.set((full > 0).then_some(full), origin);
+        }
         "backlog" => draft.backlog.set(number(one(args)?, 1..=MAX_INT)?, origin),
         "timeout connect" | "contimeout" | "timeout contimeout" => {
             timeouts.connect.set(timeout(args)?, origin);
@@ -81,6 +85,7 @@ fn apply_value(
         "timeout server" | "srvtimeout" | "timeout srvtimeout" => {
             timeouts.server.set(timeout(args)?, origin);
         }
+        "timeout queue" => timeouts.queue.set(timeout(args)?, origin),
         "timeout check" => timeouts.check.set(timeout(args)?, origin),
         "timeout http-request" => timeouts.http_request.set(timeout(args)?, origin),
         "timeout http-keep-alive" => timeouts.http_keep_alive.set(timeout(args)?, origin),

@@ -53,3 +53,6 @@ pub(super) const BIND_ADDRESS: &str = "localhost";
 
 /// Synapse draws `server_order_seed` below this once per process.
 pub(super) const RANDOM_SEEDS: u64 = 2_000;
+
+/// `maxconn` of a frontend when neither it nor `global` says one, for `fullconn`: haproxy's built-in number.
+pub(super) const MAX_CONNECTIONS: u32 = 2_000;

@@ -79,6 +79,7 @@ pub(super) struct Side {
 #[derive(Clone, Debug)]
 pub(super) struct TimeoutDraft {
     pub(super) connect: Tracked<Option<Duration>>,
+    pub(super) queue: Tracked<Option<Duration>>,
     pub(super) client: Tracked<Option<Duration>>,
     pub(super) server: Tracked<Option<Duration>>,
     pub(super) check: Tracked<Option<Duration>>,
@@ -97,6 +98,7 @@ pub(super) struct Draft {
     pub(super) back: Side,
     pub(super) timeouts: TimeoutDraft,
     pub(super) max_connections: Tracked<Option<u32>>,
+    pub(super) full_connections: Tracked<Option<u32>>,
     pub(super) backlog: Tracked<u32>,
     pub(super) algorithm: Tracked<Algorithm>,
     pub(super) hash_type: Tracked<HashType>,
@@ -126,6 +128,7 @@ impl Default for Draft {
             back: side,
             timeouts: TimeoutDraft {
                 connect: never.clone(),
+                queue: never.clone(),
                 client: never.clone(),
                 server: never.clone(),
                 check: never.clone(),
@@ -137,6 +140,7 @@ impl Default for Draft {
                 tarpit: never,
             },
             max_connections: Tracked::new(None, &haproxy),
+            full_connections: Tracked::new(None, &haproxy),
             backlog: Tracked::new(defaults::BACKLOG, &ours),
             algorithm: Tracked::new(defaults::ALGORITHM, &haproxy),
             hash_type: Tracked::new(HashType::default(), &haproxy),

@@ -27,6 +27,7 @@ mod statement;
 mod table;
 mod template;
 mod top;
+mod treatment;
 mod values;
 mod words;
 

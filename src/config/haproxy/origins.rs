@@ -56,9 +56,13 @@ pub(super) fn of(draft: &Draft, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveVal
         tracked("hash-type", &draft.hash_type, ToString::to_string),
         tracked("hash-balance-factor", &draft.factor, |it| balance::show_factor(*it)),
         tracked("maxconn", &draft.max_connections, limit),
+        tracked("fullconn", &draft.full_connections, |full| {
+            full.map_or_else(|| "a tenth of maxconn".to_owned(), |full| full.to_string())
+        }),
         tracked("retries", &draft.retries, u32::to_string),
         tracked("redispatch", &draft.redispatch, redispatch),
         tracked("timeout.connect", &timeouts.connect, time),
+        tracked("timeout.queue", &timeouts.queue, |it| or(*it, "timeout.connect")),
         tracked("timeout.client", &timeouts.client, time),
         tracked("timeout.server", &timeouts.server, time),
         tracked("timeout.check", &timeouts.check, |it| or(*it, "inter")),
@@ -179,6 +183,13 @@ pub(super) fn of_servers(
         shown("server.maxconn", &base.max_connections, |max| {
             max.map_or_else(|| "no limit".to_owned(), |max| max.to_string())
         }),
+        shown("server.minconn", &base.min_connections, |min| {
+            min.map_or_else(|| "server.maxconn".to_owned(), |min| min.to_string())
+        }),
+        shown("server.maxqueue", &base.max_queue, |max| {
+            max.map_or_else(|| "no limit".to_owned(), |max| max.to_string())
+        }),
+        shown("server.slowstart", &base.slow_start, |it| show_time(*it)),
         shown("server.backup", &base.backup, bool::to_string),
         shown("server.disabled", &base.disabled, bool::to_string),
     ];

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::defaults;
 use super::draft::{Origin, Tracked};
 use super::table::{self, Class, Sections};
-use super::values::{number, positive_time};
+use super::values::{number, positive_time, time};
 use crate::endpoint::Weight;
 
 /// What `default-server`, `server_options` and a registration's options have said so far.
@@ -25,6 +25,9 @@ pub(super) struct ServerDraft {
     pub(super) addr: Option<Tracked<IpAddr>>,
     pub(super) weight: Option<Tracked<Weight>>,
     pub(super) max_connections: Option<Tracked<Option<NonZeroU32>>>,
+    pub(super) min_connections: Option<Tracked<Option<NonZeroU32>>>,
+    pub(super) max_queue: Option<Tracked<Option<NonZeroU32>>>,
+    pub(super) slow_start: Option<Tracked<Duration>>,
     pub(super) id: Option<Tracked<u32>>,
     pub(super) cookie: Option<Tracked<String>>,
 }
@@ -125,10 +128,10 @@ fn apply(
             let weight = Weight::saturating(number(value, 0..=u64::from(Weight::MAX))?);
             draft.weight = Some(Tracked::new(weight, origin));
         }
-        "maxconn" => {
-            let max = number(value, 0..=MAX_INT)?;
-            draft.max_connections = Some(Tracked::new(NonZeroU32::new(max), origin));
-        }
+        "maxconn" => draft.max_connections = Some(Tracked::new(limit(value)?, origin)),
+        "minconn" => draft.min_connections = Some(Tracked::new(limit(value)?, origin)),
+        "maxqueue" => draft.max_queue = Some(Tracked::new(limit(value)?, origin)),
+        "slowstart" => draft.slow_start = Some(Tracked::new(time(value)?, origin)),
         "id" => draft.id = Some(Tracked::new(number(value, 1..=MAX_INT)?, origin)),
         "cookie" => draft.cookie = Some(Tracked::new(value.to_owned(), origin)),
         other => {
@@ -143,6 +146,11 @@ pub(super) const MAX_INT: u32 = i32::MAX.unsigned_abs();
 
 fn count(value: &str) -> Result<NonZeroU32, String> {
     number(value, NonZeroU32::MIN..=NonZeroU32::MIN.saturating_add(MAX_INT - 1))
+}
+
+/// 0 is haproxy's "no limit".
+fn limit(value: &str) -> Result<Option<NonZeroU32>, String> {
+    number(value, 0..=MAX_INT).map(NonZeroU32::new)
 }
 
 fn address(value: &str) -> Result<IpAddr, String> {

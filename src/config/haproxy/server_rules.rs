@@ -1,5 +1,6 @@
 //! From a registration to the settings of its server, prepared as far as possible when the config is loaded.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::defaults;
@@ -10,6 +11,7 @@ use super::{ServiceSection, Top, words};
 use crate::config::report::{Line, Report};
 use crate::endpoint::{Endpoint, Weight};
 use crate::health::{CheckSettings, ProbeSettings};
+use crate::lb::limits::Elastic;
 use crate::lb::{ServerRules, ServerSettings};
 
 /// How many complaints about one registration are kept: more would only repeat them.
@@ -33,6 +35,8 @@ pub(super) struct Rules {
     template: Option<Template>,
     check: CheckBasis,
     use_nerve_weights: bool,
+    /// `fullconn`, or what haproxy makes of `maxconn` without it.
+    full: NonZeroU32,
     /// Made once; every server's words share it.
     origin: Origin,
 }
@@ -50,7 +54,8 @@ pub(super) fn resolve(
         connect_timeout: draft.timeouts.connect.value,
         spread_percent: top.global.spread_percent,
     };
-    let mut rules = Rules::new(draft.server.clone(), check, top.use_nerve_weights);
+    let full = full_connections(draft, top);
+    let mut rules = Rules::new(draft.server.clone(), check, (top.use_nerve_weights, full));
     let Some(line) = &section.server_options else {
         return rules;
     };
@@ -77,26 +82,46 @@ pub(super) fn resolve(
     rules
 }
 
+/// `fullconn`; haproxy's default is a tenth, rounded up, of the `maxconn` of the frontends that lead here.
+fn full_connections(draft: &Draft, top: &Top) -> NonZeroU32 {
+    let own = draft.full_connections.value;
+    let front = draft.max_connections.value.or(top.global.max_connections);
+    let full = own.unwrap_or_else(|| front.unwrap_or(defaults::MAX_CONNECTIONS).div_ceil(10));
+    NonZeroU32::new(full).unwrap_or(NonZeroU32::MIN)
+}
+
 impl Rules {
     /// Rules of a service without `server_options`.
-    fn new(base: ServerDraft, check: CheckBasis, use_nerve_weights: bool) -> Self {
+    fn new(
+        base: ServerDraft,
+        check: CheckBasis,
+        (use_nerve_weights, full): (bool, NonZeroU32),
+    ) -> Self {
         Self {
             base,
             template: None,
             check,
             use_nerve_weights,
+            full,
             origin: Origin { text: "registration".into(), level: Level::Service },
         }
     }
 
     fn settings(&self, draft: ServerDraft, complaints: Vec<String>) -> ServerSettings {
+        let limit = |it: &Option<Tracked<Option<NonZeroU32>>>| it.as_ref().and_then(|it| it.value);
+        let (min, max) = (limit(&draft.min_connections), limit(&draft.max_connections));
+        // A `maxconn` below `minconn` becomes that, as with haproxy: then there is one limit.
+        let max = max.max(min);
         let is = |flag: &Option<Tracked<bool>>| flag.as_ref().is_some_and(|it| it.value);
         ServerSettings {
             check: is(&draft.check).then(|| check(&draft, &self.check)),
             weight: draft.weight.map(|it| it.value).unwrap_or_default(),
             backup: is(&draft.backup),
             disabled: is(&draft.disabled),
-            max_connections: draft.max_connections.and_then(|it| it.value),
+            max_connections: max,
+            elastic: min.map(|min| Elastic { min, full: self.full }),
+            max_queue: draft.max_queue.and_then(|it| it.value),
+            slow_start: draft.slow_start.map(|it| it.value).filter(|it| !it.is_zero()),
             id: draft.id.map(|it| it.value),
             cookie: draft.cookie.map(|it| it.value),
             complaints,

@@ -630,7 +630,7 @@ fn server_options_then_the_registrations_own_then_nerve_weights() {
 fn bad_words_of_a_registration_are_skipped_and_named() {
     let (parts, _, _) = one(TIMEOUTS, &server_options("check"));
     let mut endpoint = Endpoint::new("h", 1);
-    endpoint.server_options = Some("bogus weight 999 inter 0 slowstart 5s ssl rise 7 fall".into());
+    endpoint.server_options = Some("bogus weight 999 inter 0 on-error x ssl rise 7 fall".into());
     let server = parts.rules.server(&endpoint);
     assert_eq!(server.check.unwrap().rise.get(), 7);
     assert_eq!(server.weight, Weight::default());

@@ -12,12 +12,14 @@ use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
 use super::number;
+use super::warmth::Warmth;
 use crate::discovery::names::{NameCache, Resolved, TrackedName};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::health::checker::CheckId;
 use crate::health::{CheckSettings, Health};
 use crate::lb::backend::{Backend, SlotArena};
 use crate::lb::handle::CheckView;
+use crate::lb::queue::Queue;
 use crate::lb::{BackendId, PoolSettings, ServerSettings, order};
 use crate::telemetry::cells::PerWorker;
 
@@ -41,6 +43,8 @@ pub(super) struct Record {
     pub(super) last_check: Option<CheckView>,
     /// The view does not show the last check yet.
     pub(super) unseen: bool,
+    /// Where it is in its slow start.
+    pub(super) warmth: Warmth,
 }
 
 impl Record {
@@ -60,6 +64,10 @@ impl Record {
     fn set_line(&mut self, line: &Line) {
         if *self.settings == *line.settings {
             return;
+        }
+        // A server that comes out of maintenance starts slowly; one that was never in it does not.
+        if self.settings.disabled && !line.settings.disabled {
+            self.warmth.begin(Instant::now(), line.settings.slow_start);
         }
         self.settings = Arc::clone(&line.settings);
         if self.check == line.check {
@@ -127,23 +135,23 @@ pub(super) struct Moves {
 }
 
 impl Book {
-    pub(super) fn new(workers: usize) -> Self {
+    pub(super) fn new(workers: usize, queue: &Arc<Queue>) -> Self {
         Self {
             records: Vec::new(),
             index: HashMap::new(),
             departed: HashMap::new(),
-            arena: SlotArena::default(),
+            arena: SlotArena::new(Arc::clone(queue)),
             workers,
         }
     }
 
     /// Empty, but `former` backends that come back are the same ones, with their counters.
-    pub(super) fn after(workers: usize, former: &[Arc<Backend>]) -> Self {
+    pub(super) fn after(workers: usize, queue: &Arc<Queue>, former: &[Arc<Backend>]) -> Self {
         let departed = former
             .iter()
             .map(|backend| (identity(&backend.endpoint), Arc::downgrade(backend)))
             .collect();
-        Self { departed, ..Self::new(workers) }
+        Self { departed, ..Self::new(workers, queue) }
     }
 
     pub(super) fn get_mut(&mut self, id: BackendId) -> Option<&mut Record> {
@@ -246,6 +254,7 @@ fn record(backend: Arc<Backend>, line: &Line, host_names: &NameCache) -> Record 
         standing: String::new(),
         last_check: None,
         unseen: false,
+        warmth: Warmth::default(),
     };
     record.set_line(line);
     record

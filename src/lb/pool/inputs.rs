@@ -36,6 +36,8 @@ impl Pool {
         if !changed && !must {
             return;
         }
+        // Some may have come out of maintenance.
+        self.next_step = Some(Instant::now());
         let moves = self.book.replace(&self.published.set, &self.settings, &self.inputs.names);
         for backend in &moves.left {
             self.checker.remove(CheckId(backend.id.0));
@@ -141,6 +143,10 @@ impl Pool {
         if was != record.health {
             self.health_changes += 1;
             self.dirty = Dirty::Set;
+            if was == Health::Down {
+                record.warmth.begin(report.at, record.settings.slow_start);
+                self.next_step = Some(report.at);
+            }
             log_verdict(&self.name, record);
         } else if self.dirty == Dirty::Nothing {
             self.dirty = Dirty::Details(self.details_due(report.at));

@@ -8,6 +8,7 @@ use super::book::Record;
 use super::view::{self, Standing};
 use super::{Dirty, Pool};
 use crate::lb::handle::{BackendView, PoolView};
+use crate::lb::queue;
 use crate::lb::snapshot::{Member, Snapshot};
 
 impl Pool {
@@ -77,13 +78,9 @@ impl Pool {
             return current.revision;
         }
         let revision = current.revision + 1;
-        self.snapshot.store(Arc::new(Snapshot {
-            revision,
-            known: records.len(),
-            up,
-            picker: self.balancer.build(&members),
-            members,
-        }));
+        let (known, picker) = (records.len(), self.balancer.build(&members));
+        let next = Snapshot { revision, known, up, picker, members };
+        queue::publish(&self.queue, &self.snapshot, next);
         revision
     }
 }
@@ -97,7 +94,7 @@ fn same_members(a: &[Member], b: &[Member]) -> bool {
     a.len() == b.len()
         && a.iter().zip(b).all(|(a, b)| {
             Arc::ptr_eq(&a.backend, &b.backend)
-                && (a.number, a.addr, a.weight, a.max_connections)
-                    == (b.number, b.addr, b.weight, b.max_connections)
+                && (a.number, a.addr, a.weight) == (b.number, b.addr, b.weight)
+                && (a.max_connections, a.limits) == (b.max_connections, b.limits)
         })
 }

@@ -61,7 +61,7 @@ impl Pool {
     fn begin_anew(&mut self, distrust_verdicts: bool) {
         let view = self.view.load_full();
         let former: Vec<_> = view.backends.iter().map(|b| Arc::clone(&b.backend)).collect();
-        self.book = Book::after(self.workers, &former);
+        self.book = Book::after(self.workers, &self.queue, &former);
         self.balancer = balancer::build(&self.settings.strategy);
         self.picker_outdated = true;
         self.dirty = Dirty::Set;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::book::Record;
 use crate::health::Health;
 use crate::lb::handle::BackendView;
+use crate::lb::limits::Limits;
 use crate::lb::snapshot::Member;
 
 /// What keeps a backend out, or nothing.
@@ -67,12 +68,18 @@ pub(super) fn is_up(record: &Record) -> bool {
 
 /// The record as a worker sees it; `None` without an address.
 pub(super) fn member(record: &Record) -> Option<Member> {
+    let settings = &record.settings;
     Some(Member {
         backend: record.backend.clone(),
         number: record.number,
         addr: *record.address.as_ref().ok()?,
-        weight: record.settings.weight,
-        max_connections: record.settings.max_connections,
+        weight: settings.weight,
+        max_connections: settings.max_connections.map(|max| record.warmth.of(max)),
+        limits: Limits {
+            elastic: settings.elastic,
+            max_queue: settings.max_queue,
+            ramp: record.warmth.ramp,
+        },
     })
 }
 
@@ -85,6 +92,7 @@ pub(super) fn backend_view(record: &Record, standing: Standing) -> BackendView {
         health: record.health,
         eligible: standing == Standing::Eligible,
         reason: reason(record, standing),
+        ramp: record.warmth.ramp,
         since: record.since,
         last_check: record.last_check.clone(),
     }
@@ -92,6 +100,9 @@ pub(super) fn backend_view(record: &Record, standing: Standing) -> BackendView {
 
 fn reason(record: &Record, standing: Standing) -> String {
     match standing {
+        Standing::Eligible if record.warmth.is_partial() => {
+            format!("{}; slow start, {} %", in_use(record), record.warmth.ramp.percent())
+        }
         Standing::Eligible => in_use(record),
         Standing::Disabled => "disabled".to_owned(),
         Standing::WeightZero => "weight 0".to_owned(),

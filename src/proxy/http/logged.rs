@@ -98,7 +98,9 @@ impl Notes {
         if states::is_before_attempt(error) {
             self.connected = None;
         }
-        self.state = Some(states::failed(error, self.state));
+        let left = self.trail.is_queued && matches!(error, ProxyError::ClientAbort);
+        let state = if left { states::LEFT_QUEUE } else { states::failed(error, self.state) };
+        self.state = Some(state);
     }
 
     /// Empty again, with its buffers.
@@ -122,7 +124,7 @@ impl Notes {
     /// See [`Timers`]; `end` is the end. As haproxy counts them: `Tc` from the choice of the backend that was connected
     /// to, pauses between attempts included, `Tr` from the connection on.
     fn timers(&self, fixed: &Fixed, end: Millis) -> Timers {
-        let is_asked = self.server.is_some() || self.trail.server.is_some();
+        let is_asked = self.server.is_some() || self.trail.server.is_some() || self.trail.is_queued;
         let chosen = self.trail.chosen.map_or(self.head, |chosen| fixed.local.clock.of(chosen));
         let connected = self.connected.map(|connected| connected.max(chosen));
         Timers {
@@ -192,7 +194,8 @@ async fn flushed(fixed: &Fixed, client: &mut Client) -> (State, Option<Ending>) 
 pub(super) fn write(fixed: &Fixed, client: &Client, mut notes: Box<Notes>) {
     drop(notes.busy.take());
     if let Some(log) = &client.settings.access_log {
-        let asked = notes.trail.server.as_ref().or(notes.server.as_ref());
+        let former = notes.server.as_ref().filter(|_| !notes.trail.is_queued);
+        let asked = notes.trail.server.as_ref().or(former);
         let at = |range: &Range<usize>| notes.text.get(range.clone());
         let mut request = [None; CAPTURES];
         let mut response = [None; CAPTURES];
@@ -210,7 +213,7 @@ pub(super) fn write(fixed: &Fixed, client: &Client, mut notes: Box<Notes>) {
             conns: fixed.local.conns(&fixed.listener, asked),
             retries: notes.trail.retries,
             redispatched: notes.trail.redispatched,
-            queued: (0, 0),
+            queued: (notes.trail.ahead.server, notes.trail.ahead.backend),
             http: Some(Http {
                 line: at(&(0..notes.line_len)),
                 status: notes.status,

@@ -16,8 +16,8 @@ use super::logged::{self, Notes};
 use super::pool::Want;
 use super::reply::{self, Form};
 use super::upstream::Upstream;
-use crate::lb::PickContext;
 use crate::lb::lease::Lease;
+use crate::lb::{PickContext, PickError};
 use crate::proxy::connect::Dialer;
 use crate::proxy::error::ProxyError;
 use crate::proxy::tcp::Chain;
@@ -69,7 +69,11 @@ async fn ask(
     exchange: &mut Exchange,
 ) -> Result<After, ProxyError> {
     let cx = PickContext { avoid: &[], hash: exchange.hash };
-    let lease = fixed.listener.service.pool.acquire(cx)?;
+    let lease = match fixed.listener.service.pool.acquire(cx) {
+        // Boxed: rare beside requests, and large.
+        Err(PickError::AllFull { .. }) => Box::pin(wait(fixed, client, exchange)).await?,
+        picked => picked?,
+    };
     let cells = lease.backend().cells.of(fixed.local.worker);
     cells.requests.add(1);
     let start = if let Some(upstream) = idle(fixed, client, exchange, &lease) {
@@ -91,6 +95,9 @@ async fn ask(
         let settings = Arc::clone(&client.settings);
         let dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
         let mut dialer = dialer.hashed(exchange.hash);
+        if let Some(notes) = &mut exchange.notes {
+            dialer.trail = std::mem::take(&mut notes.trail);
+        }
         let after = persist(fixed, client, exchange, (&mut dialer, start)).await;
         if let Some(notes) = &mut exchange.notes {
             notes.trail = dialer.trail;
@@ -122,7 +129,7 @@ async fn persist(
             if !again {
                 return Err(ProxyError::Unrepeatable { addr: failed.addr() });
             }
-            dialer.begin_anew(failed)?
+            watched(client, dialer.begin_anew(failed)).await?
         }
     };
     loop {
@@ -140,7 +147,7 @@ async fn persist(
             let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
             return Err(ProxyError::Backend { addr: failed.addr(), source });
         }
-        lease = dialer.begin_anew(failed)?;
+        lease = watched(client, dialer.begin_anew(failed)).await?;
     }
 }
 
@@ -195,21 +202,49 @@ async fn connect(
     dialer: &mut Dialer<'_>,
     lease: Lease,
 ) -> Result<(Lease, Box<Upstream>), ProxyError> {
+    let (lease, stream) = watched(client, dialer.connect(lease)).await?;
+    let upstream = Upstream::new(&lease, &fixed.listener.service.name, stream);
+    Ok((lease, upstream))
+}
+
+/// Waits in the queue, before the first attempt.
+async fn wait(
+    fixed: &Fixed,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Lease, ProxyError> {
+    if !exchange.save(fixed) {
+        return Err(ProxyError::ClientAbort);
+    }
+    let settings = Arc::clone(&client.settings);
+    let dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+    let mut dialer = dialer.hashed(exchange.hash);
+    let waited = watched(client, dialer.wait()).await;
+    exchange.up.sent_at = fixed.tick();
+    if let Some(notes) = &mut exchange.notes {
+        notes.trail = dialer.trail;
+    }
+    waited
+}
+
+/// What `work` comes to, unless the client goes meanwhile.
+async fn watched<T>(
+    client: &mut Client,
+    work: impl Future<Output = Result<T, ProxyError>>,
+) -> Result<T, ProxyError> {
     // Only a full reactor can refuse; then nobody is watched.
     drop(client.socket.watch());
-    let mut connecting = pin!(dialer.connect(lease));
-    let connected = poll_fn(|cx| {
-        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(connected);
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = work.as_mut().poll(cx) {
+            return Poll::Ready(end);
         }
         if client.is_aborted(cx) {
             return Poll::Ready(Err(ProxyError::ClientAbort));
         }
         Poll::Pending
-    });
-    let (lease, stream) = connected.await?;
-    let upstream = Upstream::new(&lease, &fixed.listener.service.name, stream);
-    Ok((lease, upstream))
+    })
+    .await
 }
 
 /// The answer that we give ourselves, if any.

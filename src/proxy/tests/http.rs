@@ -224,12 +224,13 @@ async fn no_backend_and_all_full_are_503() {
         Origin::start(|_, mut conn| async move { while conn.request().await.is_some() {} }).await;
     let mut setup = Setup::new(Mode::Http, &[origin.addr]);
     setup.server_max = Some(1);
+    setup.settings.timeouts.queue = Some(Duration::from_millis(50));
     let rig = setup.start().await;
     let mut held = rig.client().await;
     held.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n").await;
     until("held", || rig.in_flight() == 1).await;
     assert_eq!(rig.client().await.get("/").await.status, 503);
-    assert_eq!(rig.errors(ErrorCause::AllFull), 1);
+    assert_eq!(rig.errors(ErrorCause::QueueTimeout), 1);
 }
 
 /// Answers the first request of each connection, dies without a byte under the second.

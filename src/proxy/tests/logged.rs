@@ -31,6 +31,9 @@ pub(crate) fn saw(log: &AccessLog, record: &Record<'_>) {
         record.retries,
         if record.redispatched { "r" } else { "" },
     );
+    if record.queued != (0, 0) {
+        line += &format!(" q{}/{}", record.queued.0, record.queued.1);
+    }
     match &record.http {
         None => line += &format!(" {}>{}", record.bytes_in, record.bytes_out),
         Some(http) => {
@@ -51,13 +54,13 @@ pub(crate) fn saw(log: &AccessLog, record: &Record<'_>) {
 }
 
 /// A rig that logs.
-struct Logged {
-    rig: Rig,
+pub(super) struct Logged {
+    pub(super) rig: Rig,
     name: String,
 }
 
 impl Logged {
-    async fn new(setup: Setup) -> Self {
+    pub(super) async fn new(setup: Setup) -> Self {
         Self::with(setup, |_| {}).await
     }
 
@@ -76,7 +79,7 @@ impl Logged {
     }
 
     /// Exactly these lines.
-    async fn says(&self, lines: &[&str]) {
+    pub(super) async fn says(&self, lines: &[&str]) {
         until("as many lines", || self.seen().len() >= lines.len()).await;
         assert_eq!(self.seen(), lines);
     }

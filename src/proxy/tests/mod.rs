@@ -5,6 +5,7 @@ mod faults;
 mod http;
 mod limits;
 pub(crate) mod logged;
+mod queue;
 mod rig;
 mod tcp;
 mod waits;

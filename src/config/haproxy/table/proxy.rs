@@ -20,7 +20,8 @@ pub(super) const GROUPS: &[Group] = &[
         "balance", "balance roundrobin", "balance leastconn", "balance static-rr", "balance first", "balance random",
         "balance source", "balance uri", "balance url_param", "balance hdr", "hash-type", "hash-balance-factor", "retries", "redispatch", "redisp", "default-server",
         "timeout connect", "timeout server", "timeout check", "timeout tunnel", "contimeout", "timeout contimeout",
-        "srvtimeout", "timeout srvtimeout", "timeout server-fin", "http-reuse",
+        "srvtimeout", "timeout srvtimeout", "timeout server-fin", "http-reuse", "timeout queue",
+        "fullconn",
     ]),
     group(F, Class::Supported, &["bind"]),
     group(DB, STICKY, &[
@@ -30,8 +31,8 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     group(DFB, Class::Harmless, &["bind-process", "description", "id", "enabled", "ignore-persist", "force-persist", "guid"]),
     group(DB, Class::Harmless, &[
-        "hash-preserve-affinity", "max-keep-alive-queue",
-        "load-server-state-from-file", "server-state-file-name", "max-session-srv-conns", "fullconn",
+        "hash-preserve-affinity", "max-keep-alive-queue", "load-server-state-from-file", "server-state-file-name",
+        "max-session-srv-conns",
     ]),
     group(DFB, refused("the service would be served although it is disabled here", "set `haproxy.disabled: true`"), &["disabled"]),
     group(DFB, not_yet("the process's own shutdown deadline applies"), &["grace"]),
@@ -51,7 +52,6 @@ pub(super) const GROUPS: &[Group] = &[
     group(DFB, not_yet("responses are not compressed"), &["compression"]),
     group(DFB, not_yet("the filter is not run"), &["filter"]),
     group(DF, not_yet("there is no TLS handshake to be limited"), &["timeout client-hs"]),
-    group(DB, not_yet("there is no queue: at maxconn of all servers the answer is 503"), &["timeout queue"]),
     group(DB, not_yet("only failed connects and requests without effect are tried again"), &["retry-on"]),
     group(DB, not_yet("the header is not sent"), &["http-send-name-header"]),
     group(DB, not_yet("the check passes with any 2xx or 3xx"), &[

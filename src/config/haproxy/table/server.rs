@@ -22,6 +22,7 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     words(S, 1, Class::Supported, &[
         "inter", "fastinter", "downinter", "rise", "fall", "port", "addr", "weight", "maxconn", "id", "cookie",
+        "minconn", "maxqueue", "slowstart",
     ]),
     words(S, 0, Class::Harmless, &[
         "non-stick", "stick", "no-send-proxy", "no-send-proxy-v2", "no-ssl", "no-check-ssl", "no-tfo", "tfo",
@@ -40,9 +41,6 @@ pub(super) const GROUPS: &[Group] = &[
     words(S, 1, OBSERVE, &["observe", "on-error", "error-limit"]),
     words(S, 1, not_yet("connections of a server that goes down end by themselves"), &["on-marked-down"]),
     words(S, 1, not_yet("connections to backups end by themselves"), &["on-marked-up"]),
-    words(S, 1, not_yet("a server that comes up takes its full share at once"), &["slowstart"]),
-    words(S, 1, not_yet("there is no queue: at maxconn of all servers the answer is 503"), &["maxqueue"]),
-    words(S, 1, not_yet("maxconn is a fixed limit"), &["minconn"]),
     words(S, 1, not_yet("the server is checked by itself only if `check` is given"), &["track"]),
     words(S, 0, AGENT, &["agent-check"]),
     words(S, 1, AGENT, &["agent-port", "agent-inter", "agent-send", "agent-addr"]),

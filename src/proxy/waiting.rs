@@ -1,0 +1,99 @@
+//! Waiting in the queue of a service, for those that found all backends full.
+
+use std::sync::Arc;
+
+use rustix::net::RecvFlags;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::connect::{Dialer, Trail};
+use super::error::ProxyError;
+use crate::lb::lease::Lease;
+use crate::lb::queue::{Ahead, Place};
+
+impl Dialer<'_> {
+    /// Waits in the queue for a backend.
+    ///
+    /// # Errors
+    /// See [`Dialer::acquire`].
+    pub(crate) async fn wait(&mut self) -> Result<Lease, ProxyError> {
+        let place = self.service.pool.line_up(self.context())?;
+        let mut queued = Queued { place, trail: &mut self.trail };
+        queued.trail.server = None;
+        queued.trail.is_queued = true;
+        let left = async {
+            match self.client {
+                Some(client) => gone(client).await,
+                None => std::future::pending().await,
+            }
+        };
+        let work = async {
+            tokio::select! {
+                biased;
+                served = &mut queued.place => Some(served),
+                () = left => None,
+            }
+        };
+        let timeouts = &self.settings.timeouts;
+        let end = self.timer.within(timeouts.queue.or(timeouts.connect), work).await;
+        let (lease, ahead) = match end {
+            Some(Some(served)) => served,
+            Some(None) => return Err(ProxyError::ClientAbort),
+            None => return Err(ProxyError::QueueTimeout),
+        };
+        queued.trail.add(ahead);
+        queued.trail.is_queued = false;
+        queued.trail.chosen = Some(Instant::now());
+        drop(queued);
+        if self.settings.access_log.is_some() {
+            self.trail.server = Some(Arc::clone(lease.backend()));
+        }
+        Ok(lease)
+    }
+}
+
+/// A place in a queue that notes where it stood, also when nobody waits for it any longer.
+struct Queued<'a> {
+    place: Place,
+    trail: &'a mut Trail,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let ahead = self.place.leave();
+        self.trail.add(ahead);
+        if self.trail.is_queued {
+            self.trail.chosen = Some(Instant::now());
+        }
+    }
+}
+
+impl Trail {
+    fn add(&mut self, ahead: Ahead) {
+        self.ahead.server = self.ahead.server.saturating_add(ahead.server);
+        self.ahead.backend = self.ahead.backend.saturating_add(ahead.backend);
+    }
+}
+
+/// Returns when the client of a TCP session has left: reset, or closed before it said anything, as haproxy judges. One
+/// that has sent something and then finished sending still wants its answer.
+async fn gone(client: &TcpStream) {
+    loop {
+        if client.readable().await.is_err() {
+            return;
+        }
+        let mut byte = [0_u8; 1];
+        match rustix::net::recv(client, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return,
+            // Nothing more can be learnt while that waits to be read.
+            Ok(_) => std::future::pending::<()>().await,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                let nothing = || Err::<(), _>(std::io::ErrorKind::WouldBlock.into());
+                // The error is what clears the readiness.
+                drop(client.try_io(Interest::READABLE, nothing));
+            }
+            Err(_) => return,
+        }
+    }
+}
