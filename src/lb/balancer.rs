@@ -80,6 +80,7 @@ pub(crate) mod testing {
             addr: ([127, 0, 0, 1], 80).into(),
             weight: Weight::saturating(weight),
             max_connections: max.and_then(NonZeroU32::new),
+            protocol: crate::lb::Protocol::default(),
             limits: Limits::default(),
         }
     }

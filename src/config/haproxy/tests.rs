@@ -308,6 +308,11 @@ const SUPPORTED: &[(&str, &str, &str)] = &[
     ("redispatch", "redispatch", "on (-1)"),
     ("timeout connect 1500", "timeout.connect", "1500ms"),
     ("contimeout 3s", "timeout.connect", "3s"),
+    ("timeout queue 3s", "timeout.queue", "3s"),
+    ("fullconn 9", "fullconn", "9"),
+    ("default-server minconn 2", "server.minconn", "2"),
+    ("default-server maxqueue 0", "server.maxqueue", "no limit"),
+    ("default-server slowstart 30s", "server.slowstart", "30s"),
     ("timeout client 1h", "timeout.client", "1h"),
     ("clitimeout 4s", "timeout.client", "4s"),
     ("timeout server 0", "timeout.server", "never"),
@@ -624,6 +629,29 @@ fn server_options_then_the_registrations_own_then_nerve_weights() {
         ..ServerSettings::default()
     };
     assert_eq!(server, expected);
+}
+
+#[test]
+fn limits_of_servers_are_read_as_haproxy_reads_them() {
+    use crate::lb::limits::Elastic;
+    let server = |defaults: &[&str], options: &str| {
+        let (parts, complaints, _) = one(&[TIMEOUTS, defaults].concat(), &server_options(options));
+        assert_eq!(complaints, Vec::<String>::new());
+        parts.rules.server(&Endpoint::new("h", 1))
+    };
+    let elastic = |min, full| {
+        let nz = |n| NonZeroU32::new(n).unwrap();
+        Some(Elastic { min: nz(min), full: nz(full) })
+    };
+    let all = server(&["fullconn 7"], "minconn 2 maxconn 9 maxqueue 3 slowstart 5s");
+    assert_eq!((all.max_connections, all.elastic), (NonZeroU32::new(9), elastic(2, 7)));
+    assert_eq!((all.max_queue, all.slow_start), (NonZeroU32::new(3), Some(Duration::from_secs(5))));
+    let none = server(&[], "maxqueue 0 slowstart 0 minconn 0 maxconn 0");
+    assert_eq!((none.max_connections, none.elastic), (None, None));
+    assert_eq!((none.max_queue, none.slow_start), (None, None));
+    assert_eq!(server(&[], "minconn 5 maxconn 3").max_connections, NonZeroU32::new(5));
+    assert_eq!(server(&["maxconn 95"], "minconn 5").elastic, elastic(5, 10));
+    assert_eq!(server(&[], "minconn 5").elastic, elastic(5, 200));
 }
 
 #[test]

@@ -31,6 +31,9 @@ impl ServerRules for Words {
                 ("weight", n) => line.weight = Weight::saturating(n.parse().unwrap()),
                 ("maxconn", n) => line.max_connections = NonZeroU32::new(n.parse().unwrap()),
                 ("fall", n) => line.check = Some(check(2, n.parse().unwrap())),
+                ("slowstart", n) => {
+                    line.slow_start = Some(Duration::from_secs(n.parse().unwrap()));
+                }
                 ("check", _) => line.check = Some(check(2, 3)),
                 ("backup", _) => line.backup = true,
                 ("disabled", _) => line.disabled = true,
@@ -385,6 +388,74 @@ async fn nothing_is_published_when_a_worker_could_not_tell() {
     assert!(Arc::ptr_eq(&before, &bench.handle.snapshot()));
     assert_eq!(bench.handle.view().membership_changes, 1);
     assert_eq!(bench.view(1).last_check.unwrap().code, "L4OK");
+}
+
+/// Share in sixteenths and limit of the first backend.
+fn warmth(bench: &Bench) -> (u64, Option<u32>) {
+    let snapshot = bench.handle.snapshot();
+    let member = snapshot.members.iter().find(|m| m.addr == addr(1)).unwrap();
+    (member.share(), member.limit())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_comes_back_takes_its_share_step_by_step() {
+    let line = "weight=2 maxconn=10 slowstart=20 check";
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.with(&[("1", line), ("2", "weight=2")]).await;
+    assert_eq!(warmth(&bench), (32, Some(10)), "not at the start");
+    bench.script.answer(addr(1), Answer::Refuse);
+    bench.until_health(1, Health::Down).await;
+    bench.script.answer(addr(1), Answer::Pass);
+    bench.until_health(1, Health::Up).await;
+    let start = Instant::now();
+    assert_eq!((warmth(&bench), bench.view(1).ramp.percent()), ((2, Some(1)), 7));
+    assert!(bench.view(1).reason.contains("slow start, 7 %"), "{}", bench.view(1).reason);
+    let picked: Vec<_> = (0..17).map(|_| bench.acquire().unwrap().addr()).collect();
+    assert_eq!(picked.iter().filter(|a| **a == addr(1)).count(), 1, "a sixteenth of the other's");
+    for (second, wanted) in [(5, (10, Some(2))), (10, (18, Some(5))), (19, (32, Some(9)))] {
+        let view = |v: &PoolView| v.revision > 0 && start.elapsed().as_secs() >= second;
+        assert!(bench.handle.until(view).await);
+        assert_eq!(warmth(&bench), wanted, "after {second} s");
+    }
+    assert!(bench.handle.until(|_| start.elapsed().as_secs() >= 20).await);
+    assert_eq!((warmth(&bench), bench.view(1).ramp.percent()), ((32, Some(10)), 100));
+    assert_eq!(bench.view(1).reason, "up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_leaves_maintenance_starts_slowly_and_going_down_ends_that() {
+    let bench = start(settings(Strategy::LeastConn));
+    bench.with(&[("1", "slowstart=60 disabled check"), ("2", "")]).await;
+    bench.with(&[("1", "slowstart=60 check"), ("2", "")]).await;
+    assert_eq!(warmth(&bench).0, 1);
+    bench.script.answer(addr(1), Answer::Refuse);
+    bench.until_health(1, Health::Down).await;
+    assert!(bench.view(1).reason.starts_with("down"), "{}", bench.view(1).reason);
+    bench.with(&[("1", "check"), ("2", "")]).await;
+    bench.script.answer(addr(1), Answer::Pass);
+    bench.until_health(1, Health::Up).await;
+    assert_eq!(warmth(&bench).0, 16, "no slow start any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_served_by_a_server_that_comes_and_by_a_raised_maxconn() {
+    let bench = start(settings(Strategy::RoundRobin));
+    bench.with(&[("1", "maxconn=1")]).await;
+    let held = bench.acquire().unwrap();
+    let line_up = || bench.handle.line_up(PickContext::default()).unwrap();
+    let (first, second, third) = (line_up(), line_up(), line_up());
+    assert_eq!(bench.acquire().unwrap_err(), PickError::AllFull { eligible: 1 });
+    bench.with(&[("1", "maxconn=1"), ("2", "maxconn=1")]).await;
+    let (first, ahead) = first.await;
+    assert_eq!((first.addr(), ahead.backend), (addr(2), 1));
+    bench.with(&[("1", "maxconn=2"), ("2", "maxconn=1")]).await;
+    let (second, _) = second.await;
+    assert_eq!(second.addr(), addr(1));
+    bench.with(&[("2", "maxconn=1")]).await;
+    drop((held, second));
+    assert_eq!(bench.handle.queue().length, 1, "a slot of one that has left is not given out");
+    drop(first);
+    assert_eq!(third.await.0.addr(), addr(2));
 }
 
 #[tokio::test(start_paused = true)]

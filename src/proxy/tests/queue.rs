@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::logged::Logged;
 use super::rig::{Client, Origin, PATIENCE, Rig, Setup, header, nobody, until};
 use crate::proxy::Mode;
+use crate::proxy::worker::ListenerId;
 use crate::telemetry::cells::ErrorCause;
 
 /// `maxconn` of the server.
@@ -300,6 +301,48 @@ async fn a_drain_serves_those_that_wait_or_cuts_them_at_its_deadline() {
         let backend = &logged.rig.pool.backends[0];
         assert_eq!((backend.in_flight.get(), logged.rig.pool.handle.queue().length), (0, 0));
     }
+}
+
+#[tokio::test]
+async fn those_that_wait_are_served_after_their_listener_was_removed() {
+    for mode in [Mode::Http, Mode::Tcp] {
+        let (logged, gated, mut first) = held(mode, |setup| setup.workers = 2).await;
+        let mut late = logged.rig.client().await;
+        late.send("GET /1 HTTP/1.1\r\nhost: t\r\n\r\n").await;
+        queued(&logged, 1).await;
+        assert!(logged.rig.workers().remove_listener(ListenerId(1)).await);
+        gated.gate.add_permits(2);
+        assert_eq!(first.answer().await.status, 200);
+        drop(first);
+        assert_eq!(late.answer().await.status, 200);
+        drop(late);
+        until("all closed", || logged.rig.workers().open_connections() == 0).await;
+        assert_eq!(logged.rig.in_flight(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_connect_that_fails_gives_its_slot_to_who_waits_and_waits_in_turn() {
+    // Nobody listens: the one slot goes round among all, each tries as often as it may, and none is left behind.
+    let mut setup = Setup::new(Mode::Http, &[nobody()]);
+    setup.server_max = Some(1);
+    setup.workers = 2;
+    setup.settings.timeouts.connect = Some(Duration::from_millis(10));
+    setup.settings.timeouts.queue = Some(PATIENCE);
+    let rig = setup.start().await;
+    let mut clients = Vec::new();
+    for number in 0..10 {
+        let mut client = rig.client().await;
+        client.send(&format!("GET /{number} HTTP/1.1\r\nhost: t\r\n\r\n")).await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().await.status, 503);
+    }
+    assert_eq!(rig.errors(ErrorCause::Connect), 10);
+    until("nothing left", || rig.in_flight() == 0).await;
+    let view = rig.pool.handle.queue();
+    assert!(view.entered > 0 && view.length == 0, "{view:?}");
 }
 
 /// Half of what is asked for can be served: that half is, and all is well at once when the load is gone.
