@@ -59,6 +59,7 @@ pub(crate) mod testing {
     use crate::endpoint::{Endpoint, Weight};
     use crate::lb::BackendId;
     use crate::lb::backend::{Backend, SlotArena};
+    use crate::lb::ending::Mark;
     use crate::lb::limits::Limits;
     use crate::lb::snapshot::Member;
     use crate::telemetry::cells::PerWorker;
@@ -74,6 +75,7 @@ pub(crate) mod testing {
                 server_name: endpoint.server_name().into(),
                 endpoint,
                 in_flight: arena.take(),
+                ended: Mark::default(),
                 cells: PerWorker::new(1),
             }),
             number: u32::try_from(id).unwrap(),
