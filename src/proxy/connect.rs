@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::error::ProxyError;
+use super::every::Every;
 use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
 use crate::lb::backend::Backend;
@@ -91,32 +92,6 @@ impl Retry {
         let may = self.left > 0;
         self.left = self.left.saturating_sub(1);
         may
-    }
-}
-
-/// haproxy's N of `option redispatch N`.
-#[derive(Clone, Copy, Debug)]
-struct Every {
-    /// Each how many-th retry goes elsewhere; 0: none.
-    period: u32,
-    retries: u32,
-}
-
-impl Every {
-    fn new(redispatch: Redispatch, retries: u32) -> Self {
-        let period = match redispatch {
-            Redispatch::Off => 0,
-            Redispatch::On { every: every @ 0.. } => every.unsigned_abs(),
-            // Counted from the end: -1 is the last.
-            Redispatch::On { every } => (retries + 1).saturating_sub(every.unsigned_abs()),
-        };
-        Self { period, retries: 0 }
-    }
-
-    /// True when the retry that begins now goes elsewhere.
-    fn is_due(&mut self) -> bool {
-        self.retries += 1;
-        self.period > 0 && self.retries.is_multiple_of(self.period)
     }
 }
 
