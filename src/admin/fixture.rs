@@ -36,6 +36,7 @@ fn settings(mode: Mode) -> ProxySettings {
             reuse: crate::proxy::Reuse::Safe,
             abort_on_close: false,
         },
+        hash: None,
         access_log: None,
     }
 }

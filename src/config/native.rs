@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::EffectiveValue;
 use super::access_log::{self, LogSettings};
+use super::balance::{self, Algorithm, HashType};
 use super::forward_for;
 use super::haproxy::ServiceParts;
 use super::native_check::{self, CheckRules};
@@ -17,13 +18,15 @@ use super::origins::{is_inherited, set_origin};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
 use super::text::BareNumber;
-use crate::lb::Strategy;
+use crate::lb::hash::Factor;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
 
 /// Keys of `proxy`.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 15] = [
     "mode",
     "balance",
+    "hash_type",
+    "hash_balance_factor",
     "all_backups",
     "timeouts",
     "retries",
@@ -42,8 +45,6 @@ pub const TIMEOUT_KEYS: [&str; 7] =
     ["connect", "queue", "client", "server", "http_request", "http_keep_alive", "tunnel"];
 
 const MODES: [(&str, Mode); 2] = [("tcp", Mode::Tcp), ("http", Mode::Http)];
-const STRATEGIES: [(&str, Strategy); 2] =
-    [("roundrobin", Strategy::RoundRobin), ("leastconn", Strategy::LeastConn)];
 const CLOSE_MODES: [(&str, CloseMode); 3] = [
     ("keep_alive", CloseMode::KeepAlive),
     ("server_close", CloseMode::ServerClose),
@@ -69,7 +70,9 @@ pub struct Overrides {
 #[derive(Clone, Debug)]
 enum Setting {
     Mode(Mode),
-    Balance(Strategy),
+    Balance(Algorithm),
+    HashType(HashType),
+    HashBalanceFactor(Option<Factor>),
     AllBackups(bool),
     Timeout(&'static str, Option<Duration>),
     Retries(u32),
@@ -111,7 +114,12 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
     };
     match key {
         "mode" => value.choice(&MODES, report).map(Setting::Mode),
-        "balance" => value.choice(&STRATEGIES, report).map(Setting::Balance),
+        "balance" => words(value, balance::algorithm, report).map(Setting::Balance),
+        "hash_type" => words(value, balance::hash_type, report).map(Setting::HashType),
+        "hash_balance_factor" => {
+            let factor = |words: &[String]| balance::factor(&words.join(" "));
+            words(value, factor, report).map(Setting::HashBalanceFactor)
+        }
         "all_backups" => value.flag(report).map(Setting::AllBackups),
         "retries" => count("a number of retries", 0, report).map(Setting::Retries),
         "redispatch" => value.flag(report).map(|on| {
@@ -128,6 +136,17 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
         "access_log" => access_log::read(value, report).map(Setting::AccessLog),
         _ => None,
     }
+}
+
+/// haproxy's words for it.
+fn words<T>(
+    value: &Cursor<'_>,
+    parse: impl Fn(&[String]) -> Result<T, String>,
+    report: &mut Report,
+) -> Option<T> {
+    let text = value.text(report)?;
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    parse(&words).map_err(|error| report.complain(value.place(), error)).ok()
 }
 
 fn read_timeouts(
@@ -182,7 +201,9 @@ impl Setting {
         let proxy = &mut parts.proxy;
         match self {
             Self::Mode(mode) => proxy.mode = *mode,
-            Self::Balance(strategy) => parts.strategy = *strategy,
+            Self::Balance(algorithm) => parts.balancing.algorithm = algorithm.clone(),
+            Self::HashType(hash_type) => parts.balancing.hash_type = *hash_type,
+            Self::HashBalanceFactor(factor) => parts.balancing.factor = *factor,
             Self::AllBackups(on) => parts.all_backups = *on,
             Self::Timeout(key, timeout) => {
                 let timeouts = &mut proxy.timeouts;
@@ -222,7 +243,11 @@ impl Setting {
     fn describe(&self) -> (String, String) {
         match self {
             Self::Mode(mode) => ("mode".to_owned(), name_of(&MODES, mode)),
-            Self::Balance(strategy) => ("balance".to_owned(), name_of(&STRATEGIES, strategy)),
+            Self::Balance(algorithm) => ("balance".to_owned(), algorithm.to_string()),
+            Self::HashType(hash_type) => ("hash-type".to_owned(), hash_type.to_string()),
+            Self::HashBalanceFactor(factor) => {
+                ("hash-balance-factor".to_owned(), balance::show_factor(*factor))
+            }
             Self::AllBackups(on) => ("allbackups".to_owned(), on.to_string()),
             Self::Timeout(key, timeout) => {
                 let value = timeout.map_or_else(|| "none".to_owned(), |t| format!("{t:?}"));

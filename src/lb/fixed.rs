@@ -69,6 +69,7 @@ pub fn fixed_with(
                     in_flight: slots.take(),
                     cells: PerWorker::new(workers),
                 }),
+                number: u32::try_from(id).unwrap_or(u32::MAX),
                 addr: *addr,
                 weight: Weight::default(),
                 max_connections,

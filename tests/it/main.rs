@@ -29,6 +29,7 @@ mod docs;
 mod file;
 mod handover;
 mod harness;
+mod hashing;
 mod health;
 mod http;
 mod idle;

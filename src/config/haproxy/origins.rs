@@ -8,9 +8,9 @@ use super::server::ServerDraft;
 use super::values::show_time;
 use super::{PortKey, ServiceSection, Top};
 use crate::config::EffectiveValue;
+use crate::config::balance;
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
-use crate::lb::Strategy;
 use crate::proxy::{CloseMode, ForwardFor, ListenerSettings, Mode, Redispatch, Reuse};
 
 /// The stricter of frontend and backend.
@@ -52,7 +52,9 @@ pub(super) fn of(draft: &Draft, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveVal
         |max: &Option<u32>| max.map_or_else(|| "global limit".to_owned(), |max| max.to_string());
     vec![
         tracked("mode", chosen_mode, |it| mode(*it).to_owned()),
-        tracked("balance", &draft.strategy, |it| strategy(*it).to_owned()),
+        tracked("balance", &draft.algorithm, ToString::to_string),
+        tracked("hash-type", &draft.hash_type, ToString::to_string),
+        tracked("hash-balance-factor", &draft.factor, |it| balance::show_factor(*it)),
         tracked("maxconn", &draft.max_connections, limit),
         tracked("fullconn", &draft.full_connections, |full| {
             full.map_or_else(|| "a tenth of maxconn".to_owned(), |full| full.to_string())
@@ -87,13 +89,6 @@ pub(super) fn of(draft: &Draft, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveVal
         tracked("allbackups", &draft.all_backups, bool::to_string),
         tracked("check.probe", &draft.probe, probe),
     ]
-}
-
-fn strategy(strategy: Strategy) -> &'static str {
-    match strategy {
-        Strategy::RoundRobin => "roundrobin",
-        Strategy::LeastConn => "leastconn",
-    }
 }
 
 fn redispatch(it: &Redispatch) -> String {

@@ -94,7 +94,7 @@ fn same_members(a: &[Member], b: &[Member]) -> bool {
     a.len() == b.len()
         && a.iter().zip(b).all(|(a, b)| {
             Arc::ptr_eq(&a.backend, &b.backend)
-                && (a.addr, a.weight, a.max_connections, a.limits)
-                    == (b.addr, b.weight, b.max_connections, b.limits)
+                && (a.number, a.addr, a.weight) == (b.number, b.addr, b.weight)
+                && (a.max_connections, a.limits) == (b.max_connections, b.limits)
         })
 }

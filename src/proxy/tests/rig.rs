@@ -41,6 +41,7 @@ pub(super) fn settings(mode: Mode) -> ProxySettings {
             reuse: crate::proxy::Reuse::Safe,
             abort_on_close: false,
         },
+        hash: None,
         access_log: None,
     }
 }
