@@ -159,6 +159,15 @@ async fn least_conn_queues_at_a_server_up_to_its_maxqueue_as_with_haproxy() {
 }
 
 #[tokio::test]
+async fn who_belongs_to_a_server_waits_for_that_one_as_with_haproxy() {
+    let paths = slow(&[400, 100, 100, 100]);
+    for lookup in ["hash-type map-based", "hash-type consistent"] {
+        let lines = ["balance uri len 5", lookup, "timeout queue 5s"];
+        compare(&lines, &["maxconn 1 maxqueue 2", "maxconn 1 maxqueue 2"], &paths).await;
+    }
+}
+
+#[tokio::test]
 async fn the_queue_is_shown_while_it_lasts() {
     let lab = Lab::new().await;
     let origin = lab.origin("A").await;
