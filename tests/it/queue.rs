@@ -43,7 +43,8 @@ impl Seen {
         let times: Vec<&str> = words[2].split('/').collect();
         Self {
             request: words.get(11).copied().unwrap_or_default().to_owned(),
-            has_server: !words[1].ends_with("<NOSRV>"),
+            // Of one that could not even wait we name no server, haproxy does.
+            has_server: !words[1].ends_with("<NOSRV>") || words[7].starts_with("SQ"),
             status: words[3].to_owned(),
             termination: words[7].to_owned(),
             queues: words[9].to_owned(),
