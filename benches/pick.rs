@@ -38,6 +38,7 @@ fn member(arena: &mut SlotArena, n: u16) -> Member {
         addr: ([127, 0, 0, 1], n).into(),
         weight: Weight::saturating(u64::from(n % 10 + 1)),
         max_connections: NonZeroU32::new(10_000),
+        protocol: smartstack::lb::Protocol::default(),
         limits: Limits::default(),
     }
 }

@@ -12,6 +12,7 @@ NEEDED='
   nft nftables
   faketime faketime
   curl curl
+  h2load nghttp2-client
   redis-server redis-server
   /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
 '

@@ -34,12 +34,12 @@ pub fn build(strategy: &Strategy) -> Box<dyn Balancer> {
 pub fn build_at(strategy: &Strategy, position: usize) -> Box<dyn Balancer> {
     match strategy {
         Strategy::RoundRobin => Box::new(RoundRobin::at(position)),
-        Strategy::StaticRr => Box::new(Mapped::at(position)),
+        Strategy::StaticRr => Box::new(Mapped::at(position, false)),
         Strategy::LeastConn => Box::new(LeastConn::at(position)),
         Strategy::First => Box::new(First),
         Strategy::Random { draws, factor } => Box::new(Random::at(position, draws.get(), *factor)),
         Strategy::Hash(hashing) => match hashing.lookup {
-            Lookup::Map => Box::new(Mapped::at(position)),
+            Lookup::Map => Box::new(Mapped::at(position, true)),
             Lookup::Consistent => Box::new(Consistent::at(position, hashing.factor)),
         },
     }
@@ -80,6 +80,7 @@ pub(crate) mod testing {
             addr: ([127, 0, 0, 1], 80).into(),
             weight: Weight::saturating(weight),
             max_connections: max.and_then(NonZeroU32::new),
+            protocol: crate::lb::Protocol::default(),
             limits: Limits::default(),
         }
     }

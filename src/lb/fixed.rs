@@ -15,7 +15,7 @@ use super::handle::{PoolHandle, PoolView, SetOrigin};
 use super::limits::Limits;
 use super::queue::{self, Queue};
 use super::snapshot::{Member, Picker, Snapshot};
-use super::{BackendId, Outcome, PickContext};
+use super::{BackendId, Outcome, PickContext, Protocol};
 use crate::discovery::Discovered;
 use crate::endpoint::{Endpoint, ServiceName, Weight};
 use crate::telemetry::cells::PerWorker;
@@ -73,6 +73,7 @@ pub fn fixed_with(
                 addr: *addr,
                 weight: Weight::default(),
                 max_connections,
+                protocol: Protocol::default(),
                 limits: Limits::default(),
             }
         })

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::Protocol;
 use super::backend::Backend;
 use super::snapshot::Member;
 
@@ -12,6 +13,7 @@ use super::snapshot::Member;
 pub struct Lease {
     backend: Arc<Backend>,
     addr: SocketAddr,
+    protocol: Protocol,
 }
 
 impl Lease {
@@ -30,11 +32,16 @@ impl Lease {
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
+
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
 }
 
 impl From<Grant> for Lease {
     fn from(grant: Grant) -> Self {
-        Self { backend: grant.backend, addr: grant.addr }
+        Self { backend: grant.backend, addr: grant.addr, protocol: grant.protocol }
     }
 }
 
@@ -60,6 +67,7 @@ impl Drop for Lease {
 pub(super) struct Grant {
     backend: Arc<Backend>,
     addr: SocketAddr,
+    protocol: Protocol,
 }
 
 impl Grant {
@@ -71,7 +79,7 @@ impl Grant {
 
     /// Of a use of `member` that is counted already.
     pub(super) fn of(member: &Member) -> Self {
-        Self { backend: Arc::clone(&member.backend), addr: member.addr }
+        Self { backend: Arc::clone(&member.backend), addr: member.addr, protocol: member.protocol }
     }
 
     /// Uncounts it, without a look at who waits.

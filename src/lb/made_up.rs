@@ -41,6 +41,7 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
                 addr: b.addr?,
                 weight: Weight::default(),
                 max_connections: None,
+                protocol: super::Protocol::default(),
                 limits: Limits::default(),
             })
         })

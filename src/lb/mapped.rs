@@ -16,12 +16,14 @@ use super::static_rr::static_order;
 #[derive(Debug, Default)]
 pub struct Mapped {
     turn: Arc<AtomicUsize>,
+    /// Keys are looked up; else it is `static-rr`, whatever is known of a request.
+    is_keyed: bool,
 }
 
 impl Mapped {
-    /// With its turn at `position`.
-    pub(super) fn at(position: usize) -> Self {
-        Self { turn: Arc::new(AtomicUsize::new(position)) }
+    /// With its turn at `position`; `is_keyed`: it looks up keys.
+    pub(super) fn at(position: usize, is_keyed: bool) -> Self {
+        Self { turn: Arc::new(AtomicUsize::new(position)), is_keyed }
     }
 }
 
@@ -32,7 +34,8 @@ impl Balancer for Mapped {
 
     fn build(&self, members: &[Member]) -> Box<dyn Picker> {
         let weights: Vec<u64> = members.iter().map(|m| u64::from(m.weight.get())).collect();
-        Box::new(Map(Table { slots: static_order(&weights), cursor: Arc::clone(&self.turn) }))
+        let table = Table { slots: static_order(&weights), cursor: Arc::clone(&self.turn) };
+        if self.is_keyed { Box::new(Map(table)) } else { Box::new(table) }
     }
 }
 
@@ -81,7 +84,7 @@ mod tests {
 
     fn picked(weights: &[u64], hash: u32) -> Option<usize> {
         let set = members(weights);
-        Mapped::default().build(&set).pick(&set, PickContext { hash: Some(hash), avoid: &[] })
+        Mapped::at(0, true).build(&set).pick(&set, PickContext { hash: Some(hash), avoid: &[] })
     }
 
     #[test]
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn without_a_number_it_is_static_rr() {
         let set = members(&[1, 2, 3]);
-        let picker = Mapped::default().build(&set);
+        let picker = Mapped::at(0, true).build(&set);
         let order: Vec<_> =
             (0..6).map(|_| picker.pick(&set, PickContext::default()).unwrap()).collect();
         assert_eq!(order, [0, 2, 1, 2, 1, 2]);
@@ -106,7 +109,7 @@ mod tests {
     fn a_failed_one_is_stood_in_for_and_a_full_one_is_waited_for() {
         let mut set = members(&[1, 1, 1]);
         set[2] = member(1, Some(1));
-        let picker = Mapped::default().build(&set);
+        let picker = Mapped::at(0, true).build(&set);
         let failed = [set[1].backend.id];
         let cx = PickContext { hash: Some(1), avoid: &failed };
         assert_eq!((picker.pick(&set, cx), picker.wait_for(&set, cx)), (Some(2), None));

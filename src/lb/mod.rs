@@ -135,6 +135,16 @@ pub trait ServerRules: Debug + Send + Sync {
     fn server(&self, endpoint: &Endpoint) -> ServerSettings;
 }
 
+/// What a server speaks: `proto`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1, and whatever `mode tcp` carries. haproxy's default.
+    #[default]
+    Http1,
+    /// `proto h2`: HTTP/2 without TLS, known in advance.
+    Http2,
+}
+
 /// The settings of one server line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -158,6 +168,8 @@ pub struct ServerSettings {
     pub id: Option<u32>,
     /// `cookie V`.
     pub cookie: Option<String>,
+    /// `proto`. Default HTTP/1.
+    pub protocol: Protocol,
     /// Words of a registration's options that were skipped, with the reason.
     pub complaints: Vec<String>,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::backend::Backend;
 use super::lease::{Grant, Lease};
 use super::limits::Limits;
-use super::{PickContext, PickError};
+use super::{PickContext, PickError, Protocol};
 use crate::endpoint::Weight;
 
 /// One eligible backend: up (or unchecked), not disabled, weight above 0, address known.
@@ -27,6 +27,8 @@ pub struct Member {
     pub max_connections: Option<NonZeroU32>,
     /// What else bounds it.
     pub limits: Limits,
+    /// `proto`.
+    pub protocol: Protocol,
 }
 
 impl Member {
@@ -103,6 +105,11 @@ impl Snapshot {
             }
         }
         Err(PickError::AllFull { eligible: self.members.len() })
+    }
+
+    /// True when HTTP/2 is spoken to one of the members.
+    pub fn has_http2(&self) -> bool {
+        self.members.iter().any(|member| member.protocol == Protocol::Http2)
     }
 
     /// Those that failed before are better than nobody.

@@ -10,7 +10,7 @@ use super::millis::Clock;
 use super::pipe::{MAX_PIPES, Pipes};
 use super::shared::{Listener, Shared};
 use super::wheel::Wheel;
-use super::{Mode, http, tcp};
+use super::{Mode, http, http2, tcp};
 use crate::lb::backend::Backend;
 use crate::telemetry::access::{AccessLog, Conns, Pen, Record};
 use crate::telemetry::cells::WorkerId;
@@ -24,6 +24,8 @@ pub(crate) struct Local {
     pub(crate) buffer: Buffer,
     /// Idle connections to backends. Borrowed within one call, never across an await.
     pub(crate) upstreams: RefCell<http::pool::Pool>,
+    /// Connections to backends on behalf of HTTP/2. Borrowed within one call, never across an await.
+    pub(crate) upstreams2: RefCell<http2::Upstreams>,
     /// Buffers that no request holds now. Borrowed within one call.
     pub(crate) spares: RefCell<http::spares::Spares>,
     /// Where bulk waits between two sockets. Borrowed within one call.
@@ -45,6 +47,7 @@ impl Local {
             shared,
             buffer: Buffer::new(),
             upstreams: RefCell::default(),
+            upstreams2: RefCell::default(),
             spares: RefCell::default(),
             pipes: RefCell::new(Pipes::new(MAX_PIPES)),
             ranges: RefCell::default(),
@@ -98,5 +101,6 @@ impl Local {
     pub(crate) fn sweep(&self) {
         self.clock.correct();
         self.upstreams.borrow_mut().sweep(self.clock.now());
+        self.upstreams2.borrow_mut().sweep(self.clock.now());
     }
 }

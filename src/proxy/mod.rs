@@ -14,6 +14,7 @@ pub mod connect;
 pub mod error;
 mod gate;
 pub mod http;
+pub mod http2;
 pub mod listener;
 mod local;
 mod millis;
@@ -141,6 +142,8 @@ pub struct HttpSettings {
     /// `option abortonclose`: a client that closes its sending side while it waits has given up; it is told 400. Default
     /// false: it is still answered (haproxy before 3.3).
     pub abort_on_close: bool,
+    /// HTTP/2: which listeners speak it, and its limits.
+    pub http2: http2::Http2Settings,
 }
 
 /// `http-reuse`: when a request may go over a connection that another client's request has used.

@@ -27,6 +27,7 @@ mod config;
 mod demo;
 mod docs;
 mod file;
+mod h2;
 mod handover;
 mod harness;
 mod hashing;

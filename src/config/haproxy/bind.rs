@@ -7,6 +7,7 @@ use super::table::{self, Class, Sections};
 use super::values::number;
 use crate::config::report::{Place, Report};
 use crate::proxy::BindAddr;
+use crate::proxy::http2::FrontProtocol;
 
 /// What an address means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +119,8 @@ pub(super) struct Bound {
     pub(super) not_tcp: Vec<String>,
     /// `backlog` of the line.
     pub(super) backlog: Option<u32>,
+    /// `proto` of each line, or that it has none.
+    pub(super) protocols: Vec<FrontProtocol>,
 }
 
 /// What the words after an address say.
@@ -125,6 +128,8 @@ pub(super) struct Bound {
 pub(super) struct Options {
     /// `backlog`.
     pub(super) backlog: Option<u32>,
+    /// `proto`.
+    pub(super) protocol: FrontProtocol,
     /// `v6only`: `::` does not stand for IPv4 as well.
     pub(super) is_v6_only: bool,
 }
@@ -164,6 +169,7 @@ pub(super) fn line(words: &[String], place: &Place, report: &mut Report) -> Boun
     if bound.not_tcp.is_empty() || !bound.addrs.is_empty() {
         let options = options_of(options, place, report);
         bound.backlog = options.backlog;
+        bound.protocols.push(options.protocol);
         bound.addrs = with_ipv4(bound.addrs, options.is_v6_only);
     }
     bound
@@ -202,6 +208,12 @@ pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -
             Class::Supported if directive.args == 0 => {
                 options.is_v6_only = directive.keyword == "v6only";
             }
+            Class::Supported if directive.keyword == "proto" => {
+                match protocol(args.first().map_or("", String::as_str)) {
+                    Ok(protocol) => options.protocol = protocol,
+                    Err(error) => report.complain(place, format!("`bind`: `{word}`: {error}")),
+                }
+            }
             Class::Supported => {
                 match number(args.first().map_or("", String::as_str), 1..=MAX_INT) {
                     Ok(number) => options.backlog = Some(number),
@@ -211,6 +223,37 @@ pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -
         }
     }
     options
+}
+
+/// haproxy refuses it, too.
+pub(super) const PROTOCOL_IN_TCP: &str =
+    "`proto` needs `mode http`: in mode tcp bytes pass whatever they mean";
+
+fn protocol(value: &str) -> Result<FrontProtocol, String> {
+    match value {
+        "h1" => Ok(FrontProtocol::Http1),
+        "h2" => Ok(FrontProtocol::Http2),
+        _ => Err(format!("{value:?} is not offered; use h1 or h2")),
+    }
+}
+
+/// What all lines of a service say together; lines that differ leave it to the client's first bytes.
+pub(super) fn common(
+    protocols: &[FrontProtocol],
+    place: &Place,
+    report: &mut Report,
+) -> FrontProtocol {
+    let Some((first, others)) = protocols.split_first() else {
+        return FrontProtocol::Auto;
+    };
+    if others.iter().all(|other| other == first) {
+        return *first;
+    }
+    report.warn(
+        place,
+        "`proto` differs between the addresses of this service: each takes http/1 and http/2",
+    );
+    FrontProtocol::Auto
 }
 
 #[cfg(test)]

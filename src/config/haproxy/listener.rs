@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::bind::{self, Bound, Target};
 use super::{PortKey, ServiceSection, Top, defaults, words};
 use crate::config::report::{Place, Report};
+use crate::proxy::http2::FrontProtocol;
 use crate::proxy::{BindAddr, ListenerSettings};
 
 /// The listener of `section`; `bound` is what its `bind` lines gave. `None` without `port` and when nothing can be
@@ -15,7 +16,7 @@ pub(super) fn resolve(
     mut bound: Bound,
     backlog: u32,
     report: &mut Report,
-) -> Option<ListenerSettings> {
+) -> Option<(ListenerSettings, FrontProtocol)> {
     let address = section.bind_address.as_ref().or(top.bind_address.as_ref());
     let text = address.map_or(defaults::BIND_ADDRESS, |(text, _)| text);
     let place = address.map_or(&section.place, |(_, place)| place);
@@ -29,6 +30,7 @@ pub(super) fn resolve(
         PortKey::Invalid => bind::host_and_port(text, 1),
     };
     let mut is_v6_only = false;
+    let mut protocol = FrontProtocol::Auto;
     if let Some(line) = &section.bind_options {
         match words::split(&line.text) {
             // Options of a socket that is not bound change nothing.
@@ -37,19 +39,27 @@ pub(super) fn resolve(
                 let own = bind::options_of(&words, &line.place, report);
                 bound.backlog = own.backlog.or(bound.backlog);
                 is_v6_only = own.is_v6_only;
+                protocol = own.protocol;
             }
             Err(error) => report.complain(&line.place, error),
         }
     }
     match target {
         Ok(Target::Tcp(_)) if section.port == PortKey::Invalid => {}
-        Ok(Target::Tcp(addrs)) => bound.addrs.extend(bind::with_ipv4(addrs, is_v6_only)),
+        Ok(Target::Tcp(addrs)) => {
+            bound.protocols.push(protocol);
+            bound.addrs.extend(bind::with_ipv4(addrs, is_v6_only));
+        }
         Ok(Target::NotTcp(path)) => report.warn(place, bind::unbound(&path)),
         Err(error) => report.complain(place, error),
     }
     let addrs = once_each(bound.addrs, &section.place, report);
-    (!addrs.is_empty())
-        .then(|| ListenerSettings { addrs, backlog: bound.backlog.unwrap_or(backlog) })
+    if addrs.is_empty() {
+        return None;
+    }
+    let protocol = bind::common(&bound.protocols, &section.place, report);
+    let listener = ListenerSettings { addrs, backlog: bound.backlog.unwrap_or(backlog) };
+    Some((listener, protocol))
 }
 
 /// One service may name an address twice, or one beside the wildcard that covers it: haproxy binds both, here one serves.

@@ -88,6 +88,8 @@ pub struct GlobalSettings {
     pub group: Option<String>,
     /// `hard-stop-after`: bound of a soft stop. Unset or 0: the process's own default.
     pub hard_stop_after: Option<std::time::Duration>,
+    /// `tune.h2.…`; its `front` is each service's own.
+    pub http2: crate::proxy::http2::Http2Settings,
 }
 
 /// The resolved top-level section, the base of every service.

@@ -11,6 +11,7 @@ use crate::config::EffectiveValue;
 use crate::config::balance;
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
+use crate::lb::Protocol;
 use crate::proxy::{CloseMode, ForwardFor, ListenerSettings, Mode, Redispatch, Reuse};
 
 /// The stricter of frontend and backend.
@@ -192,12 +193,20 @@ pub(super) fn of_servers(
         shown("server.slowstart", &base.slow_start, |it| show_time(*it)),
         shown("server.backup", &base.backup, bool::to_string),
         shown("server.disabled", &base.disabled, bool::to_string),
+        shown("server.proto", &base.protocol, |it| protocol(*it).to_owned()),
     ];
     values.extend(optional.into_iter().flatten());
     let spread = top.global.spread_percent.to_string();
     let origin = top.spread_origin.as_ref().unwrap_or(&haproxy);
     values.push(effective("spread-checks", spread, origin));
     values
+}
+
+fn protocol(it: Protocol) -> &'static str {
+    match it {
+        Protocol::Http1 => "h1",
+        Protocol::Http2 => "h2",
+    }
 }
 
 fn shown<T>(

@@ -3,6 +3,8 @@
 //! Synapse 0.18.9 knows haproxy 1.6 and silently drops `listen` lines that match neither list. We drop the same lines
 //! (with a warning), except directives that our table knows: those are newer than Synapse's lists.
 
+use super::table::Sections;
+
 /// Where a line goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sides {
@@ -10,6 +12,17 @@ pub(super) struct Sides {
     pub(super) front: bool,
     /// To the backend.
     pub(super) back: bool,
+}
+
+impl Sides {
+    /// Where a line that goes there may stand.
+    pub(super) fn sections(self) -> Sections {
+        match (self.front, self.back) {
+            (true, false) => Sections::FRONTEND,
+            (false, true) => Sections::BACKEND,
+            _ => Sections::LISTEN,
+        }
+    }
 }
 
 /// Synapse's decision for a `listen` line.

@@ -9,6 +9,7 @@ use super::draft::{Origin, Tracked};
 use super::table::{self, Class, Sections};
 use super::values::{number, positive_time, time};
 use crate::endpoint::Weight;
+use crate::lb::Protocol;
 
 /// What `default-server`, `server_options` and a registration's options have said so far.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,7 @@ pub(super) struct ServerDraft {
     pub(super) slow_start: Option<Tracked<Duration>>,
     pub(super) id: Option<Tracked<u32>>,
     pub(super) cookie: Option<Tracked<String>>,
+    pub(super) protocol: Option<Tracked<Protocol>>,
 }
 
 impl ServerDraft {
@@ -134,6 +136,7 @@ fn apply(
         "slowstart" => draft.slow_start = Some(Tracked::new(time(value)?, origin)),
         "id" => draft.id = Some(Tracked::new(number(value, 1..=MAX_INT)?, origin)),
         "cookie" => draft.cookie = Some(Tracked::new(value.to_owned(), origin)),
+        "proto" => draft.protocol = Some(Tracked::new(protocol(value)?, origin)),
         other => {
             return Err(format!("supported, but {other:?} has no rule; this is a bug"));
         }
@@ -146,6 +149,14 @@ pub(super) const MAX_INT: u32 = i32::MAX.unsigned_abs();
 
 fn count(value: &str) -> Result<NonZeroU32, String> {
     number(value, NonZeroU32::MIN..=NonZeroU32::MIN.saturating_add(MAX_INT - 1))
+}
+
+fn protocol(value: &str) -> Result<Protocol, String> {
+    match value {
+        "h1" => Ok(Protocol::Http1),
+        "h2" => Ok(Protocol::Http2),
+        _ => Err(format!("{value:?} is not spoken to servers; use h1 or h2")),
+    }
 }
 
 /// 0 is haproxy's "no limit".

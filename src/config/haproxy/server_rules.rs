@@ -124,6 +124,7 @@ impl Rules {
             slow_start: draft.slow_start.map(|it| it.value).filter(|it| !it.is_zero()),
             id: draft.id.map(|it| it.value),
             cookie: draft.cookie.map(|it| it.value),
+            protocol: draft.protocol.map(|it| it.value).unwrap_or_default(),
             complaints,
         }
     }

@@ -17,6 +17,7 @@ use crate::config::balance::Balancing;
 use crate::config::report::{Line, Report};
 use crate::endpoint::ServiceName;
 use crate::lb::{BackendOrder, ShuffleSeed};
+use crate::proxy::http2::{FrontProtocol, Http2Settings};
 use crate::proxy::{Mode, ProxySettings};
 
 /// Resolves a service's section on top of `top`; every mistake is reported, and the rest is still resolved.
@@ -86,7 +87,7 @@ impl Resolver<'_> {
 
     /// One line of a service. `passed` tells whether Synapse would have given it to haproxy.
     fn line(&mut self, line: &Line, sides: Sides, passed: bool) {
-        let sections = sections(sides);
+        let sections = sides.sections();
         match Statement::parse(line, sections, self.report) {
             Parsed::Blank => {}
             Parsed::Known(statement) => self.statement(&statement, sides),
@@ -132,6 +133,7 @@ impl Resolver<'_> {
             self.bound.addrs.extend(bound.addrs);
             self.bound.not_tcp.extend(bound.not_tcp);
             self.bound.backlog = bound.backlog.or(self.bound.backlog);
+            self.bound.protocols.extend(bound.protocols);
             return;
         }
         let legal = statement.directive.sections;
@@ -144,15 +146,21 @@ impl Resolver<'_> {
 
     fn finish(mut self, section: &ServiceSection, top: &Top) -> ServiceParts {
         let mode = self.mode(section);
-        let listener = listener::resolve(
+        let listening = listener::resolve(
             section,
             top,
             std::mem::take(&mut self.bound),
             self.draft.backlog.value,
             self.report,
         );
+        let (listener, front) = listening.unzip();
+        let http2 = Http2Settings { front: front.unwrap_or_default(), ..top.global.http2 };
         self.missing_timeouts(section, listener.is_some());
         let rules = server_rules::resolve(section, &self.draft, top, self.report);
+        let is_said = http2.front != FrontProtocol::Auto || rules.base.protocol.is_some();
+        if mode.value == Mode::Tcp && is_said {
+            self.report.complain(&section.place, bind::PROTOCOL_IN_TCP);
+        }
         let order = self.order(section, top);
         let mut origins = origins::of(&self.draft, &mode);
         origins.extend(origins::of_servers(&rules.base, section.server_options.as_ref(), top));
@@ -168,7 +176,7 @@ impl Resolver<'_> {
             );
         }
         ServiceParts {
-            proxy: ProxySettings { access_log, ..treatment::proxy(&draft, mode.value) },
+            proxy: ProxySettings { access_log, ..treatment::proxy(&draft, mode.value, http2) },
             names: (names.frontend, names.backend),
             listener: listener.filter(|_| !section.disabled),
             balancing: Balancing {
@@ -256,14 +264,6 @@ impl Resolver<'_> {
                 shuffled
             }
         }
-    }
-}
-
-fn sections(sides: Sides) -> Sections {
-    match (sides.front, sides.back) {
-        (true, false) => Sections::FRONTEND,
-        (false, true) => Sections::BACKEND,
-        _ => Sections::LISTEN,
     }
 }
 

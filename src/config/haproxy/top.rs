@@ -86,6 +86,18 @@ fn global(top: &mut Top, statement: &Statement<'_>) -> Result<(), String> {
         "hard-stop-after" => {
             settings.hard_stop_after = Some(time(value)?).filter(|time| !time.is_zero());
         }
+        "tune.h2.header-table-size" => {
+            settings.http2.header_table_bytes = number(value, 0..=65_535)?;
+        }
+        "tune.h2.initial-window-size" => {
+            settings.http2.window_bytes = number(value, 0..=MAX_INT)?;
+        }
+        "tune.h2.max-concurrent-streams" => {
+            settings.http2.max_streams = number(value, 1..=MAX_INT)?;
+        }
+        "tune.h2.max-frame-size" => {
+            settings.http2.frame_bytes = number(value, 16_384..=16_777_215)?;
+        }
         other => {
             return Err(format!("supported, but {other:?} has no rule; this is a bug"));
         }

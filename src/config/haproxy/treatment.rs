@@ -2,10 +2,11 @@
 
 use super::draft::Draft;
 use super::origins;
+use crate::proxy::http2::Http2Settings;
 use crate::proxy::{HttpSettings, Mode, ProxySettings, Timeouts};
 
 /// All but the access log and what is settled when the native keys are known.
-pub(super) fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
+pub(super) fn proxy(draft: &Draft, mode: Mode, http2: Http2Settings) -> ProxySettings {
     let timeouts = &draft.timeouts;
     ProxySettings {
         mode,
@@ -30,6 +31,7 @@ pub(super) fn proxy(draft: &Draft, mode: Mode) -> ProxySettings {
             replay_idempotent: true,
             reuse: draft.reuse.value,
             abort_on_close: draft.abort_on_close.value,
+            http2,
         },
         hash: None,
         access_log: None,

@@ -95,6 +95,7 @@ fn same_members(a: &[Member], b: &[Member]) -> bool {
         && a.iter().zip(b).all(|(a, b)| {
             Arc::ptr_eq(&a.backend, &b.backend)
                 && (a.number, a.addr, a.weight) == (b.number, b.addr, b.weight)
-                && (a.max_connections, a.limits) == (b.max_connections, b.limits)
+                && (a.max_connections, a.limits, a.protocol)
+                    == (b.max_connections, b.limits, b.protocol)
         })
 }

@@ -80,6 +80,7 @@ pub(super) fn member(record: &Record) -> Option<Member> {
             max_queue: settings.max_queue,
             ramp: record.warmth.ramp,
         },
+        protocol: settings.protocol,
     })
 }
 

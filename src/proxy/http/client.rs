@@ -69,6 +69,8 @@ pub(crate) enum Ending {
     Silent,
     /// All has been answered, but the client may still be sending.
     Answered,
+    /// It speaks HTTP/2: what came is kept.
+    Http2,
     /// What came is not a request.
     Refused(Refusal),
     /// The request did not come in time.

@@ -28,7 +28,8 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// Ends a connection that is not a tunnel.
 pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
     let may_send = match ending {
-        Ending::Silent => return,
+        // HTTP/2 went elsewhere.
+        Ending::Silent | Ending::Http2 => return,
         Ending::Answered => client.has_unread(),
         Ending::Refused(refusal) => {
             tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, %refusal, "bad request");

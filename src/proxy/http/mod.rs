@@ -13,7 +13,7 @@
 //! ```
 
 mod bulk;
-mod client;
+pub(crate) mod client;
 mod down;
 mod ending;
 mod exchange;
@@ -23,7 +23,7 @@ mod keyed;
 #[cfg(test)]
 mod laws;
 mod logged;
-mod message;
+pub(crate) mod message;
 mod over;
 pub mod pool;
 mod reply;
@@ -47,6 +47,7 @@ pub use self::message::{HEAD_BYTES, HEADERS, Refusal};
 use self::serve::After;
 use self::socket::Socket;
 use super::accept::Accepted;
+use super::http2::{self, FrontProtocol};
 use super::local::Local;
 use super::shared::Listener;
 use super::timer::Timer;
@@ -57,10 +58,22 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
     let timer = Timer::new(&local).await;
     let fixed = Fixed { local, listener: Arc::clone(&slot.listener), peer, timer };
     let settings = fixed.listener.service.settings.load_full();
+    let is_only2 = settings.http.http2.front == FrontProtocol::Http2;
+    if is_only2 || fixed.listener.service.pool.snapshot().has_http2() {
+        return Box::pin(http2::start(fixed, slot, stream)).await;
+    }
     let mut client = Client::new(Socket::Bare(stream), settings, fixed.tick());
     let last = run(&fixed, &mut client).await;
     // Boxed: what happens once per connection must not make every idle one larger.
     match last {
+        After::End(Ending::Http2) => {
+            let early = client.take_unused();
+            if let Some(stream) = client.socket.take() {
+                drop(client);
+                Box::pin(http2::serve(fixed, slot, stream, early)).await;
+            }
+            return;
+        }
         After::Next | After::End(Ending::Silent) => {}
         After::End(ending) => Box::pin(ending::end(&fixed, &mut client, ending)).await,
         After::Tunnel(tunnel) => Box::pin(ending::tunnel(&fixed, &mut client, *tunnel)).await,
@@ -94,7 +107,9 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
     let follow = async {
         while pool.until(|view| Some(view.revision) != seen).await {
             seen = Some(pool.view().revision);
-            local.upstreams.borrow_mut().follow(&listener.service.name, &pool.snapshot());
+            let snapshot = pool.snapshot();
+            local.upstreams.borrow_mut().follow(&listener.service.name, &snapshot);
+            local.upstreams2.borrow_mut().follow(&listener.service.name, &snapshot);
         }
         // The pool has ended: nothing more changes.
         std::future::pending::<()>().await;

@@ -15,6 +15,7 @@ use super::message::{HEAD_BYTES, Refusal};
 use super::sending::COPY_MAX;
 use super::socket::Glance;
 use crate::proxy::CloseMode;
+use crate::proxy::http2::{self, FrontProtocol};
 
 /// Most bytes read at once where requests begin: a head and the 16 kB body of a usual POST. More would have to be kept
 /// when a client sends many requests ahead.
@@ -47,7 +48,7 @@ impl Client {
                 let unused = inbox.get(self.used..).unwrap_or_default();
                 let begun = self.begin(fixed, unused, Carry::Copied);
                 self.inbox = inbox;
-                if let Some(begun) = begun.map_err(Ending::Refused)? {
+                if let Some(begun) = begun.map_err(|refusal| self.refused(refusal))? {
                     return Poll::Ready(Ok(self.used(fixed, begun)));
                 }
             }
@@ -75,9 +76,9 @@ impl Client {
             let bytes = room.get(..n).unwrap_or_default();
             if self.inbox.is_empty() {
                 let begun = self.begin(fixed, bytes, Carry::Marked).map_err(|refusal| {
-                    // For the access log, which says how much came.
+                    // For the access log, which says how much came, or for HTTP/2.
                     self.keep(fixed, bytes);
-                    Ending::Refused(refusal)
+                    self.refused(refusal)
                 })?;
                 if let Some((begun, consumed)) = begun {
                     self.keep(fixed, bytes.get(consumed..).unwrap_or_default());
@@ -156,6 +157,14 @@ impl Client {
             consumed += fed.consumed;
         }
         Ok(Some((begun, consumed)))
+    }
+
+    /// What came is no request: but perhaps HTTP/2, said in advance. Looked at here alone, where it costs requests nothing.
+    #[cold]
+    fn refused(&self, refusal: Refusal) -> Ending {
+        let may_be = self.is_first_request && self.settings.http.http2.front == FrontProtocol::Auto;
+        let came = self.inbox.get(self.used..).unwrap_or_default();
+        if may_be && http2::is_preface(came) { Ending::Http2 } else { Ending::Refused(refusal) }
     }
 
     /// A request begun from the inbox.

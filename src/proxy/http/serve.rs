@@ -17,7 +17,7 @@ use super::pool::Want;
 use super::reply::{self, Form};
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
-use crate::lb::{PickContext, PickError};
+use crate::lb::{PickContext, PickError, Protocol};
 use crate::proxy::connect::Dialer;
 use crate::proxy::error::ProxyError;
 use crate::proxy::tcp::Chain;
@@ -74,6 +74,10 @@ async fn ask(
         Err(PickError::AllFull { .. }) => Box::pin(wait(fixed, client, exchange)).await?,
         picked => picked?,
     };
+    if lease.protocol() == Protocol::Http2 {
+        // It has just changed what it speaks: the client's next connection is served by `http2`.
+        return Err(ProxyError::Unrepeatable { addr: lease.addr() });
+    }
     let cells = lease.backend().cells.of(fixed.local.worker);
     cells.requests.add(1);
     let start = if let Some(upstream) = idle(fixed, client, exchange, &lease) {

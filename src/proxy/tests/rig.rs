@@ -40,6 +40,7 @@ pub(super) fn settings(mode: Mode) -> ProxySettings {
             replay_idempotent: true,
             reuse: crate::proxy::Reuse::Safe,
             abort_on_close: false,
+            http2: crate::proxy::http2::Http2Settings::default(),
         },
         hash: None,
         access_log: None,

@@ -10,7 +10,7 @@ const UNIX: Class = not_yet("unix sockets are not bound");
 
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
-    words(L, 1, Class::Supported, &["backlog"]),
+    words(L, 1, Class::Supported, &["backlog", "proto"]),
     words(L, 0, Class::Supported, &["v6only", "v4v6"]),
     words(L, 0, Class::Harmless, &[
         "defer-accept", "tfo", "prefer-client-ciphers", "no-sslv3", "no-tlsv10", "no-tlsv11", "no-tlsv12",
@@ -36,5 +36,4 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     words(L, 0, TLS, &["ssl"]),
     words(L, 1, TLS, &["crt", "crt-list"]),
-    words(L, 1, refused("only http/1 is offered", "remove it"), &["proto"]),
 ];

@@ -5,6 +5,9 @@ use super::{Class, G, Group, group, not_yet, refused};
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
     group(G, Class::Supported, &["maxconn", "spread-checks", "user", "group", "hard-stop-after", "log", "log-send-hostname", "log-tag"]),
+    group(G, Class::Supported, &[
+        "tune.h2.header-table-size", "tune.h2.initial-window-size", "tune.h2.max-concurrent-streams", "tune.h2.max-frame-size",
+    ]),
     group(G, Class::Harmless, &[
         "daemon", "master-worker", "mworker-max-reloads", "nbproc", "nbthread", "thread-groups", "cpu-map", "cpu-policy",
         "pidfile", "ulimit-n", "node", "description", "localpeer", "server-state-base", "server-state-file", "quiet",
@@ -19,8 +22,7 @@ pub(super) const GROUPS: &[Group] = &[
         "h1-case-adjust", "h1-case-adjust-file", "insecure-fork-wanted", "insecure-setuid-wanted", "prealloc-fd",
         "expose-experimental-directives", "expose-deprecated-directives", "no-memory-trimming", "numa-cpu-mapping",
         "default-path", "cluster-secret", "resetenv", "unsetenv", "tune.comp.maxlevel", "tune.fail-alloc",
-        "tune.fd.edge-triggered", "tune.h2.header-table-size", "tune.h2.initial-window-size",
-        "tune.h2.max-concurrent-streams", "tune.h2.max-frame-size", "tune.chksize", "tune.lua.forced-yield",
+        "tune.fd.edge-triggered", "tune.chksize", "tune.lua.forced-yield",
         "tune.lua.maxmem", "tune.lua.session-timeout", "tune.lua.task-timeout", "tune.lua.service-timeout",
         "tune.maxaccept", "tune.maxpollevents", "tune.pipesize", "tune.pool-high-fd-ratio", "tune.pool-low-fd-ratio",
         "tune.recv_enough", "tune.runqueue-depth", "tune.sched.low-latency", "tune.ssl.cachesize",
@@ -54,7 +56,7 @@ pub(super) const GROUPS: &[Group] = &[
     group(G, not_yet("the built-in idle pool applies"), &["tune.idle-pool.shared"]),
     group(G, not_yet("external checks are replaced by tcp checks"), &["external-check"]),
     group(G, not_yet("no mail is sent"), &["email-alert"]),
-    group(G, refused("HTTP/2 and accepting invalid messages are not offered", "remove the line"), &[
+    group(G, refused("accepting invalid messages is not offered", "remove the line"), &[
         "h2-workaround-bogus-websocket-clients", "accept-unsafe-violations-in-http-request",
         "accept-unsafe-violations-in-http-response",
     ]),

@@ -22,7 +22,7 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     words(S, 1, Class::Supported, &[
         "inter", "fastinter", "downinter", "rise", "fall", "port", "addr", "weight", "maxconn", "id", "cookie",
-        "minconn", "maxqueue", "slowstart",
+        "minconn", "maxqueue", "slowstart", "proto",
     ]),
     words(S, 0, Class::Harmless, &[
         "non-stick", "stick", "no-send-proxy", "no-send-proxy-v2", "no-ssl", "no-check-ssl", "no-tfo", "tfo",
@@ -59,5 +59,5 @@ pub(super) const GROUPS: &[Group] = &[
     words(S, 1, PROXY_PROTOCOL, &["proxy-v2-options", "set-proxy-v2-tlv-fmt"]),
     words(S, 1, refused("requests would be sent to the backend instead of being redirected", "redirect in the application"), &["redir"]),
     words(S, 1, refused("the backend can only be reached through it", "register a reachable address"), &["socks4", "namespace"]),
-    words(S, 1, refused("the backend speaks another protocol than http/1", "register an http/1 port"), &["ws", "proto"]),
+    words(S, 1, refused("websockets are spoken with http/1 only", "remove it"), &["ws"]),
 ];

@@ -11,7 +11,7 @@ use crate::proxy::{ForwardFor, IpNet};
 /// Appends the line that `rule` asks for.
 pub(crate) fn append(out: &mut Vec<u8>, rule: &ForwardFor, client: IpAddr, headers: &[Header<'_>]) {
     let client = client.to_canonical();
-    if rule.except.is_some_and(|net| contains(net, client)) {
+    if is_exempt(rule, client) {
         return;
     }
     // One that `Connection` names has been removed.
@@ -27,6 +27,11 @@ pub(crate) fn append(out: &mut Vec<u8>, rule: &ForwardFor, client: IpAddr, heade
     out.extend_from_slice(b": ");
     digits::ip(out, client);
     out.extend_from_slice(b"\r\n");
+}
+
+/// True for a client that gets no line.
+pub(crate) fn is_exempt(rule: &ForwardFor, client: IpAddr) -> bool {
+    rule.except.is_some_and(|net| contains(net, client))
 }
 
 fn contains(net: IpNet, addr: IpAddr) -> bool {

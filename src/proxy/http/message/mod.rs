@@ -8,12 +8,12 @@
 //! happens to cut the crate into units, and costs 200 instructions per request when it does not (callgrind).
 
 pub(crate) mod chunked;
-pub(super) mod fields;
+pub(crate) mod fields;
 pub(crate) mod forwarded;
 pub(crate) mod framing;
 pub(crate) mod request;
 pub(crate) mod response;
-pub(super) mod target;
+pub(crate) mod target;
 
 #[cfg(test)]
 mod tests;

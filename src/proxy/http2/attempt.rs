@@ -1,0 +1,251 @@
+//! One attempt: a request sent over a line, until its answer's head has come.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use hyper::body::{Body, Frame};
+use hyper::client::conn::http1;
+use hyper::http::response;
+
+use super::ask::Asking;
+use super::dial::Line;
+use super::outlet::{Outlet, Spare};
+use super::upload::Reader;
+use super::upstream::{InUse, Key};
+use crate::lb::lease::Lease;
+use crate::proxy::http::{Expiry, Outcome};
+use crate::proxy::millis::Millis;
+use crate::proxy::{CloseMode, Reuse};
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) head: response::Parts,
+    pub(super) outlet: Outlet,
+    /// The rest of the request on its way, if that is for us to move.
+    pub(super) pump: Option<Pump>,
+}
+
+/// Sends the request over `line` and waits for an answer.
+///
+/// # Errors
+/// [`Outcome::Unsent`]: it has not been looked at. [`Outcome::Unheard`]: the connection ended. Others are final.
+pub(super) async fn attempt(
+    asking: &Asking<'_>,
+    lease: &Lease,
+    line: Line,
+) -> Result<Begun, Outcome> {
+    match line {
+        Line::Stream(stream) => over_stream(asking, stream).await,
+        Line::Http1(sender) => over_http1(asking, lease, sender).await,
+    }
+}
+
+async fn over_stream(asking: &Asking<'_>, stream: InUse) -> Result<Begun, Outcome> {
+    let mut sender = stream.shared.sender.clone();
+    let unsent = || {
+        stream.shared.retire();
+        Outcome::Unsent
+    };
+    let begun = asking.fixed.tick();
+    let wait = Waiting { asking, begun };
+    let ready = wait.until(|cx| sender.poll_ready(cx).map(Ok)).await?;
+    ready.map_err(|_h2| unsent())?;
+    let reader = Reader::new(&asking.upload);
+    let is_whole = reader.is_end_stream();
+    let request = asking.head.to_http2().ok_or(Outcome::Nonsense("host"))?;
+    let (mut response, send) = sender.send_request(request, is_whole).map_err(|_h2| unsent())?;
+    let mut pump = (!is_whole).then(|| Pump::new(reader, send));
+    let answer = wait
+        .until(|cx| {
+            if let Some(moving) = &mut pump
+                && moving.poll(cx).is_ready()
+            {
+                pump = None;
+            }
+            Pin::new(&mut response).poll(cx).map(Ok)
+        })
+        .await?;
+    let (head, body) = answer.map_err(|error| judged(error, &stream))?.into_parts();
+    let outlet = if body.is_end_stream() { Outlet::Empty } else { Outlet::Stream(body, stream) };
+    Ok(Begun { head, outlet, pump })
+}
+
+/// What the end of a stream before its answer means.
+fn judged(error: h2::Error, stream: &InUse) -> Outcome {
+    let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    if error.is_remote() && error.is_go_away() {
+        // Streams above the last one that the backend will look at end this way, at once.
+        stream.shared.retire();
+        Outcome::Unsent
+    } else if error.is_remote() && is_refused {
+        Outcome::Unsent
+    } else if error.is_reset() {
+        Outcome::HalfHeard
+    } else {
+        stream.shared.retire();
+        Outcome::Unheard(error.into_io().unwrap_or_else(|| std::io::ErrorKind::InvalidData.into()))
+    }
+}
+
+async fn over_http1(
+    asking: &Asking<'_>,
+    lease: &Lease,
+    mut sender: http1::SendRequest<Reader>,
+) -> Result<Begun, Outcome> {
+    let http = &asking.settings.http;
+    let closes = http.close_mode != CloseMode::KeepAlive;
+    let request = asking.head.to_http1(Reader::new(&asking.upload), closes);
+    let mut sending = Box::pin(sender.try_send_request(request));
+    let begun = asking.fixed.tick();
+    let wait = Waiting { asking, begun };
+    let answer = wait.until(|cx| sending.as_mut().poll(cx).map(Ok)).await?;
+    drop(sending);
+    let (head, body) = answer
+        .map_err(|mut failed| match failed.take_message() {
+            Some(_request) => Outcome::Unsent,
+            None => broken(failed.into_error()),
+        })?
+        .into_parts();
+    if head.status.as_u16() < 200 {
+        return Err(Outcome::Nonsense("protocol switched unasked"));
+    }
+    let keeps = !closes && http.reuse != Reuse::Never;
+    let key = Key::of(lease, &asking.fixed.listener.service.name);
+    let spare = keeps.then_some(Spare { key, sender });
+    Ok(Begun { head, outlet: Outlet::Http1(body, spare), pump: None })
+}
+
+/// What hyper says about an answer that did not begin.
+fn broken(error: hyper::Error) -> Outcome {
+    if error.is_parse() {
+        return Outcome::Nonsense("not an HTTP/1.x answer");
+    }
+    Outcome::Unheard(std::io::Error::other(error))
+}
+
+/// Waiting for an answer's head.
+struct Waiting<'a> {
+    asking: &'a Asking<'a>,
+    begun: Millis,
+}
+
+impl Waiting<'_> {
+    /// Until `poll` is ready, or time is up.
+    async fn until<T>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Outcome>>,
+    ) -> Result<T, Outcome> {
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = poll(cx) {
+                return Poll::Ready(done);
+            }
+            let (expiry, deadline) = self.deadline();
+            if self.asking.fixed.timer.expires(deadline) {
+                return Poll::Ready(Err(Outcome::Expired(expiry)));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Whose turn it is, and until when: as with HTTP/1.
+    fn deadline(&self) -> (Expiry, Millis) {
+        let t = &self.asking.settings.timeouts;
+        let upload = self.asking.upload.borrow();
+        let since = upload.active.max(self.begun);
+        if !upload.is_done() && upload.awaits_client {
+            (Expiry::Client, since.after_or_never(t.client))
+        } else {
+            (Expiry::Server, since.after_or_never(t.server))
+        }
+    }
+}
+
+/// Moves a request's body into a stream, as fast as the backend takes it.
+#[derive(Debug)]
+pub(super) struct Pump {
+    reader: Reader,
+    send: SendStream<Bytes>,
+    /// Read, and not yet taken.
+    chunk: Bytes,
+}
+
+impl Pump {
+    fn new(reader: Reader, send: SendStream<Bytes>) -> Self {
+        Self { reader, send, chunk: Bytes::new() }
+    }
+
+    /// Ready when nothing more is to be moved: all has gone, or one side has ended.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if !self.chunk.is_empty() {
+                let is_last = self.reader.is_end_stream();
+                match ready!(push(&mut self.send, (&mut self.chunk, is_last), cx)) {
+                    Pushed::Some => continue,
+                    Pushed::Last | Pushed::Nowhere => return Poll::Ready(()),
+                }
+            }
+            if self.send.poll_reset(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let came = ready!(self.reader.poll_next(cx));
+            match came.map(|came| came.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    self.send.reserve_capacity(data.len());
+                    self.chunk = data;
+                }
+                // An error means that the stream has ended already.
+                Some(Ok(Err(other))) => {
+                    let trailers = other.into_trailers().unwrap_or_default();
+                    drop(self.send.send_trailers(trailers));
+                    return Poll::Ready(());
+                }
+                None => {
+                    drop(self.send.send_data(Bytes::new(), true));
+                    return Poll::Ready(());
+                }
+                Some(Err(_)) => {
+                    self.send.send_reset(Reason::CANCEL);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// Some of it went.
+    Some,
+    /// All of it went, and the stream's end with it.
+    Last,
+    /// The stream has ended.
+    Nowhere,
+}
+
+/// Sends as much of a chunk as there is room for, and the end of the stream with it if it `is_last`.
+pub(super) fn push(
+    send: &mut SendStream<Bytes>,
+    (chunk, is_last): (&mut Bytes, bool),
+    cx: &mut Context<'_>,
+) -> Poll<Pushed> {
+    let mut room = send.capacity();
+    while room == 0 {
+        room = match ready!(send.poll_capacity(cx)) {
+            Some(Ok(room)) => room,
+            Some(Err(_)) | None => return Poll::Ready(Pushed::Nowhere),
+        };
+    }
+    let part = chunk.split_to(room.min(chunk.len()));
+    let ends = is_last && chunk.is_empty();
+    Poll::Ready(match (send.send_data(part, ends), ends) {
+        (Ok(()), false) => Pushed::Some,
+        (Ok(()), true) => Pushed::Last,
+        (Err(_), _) => Pushed::Nowhere,
+    })
+}

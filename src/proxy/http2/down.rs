@@ -1,0 +1,150 @@
+//! An answer's body on its way into a client's stream, and what is left of the request on its way to the backend.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use hyper::body::Frame;
+
+use super::attempt::{Pump, Pushed, push};
+use super::gauge::Talk;
+use super::outlet::Outlet;
+use super::upload::Upload;
+use crate::proxy::ProxySettings;
+use crate::proxy::http::client::Fixed;
+use crate::proxy::http::{Expiry, Outcome};
+use crate::proxy::millis::Millis;
+
+/// An answer's body under way, and what is left of the request's.
+#[derive(Debug)]
+pub(super) struct Down<'a> {
+    fixed: &'a Fixed,
+    settings: &'a ProxySettings,
+    talk: &'a Talk,
+    upload: &'a Rc<RefCell<Upload>>,
+    pump: Option<Pump>,
+    outlet: Outlet,
+    send: SendStream<Bytes>,
+    /// Come from the backend, not yet taken by the client.
+    chunk: Bytes,
+    client_moved: Millis,
+    backend_moved: Millis,
+    /// Handed to the client.
+    pub(super) bytes: u64,
+}
+
+impl<'a> Down<'a> {
+    pub(super) fn new(
+        (fixed, settings): (&'a Fixed, &'a ProxySettings),
+        talk: &'a Talk,
+        upload: &'a Rc<RefCell<Upload>>,
+        (outlet, pump, send): (Outlet, Option<Pump>, SendStream<Bytes>),
+    ) -> Self {
+        let now = fixed.now();
+        Self {
+            fixed,
+            settings,
+            talk,
+            upload,
+            pump,
+            outlet,
+            send,
+            chunk: Bytes::new(),
+            client_moved: now,
+            backend_moved: now,
+            bytes: 0,
+        }
+    }
+
+    /// Moves bytes both ways until the answer ends.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if let Some(pump) = &mut self.pump
+            && pump.poll(cx).is_ready()
+        {
+            self.pump = None;
+        }
+        if let Poll::Ready(outcome) = self.move_on(cx) {
+            return Poll::Ready(outcome);
+        }
+        let (expiry, deadline) = self.deadline();
+        if self.fixed.timer.expires(deadline) {
+            return Poll::Ready(Outcome::Expired(expiry));
+        }
+        Poll::Pending
+    }
+
+    fn move_on(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        loop {
+            if !self.chunk.is_empty() {
+                let before = self.chunk.len();
+                let is_last = self.outlet.is_end();
+                let pushed = ready!(push(&mut self.send, (&mut self.chunk, is_last), cx));
+                let went = (before - self.chunk.len()) as u64;
+                self.client_moved = self.fixed.now();
+                self.bytes += went;
+                self.talk.add_useful(went);
+                match pushed {
+                    Pushed::Some => continue,
+                    Pushed::Last => return Poll::Ready(Outcome::Answered),
+                    Pushed::Nowhere => return Poll::Ready(Outcome::Aborted),
+                }
+            }
+            if self.send.poll_reset(cx).is_ready() {
+                return Poll::Ready(Outcome::Aborted);
+            }
+            let came = ready!(self.outlet.poll(cx));
+            self.backend_moved = self.fixed.tick();
+            match came.map(|came| came.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    self.send.reserve_capacity(data.len());
+                    self.chunk = data;
+                }
+                Some(Ok(Err(other))) => {
+                    let trailers = other.into_trailers().unwrap_or_default();
+                    let sent = self.send.send_trailers(trailers);
+                    return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
+                }
+                None => {
+                    let sent = self.send.send_data(Bytes::new(), true);
+                    return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
+                }
+                Some(Err(error)) => return Poll::Ready(Outcome::Cut(std::io::Error::other(error))),
+            }
+        }
+    }
+
+    /// Whose turn it is, and until when: as with HTTP/1.
+    fn deadline(&self) -> (Expiry, Millis) {
+        let t = &self.settings.timeouts;
+        let upload = self.upload.borrow();
+        if !self.chunk.is_empty() {
+            return (Expiry::Client, self.client_moved.after_or_never(t.client));
+        }
+        let both = self.client_moved.max(self.backend_moved).max(upload.active);
+        if !upload.is_done() && upload.awaits_client {
+            return (Expiry::Client, both.after_or_never(t.client));
+        }
+        (Expiry::Server, self.backend_moved.max(upload.active).after_or_never(t.server))
+    }
+
+    /// Leaves the stream so that its client cannot take a part for the whole.
+    pub(super) fn end(mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Answered if self.upload.borrow().is_done() => {
+                self.outlet.complete(&self.fixed.local);
+            }
+            Outcome::Answered | Outcome::Aborted => {}
+            Outcome::Expired(Expiry::Client) => self.send.send_reset(Reason::CANCEL),
+            Outcome::Expired(Expiry::Server)
+            | Outcome::Cut(_)
+            | Outcome::Switched(_)
+            | Outcome::Unsent
+            | Outcome::Unheard(_)
+            | Outcome::HalfHeard
+            | Outcome::Nonsense(_)
+            | Outcome::Malformed => self.send.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Heads: judged as strictly as HTTP/1's, and made into those that the other side gets.
+//!
+//! The `h2` crate has refused what is no HTTP/2 (names in capitals, pseudo-headers out of place, connection-specific
+//! headers, values with line ends). Here is decided what a proxy may hand on.
+
+use std::net::IpAddr;
+
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::http::request;
+use hyper::{Method, Request, Uri, Version};
+
+use crate::lb::hash::Hashing;
+use crate::proxy::ForwardFor;
+use crate::proxy::http::message::fields::{has_token, tokens};
+use crate::proxy::http::message::forwarded::is_exempt;
+use crate::proxy::http::message::framing::Framing;
+use crate::proxy::http::message::target::{is_host, is_same_host};
+use crate::proxy::http::message::{HEAD_BYTES, HEADERS, Refusal};
+
+/// A request as a backend may get it, in either version.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    /// Path and query, or `*`.
+    path: String,
+    /// The one host for every reader.
+    host: HeaderValue,
+    /// Neither `host` nor anything about the connection.
+    fields: HeaderMap,
+    /// `te: trailers`.
+    takes_trailers: bool,
+    /// `expect: 100-continue`, which is answered here.
+    pub(super) expects: bool,
+}
+
+/// What the proxy adds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules<'a> {
+    pub(super) forward_for: Option<&'a ForwardFor>,
+    pub(super) client: IpAddr,
+}
+
+/// Judges a request.
+///
+/// # Errors
+/// When it must not be forwarded.
+pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Refusal> {
+    let request::Parts { method, uri, headers, .. } = parts;
+    is_within_bounds(&uri, &headers)?;
+    if method == Method::CONNECT {
+        return Err(Refusal::new(405, "method not allowed"));
+    }
+    let path = path(&method, &uri)?;
+    let host = host(&uri, &headers)?;
+    if headers.values().any(|value| is_padded(value.as_bytes())) {
+        return Err(Refusal::bad("space around a value"));
+    }
+    let length = length(&headers)?;
+    let expects = has(&headers, &EXPECT, "100-continue");
+    let takes_trailers = has(&headers, &TE, "trailers");
+    let mut fields = headers;
+    strip(&mut fields);
+    for name in [HOST, TE, EXPECT, CONTENT_LENGTH, HeaderName::from_static("http2-settings")] {
+        fields.remove(name);
+    }
+    if let Some(length) = length {
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    join_cookies(&mut fields);
+    if let Some(rule) = rules.forward_for {
+        forwarded(&mut fields, rule, rules.client);
+    }
+    Ok(Head { method, path, host, fields, takes_trailers, expects })
+}
+
+/// The same sizes as with HTTP/1.
+fn is_within_bounds(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    let line = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if line > HEAD_BYTES {
+        Err(Refusal::new(414, "target too long"))
+    } else if line + fields > HEAD_BYTES {
+        Err(Refusal::new(431, "head too large"))
+    } else if headers.len() > HEADERS {
+        Err(Refusal::new(431, "too many headers"))
+    } else {
+        Ok(())
+    }
+}
+
+fn path(method: &Method, uri: &Uri) -> Result<String, Refusal> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    if path == "*" {
+        return if method == Method::OPTIONS {
+            Ok(path.to_owned())
+        } else {
+            Err(Refusal::bad("* is only for OPTIONS"))
+        };
+    }
+    if !path.starts_with('/') {
+        return Err(Refusal::bad("target is not a path"));
+    }
+    if !path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+        return Err(Refusal::bad("byte in the target"));
+    }
+    Ok(path.to_owned())
+}
+
+/// `:authority` (or an absolute target's), else `host`; both must agree.
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+    let mut lines = headers.get_all(HOST).iter();
+    let host = lines.next();
+    if lines.any(|line| Some(line) != host) {
+        return Err(Refusal::bad("two different hosts"));
+    }
+    if host.is_some_and(|host| !is_host(host.as_bytes())) {
+        return Err(Refusal::bad("host is not a host"));
+    }
+    match (uri.authority(), host) {
+        (Some(authority), _) if !is_host(authority.as_str().as_bytes()) => {
+            Err(Refusal::bad("target's host"))
+        }
+        (Some(authority), Some(host)) if !is_same_host(host.as_bytes(), authority.as_str()) => {
+            Err(Refusal::bad("host differs from the target's"))
+        }
+        (Some(authority), _) => {
+            HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::bad("target's host"))
+        }
+        (None, Some(host)) => Ok(host.clone()),
+        (None, None) => Err(Refusal::bad("no host")),
+    }
+}
+
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let mut framing = Framing::default();
+    for value in headers.get_all(CONTENT_LENGTH) {
+        framing.add_length(value.as_bytes()).map_err(|error| Refusal::bad(error.0))?;
+    }
+    Ok(framing.length)
+}
+
+/// RFC 9113 8.2.1: what stands around a value in HTTP/1 has no place in it.
+fn is_padded(value: &[u8]) -> bool {
+    let is_space = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    is_space(value.first()) || is_space(value.last())
+}
+
+fn has(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    headers.get_all(name).iter().any(|value| has_token(value.as_bytes(), word))
+}
+
+/// Removes what is about one connection: the known names and those that `Connection` names. Framing and `Host` are not
+/// removed for being named: a client could change where a message ends.
+pub(super) fn strip(fields: &mut HeaderMap) {
+    let named: Vec<HeaderName> = fields
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| tokens(value.as_bytes()))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| *name != CONTENT_LENGTH && *name != HOST)
+        .collect();
+    let known = [
+        CONNECTION,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ];
+    for name in named.into_iter().chain(known) {
+        fields.remove(name);
+    }
+}
+
+/// Clients may cut cookies into crumbs for the sake of compression (RFC 9113 8.2.3); applications expect one line.
+fn join_cookies(fields: &mut HeaderMap) {
+    let mut crumbs = fields.get_all(COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        fields.insert(COOKIE, joined);
+    }
+}
+
+/// `option forwardfor`.
+fn forwarded(fields: &mut HeaderMap, rule: &ForwardFor, client: IpAddr) {
+    let client = client.to_canonical();
+    // The configured name was judged when the file was read.
+    let Ok(name) = HeaderName::from_bytes(rule.header.as_bytes()) else {
+        return;
+    };
+    if is_exempt(rule, client) || (rule.if_none && fields.contains_key(&name)) {
+        return;
+    }
+    if let Ok(value) = HeaderValue::from_str(&client.to_string()) {
+        fields.append(name, value);
+    }
+}
+
+impl Head {
+    /// What it is balanced by. Of HTTP/2 that is the path, as of HTTP/1, not the whole URI.
+    pub(super) fn hash(&self, hashing: &Hashing, client: IpAddr) -> Option<u32> {
+        hashing.of_request(client, self.path.as_bytes(), |name| {
+            let value = if name.eq_ignore_ascii_case("host") {
+                Some(&self.host)
+            } else {
+                self.fields.get(name)
+            };
+            value.map(HeaderValue::as_bytes)
+        })
+    }
+
+    /// True for what may be done twice (RFC 9110 9.2.2).
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+
+    /// For an HTTP/1.1 backend.
+    pub(super) fn to_http1<B>(&self, body: B, close: bool) -> Request<B> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        // Judged above; a path that cannot be one would have been refused there.
+        *request.uri_mut() = self.path.parse().unwrap_or_default();
+        let fields = request.headers_mut();
+        // First, as clients send it.
+        fields.insert(HOST, self.host.clone());
+        fields.extend(self.fields.clone());
+        if self.takes_trailers {
+            fields.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if close {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        request
+    }
+
+    /// For an HTTP/2 backend.
+    pub(super) fn to_http2(&self) -> Option<Request<()>> {
+        let authority = self.host.to_str().ok()?;
+        let mut uri = Uri::builder().scheme("http").path_and_query(self.path.as_str());
+        if !authority.is_empty() {
+            uri = uri.authority(authority);
+        }
+        let mut request = Request::new(());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri.build().ok()?;
+        *request.version_mut() = Version::HTTP_2;
+        let fields = request.headers_mut();
+        *fields = self.fields.clone();
+        if self.takes_trailers {
+            fields.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        Some(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
+    fn asked(method: &str, uri: &str, fields: &[(&'static str, &str)]) -> Result<Head, Refusal> {
+        let mut request = Request::builder().method(method).uri(uri).version(Version::HTTP_2);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let rule = ForwardFor { header: "X-Forwarded-For".into(), except: None, if_none: false };
+        let rules = Rules { forward_for: Some(&rule), client: CLIENT };
+        judge(request.body(()).unwrap().into_parts().0, rules)
+    }
+
+    fn lines(head: &Head) -> Vec<String> {
+        let request = head.to_http1((), false);
+        let show = |(name, value): (&HeaderName, &HeaderValue)| {
+            format!("{name}: {}", value.to_str().unwrap())
+        };
+        request.headers().iter().map(show).collect()
+    }
+
+    #[test]
+    fn a_request_is_made_into_either_version() {
+        let head = asked("GET", "http://a.example:80/x?y=1", &[("accept", "*/*")]).unwrap();
+        assert_eq!(head.to_http1((), false).uri(), "/x?y=1");
+        let expected = ["host: a.example:80", "accept: */*", "x-forwarded-for: 192.0.2.7"];
+        assert_eq!(lines(&head), expected);
+        let second = head.to_http2().unwrap();
+        assert_eq!(second.uri(), "http://a.example:80/x?y=1");
+        assert!(!second.headers().contains_key(HOST));
+    }
+
+    #[test]
+    fn what_is_about_the_connection_stays_here() {
+        let fields = [
+            ("connection", "x-hop, content-length, close"),
+            ("x-hop", "1"),
+            ("keep-alive", "1"),
+            ("proxy-connection", "1"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AA"),
+            ("transfer-encoding", "chunked"),
+            ("te", "gzip, trailers"),
+            ("expect", "100-continue"),
+            ("content-length", "5"),
+        ];
+        let head = asked("POST", "http://a/", &fields).unwrap();
+        assert!(head.expects);
+        let kept = ["host: a", "content-length: 5", "x-forwarded-for: 192.0.2.7", "te: trailers"];
+        assert_eq!(lines(&head), kept);
+    }
+
+    #[test]
+    fn cookie_crumbs_are_one_line_and_lengths_one_number() {
+        let fields = [
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("cookie", "c=3; d=4"),
+            ("content-length", "007"),
+            ("content-length", "7, 7"),
+        ];
+        let head = asked("PUT", "http://a/", &fields).unwrap();
+        assert!(lines(&head).contains(&"cookie: a=1; b=2; c=3; d=4".to_owned()));
+        assert!(lines(&head).contains(&"content-length: 7".to_owned()));
+        assert_eq!(lines(&head).len(), 4);
+    }
+
+    #[test]
+    fn one_host_for_every_reader() {
+        let host = |uri: &str, host: &str| {
+            let head = asked("GET", uri, &[("host", host)])?;
+            Ok::<_, Refusal>(head.host.to_str().unwrap().to_owned())
+        };
+        assert_eq!(host("http://a.example/", "A.example:80").unwrap(), "a.example");
+        assert_eq!(host("/", "a").unwrap(), "a");
+        assert_eq!(host("http://a/", "b").unwrap_err().status, 400);
+        assert_eq!(host("http://u@a/", "a").unwrap_err().status, 400);
+        assert_eq!(host("/", "a b").unwrap_err().status, 400);
+        assert_eq!(host("/", "a/b").unwrap_err().status, 400);
+        assert_eq!(asked("GET", "/", &[]).unwrap_err().status, 400);
+        let two = [("host", "a"), ("host", "b")];
+        assert_eq!(asked("GET", "/", &two).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn what_two_readers_could_understand_differently_is_refused() {
+        let status = |method, uri, fields: &[(&'static str, &str)]| {
+            asked(method, uri, fields).map(|head| head.path).map_err(|refusal| refusal.status)
+        };
+        assert_eq!(status("CONNECT", "a:80", &[]), Err(405));
+        assert_eq!(status("GET", "*", &[("host", "a")]), Err(400));
+        assert_eq!(status("OPTIONS", "*", &[("host", "a")]), Ok("*".to_owned()));
+        for length in ["+5", "", "5 5", "0x5", "5, 6", "99999999999999999999"] {
+            let fields = [("content-length", length)];
+            assert_eq!(status("POST", "http://a/", &fields), Err(400), "{length:?}");
+        }
+        assert_eq!(status("GET", "http://a/", &[("x", " padded")]), Err(400));
+        assert_eq!(status("GET", "http://a/", &[("x", "padded\t")]), Err(400));
+    }
+
+    #[test]
+    fn heads_are_bounded_as_with_http1() {
+        let many: Vec<(&'static str, &str)> = vec![("x", "1"); HEADERS];
+        let size = |fields: &[(&'static str, &str)], path: usize| {
+            let uri = format!("http://a/{}", "p".repeat(path));
+            asked("GET", &uri, fields).map(drop).map_err(|refusal| refusal.status)
+        };
+        assert_eq!(size(&many, 0), Ok(()));
+        let mut more = many.clone();
+        more.push(("x", "1"));
+        assert_eq!(size(&more, 0), Err(431));
+        let long = "v".repeat(HEAD_BYTES - 2);
+        assert_eq!(size(&[("x", &long)], 0), Ok(()));
+        assert_eq!(size(&[("x", &long)], 1), Err(431));
+        assert_eq!(size(&[], HEAD_BYTES), Err(414));
+    }
+
+    #[test]
+    fn forwardfor_is_appended_unless_told_otherwise() {
+        let came = [("x-forwarded-for", "10.0.0.1")];
+        let head = asked("GET", "http://a/", &came).unwrap();
+        let all: Vec<_> = head.fields.get_all("x-forwarded-for").iter().collect();
+        assert_eq!(all, ["10.0.0.1", "192.0.2.7"]);
+    }
+}

@@ -1,0 +1,83 @@
+//! An answer's body on its way from whichever backend gives it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::client::conn::http1::SendRequest;
+
+use super::upload::{Reader, poll_stream};
+use super::upstream::{InUse, Key};
+use crate::proxy::local::Local;
+
+/// The answer does not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub(super) struct Cut(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl Cut {
+    /// The backend did not go on in time.
+    pub(super) fn late() -> Self {
+        Self(Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))
+    }
+}
+
+/// Where an answer's body comes from.
+#[derive(Debug)]
+pub(super) enum Outlet {
+    /// There is none.
+    Empty,
+    /// One of our own pages.
+    Page(Bytes),
+    /// A stream to an HTTP/2 backend, which counts as long as it lasts.
+    Stream(RecvStream, #[expect(dead_code, reason = "held: it counts until dropped")] InUse),
+    /// From an HTTP/1 backend.
+    Http1(Incoming, Option<Spare>),
+}
+
+/// A connection to an HTTP/1 backend that may serve another request after this answer.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) key: Key,
+    pub(super) sender: SendRequest<Reader>,
+}
+
+impl Outlet {
+    /// The next frame. It is asked for only when there is room for it.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Page(page) => {
+                let page = std::mem::take(page);
+                Poll::Ready((!page.is_empty()).then(|| Ok(Frame::data(page))))
+            }
+            Self::Stream(stream, _) => {
+                poll_stream(stream, cx).map_err(|error| Cut(Box::new(error)))
+            }
+            Self::Http1(body, _) => {
+                Pin::new(body).poll_frame(cx).map_err(|error| Cut(Box::new(error)))
+            }
+        }
+    }
+
+    /// True when nothing more will come.
+    pub(super) fn is_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Page(page) => page.is_empty(),
+            Self::Stream(stream, _) => stream.is_end_stream(),
+            Self::Http1(body, _) => body.is_end_stream(),
+        }
+    }
+
+    /// All has come: the connection waits for another request, if the backend has taken the whole of this one.
+    pub(super) fn complete(&mut self, local: &Local) {
+        if let Self::Http1(_, spare) = self
+            && let Some(Spare { key, sender }) = spare.take()
+        {
+            local.upstreams2.borrow_mut().put(key, sender, local.clock.now());
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! One request of an HTTP/1 client that hyper reads, from its head to the end of its answer.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::{Response, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::ask::{Answer, Asking, ask};
+use super::front1::Front;
+use super::head::{self, Rules};
+use super::notes::Notes;
+use super::outlet::{Cut, Outlet};
+use super::upload::Upload;
+use crate::lb::lease::Lease;
+use crate::proxy::error::{self, ProxyError};
+use crate::proxy::http::client::Fixed;
+use crate::proxy::http::message::Refusal;
+use crate::proxy::http::{Expiry, Outcome, Phase};
+use crate::proxy::millis::Millis;
+use crate::proxy::tcp::Chain;
+use crate::proxy::{ProxySettings, states};
+use crate::telemetry::cells::ErrorCause;
+
+/// A request from its head to the end of its answer, whatever that is; then it is counted and logged.
+pub(super) struct Turn {
+    pub(super) front: Rc<Front>,
+    pub(super) fixed: Fixed,
+    pub(super) settings: Arc<ProxySettings>,
+    pub(super) notes: Option<Box<Notes>>,
+    pub(super) upload: Rc<RefCell<Upload>>,
+    pub(super) lease: Option<Lease>,
+    pub(super) started: Instant,
+    pub(super) bytes: u64,
+    pub(super) outcome: Outcome,
+    pub(super) phase: Phase,
+}
+
+impl Turn {
+    /// The answer, or the status of one of ours.
+    pub(super) async fn ask(
+        &mut self,
+        parts: hyper::http::request::Parts,
+    ) -> Result<Answer, StatusCode> {
+        let rules = Rules {
+            forward_for: self.settings.http.forward_for.as_ref(),
+            client: self.fixed.peer.ip(),
+        };
+        let head = head::judge(parts, rules).map_err(|refusal| self.refuse(refusal))?;
+        let asking = Asking {
+            fixed: &self.fixed,
+            settings: &self.settings,
+            head: &head,
+            upload: Rc::clone(&self.upload),
+            // hyper drops this when the client has gone.
+            is_gone: &|_cx| false,
+        };
+        let answer = Box::pin(ask(&asking, &mut self.notes)).await;
+        answer.map_err(|error| self.give_up(&error))
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> StatusCode {
+        self.fixed.cells().error(ErrorCause::ClientProtocol);
+        if let Some(notes) = &mut self.notes {
+            notes.state = Some(states::REFUSED);
+        }
+        StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST)
+    }
+
+    fn give_up(&self, error: &ProxyError) -> StatusCode {
+        let (service, peer) = (&self.fixed.listener.service.name, self.fixed.peer);
+        tracing::debug!(%service, %peer, error = %Chain(error), "request failed");
+        self.fixed.cells().error(error.cause());
+        error.status().unwrap_or(StatusCode::BAD_GATEWAY)
+    }
+
+    /// A page of ours. Its end is told already.
+    pub(super) fn say(mut self, status: StatusCode) -> Response<Down> {
+        self.fixed.cells().response(status.as_u16());
+        if let Some(notes) = &mut self.notes {
+            notes.status = Some(status.as_u16());
+        }
+        self.outcome = Outcome::Answered;
+        let page = Bytes::from_static(error::page(status).as_bytes());
+        let mut response = Response::new(Down { turn: self, outlet: Outlet::Page(page) });
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert("cache-control", HeaderValue::from_static("no-cache"));
+        headers.insert("content-type", HeaderValue::from_static("text/html"));
+        if status.is_client_error() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    pub(super) fn hand_on(mut self, answer: Answer, is_head: bool) -> Response<Down> {
+        let Answer { begun, lease } = answer;
+        let mut head = begun.head;
+        head::strip(&mut head.headers);
+        head.version = Version::HTTP_11;
+        let status = head.status.as_u16();
+        self.fixed.cells().response(status);
+        lease.backend().cells.of(self.fixed.local.worker).response(status);
+        if let Some(notes) = &mut self.notes {
+            notes.answer(&head, self.fixed.now());
+        }
+        self.lease = Some(lease);
+        self.phase = Phase::Body;
+        if let Some(mut pump) = begun.pump {
+            // hyper asks for the answer only as fast as the client takes it; the request goes on meanwhile.
+            drop(tokio::task::spawn_local(poll_fn(move |cx| pump.poll(cx))));
+        }
+        let outlet = if is_head { Outlet::Empty } else { begun.outlet };
+        if outlet.is_end() {
+            self.outcome = Outcome::Answered;
+        }
+        Response::from_parts(head, Down { turn: self, outlet })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let fixed = &self.fixed;
+        fixed.tick();
+        self.front.untaken.set(Millis::NEVER);
+        let now = fixed.local.clock.instant();
+        fixed.cells().latency.observe(now.saturating_duration_since(self.started));
+        let (bytes_in, bytes_out) = (self.upload.borrow().bytes, self.bytes);
+        fixed.cells().bytes_in.add(bytes_in);
+        fixed.cells().bytes_out.add(bytes_out);
+        let cause = match &self.outcome {
+            Outcome::Aborted => Some(ErrorCause::ClientAbort),
+            Outcome::Expired(expiry) => Some(expiry.cause()),
+            Outcome::Cut(_) => Some(ErrorCause::Backend),
+            Outcome::Answered
+            | Outcome::Switched(_)
+            | Outcome::Unsent
+            | Outcome::Unheard(_)
+            | Outcome::HalfHeard
+            | Outcome::Nonsense(_)
+            | Outcome::Malformed => None,
+        };
+        if let Some(cause) = cause {
+            fixed.cells().error(cause);
+        }
+        if let Some(lease) = self.lease.take() {
+            let cells = lease.backend().cells.of(fixed.local.worker);
+            cells.bytes_in.add(bytes_in);
+            cells.bytes_out.add(bytes_out);
+            cells.response_errors.add(u64::from(cause == Some(ErrorCause::Backend)));
+        }
+        if let Some(mut notes) = self.notes.take() {
+            notes.bytes_in += bytes_in;
+            notes.bytes_out += bytes_out;
+            if notes.state.is_none() {
+                let is_sent = self.upload.borrow().is_done();
+                notes.state = Some(states::attempt(&self.outcome, self.phase, is_sent));
+            }
+            notes.write(fixed);
+        }
+    }
+}
+
+/// An answer's body as hyper sends it.
+pub(super) struct Down {
+    pub(super) turn: Turn,
+    outlet: Outlet,
+}
+
+impl Body for Down {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let Self { turn, outlet } = &mut *self;
+        turn.front.untaken.set(Millis::NEVER);
+        let Poll::Ready(came) = outlet.poll(cx) else {
+            let since = turn.fixed.now().max(turn.upload.borrow().active);
+            let deadline = since.after_or_never(turn.settings.timeouts.server);
+            if turn.fixed.timer.expires(deadline) {
+                turn.outcome = Outcome::Expired(Expiry::Server);
+                return Poll::Ready(Some(Err(Cut::late())));
+            }
+            return Poll::Pending;
+        };
+        let now = turn.fixed.tick();
+        match &came {
+            Some(Ok(frame)) => {
+                turn.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                turn.front.untaken.set(now.after_or_never(turn.settings.timeouts.client));
+                if frame.is_trailers() || outlet.is_end() {
+                    turn.outcome = Outcome::Answered;
+                }
+            }
+            None => turn.outcome = Outcome::Answered,
+            Some(Err(_)) => {
+                turn.outcome = Outcome::Cut(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if matches!(turn.outcome, Outcome::Answered) && turn.upload.borrow().is_done() {
+            outlet.complete(&turn.fixed.local);
+        }
+        Poll::Ready(came)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.outlet.is_end()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.outlet {
+            Outlet::Empty => SizeHint::with_exact(0),
+            Outlet::Page(page) => SizeHint::with_exact(page.len() as u64),
+            // The head says how long it is, if anybody knows.
+            Outlet::Stream(..) | Outlet::Http1(..) => SizeHint::default(),
+        }
+    }
+}

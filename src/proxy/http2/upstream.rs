@@ -1,0 +1,245 @@
+//! Connections to backends on behalf of HTTP/2, per worker: shared ones to HTTP/2 backends, idle ones to HTTP/1 backends.
+//!
+//! To an HTTP/2 backend there is one connection until its streams are used up, then another. Who finds none opens one; those
+//! who come meanwhile wait for it instead of opening their own.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use hyper::client::conn::http1;
+use tokio::sync::Notify;
+
+use super::settings::IDLE;
+use super::upload::Reader;
+use crate::endpoint::ServiceName;
+use crate::lb::BackendId;
+use crate::lb::lease::Lease;
+use crate::lb::snapshot::Snapshot;
+use crate::proxy::http::pool;
+use crate::proxy::local::Local;
+use crate::proxy::millis::Millis;
+
+/// To whom a connection goes.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) id: BackendId,
+    pub(super) addr: SocketAddr,
+    pub(super) service: ServiceName,
+}
+
+impl Key {
+    pub(super) fn of(lease: &Lease, service: &ServiceName) -> Self {
+        Self { id: lease.backend().id, addr: lease.addr(), service: service.clone() }
+    }
+}
+
+/// A connection to an HTTP/2 backend.
+#[derive(Debug)]
+pub(super) struct Shared {
+    key: Key,
+    pub(super) sender: SendRequest<Bytes>,
+    streams: Cell<usize>,
+    /// The backend takes no more streams, or the connection has ended.
+    is_over: Rc<Cell<bool>>,
+    idle_since: Cell<Millis>,
+}
+
+impl Shared {
+    /// `is_over` is also set by whoever runs the connection.
+    pub(super) fn new(key: Key, sender: SendRequest<Bytes>, is_over: &Rc<Cell<bool>>) -> Rc<Self> {
+        let idle_since = Cell::new(Millis::NEVER);
+        Rc::new(Self {
+            key,
+            sender,
+            streams: Cell::new(0),
+            is_over: Rc::clone(is_over),
+            idle_since,
+        })
+    }
+
+    /// No stream may be begun over it any more.
+    pub(super) fn retire(&self) {
+        self.is_over.set(true);
+    }
+
+    fn has_room(&self, max: usize) -> bool {
+        !self.is_over.get() && self.streams.get() < max.min(self.sender.current_max_send_streams())
+    }
+}
+
+/// One stream of a shared connection: counted until dropped.
+#[derive(Debug)]
+pub(super) struct InUse {
+    pub(super) shared: Rc<Shared>,
+    local: Rc<Local>,
+}
+
+impl InUse {
+    fn new(shared: &Rc<Shared>, local: &Rc<Local>) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        Self { shared: Rc::clone(shared), local: Rc::clone(local) }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let left = self.shared.streams.get().saturating_sub(1);
+        self.shared.streams.set(left);
+        self.shared.idle_since.set(self.local.clock.now());
+    }
+}
+
+/// A connection being opened, for those who wait for it.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    over: Cell<bool>,
+    succeeded: Cell<bool>,
+    notify: Notify,
+}
+
+impl Opening {
+    /// Waits until it is over; true when there is a connection.
+    pub(super) async fn wait(&self) -> bool {
+        let notified = self.notify.notified();
+        if !self.over.get() {
+            notified.await;
+        }
+        self.succeeded.get()
+    }
+
+    fn end(&self, succeeded: bool) {
+        self.succeeded.set(succeeded);
+        self.over.set(true);
+        self.notify.notify_waiters();
+    }
+}
+
+/// The right to open a connection while others wait. Dropping it tells them that there is none.
+#[derive(Debug)]
+pub(super) struct Opener {
+    id: BackendId,
+    opening: Rc<Opening>,
+    local: Rc<Local>,
+}
+
+impl Opener {
+    /// It stands.
+    pub(super) fn succeed(self) {
+        self.opening.succeeded.set(true);
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.local.upstreams2.borrow_mut().openings.remove(&self.id);
+        self.opening.end(self.opening.succeeded.get());
+    }
+}
+
+/// What [`Upstreams::share`] finds.
+pub(super) enum Found {
+    /// Room on a connection.
+    Room(InUse),
+    /// Somebody opens one.
+    Opening(Rc<Opening>),
+    /// Nothing: whoever asked opens one.
+    Nothing(Opener),
+}
+
+#[derive(Debug)]
+struct Idle {
+    key: Key,
+    sender: http1::SendRequest<Reader>,
+    since: Millis,
+}
+
+/// All of a worker's. Borrowed within one call, never across an await.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams {
+    shared: HashMap<BackendId, Vec<Rc<Shared>>>,
+    openings: HashMap<BackendId, Rc<Opening>>,
+    idle: HashMap<BackendId, Vec<Idle>>,
+    idle_count: usize,
+}
+
+impl Upstreams {
+    /// A stream to an HTTP/2 backend over a connection of at most `max`.
+    pub(super) fn share(&mut self, local: &Rc<Local>, key: &Key, max: u32) -> Found {
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let all = self.shared.entry(key.id).or_default();
+        if let Some(shared) = all.iter().find(|it| it.key.addr == key.addr && it.has_room(max)) {
+            return Found::Room(InUse::new(shared, local));
+        }
+        if let Some(opening) = self.openings.get(&key.id) {
+            return Found::Opening(Rc::clone(opening));
+        }
+        let opening = Rc::new(Opening::default());
+        self.openings.insert(key.id, Rc::clone(&opening));
+        Found::Nothing(Opener { id: key.id, opening, local: Rc::clone(local) })
+    }
+
+    /// Takes a new connection in, with its first stream.
+    pub(super) fn add(&mut self, local: &Rc<Local>, shared: Rc<Shared>) -> InUse {
+        let first = InUse::new(&shared, local);
+        self.shared.entry(shared.key.id).or_default().push(shared);
+        first
+    }
+
+    /// The idle connection used last to an HTTP/1 backend.
+    pub(super) fn take(&mut self, key: &Key, now: Millis) -> Option<http1::SendRequest<Reader>> {
+        let idle = self.idle.get_mut(&key.id)?;
+        let fits = |it: &Idle| {
+            it.key.addr == key.addr && it.sender.is_ready() && now < it.since.after(pool::IDLE)
+        };
+        let at = idle.iter().rposition(fits)?;
+        self.idle_count -= 1;
+        Some(idle.remove(at).sender)
+    }
+
+    /// Keeps a connection to an HTTP/1 backend, within the bounds of `http::pool`.
+    pub(super) fn put(&mut self, key: Key, sender: http1::SendRequest<Reader>, now: Millis) {
+        let idle = self.idle.entry(key.id).or_default();
+        if idle.len() < pool::MAX_IDLE && self.idle_count < pool::MAX_IDLE_TOTAL {
+            self.idle_count += 1;
+            idle.push(Idle { key, sender, since: now });
+        }
+    }
+
+    /// Forgets what has ended or has not been used for long.
+    pub(crate) fn sweep(&mut self, now: Millis) {
+        self.retain(
+            |it| {
+                !it.is_over.get() && (it.streams.get() > 0 || now < it.idle_since.get().after(IDLE))
+            },
+            |it| now < it.since.after(pool::IDLE) && !it.sender.is_closed(),
+        );
+    }
+
+    /// Forgets those of a service to backends that may not be picked any more. Streams under way come to their end.
+    pub(crate) fn follow(&mut self, service: &ServiceName, snapshot: &Snapshot) {
+        let stays = |key: &Key| {
+            let is_it = |id: BackendId, addr| id == key.id && addr == key.addr;
+            key.service != *service
+                || snapshot.members.iter().any(|member| is_it(member.backend.id, member.addr))
+        };
+        self.retain(|it| stays(&it.key), |it| stays(&it.key));
+    }
+
+    fn retain(&mut self, shared: impl Fn(&Shared) -> bool, idle: impl Fn(&Idle) -> bool) {
+        self.shared.retain(|_, all| {
+            all.retain(|it| shared(it));
+            !all.is_empty()
+        });
+        let mut count = 0;
+        self.idle.retain(|_, all| {
+            all.retain(&idle);
+            count += all.len();
+            !all.is_empty()
+        });
+        self.idle_count = count;
+    }
+}

@@ -1,0 +1,8 @@
+//! HTTP/2 from the outside: gRPC through the binary, the protocol byte by byte, abuse, and haproxy beside it.
+
+mod abuse;
+mod beside;
+mod grpc;
+mod origin;
+mod raw;
+mod rules;
