@@ -13,10 +13,9 @@ use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::timer::Timer;
+pub(crate) use super::waiting::Trail;
 use super::{ProxySettings, Redispatch, Service};
-use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
-use crate::lb::queue::Ahead;
 use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext, PickError};
 use crate::telemetry::cells::{ServiceCells, WorkerId};
 
@@ -118,24 +117,6 @@ impl Every {
         self.retries += 1;
         self.period > 0 && self.retries.is_multiple_of(self.period)
     }
-}
-
-/// What a dialer has done, for the access log.
-#[derive(Debug, Default)]
-pub(crate) struct Trail {
-    /// Whom it tried last.
-    pub(crate) server: Option<Arc<Backend>>,
-    /// When that one was chosen, if that was not at once. haproxy counts the time before as waiting, the time after, with
-    /// pauses between attempts, as connecting; and it chooses anew for its last attempt, be it the same one.
-    pub(crate) chosen: Option<Instant>,
-    /// Attempts after the first.
-    pub(crate) retries: u32,
-    /// Another was tried than the first.
-    pub(crate) redispatched: bool,
-    /// Who was served before it in queues, as `%sq/%bq`.
-    pub(crate) ahead: Ahead,
-    /// It waits in a queue, or did when it ended.
-    pub(crate) is_queued: bool,
 }
 
 /// Opens connections on behalf of one client connection (TCP) or request (HTTP).
