@@ -13,6 +13,7 @@ use smartstack::discovery::names::{NameCache, NameSettings};
 use smartstack::discovery::{Discovered, Membership, MembershipPolicy};
 use smartstack::endpoint::{Endpoint, EndpointSet, ServiceName, Weight};
 use smartstack::health::runner::CheckRunner;
+use smartstack::lb::ending::Removal;
 use smartstack::lb::pool::{Pool, PoolInputs};
 use smartstack::lb::{
     BackendOrder, PoolSettings, ServerRules, ServerSettings, ShuffleSeed, Strategy,
@@ -58,6 +59,7 @@ fn rebuild(c: &mut Criterion) {
                 order: BackendOrder::Shuffled(ShuffleSeed(7)),
                 membership: MembershipPolicy::default(),
                 servers: Arc::new(Plain),
+                removal: Removal::default(),
                 all_backups: false,
             };
             let inputs = PoolInputs {

@@ -29,6 +29,7 @@ fn settings(mode: Mode) -> ProxySettings {
         retries: 3,
         redispatch: Redispatch::Off,
         max_connections: None,
+        max_connection_age: None,
         http: HttpSettings {
             close_mode: CloseMode::KeepAlive,
             forward_for: None,

@@ -3,6 +3,8 @@
 use rustix::process::{Gid, Resource, Rlimit, Uid, getgid, getrlimit, getuid, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use crate::proxy::pipe::MAX_PIPES;
+
 /// Descriptors kept for everything that is not a client connection: listeners, checks, sessions, admin, logs.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
@@ -40,6 +42,15 @@ pub fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u6
         Some(wanted) => wanted,
         None => possible,
     }
+}
+
+/// Pipes that each of `workers` may have for bulk TCP: `configured` ones shared among them, or the built-in number, but
+/// never more than take one descriptor in sixteen from the connections.
+pub fn pipe_limit(configured: Option<u32>, descriptors: u64, workers: usize) -> u32 {
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+    let wanted = configured.map_or(MAX_PIPES, |all| all.div_ceil(workers));
+    let most = descriptors / 16 / 2 / u64::from(workers);
+    wanted.min(u32::try_from(most).unwrap_or(u32::MAX))
 }
 
 /// Gives up root for `user` and `group`. Must run before the first thread is started: the kernel's identity belongs to
@@ -148,5 +159,13 @@ mod tests {
         assert_eq!(connection_limit(Some(100), 1_256, 0), 100);
         assert_eq!(connection_limit(Some(4_096), 1_256, 200), 400);
         assert_eq!(connection_limit(None, 10, 5), 1);
+    }
+
+    #[test]
+    fn pipes_leave_descriptors_to_connections() {
+        assert_eq!(pipe_limit(None, 20_000, 2), MAX_PIPES);
+        assert_eq!(pipe_limit(None, 1024, 2), 16);
+        assert_eq!(pipe_limit(Some(5), 20_000, 2), 3);
+        assert_eq!(pipe_limit(Some(0), 20_000, 2), 0);
     }
 }

@@ -22,7 +22,7 @@ use super::front::Front;
 use super::handover::state::State;
 use super::handover::successor::{Post, arrive, take_post};
 use super::handover::take::{Predecessor, Taking};
-use super::process::{connection_limit, drop_privileges};
+use super::process::{connection_limit, drop_privileges, pipe_limit};
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery};
 use super::serving::Serving;
@@ -277,8 +277,10 @@ fn start_workers(
     let count = process.workers.get();
     // Each worker accepts from its own descriptor of every listener; two addresses (v4, v6) are the usual case.
     let listeners = services.saturating_mul(2).saturating_mul(count.saturating_add(1));
-    let limit = connection_limit(process.max_connections, descriptors, listeners as u64);
-    Workers::start(count, WorkerSettings { max_connections: Some(limit) })
+    let pipes = pipe_limit(process.max_pipes, descriptors, count);
+    let others = listeners as u64 + 2 * u64::from(pipes) * count as u64;
+    let limit = connection_limit(process.max_connections, descriptors, others);
+    Workers::start(count, WorkerSettings { max_connections: Some(limit), max_pipes: Some(pipes) })
 }
 
 fn make_discovery(service: &ServiceConfig, registries: &Opened) -> MakeDiscovery {

@@ -105,10 +105,11 @@ pub fn change(old: &ServiceConfig, new: &ServiceConfig) -> Change {
 }
 
 fn same_pool(old: &PoolSettings, new: &PoolSettings) -> bool {
-    let PoolSettings { strategy, order, membership, servers, all_backups } = old;
+    let PoolSettings { strategy, order, membership, servers, removal, all_backups } = old;
     *strategy == new.strategy
         && *order == new.order
         && *membership == new.membership
+        && *removal == new.removal
         && *all_backups == new.all_backups
         && same_rules(servers, &new.servers)
 }
@@ -128,6 +129,7 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
         workers,
         session_timeout,
         max_connections,
+        max_pipes,
         log_format,
         user,
         group,
@@ -142,6 +144,7 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
         ("workers", *workers != new.workers),
         ("zk_session_timeout", *session_timeout != new.session_timeout),
         ("haproxy.global maxconn", *max_connections != new.max_connections),
+        ("haproxy.global maxpipes or nosplice", *max_pipes != new.max_pipes),
         ("log.format", *log_format != new.log_format),
         ("haproxy.global user", *user != new.user),
         ("haproxy.global group", *group != new.group),

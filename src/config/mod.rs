@@ -84,6 +84,8 @@ pub struct ProcessSettings {
     pub session_timeout: Duration,
     /// `global maxconn`: client connections of the whole process. Unset: what the descriptor limit allows.
     pub max_connections: Option<u32>,
+    /// `haproxy.global`'s `maxpipes`, or 0 with `nosplice`.
+    pub max_pipes: Option<u32>,
     /// `log.format`: `None` = text on a terminal and elsewhere.
     pub log_format: LogFormat,
     /// `global user`, `group`: privileges are dropped to these after binding, when started as root.

@@ -18,11 +18,12 @@ use super::origins::{is_inherited, set_origin};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
 use super::text::BareNumber;
+use crate::lb::ending::OnRemove;
 use crate::lb::hash::Factor;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
 
 /// Keys of `proxy`.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 18] = [
     "mode",
     "balance",
     "hash_type",
@@ -32,6 +33,9 @@ pub const KEYS: [&str; 15] = [
     "retries",
     "redispatch",
     "max_connections",
+    "max_connection_age",
+    "on_remove",
+    "drain_time",
     "replay_idempotent",
     "forward_for",
     "close_mode",
@@ -45,6 +49,8 @@ pub const TIMEOUT_KEYS: [&str; 7] =
     ["connect", "queue", "client", "server", "http_request", "http_keep_alive", "tunnel"];
 
 const MODES: [(&str, Mode); 2] = [("tcp", Mode::Tcp), ("http", Mode::Http)];
+const ON_REMOVE: [(&str, OnRemove); 3] =
+    [("keep", OnRemove::Keep), ("drain", OnRemove::Drain), ("kill", OnRemove::Kill)];
 const CLOSE_MODES: [(&str, CloseMode); 3] = [
     ("keep_alive", CloseMode::KeepAlive),
     ("server_close", CloseMode::ServerClose),
@@ -78,6 +84,9 @@ enum Setting {
     Retries(u32),
     Redispatch(Redispatch),
     MaxConnections(u32),
+    MaxConnectionAge(Option<Duration>),
+    OnRemove(OnRemove),
+    DrainTime(Duration),
     ReplayIdempotent(bool),
     ForwardFor(Option<ForwardFor>),
     CloseMode(CloseMode),
@@ -130,6 +139,9 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
             count("a number of connections", 1, report).map(Setting::MaxConnections)
         }
         "backlog" => count("a length of the accept queue", 1, report).map(Setting::Backlog),
+        "max_connection_age" => duration_or_none(value, report).map(Setting::MaxConnectionAge),
+        "on_remove" => value.choice(&ON_REMOVE, report).map(Setting::OnRemove),
+        "drain_time" => value.duration(BareNumber::Milliseconds, report).map(Setting::DrainTime),
         "replay_idempotent" => value.flag(report).map(Setting::ReplayIdempotent),
         "forward_for" => forward_for::read(value, report).map(Setting::ForwardFor),
         "close_mode" => value.choice(&CLOSE_MODES, report).map(Setting::CloseMode),
@@ -158,15 +170,18 @@ fn read_timeouts(
         let Some(value) = timeouts.get(key) else {
             continue;
         };
-        let timeout = if value.value() == "none" {
-            Some(None)
-        } else {
-            value.duration(BareNumber::Milliseconds, report).map(Some)
-        };
-        if let Some(timeout) = timeout {
+        if let Some(timeout) = duration_or_none(&value, report) {
             settings.push((Setting::Timeout(key, timeout), value.place().clone()));
         }
     }
+}
+
+/// `none`: never.
+fn duration_or_none(value: &Cursor<'_>, report: &mut Report) -> Option<Option<Duration>> {
+    if value.value() == "none" {
+        return Some(None);
+    }
+    value.duration(BareNumber::Milliseconds, report).map(Some)
 }
 
 impl Overrides {
@@ -220,6 +235,9 @@ impl Setting {
             Self::Retries(retries) => proxy.retries = *retries,
             Self::Redispatch(redispatch) => proxy.redispatch = *redispatch,
             Self::MaxConnections(max) => proxy.max_connections = Some(*max),
+            Self::MaxConnectionAge(age) => proxy.max_connection_age = *age,
+            Self::OnRemove(then) => parts.removal.then = *then,
+            Self::DrainTime(time) => parts.removal.drain_time = *time,
             Self::ReplayIdempotent(on) => proxy.http.replay_idempotent = *on,
             Self::ForwardFor(forward_for) => proxy.http.forward_for.clone_from(forward_for),
             Self::CloseMode(mode) => proxy.http.close_mode = *mode,
@@ -250,13 +268,15 @@ impl Setting {
             }
             Self::AllBackups(on) => ("allbackups".to_owned(), on.to_string()),
             Self::Timeout(key, timeout) => {
-                let value = timeout.map_or_else(|| "none".to_owned(), |t| format!("{t:?}"));
-                (format!("timeout.{}", key.replace('_', "-")), value)
+                (format!("timeout.{}", key.replace('_', "-")), show_time(*timeout))
             }
             Self::Retries(retries) => ("retries".to_owned(), retries.to_string()),
             Self::Redispatch(Redispatch::Off) => ("redispatch".to_owned(), "off".to_owned()),
             Self::Redispatch(Redispatch::On { .. }) => ("redispatch".to_owned(), "on".to_owned()),
             Self::MaxConnections(max) => ("maxconn".to_owned(), max.to_string()),
+            Self::MaxConnectionAge(age) => ("max_connection_age".to_owned(), show_time(*age)),
+            Self::OnRemove(then) => ("on_remove".to_owned(), name_of(&ON_REMOVE, then)),
+            Self::DrainTime(time) => ("drain_time".to_owned(), show_time(Some(*time))),
             Self::ReplayIdempotent(on) => ("http.replay_idempotent".to_owned(), on.to_string()),
             Self::ForwardFor(forward_for) => {
                 let value = forward_for.as_ref().map_or("off", |f| &f.header);
@@ -272,6 +292,10 @@ impl Setting {
     }
 }
 
+fn show_time(time: Option<Duration>) -> String {
+    time.map_or_else(|| "none".to_owned(), |time| format!("{time:?}"))
+}
+
 fn name_of<T: PartialEq>(names: &[(&str, T)], value: &T) -> String {
     let found = names.iter().find(|(_, v)| v == value);
     found.map_or_else(String::new, |(name, _)| (*name).to_owned())
@@ -284,6 +308,7 @@ mod tests {
     use crate::endpoint::Endpoint;
     use crate::health::ProbeSettings;
     use crate::lb::Strategy;
+    use crate::lb::ending::{OnRemove, Removal};
     use crate::proxy::{CloseMode, Mode, Redispatch};
     use std::time::Duration;
 
@@ -374,7 +399,7 @@ services:
     #[test]
     fn the_service_has_the_last_word() {
         let own = "mode: http, balance: leastconn, all_backups: yes, retries: 7, redispatch: on, max_connections: 5,
-           replay_idempotent: off, forward_for: {except: 10.0.0.0/8, header: X-Real}, close_mode: close, backlog: 9,
+           max_connection_age: 1h, on_remove: drain, drain_time: 5s, replay_idempotent: off, forward_for: {except: 10.0.0.0/8, header: X-Real}, close_mode: close, backlog: 9,
            timeouts: {client: none, http_request: 1500, http_keep_alive: 1m, tunnel: 1h}";
         let service = service("mode: tcp", "listen: [mode tcp, balance roundrobin]", own);
         let proxy = &service.proxy;
@@ -384,6 +409,10 @@ services:
         assert_eq!(proxy.retries, 7);
         assert_eq!(proxy.redispatch, Redispatch::On { every: -1 });
         assert_eq!(proxy.max_connections, Some(5));
+        assert_eq!(proxy.max_connection_age, Some(Duration::from_secs(3600)));
+        let drain_time = Duration::from_secs(5);
+        assert_eq!(service.pool.removal, Removal { then: OnRemove::Drain, drain_time });
+        assert_eq!(origin(&service, "on_remove").0, "drain");
         assert!(!proxy.http.replay_idempotent);
         let forward_for = proxy.http.forward_for.as_ref().unwrap();
         assert_eq!(&*forward_for.header, "X-Real");

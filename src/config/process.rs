@@ -98,6 +98,7 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
         workers,
         session_timeout,
         max_connections: global.max_connections,
+        max_pipes: global.max_pipes,
         log_format,
         user: global.user.clone(),
         group: global.group.clone(),
@@ -112,6 +113,7 @@ fn from_global(top: &Section<'_>, global: &GlobalSettings) -> Vec<EffectiveValue
     let place = top.place().key("haproxy").key("global");
     let values = [
         ("max_connections", global.max_connections.map(|max| max.to_string())),
+        ("max_pipes", global.max_pipes.map(|max| max.to_string())),
         ("user", global.user.clone()),
         ("group", global.group.clone()),
     ];

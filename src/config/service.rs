@@ -100,6 +100,7 @@ impl Shared {
                 order: parts.order,
                 membership: source.policy,
                 servers: parts.rules,
+                removal: parts.removal,
                 all_backups: parts.all_backups,
             },
             listener: parts.listener.filter(|_| !section.disabled),

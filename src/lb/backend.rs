@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::BackendId;
+use super::ending::Mark;
 use super::queue::{Depth, Queue};
 use super::snapshot::{Member, Snapshot};
 use crate::endpoint::Endpoint;
@@ -24,6 +25,8 @@ pub struct Backend {
     pub server_name: Arc<str>,
     /// Requests (HTTP) or connections (TCP) in progress, over all workers.
     pub in_flight: Slot,
+    /// Raised when its sessions are to end. Written by the pool task only.
+    pub ended: Mark,
     /// Counters, one set per worker.
     pub cells: PerWorker<BackendCells>,
 }

@@ -59,6 +59,7 @@ pub(crate) mod testing {
     use crate::endpoint::{Endpoint, Weight};
     use crate::lb::BackendId;
     use crate::lb::backend::{Backend, SlotArena};
+    use crate::lb::ending::Mark;
     use crate::lb::limits::Limits;
     use crate::lb::snapshot::Member;
     use crate::telemetry::cells::PerWorker;
@@ -74,6 +75,7 @@ pub(crate) mod testing {
                 server_name: endpoint.server_name().into(),
                 endpoint,
                 in_flight: arena.take(),
+                ended: Mark::default(),
                 cells: PerWorker::new(1),
             }),
             number: u32::try_from(id).unwrap(),
@@ -210,17 +212,18 @@ mod tests {
             picks in 1_usize..60,
             hash in any::<Option<u32>>(),
         ) {
-            for strategy in STRATEGIES.iter() {
-                let mut arena = SlotArena::default();
-                let members: Vec<_> = set.iter().map(|(w, max, _, _)| member_in(&mut arena, *w, Some(*max))).collect();
-                for (member, (_, _, load, _)) in members.iter().zip(&set) {
-                    for _ in 0..*load {
-                        assert!(member.backend.in_flight.try_enter(None));
-                    }
+            // One set for all: picks alone change nothing.
+            let mut arena = SlotArena::default();
+            let members: Vec<_> = set.iter().map(|(w, max, _, _)| member_in(&mut arena, *w, Some(*max))).collect();
+            for (member, (_, _, load, _)) in members.iter().zip(&set) {
+                for _ in 0..*load {
+                    assert!(member.backend.in_flight.try_enter(None));
                 }
-                let avoid: Vec<BackendId> = members.iter().zip(&set).filter(|(_, s)| s.3).map(|(m, _)| m.backend.id).collect();
-                let cx = PickContext { avoid: &avoid, hash };
-                let anybody = members.iter().any(|m| may_take(m, cx));
+            }
+            let avoid: Vec<BackendId> = members.iter().zip(&set).filter(|(_, s)| s.3).map(|(m, _)| m.backend.id).collect();
+            let cx = PickContext { avoid: &avoid, hash };
+            let anybody = members.iter().any(|m| may_take(m, cx));
+            for strategy in STRATEGIES.iter() {
                 let picker = build(strategy).build(&members);
                 for _ in 0..picks {
                     match picker.pick(&members, cx) {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::backend::{Backend, SlotArena};
+use super::ending::{Mark, Reason};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
 use super::limits::Limits;
 use super::queue::{self, Queue};
@@ -32,6 +33,17 @@ pub struct FixedPool {
     pub outcomes: mpsc::Receiver<Outcome>,
     /// The backends in the order given.
     pub backends: Vec<Arc<Backend>>,
+    ends: watch::Sender<u64>,
+}
+
+impl FixedPool {
+    /// Ends the sessions of a backend, as a pool task does.
+    pub fn end_sessions(&self, index: usize, reason: Reason) {
+        if let Some(backend) = self.backends.get(index) {
+            backend.ended.raise(reason);
+        }
+        self.ends.send_modify(|n| *n += 1);
+    }
 }
 
 /// A pool over `addrs`, each with the same `maxconn`; `workers` sizes the counters.
@@ -67,6 +79,7 @@ pub fn fixed_with(
                     server_name: endpoint.server_name().into(),
                     endpoint,
                     in_flight: slots.take(),
+                    ended: Mark::default(),
                     cells: PerWorker::new(workers),
                 }),
                 number: u32::try_from(id).unwrap_or(u32::MAX),
@@ -79,6 +92,7 @@ pub fn fixed_with(
         })
         .collect();
     let backends = members.iter().map(|m| Arc::clone(&m.backend)).collect();
+    let (ends, ended) = watch::channel(0);
     let (sender, outcomes) = mpsc::channel(OUTCOMES);
     let (known, up) = (members.len(), members.len());
     let first = Snapshot { revision: 1, known, up, members: members.into(), picker };
@@ -91,9 +105,10 @@ pub fn fixed_with(
         // Nobody answers: there is no pool.
         exports: mpsc::channel(1).0,
         outcomes_dropped: Arc::new(AtomicU64::new(0)),
-        views: tokio::sync::watch::channel(1).1,
+        views: watch::channel(1).1,
+        ends: ended,
     };
-    FixedPool { handle, outcomes, backends }
+    FixedPool { handle, outcomes, backends, ends }
 }
 
 fn empty_view() -> PoolView {

@@ -38,6 +38,8 @@ pub struct PoolHandle {
     pub(super) outcomes_dropped: Arc<AtomicU64>,
     /// Counts the views published.
     pub(super) views: watch::Receiver<u64>,
+    /// Counts how often sessions were ended.
+    pub(super) ends: watch::Receiver<u64>,
 }
 
 impl PoolHandle {
@@ -113,6 +115,11 @@ impl PoolHandle {
                 return claim(&self.view.load());
             }
         }
+    }
+
+    /// Told whenever sessions are to end ([`Lease::ended`]).
+    pub fn ends(&self) -> watch::Receiver<u64> {
+        self.ends.clone()
     }
 
     /// Waits until discovery has been heard (a set, or that there is none) and the snapshot says so; false when the

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Protocol;
 use super::backend::Backend;
+use super::ending::{Reason, Seen};
 use super::snapshot::Member;
 
 /// One request (HTTP) or connection (TCP) on a backend. Dropping it, however that comes, uncounts it: its slot goes to
@@ -13,6 +14,8 @@ use super::snapshot::Member;
 pub struct Lease {
     backend: Arc<Backend>,
     addr: SocketAddr,
+    /// The backend's mark when it began.
+    began: Seen,
     protocol: Protocol,
 }
 
@@ -28,6 +31,11 @@ impl Lease {
         &self.backend
     }
 
+    /// Why what it is used for must end now, if it must. One relaxed load.
+    pub fn ended(&self) -> Option<Reason> {
+        self.backend.ended.since(self.began)
+    }
+
     /// Where to connect.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -41,7 +49,12 @@ impl Lease {
 
 impl From<Grant> for Lease {
     fn from(grant: Grant) -> Self {
-        Self { backend: grant.backend, addr: grant.addr, protocol: grant.protocol }
+        Self {
+            backend: grant.backend,
+            addr: grant.addr,
+            began: grant.began,
+            protocol: grant.protocol,
+        }
     }
 }
 
@@ -67,6 +80,7 @@ impl Drop for Lease {
 pub(super) struct Grant {
     backend: Arc<Backend>,
     addr: SocketAddr,
+    began: Seen,
     protocol: Protocol,
 }
 
@@ -79,7 +93,12 @@ impl Grant {
 
     /// Of a use of `member` that is counted already.
     pub(super) fn of(member: &Member) -> Self {
-        Self { backend: Arc::clone(&member.backend), addr: member.addr, protocol: member.protocol }
+        Self {
+            backend: Arc::clone(&member.backend),
+            addr: member.addr,
+            began: member.backend.ended.seen(),
+            protocol: member.protocol,
+        }
     }
 
     /// Uncounts it, without a look at who waits.

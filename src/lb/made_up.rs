@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::backend::{Backend, SlotArena};
+use super::ending::Mark;
 use super::handle::{BackendView, CheckView, PoolHandle, PoolView};
 use super::lease::Lease;
 use super::limits::{Limits, Ramp};
@@ -59,6 +60,7 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
         queue: Arc::default(),
         view: Arc::new(ArcSwap::from_pointee(view)),
         views: watch::channel(0).1,
+        ends: watch::channel(0).1,
         outcomes: mpsc::channel(1).0,
         exports: mpsc::channel(1).0,
         outcomes_dropped: Arc::new(AtomicU64::new(0)),
@@ -78,6 +80,7 @@ pub(crate) fn backend(n: u8) -> BackendView {
             endpoint,
             server_name,
             in_flight: SlotArena::default().take(),
+            ended: Mark::default(),
             cells: PerWorker::new(2),
         }),
         addr: Some(SocketAddr::from(([10, 0, 0, n], 9000))),

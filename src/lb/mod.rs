@@ -16,6 +16,7 @@
 pub mod backend;
 pub mod balancer;
 mod bounded;
+pub mod ending;
 pub mod first;
 pub mod fixed;
 pub mod handle;
@@ -121,6 +122,9 @@ pub struct PoolSettings {
     pub membership: MembershipPolicy,
     /// Turns an endpoint into the settings of its server line.
     pub servers: Arc<dyn ServerRules>,
+    /// What becomes of the sessions of a backend that discovery removes. Native keys `proxy.on_remove`,
+    /// `proxy.drain_time`.
+    pub removal: ending::Removal,
     /// `option allbackups`: use all backups together instead of the first usable. Default false.
     pub all_backups: bool,
 }
@@ -156,6 +160,8 @@ pub struct ServerSettings {
     pub disabled: bool,
     /// `maxconn`: concurrent requests (HTTP) or connections (TCP); what comes on top waits. Unset: no limit.
     pub max_connections: Option<NonZeroU32>,
+    /// `on-marked-down shutdown-sessions`: when its checks take it down its sessions are ended. Default false: they go on.
+    pub shutdown_sessions: bool,
     /// `minconn` with the service's `fullconn`. Default none: `maxconn` is the limit at any load.
     pub elastic: Option<limits::Elastic>,
     /// `maxqueue`: requests that may wait for this server and no other. Unset or 0: any number.

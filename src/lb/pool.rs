@@ -8,6 +8,7 @@
 //! Owner of: the book of backends, the verdicts (through its [`Checker`]), the snapshot, the view.
 
 mod book;
+mod ending;
 mod inputs;
 mod number;
 mod publish;
@@ -27,6 +28,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::book::Book;
+use self::ending::Endings;
 use self::state::PoolState;
 use super::balancer::{self, Balancer};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
@@ -92,6 +94,8 @@ pub struct Pool {
     queue: Arc<Queue>,
     view: Arc<ArcSwap<PoolView>>,
     views: watch::Sender<u64>,
+    ends: watch::Sender<u64>,
+    endings: Endings,
     membership_changes: u64,
     health_changes: u64,
     dirty: Dirty,
@@ -137,6 +141,7 @@ impl Pool {
         let (report, outcomes) = mpsc::channel(OUTCOME_QUEUE);
         let (export, exports) = mpsc::channel(1);
         let (views, seen) = watch::channel(0);
+        let (ends, ended) = watch::channel(0);
         let queue = Arc::new(Queue::default());
         let picker = balancer.build(&[]);
         let nobody = Snapshot { revision: 0, members: Box::default(), known: 0, up: 0, picker };
@@ -159,6 +164,7 @@ impl Pool {
             exports: export,
             outcomes_dropped: Arc::new(AtomicU64::new(0)),
             views: seen,
+            ends: ended,
         };
         let pool = Self {
             name,
@@ -176,6 +182,8 @@ impl Pool {
             snapshot,
             view,
             views,
+            ends,
+            endings: Endings::default(),
             membership_changes: 0,
             health_changes: 0,
             dirty: Dirty::Nothing,
@@ -201,6 +209,7 @@ impl Pool {
         self.recall_down();
         loop {
             self.publish();
+            self.end_sessions();
             tokio::select! {
                 () = &mut stopped => return,
                 changed = self.inputs.discovered.changed(), if open.discovered => {
@@ -226,6 +235,7 @@ impl Pool {
                 },
                 report = self.checker.next() => self.take_report(report),
                 () = details_due(self.dirty) => {}
+                () = self.endings.due() => {}
                 () = warmth::step_due(self.next_step) => self.follow_warmth(),
             }
             self.take_waiting(&mut batch);

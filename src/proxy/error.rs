@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use hyper::StatusCode;
 
 use crate::lb::PickError;
+use crate::lb::ending::Reason;
+use crate::lb::lease::Lease;
 use crate::telemetry::cells::ErrorCause;
 
 /// Who is to blame.
@@ -114,6 +116,15 @@ impl ProxyError {
             }
             Self::Unrepeatable { .. } => (Side::Backend, ErrorCause::Backend, None),
         }
+    }
+
+    /// A backend whose sessions are ended.
+    pub(crate) fn ended(lease: &Lease, reason: Reason) -> Self {
+        let why = match reason {
+            Reason::Down => "it went down, and its sessions with it",
+            Reason::Removed => "it was removed, and its sessions with it",
+        };
+        Self::Backend { addr: lease.addr(), source: why.into() }
     }
 
     /// Who is to blame.

@@ -42,14 +42,15 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(worker: WorkerId, shared: Arc<Shared>) -> Self {
+        let pipes = shared.settings.max_pipes.unwrap_or(MAX_PIPES);
         Self {
             worker,
             shared,
+            pipes: RefCell::new(Pipes::new(pipes)),
             buffer: Buffer::new(),
             upstreams: RefCell::default(),
             upstreams2: RefCell::default(),
             spares: RefCell::default(),
-            pipes: RefCell::new(Pipes::new(MAX_PIPES)),
             ranges: RefCell::default(),
             clock: Clock::new(),
             wheel: RefCell::new(Wheel::new()),

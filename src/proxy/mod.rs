@@ -9,8 +9,10 @@
 //! else is never sent twice.
 
 pub mod accept;
+mod age;
 mod buffer;
 pub mod connect;
+mod direction;
 pub mod error;
 mod gate;
 pub mod http;
@@ -79,6 +81,9 @@ pub struct ProxySettings {
     pub redispatch: Redispatch,
     /// Frontend `maxconn`: concurrent client connections of this service. Unset: only the global limit.
     pub max_connections: Option<u32>,
+    /// A connection of a client ends at about this age (each at its own, within 10 %): TCP then, HTTP after the answer
+    /// that it is waiting for or the next. Default none: never. Native key `proxy.max_connection_age`.
+    pub max_connection_age: Option<Duration>,
     /// HTTP only.
     pub http: HttpSettings,
     /// What is hashed for the balancer. `None`: nothing. Goes with [`Strategy::Hash`](crate::lb::Strategy::Hash) of the

@@ -54,6 +54,18 @@ impl Pipes {
             .ok()
     }
 
+    /// How many there are, lent or not.
+    #[cfg(test)]
+    pub(crate) fn alive(&self) -> u32 {
+        self.alive.get()
+    }
+
+    /// How many are lent.
+    #[cfg(test)]
+    pub(crate) fn lent(&self) -> u32 {
+        self.alive.get() - u32::try_from(self.idle.len()).unwrap()
+    }
+
     /// Gives none any more: the system cannot splice these sockets.
     pub(crate) fn forbid(&mut self) {
         self.max = 0;

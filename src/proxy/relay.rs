@@ -1,26 +1,22 @@
 //! Bytes both ways between two sockets, with half-close, until both are done, one breaks, or nothing moves any more.
 //!
-//! Reads go into the worker's one shared buffer and are written at once; only what the other side does not take is
-//! kept, in a buffer of its own, until it does. So an idle connection holds no buffer at all. Activity is noted; the
+//! How bytes move is each [`Direction`]'s; an idle connection holds neither buffer nor pipe. Activity is noted; the
 //! thread's wheel looks at the note.
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::Timeouts;
+use super::direction::{Break, Direction};
 use super::local::Local;
 use super::millis::Millis;
 use super::timer::Timer;
-
-/// Full buffers moved in one direction before others on the worker get their turn.
-const TURN: usize = 4;
+use crate::lb::ending::Reason;
 
 /// One end: its socket and what was read from it before the relay began.
 #[derive(Debug)]
@@ -45,12 +41,21 @@ pub(crate) enum Finish {
     Done,
     /// Nothing moved for the time allowed to this end.
     Idle(Which),
+    /// The backend's sessions are to end: [`Meter::ended`].
+    Ended(Reason),
+    /// It has its age.
+    Aged,
     /// One end broke; the other has been told by a reset.
     Broken(Which, io::Error),
 }
 
-/// Bytes moved: from the client, and to it.
+/// The session that a relay serves: bytes moved from the client and to it, and whether it may go on.
 pub(crate) trait Meter {
+    /// Why it must end now, if it must. Asked whenever the relay is woken.
+    fn ended(&self) -> Option<Reason> {
+        None
+    }
+
     /// `n` bytes of the client reached the backend.
     fn to_backend(&self, n: usize);
     /// `n` bytes of the backend reached the client.
@@ -67,6 +72,8 @@ pub(crate) struct Patience {
     client_fin: Option<Duration>,
     /// Once the backend has been told so.
     server_fin: Option<Duration>,
+    /// When it ends in any case.
+    age: Millis,
 }
 
 impl Patience {
@@ -75,7 +82,17 @@ impl Patience {
         let sides = [of(timeouts.client, Which::Client), of(timeouts.server, Which::Backend)];
         let shorter = sides.into_iter().flatten().min_by_key(|(limit, _)| *limit);
         let idle = of(timeouts.tunnel, Which::Client).or(shorter);
-        Self { idle, client_fin: timeouts.client_fin, server_fin: timeouts.server_fin }
+        Self {
+            idle,
+            client_fin: timeouts.client_fin,
+            server_fin: timeouts.server_fin,
+            age: Millis::NEVER,
+        }
+    }
+
+    /// The same, but no longer than until `age`.
+    pub(crate) fn until(self, age: Millis) -> Self {
+        Self { age, ..self }
     }
 }
 
@@ -98,7 +115,12 @@ pub(crate) async fn run(
         Poll::Pending => relay.poll_idle(timer, patience),
     })
     .await;
-    if matches!(finish, Finish::Broken(..)) {
+    let is_cut = match finish {
+        Finish::Broken(..) => true,
+        Finish::Ended(_) | Finish::Aged => relay.up.holds() || relay.down.holds(),
+        Finish::Done | Finish::Idle(_) => false,
+    };
+    if is_cut {
         relay.reset();
     }
     finish
@@ -114,11 +136,17 @@ struct Relay {
 
 impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>, local: &Local, meter: &impl Meter) -> Poll<Finish> {
-        let mut buffer = local.buffer.borrow_mut();
+        if let Some(reason) = meter.ended() {
+            return Poll::Ready(Finish::Ended(reason));
+        }
         let (client, backend) = (&mut self.client, &mut self.backend);
         let closed = (self.up.closed, self.down.closed);
-        let up = self.up.poll(cx, client, backend, &mut buffer);
-        let down = self.down.poll(cx, backend, client, &mut buffer);
+        let up = self.up.poll(cx, (client, backend), local);
+        // A socket tells its error once: after that the other direction would take it for an end, and pass that on.
+        let down = match &up {
+            Poll::Ready(Err(_)) => Poll::Pending,
+            Poll::Ready(Ok(())) | Poll::Pending => self.down.poll(cx, (backend, client), local),
+        };
         let moved = (std::mem::take(&mut self.up.moved), std::mem::take(&mut self.down.moved));
         if moved != (0, 0) {
             meter.to_backend(moved.0);
@@ -146,9 +174,16 @@ impl Relay {
         let server = patience.server_fin.filter(|_| self.up.closed);
         let fins = [client.map(|t| (t, Which::Client)), server.map(|t| (t, Which::Backend))];
         let fin = fins.into_iter().flatten().min_by_key(|(limit, _)| *limit);
-        if let Some((limit, which)) = fin.or(patience.idle)
-            && timer.expires(self.active.after(limit))
-        {
+        let quiet = fin.or(patience.idle);
+        let until = quiet.map_or(Millis::NEVER, |(limit, _)| self.active.after(limit));
+        let deadline = until.min(patience.age);
+        if deadline == Millis::NEVER || !timer.expires(deadline) {
+            return Poll::Pending;
+        }
+        if patience.age <= until {
+            return Poll::Ready(Finish::Aged);
+        }
+        if let Some((_, which)) = quiet {
             // One that has said all is not waited for.
             let which = match (self.up.ended, self.down.ended) {
                 (true, false) => Which::Backend,
@@ -167,84 +202,5 @@ impl Relay {
                 tracing::debug!(%error, "reset");
             }
         }
-    }
-}
-
-/// Who failed in a direction.
-enum Break {
-    /// The one read from.
-    Source(io::Error),
-    /// The one written to.
-    Sink(io::Error),
-}
-
-/// One direction's state.
-struct Direction {
-    /// Read but not yet taken by the other side.
-    left: Bytes,
-    /// The source has ended.
-    ended: bool,
-    /// The sink has been told.
-    closed: bool,
-    /// Bytes taken by the sink and not yet counted.
-    moved: usize,
-}
-
-impl Direction {
-    fn new(early: Bytes) -> Self {
-        Self { left: early, ended: false, closed: false, moved: 0 }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
-        buffer: &mut [u8],
-    ) -> Poll<Result<(), Break>> {
-        for _ in 0..TURN {
-            while self.left.has_remaining() {
-                let n = ready!(write(cx, to, &self.left)?);
-                self.left.advance(n);
-                self.moved += n;
-            }
-            if self.ended {
-                if !self.closed {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Break::Sink)?;
-                    self.closed = true;
-                }
-                return Poll::Ready(Ok(()));
-            }
-            // A buffer grown for a slow peer is given back.
-            self.left = Bytes::new();
-            let mut chunk = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut *from).poll_read(cx, &mut chunk)).map_err(Break::Source)?;
-            let mut chunk = chunk.filled();
-            self.ended = chunk.is_empty();
-            while !chunk.is_empty() {
-                match write(cx, to, chunk)? {
-                    Poll::Ready(n) => {
-                        self.moved += n;
-                        chunk = chunk.get(n..).unwrap_or_default();
-                    }
-                    Poll::Pending => {
-                        self.left = Bytes::copy_from_slice(chunk);
-                        return Poll::Pending;
-                    }
-                }
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-/// Writes something. `Ready(Ok(0))` from a socket would loop for ever: an error.
-fn write(cx: &mut Context<'_>, to: &mut TcpStream, bytes: &[u8]) -> Result<Poll<usize>, Break> {
-    match Pin::new(to).poll_write(cx, bytes) {
-        Poll::Ready(Ok(0)) => Err(Break::Sink(io::ErrorKind::WriteZero.into())),
-        Poll::Ready(Ok(n)) => Ok(Poll::Ready(n)),
-        Poll::Ready(Err(error)) => Err(Break::Sink(error)),
-        Poll::Pending => Ok(Poll::Pending),
     }
 }

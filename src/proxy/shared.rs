@@ -14,6 +14,7 @@ use super::Service;
 use super::accept::Accepted;
 use super::gate::Gate;
 use super::pulse::ControlLife;
+use super::wheel::Group;
 use super::worker::WorkerSettings;
 use crate::telemetry::cells::WorkerId;
 
@@ -46,6 +47,8 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) service: Arc<Service>,
+    /// Of its connections on each worker's wheel.
+    pub(crate) group: Group,
     /// The service's connections, against its `maxconn`.
     pub(crate) gate: Gate,
     /// Requests and sessions under way, of those that are logged.
@@ -67,8 +70,10 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn new(service: Arc<Service>, sockets: Vec<TcpListener>) -> Self {
         let addrs = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        static GROUPS: AtomicU32 = AtomicU32::new(0);
         Self {
             service,
+            group: Group(GROUPS.fetch_add(1, Ordering::Relaxed)),
             busy: AtomicU32::new(0),
             addrs,
             gate: Gate::default(),

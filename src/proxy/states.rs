@@ -9,6 +9,7 @@ use super::error::ProxyError;
 use super::http::{Expiry, Outcome, Phase};
 use super::relay::{Finish, Which};
 use crate::lb::PickError;
+use crate::lb::ending::Reason;
 use crate::telemetry::access::{Cause, Stage};
 
 /// Who and how far.
@@ -48,6 +49,9 @@ pub(crate) fn attempt(outcome: &Outcome, phase: Phase, is_sent: bool) -> State {
         }
         Outcome::Nonsense(_) => (Cause::Proxy, Stage::Headers),
         Outcome::Cut(_) => (Cause::Server, Stage::Data),
+        // haproxy gives no stage while the request is still coming.
+        Outcome::Ended(reason) if phase == Phase::Head && !is_sent => (ended(*reason), Stage::Done),
+        Outcome::Ended(reason) => (ended(*reason), stage),
         Outcome::Malformed if phase == Phase::Head => (Cause::Proxy, Stage::Headers),
         Outcome::Malformed => (Cause::Proxy, Stage::Data),
         Outcome::Aborted => (Cause::Client, stage),
@@ -94,10 +98,20 @@ pub(crate) fn failed(error: &ProxyError, attempt: Option<State>) -> State {
     }
 }
 
+fn ended(reason: Reason) -> Cause {
+    match reason {
+        Reason::Down => Cause::Down,
+        Reason::Removed => Cause::Killed,
+    }
+}
+
 /// A tunnel's end.
 pub(crate) fn tunnel(finish: &Finish) -> State {
     match finish {
         Finish::Done => DONE,
+        // Without a stage, as with haproxy.
+        Finish::Ended(reason) => (ended(*reason), Stage::Done),
+        Finish::Aged => (Cause::Killed, Stage::Done),
         Finish::Idle(Which::Client) => (Cause::ClientTimeout, Stage::Data),
         Finish::Idle(Which::Backend) => (Cause::ServerTimeout, Stage::Data),
         Finish::Broken(Which::Client, _) => (Cause::Client, Stage::Data),
@@ -132,6 +146,10 @@ mod tests {
             (Outcome::Cut(broken()), Body, true, "SD"),
             (Outcome::Malformed, Head, false, "PH"),
             (Outcome::Malformed, Body, false, "PD"),
+            (Outcome::Ended(Reason::Down), Head, true, "DH"),
+            (Outcome::Ended(Reason::Down), Head, false, "D-"),
+            (Outcome::Ended(Reason::Down), Body, true, "DD"),
+            (Outcome::Ended(Reason::Removed), Head, true, "KH"),
             (Outcome::Aborted, Head, true, "CH"),
             (Outcome::Aborted, Head, false, "CD"),
             (Outcome::Aborted, Body, true, "CD"),
@@ -182,6 +200,9 @@ mod tests {
     fn tunnels_end_as_with_haproxy() {
         for (finish, state) in [
             (Finish::Done, "--"),
+            (Finish::Ended(Reason::Down), "D-"),
+            (Finish::Ended(Reason::Removed), "K-"),
+            (Finish::Aged, "K-"),
             (Finish::Idle(Which::Client), "cD"),
             (Finish::Idle(Which::Backend), "sD"),
             (Finish::Broken(Which::Client, broken()), "CD"),

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::accept::Accepted;
+use super::age;
 use super::connect::{Dialer, Trail};
 use super::error::ProxyError;
 use super::local::Local;
@@ -18,7 +19,9 @@ use super::relay::{self, End, Finish, Meter, Patience, Which};
 use super::shared::{Busy, Listener};
 use super::states::{self, State};
 use super::timer::Timer;
+use super::wheel::Group;
 use super::{ProxySettings, Service};
+use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::telemetry::access::{AccessLog, Record, Timers};
 use crate::telemetry::cells::{BackendCells, ServiceCells, WorkerId};
@@ -50,9 +53,11 @@ async fn forward(
     (service, settings, hash): (&Service, &ProxySettings, Option<u32>),
     session: &mut Session,
 ) -> Result<(), ProxyError> {
+    let group = session.group;
     // Only a full reactor can refuse; the connection is lost then.
     let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
-    let timer = Timer::new(local).await;
+    let age = age::ends_at(local.clock.tick(), settings.max_connection_age);
+    let timer = Timer::new(local, group).await;
     let mut dialer = Dialer::new(service, settings, &timer).hashed(hash);
     dialer.client = Some(&client);
     let connected = match dialer.acquire().await {
@@ -66,13 +71,14 @@ async fn forward(
     let (lease, backend) = connected?;
     session.connected = Some(Instant::now());
     let meter = Counters::new(service, &lease, local.worker);
-    let patience = Patience::new(&settings.timeouts);
+    let patience = Patience::new(&settings.timeouts).until(age);
     let finish = relay::run((end(client), end(backend)), &timer, patience, &meter).await;
     session.moved = meter.moved();
     session.state = states::tunnel(&finish);
     match finish {
-        Finish::Done => Ok(()),
+        Finish::Done | Finish::Aged => Ok(()),
         Finish::Idle(_) => Err(ProxyError::ClientTimeout),
+        Finish::Ended(reason) => Err(ProxyError::ended(&lease, reason)),
         Finish::Broken(Which::Client, _) => Err(ProxyError::ClientAbort),
         Finish::Broken(Which::Backend, source) => {
             Err(ProxyError::Backend { addr: lease.addr(), source: source.into() })
@@ -89,6 +95,7 @@ struct Session {
     moved: (u64, u64),
     state: State,
     busy: Option<Busy>,
+    group: Group,
 }
 
 impl Session {
@@ -99,6 +106,7 @@ impl Session {
             trail: Trail::default(),
             moved: (0, 0),
             state: states::DONE,
+            group: listener.group,
             busy: settings.access_log.as_ref().map(|_| Busy::new(listener)),
         }
     }
@@ -152,6 +160,7 @@ fn end(stream: TcpStream) -> End {
 pub(crate) struct Counters<'a> {
     service: &'a ServiceCells,
     backend: &'a BackendCells,
+    lease: &'a Lease,
     up: Cell<u64>,
     down: Cell<u64>,
 }
@@ -161,6 +170,7 @@ impl<'a> Counters<'a> {
         Self {
             service: service.cells.of(worker),
             backend: lease.backend().cells.of(worker),
+            lease,
             up: Cell::new(0),
             down: Cell::new(0),
         }
@@ -173,6 +183,10 @@ impl<'a> Counters<'a> {
 }
 
 impl Meter for Counters<'_> {
+    fn ended(&self) -> Option<Reason> {
+        self.lease.ended()
+    }
+
     fn to_backend(&self, n: usize) {
         let n = u64::try_from(n).unwrap_or(u64::MAX);
         self.up.set(self.up.get() + n);

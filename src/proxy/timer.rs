@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::local::Local;
 use super::millis::Millis;
-use super::wheel::Entry;
+use super::wheel::{Entry, Group};
 
 /// The connection's entry on the wheel.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ pub(crate) struct Timer {
 
 impl Timer {
     /// For the task that asks: the wheel wakes that one.
-    pub(crate) async fn new(local: &Rc<Local>) -> Self {
+    pub(crate) async fn new(local: &Rc<Local>, group: Group) -> Self {
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        let entry = local.wheel.borrow_mut().add(waker);
+        let entry = local.wheel.borrow_mut().add(waker, group);
         Self { local: Rc::clone(local), entry }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A connection has one entry for its whole life and moves its deadline as often as it likes: a later one costs a store,
 //! because the wheel looks again when the earlier one comes; only an earlier one is put elsewhere. So a request that
-//! meets its deadlines touches no timer at all. Entries also make it possible to wake everybody (a drain).
+//! meets its deadlines touches no timer at all. Entries also make it possible to wake everybody of a listener (a drain).
 //!
 //! Four levels of 64 slots: 8 ms, 512 ms, 33 s, 35 min wide. An entry sits in the slot of its deadline on the finest
 //! level that reaches there, and comes down level by level. It fires up to one finest slot late, never early.
@@ -29,13 +29,18 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry(u32);
 
+/// Entries that can be woken together: those of one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Group(pub(crate) u32);
+
 #[derive(Debug)]
 struct Node {
     deadline: Millis,
     /// Its deadline came, and no other was set since.
     has_fired: bool,
-    /// Woken when the deadline comes, and by [`Wheel::wake_all`]. `None`: the node is free.
+    /// Woken when the deadline comes, and by [`Wheel::wake`]. `None`: the node is free.
     waker: Option<Waker>,
+    group: Group,
     /// The list it is in: level * 64 + slot, or [`NONE`].
     list: u32,
     /// When that slot is looked at.
@@ -74,11 +79,12 @@ impl Wheel {
     }
 
     /// An entry without a deadline.
-    pub(crate) fn add(&mut self, waker: Waker) -> Entry {
+    pub(crate) fn add(&mut self, waker: Waker, group: Group) -> Entry {
         let node = Node {
             deadline: Millis::NEVER,
             has_fired: false,
             waker: Some(waker),
+            group,
             list: NONE,
             due: Millis::NEVER,
             next: NONE,
@@ -123,9 +129,10 @@ impl Wheel {
         self.nodes.get(entry.0 as usize).is_some_and(|node| node.has_fired)
     }
 
-    /// Wakes everybody.
-    pub(crate) fn wake_all(&self) {
-        for waker in self.nodes.iter().filter_map(|node| node.waker.as_ref()) {
+    /// Wakes everybody of a group.
+    pub(crate) fn wake(&self, group: Group) {
+        let members = self.nodes.iter().filter(|node| node.group == group);
+        for waker in members.filter_map(|node| node.waker.as_ref()) {
             waker.wake_by_ref();
         }
     }
@@ -293,7 +300,7 @@ mod tests {
 
         fn add(&mut self, deadline: u64) -> (Entry, Arc<Count>) {
             let count = Arc::<Count>::default();
-            let entry = self.wheel.add(Arc::clone(&count).into());
+            let entry = self.wheel.add(Arc::clone(&count).into(), Group(1));
             self.wheel.set(entry, Millis(deadline));
             (entry, count)
         }
@@ -358,7 +365,7 @@ mod tests {
         assert_eq!(again, entry);
         timer.turn(500);
         assert_eq!(woken(&count), 0);
-        timer.wheel.wake_all();
+        timer.wheel.wake(Group(1));
         assert_eq!((woken(&count), timer.wheel.nodes.len()), (0, 1));
     }
 

@@ -29,6 +29,9 @@ pub const TICK: Duration = Duration::from_secs(1);
 pub struct WorkerSettings {
     /// `global maxconn`: client connections over all services. Unset: no limit but the descriptors.
     pub max_connections: Option<u32>,
+    /// Pipes that each worker may have for bulk TCP; 0: bytes are always copied (`nosplice`). Unset:
+    /// [`MAX_PIPES`](super::pipe::MAX_PIPES).
+    pub max_pipes: Option<u32>,
 }
 
 /// Identity of an added listener, chosen by the caller.

@@ -329,6 +329,28 @@ mod tests {
         assert!(resolve("5", 80).is_err());
     }
 
+    #[test]
+    fn protocols_of_all_lines_count_together() {
+        use FrontProtocol::{Auto, Http1, Http2};
+        let place = Place { file: "f".into(), path: String::new() };
+        for (lines, common, warnings) in [
+            (vec![], Auto, 0),
+            (vec![Http2], Http2, 0),
+            (vec![Http1, Http1], Http1, 0),
+            (vec![Http2, Auto], Auto, 1),
+        ] {
+            let mut report = Report::default();
+            assert_eq!(super::common(&lines, &place, &mut report), common, "{lines:?}");
+            assert_eq!(report.warnings.len(), warnings, "{lines:?}");
+        }
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let mut report = Report::default();
+        assert_eq!(options_of(&words("backlog 5 proto h2"), &place, &mut report).protocol, Http2);
+        assert!(report.complaints.is_empty());
+        options_of(&words("proto fcgi"), &place, &mut report);
+        assert_eq!(report.complaints.len(), 1);
+    }
+
     proptest::proptest! {
         #[test]
         fn arbitrary_addresses_never_panic(text in "[0-9:\\[\\]/@*.]*") {

@@ -53,6 +53,7 @@ pub use self::top::resolve_top;
 use super::EffectiveValue;
 use super::report::{Line, Place};
 use crate::config::balance::Balancing;
+use crate::lb::ending::Removal;
 use crate::lb::{BackendOrder, ServerRules};
 use crate::proxy::{ListenerSettings, ProxySettings};
 
@@ -80,6 +81,9 @@ pub struct TopSection {
 pub struct GlobalSettings {
     /// `maxconn`: client connections of the whole process. Unset or 0: what the descriptor limit allows.
     pub max_connections: Option<u32>,
+    /// `maxpipes`: pipes that bulk TCP may use over all workers; `nosplice`: 0. Unset: see
+    /// [`WorkerSettings`](crate::proxy::worker::WorkerSettings).
+    pub max_pipes: Option<u32>,
     /// `spread-checks`: random part of each check interval in percent, 0..=50. Default 0.
     pub spread_percent: u8,
     /// `user`.
@@ -165,6 +169,8 @@ pub struct ServiceParts {
     pub order: BackendOrder,
     /// `option allbackups`.
     pub all_backups: bool,
+    /// What becomes of sessions of removed servers.
+    pub removal: Removal,
     /// Turns endpoints into server settings.
     pub rules: Arc<dyn ServerRules>,
     /// Names of frontend and backend, as haproxy's file has them.

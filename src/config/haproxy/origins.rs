@@ -12,6 +12,7 @@ use crate::config::balance;
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
 use crate::lb::Protocol;
+use crate::proxy::http2::{FrontProtocol, Http2Settings};
 use crate::proxy::{CloseMode, ForwardFor, ListenerSettings, Mode, Redispatch, Reuse};
 
 /// The stricter of frontend and backend.
@@ -47,11 +48,15 @@ fn tracked<T>(setting: &str, it: &Tracked<T>, show: impl FnOnce(&T) -> String) -
 }
 
 /// What concerns the proxy and the balancer.
-pub(super) fn of(draft: &Draft, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveValue> {
+pub(super) fn of(
+    draft: &Draft,
+    chosen_mode: &Tracked<Mode>,
+    http2: &Http2Settings,
+) -> Vec<EffectiveValue> {
     let timeouts = &draft.timeouts;
     let limit =
         |max: &Option<u32>| max.map_or_else(|| "global limit".to_owned(), |max| max.to_string());
-    vec![
+    let mut values = vec![
         tracked("mode", chosen_mode, |it| mode(*it).to_owned()),
         tracked("balance", &draft.algorithm, ToString::to_string),
         tracked("hash-type", &draft.hash_type, ToString::to_string),
@@ -81,15 +86,20 @@ pub(super) fn of(draft: &Draft, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveVal
         tracked("http.abortonclose", &draft.abort_on_close, bool::to_string),
         tracked("http.close_mode", close_mode(draft), |it| close(*it).to_owned()),
         tracked("http.forwardfor", forward_for(draft), forwarded),
-        // No line of haproxy's says it, `proxy.replay_idempotent` does.
-        EffectiveValue {
-            setting: "http.replay_idempotent".to_owned(),
-            value: "true".to_owned(),
-            origin: "default (synapse)".to_owned(),
-        },
+        native("http.replay_idempotent", "true"),
+        native("max_connection_age", "none"),
+        native("on_remove", "keep"),
         tracked("allbackups", &draft.all_backups, bool::to_string),
         tracked("check.probe", &draft.probe, probe),
-    ]
+    ];
+    values.extend(of_http2(http2, chosen_mode));
+    values
+}
+
+/// No line of haproxy's says it, a key of `proxy` does.
+fn native(setting: &str, value: &str) -> EffectiveValue {
+    let (setting, value) = (setting.to_owned(), value.to_owned());
+    EffectiveValue { setting, value, origin: "default (synapse)".to_owned() }
 }
 
 fn redispatch(it: &Redispatch) -> String {
@@ -184,6 +194,7 @@ pub(super) fn of_servers(
         shown("server.maxconn", &base.max_connections, |max| {
             max.map_or_else(|| "no limit".to_owned(), |max| max.to_string())
         }),
+        shown("server.on-marked-down", &base.shutdown_sessions, |_| "shutdown-sessions".to_owned()),
         shown("server.minconn", &base.min_connections, |min| {
             min.map_or_else(|| "server.maxconn".to_owned(), |min| min.to_string())
         }),
@@ -200,6 +211,41 @@ pub(super) fn of_servers(
     let origin = top.spread_origin.as_ref().unwrap_or(&haproxy);
     values.push(effective("spread-checks", spread, origin));
     values
+}
+
+/// What concerns HTTP/2: only services in `mode http` have it.
+fn of_http2(http2: &Http2Settings, chosen_mode: &Tracked<Mode>) -> Vec<EffectiveValue> {
+    if chosen_mode.value != Mode::Http {
+        return Vec::new();
+    }
+    let haproxy = Draft::default().retries.origin;
+    let tuned = |setting: &str, value: u32, default: u32| EffectiveValue {
+        setting: setting.to_owned(),
+        value: value.to_string(),
+        origin: if value == default {
+            haproxy.text.to_string()
+        } else {
+            format!("haproxy.global \"tune.{setting}\"")
+        },
+    };
+    let (front, origin) = match http2.front {
+        FrontProtocol::Auto => ("h1 or h2, as the first bytes say", &*haproxy.text),
+        FrontProtocol::Http1 => ("h1", "the bind options"),
+        FrontProtocol::Http2 => ("h2", "the bind options"),
+    };
+    let bind = EffectiveValue {
+        setting: "bind.proto".to_owned(),
+        value: front.to_owned(),
+        origin: origin.to_owned(),
+    };
+    let default = Http2Settings::default();
+    vec![
+        bind,
+        tuned("h2.max-concurrent-streams", http2.max_streams, default.max_streams),
+        tuned("h2.initial-window-size", http2.window_bytes, default.window_bytes),
+        tuned("h2.max-frame-size", http2.frame_bytes, default.frame_bytes),
+        tuned("h2.header-table-size", http2.header_table_bytes, default.header_table_bytes),
+    ]
 }
 
 fn protocol(it: Protocol) -> &'static str {

@@ -26,6 +26,7 @@ pub(super) struct ServerDraft {
     pub(super) addr: Option<Tracked<IpAddr>>,
     pub(super) weight: Option<Tracked<Weight>>,
     pub(super) max_connections: Option<Tracked<Option<NonZeroU32>>>,
+    pub(super) shutdown_sessions: Option<Tracked<bool>>,
     pub(super) min_connections: Option<Tracked<Option<NonZeroU32>>>,
     pub(super) max_queue: Option<Tracked<Option<NonZeroU32>>>,
     pub(super) slow_start: Option<Tracked<Duration>>,
@@ -130,6 +131,10 @@ fn apply(
             let weight = Weight::saturating(number(value, 0..=u64::from(Weight::MAX))?);
             draft.weight = Some(Tracked::new(weight, origin));
         }
+        "on-marked-down" if value == "shutdown-sessions" => {
+            draft.shutdown_sessions = Some(Tracked::new(true, origin));
+        }
+        "on-marked-down" => return Err(format!("{value:?} is not `shutdown-sessions`")),
         "maxconn" => draft.max_connections = Some(Tracked::new(limit(value)?, origin)),
         "minconn" => draft.min_connections = Some(Tracked::new(limit(value)?, origin)),
         "maxqueue" => draft.max_queue = Some(Tracked::new(limit(value)?, origin)),

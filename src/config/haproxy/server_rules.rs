@@ -122,6 +122,7 @@ impl Rules {
             elastic: min.map(|min| Elastic { min, full: self.full }),
             max_queue: draft.max_queue.and_then(|it| it.value),
             slow_start: draft.slow_start.map(|it| it.value).filter(|it| !it.is_zero()),
+            shutdown_sessions: is(&draft.shutdown_sessions),
             id: draft.id.map(|it| it.value),
             cookie: draft.cookie.map(|it| it.value),
             protocol: draft.protocol.map(|it| it.value).unwrap_or_default(),

@@ -162,7 +162,7 @@ impl Resolver<'_> {
             self.report.complain(&section.place, bind::PROTOCOL_IN_TCP);
         }
         let order = self.order(section, top);
-        let mut origins = origins::of(&self.draft, &mode);
+        let mut origins = origins::of(&self.draft, &mode, &http2);
         origins.extend(origins::of_servers(&rules.base, section.server_options.as_ref(), top));
         origins.extend(origins::of_binding(section, top, listener.as_ref()));
         let names = Names { frontend: self.name.into(), backend: self.backend.into() };
@@ -186,6 +186,7 @@ impl Resolver<'_> {
             },
             order,
             all_backups: draft.all_backups.value,
+            removal: Default::default(),
             rules: Arc::new(rules),
             origins,
         }
@@ -255,12 +256,8 @@ impl Resolver<'_> {
             "no_shuffle" => BackendOrder::AsDiscovered,
             "shuffle" => shuffled,
             other => {
-                self.report.warn(
-                    place,
-                    format!(
-                        "{other:?} is not asc, desc, no_shuffle or shuffle; servers are shuffled"
-                    ),
-                );
+                let known = "asc, desc, no_shuffle or shuffle";
+                self.report.warn(place, format!("{other:?} is not {known}; servers are shuffled"));
                 shuffled
             }
         }

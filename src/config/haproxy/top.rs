@@ -68,6 +68,10 @@ fn global(top: &mut Top, statement: &Statement<'_>) -> Result<(), String> {
     if let Some(outcome) = top.log.apply(statement) {
         return outcome;
     }
+    if statement.directive.keyword == "nosplice" {
+        top.global.max_pipes = Some(0);
+        return Ok(());
+    }
     let [value] = statement.args() else {
         return Err("one value is expected".to_owned());
     };
@@ -77,6 +81,9 @@ fn global(top: &mut Top, statement: &Statement<'_>) -> Result<(), String> {
             let max: u32 = number(value, 0..=MAX_INT)?;
             settings.max_connections = (max > 0).then_some(max);
         }
+        // Whichever comes first, `nosplice` stays.
+        "maxpipes" if settings.max_pipes == Some(0) => {}
+        "maxpipes" => settings.max_pipes = Some(number(value, 0..=MAX_INT)?),
         "spread-checks" => {
             settings.spread_percent = number(value, 0..=50)?;
             top.spread_origin = Some(Origin::of(statement.line, Level::Shared));

@@ -25,6 +25,7 @@ pub(super) fn proxy(draft: &Draft, mode: Mode, http2: Http2Settings) -> ProxySet
         retries: draft.retries.value,
         redispatch: draft.redispatch.value,
         max_connections: draft.max_connections.value,
+        max_connection_age: None,
         http: HttpSettings {
             close_mode: origins::close_mode(draft).value,
             forward_for: origins::forward_for(draft).value.clone(),

@@ -18,6 +18,7 @@ use crate::endpoint::{Endpoint, EndpointSet};
 use crate::health::checker::CheckId;
 use crate::health::{CheckSettings, Health};
 use crate::lb::backend::{Backend, SlotArena};
+use crate::lb::ending::Mark;
 use crate::lb::handle::CheckView;
 use crate::lb::queue::Queue;
 use crate::lb::{BackendId, PoolSettings, ServerSettings, order};
@@ -235,6 +236,7 @@ impl Book {
             endpoint: endpoint.clone(),
             server_name: unique(name, names),
             in_flight: self.arena.take(),
+            ended: Mark::default(),
             cells: PerWorker::new(self.workers),
         })
     }

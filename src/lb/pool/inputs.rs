@@ -13,6 +13,7 @@ use crate::endpoint::ServiceName;
 use crate::health::Health;
 use crate::health::checker::{CheckId, CheckReport, stagger};
 use crate::lb::backend::Backend;
+use crate::lb::ending::Reason;
 use crate::lb::handle::CheckView;
 use crate::lb::{BackendId, Outcome, OutcomeKind};
 use crate::telemetry::statsd;
@@ -42,6 +43,7 @@ impl Pool {
         for backend in &moves.left {
             self.checker.remove(CheckId(backend.id.0));
         }
+        self.note_moves(&moves);
         self.log_moves(&moves);
         self.log_complaints(&moves);
         self.schedule_checks();
@@ -143,6 +145,9 @@ impl Pool {
         if was != record.health {
             self.health_changes += 1;
             self.dirty = Dirty::Set;
+            if record.health == Health::Down && record.settings.shutdown_sessions {
+                self.endings.end(&record.backend, Reason::Down);
+            }
             if was == Health::Down {
                 record.warmth.begin(report.at, record.settings.slow_start);
                 self.next_step = Some(report.at);

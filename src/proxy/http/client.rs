@@ -12,6 +12,7 @@ use super::message::Refusal;
 use super::message::request::Request;
 use super::socket::{Glance, Socket};
 use crate::proxy::ProxySettings;
+use crate::proxy::age;
 use crate::proxy::buffer::Mark;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
@@ -125,6 +126,8 @@ pub(crate) struct Client {
     pub(crate) active: Millis,
     /// When a connection at rest ends in a drain that lets it rest.
     pub(super) rest_until: Millis,
+    /// From then on the next answer is the last.
+    pub(crate) age: Millis,
     pub(crate) is_draining: bool,
     pub(crate) is_first_request: bool,
     /// The client has finished sending; a reset can then no longer be told apart.
@@ -139,9 +142,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(socket: Socket, settings: Arc<ProxySettings>, now: Millis) -> Self {
+        let age = age::ends_at(now, settings.max_connection_age);
         Self {
             socket,
             settings,
+            age,
             inbox: Vec::new(),
             used: 0,
             is_untried: false,
@@ -204,6 +209,11 @@ impl Client {
         if self.outbox.is_empty() {
             fixed.local.spares.borrow_mut().give(std::mem::take(&mut self.outbox));
         }
+    }
+
+    /// True when the answer at hand is its last: in a drain, and when it has its age.
+    pub(crate) fn is_leaving(&self, fixed: &Fixed) -> bool {
+        self.is_draining || fixed.listener.is_draining() || self.age <= fixed.now()
     }
 
     /// True when it has finished sending, and that is taken for giving up.

@@ -125,7 +125,7 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
         End { stream, early: Bytes::from(unused) },
         End { stream: backend, early: Bytes::from(early) },
     );
-    let patience = Patience::new(&client.settings.timeouts);
+    let patience = Patience::new(&client.settings.timeouts).until(client.age);
     let finish = relay::run(ends, &fixed.timer, patience, &meter).await;
     tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, ?finish, "tunnel ended");
     let (bytes_in, bytes_out) = meter.moved();

@@ -8,11 +8,12 @@ use tokio::time::Instant;
 use super::client::{Begun, Client, Expiry, Fixed};
 use super::inbound::Inbound;
 use super::logged::Notes;
+use super::message::Upgrade;
 use super::message::framing::Body;
 use super::message::request::Request;
 use super::message::response::{Asked, Recode};
-use super::message::{Upgrade, Version};
 use super::upstream::Upstream;
+use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::CloseMode;
 use crate::proxy::buffer::Mark;
@@ -108,6 +109,8 @@ pub(crate) enum Outcome {
     Malformed,
     /// The client has gone.
     Aborted,
+    /// The backend's sessions are to end.
+    Ended(Reason),
     /// Time is up.
     Expired(Expiry),
 }
@@ -190,6 +193,9 @@ impl Exchange {
         client: &mut Client,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome> {
+        if let Some(reason) = self.lease.as_ref().and_then(Lease::ended) {
+            return Poll::Ready(Outcome::Ended(reason));
+        }
         // What is over waits for its client alone.
         if !self.is_over
             && let Some(outcome) = self.poll_up(fixed, client, cx)
@@ -236,9 +242,8 @@ impl Exchange {
 
     /// What decides about the answer's head.
     pub(super) fn asked(&self, fixed: &Fixed, client: &Client) -> Asked {
-        let stays = client.settings.http.close_mode != CloseMode::Close
-            && !client.is_draining
-            && !fixed.listener.is_draining();
+        let stays =
+            client.settings.http.close_mode != CloseMode::Close && !client.is_leaving(fixed);
         Asked {
             is_head: self.request.is_head,
             version: self.request.version,
@@ -259,10 +264,5 @@ impl Exchange {
             && self.request.upgrade == Upgrade::No
             && self.request.is_idempotent
             && self.request.body == Body::Empty
-    }
-
-    /// True for a client of HTTP/1.0.
-    pub(super) fn is_old(&self) -> bool {
-        self.request.version == Version::V10
     }
 }

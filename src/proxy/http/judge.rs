@@ -5,6 +5,7 @@ use std::io;
 use super::client::{Client, Ending, Expiry, Fixed};
 use super::exchange::{Exchange, Outcome, Phase};
 use super::serve::{After, Tunnel};
+use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::error::ProxyError;
 use crate::proxy::states;
@@ -53,6 +54,11 @@ pub(super) fn judge(
             tracing::debug!(service = %fixed.listener.service.name, backend = %addr, %error, "answer cut");
             Judged::Over(cut(fixed, client, exchange, ErrorCause::Backend))
         }
+        Outcome::Ended(reason) if !has_answer && exchange.up.body.is_done() => {
+            ended(fixed, exchange, reason)
+        }
+        // Before the whole request it is closed without an answer, as with haproxy.
+        Outcome::Ended(_) => Judged::Over(cut(fixed, client, exchange, ErrorCause::Backend)),
         Outcome::Malformed if !has_answer => {
             Judged::Failed(ProxyError::ClientProtocol("malformed body"))
         }
@@ -78,6 +84,21 @@ fn unanswered(exchange: &mut Exchange, error: Option<io::Error>) -> Judged {
     exchange.upstream = None;
     match exchange.lease.take() {
         Some(lease) => Judged::Unanswered(lease, error),
+        // There is one as long as an attempt lasts.
+        None => Judged::Failed(ProxyError::ClientAbort),
+    }
+}
+
+/// Nothing was answered: what may be repeated is asked of another.
+fn ended(fixed: &Fixed, exchange: &mut Exchange, reason: Reason) -> Judged {
+    if !exchange.down.heard {
+        let aborted =
+            io::Error::new(io::ErrorKind::ConnectionAborted, format!("ended: {reason:?}"));
+        return unanswered(exchange, Some(aborted));
+    }
+    count_broken(fixed, exchange);
+    match &exchange.lease {
+        Some(lease) => Judged::Failed(ProxyError::ended(lease, reason)),
         // There is one as long as an attempt lasts.
         None => Judged::Failed(ProxyError::ClientAbort),
     }

@@ -55,7 +55,7 @@ use super::timer::Timer;
 /// Serves a connection to its end.
 pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
     let Accepted { stream, peer, slot } = accepted;
-    let timer = Timer::new(&local).await;
+    let timer = Timer::new(&local, slot.listener.group).await;
     let fixed = Fixed { local, listener: Arc::clone(&slot.listener), peer, timer };
     let settings = fixed.listener.service.settings.load_full();
     let is_only2 = settings.http.http2.front == FrontProtocol::Http2;
@@ -99,11 +99,19 @@ async fn run(fixed: &Fixed, client: &mut Client) -> After {
     }
 }
 
-/// Tells the connections of a worker about changes that they do not wait for themselves: a drain wakes them all, and
-/// idle connections to backends that are no longer picked are closed. Ends with the listener.
+/// Tells the connections of a worker about changes that they do not wait for themselves: a drain wakes them all, so do
+/// sessions that are to end, and idle connections to backends that are no longer picked are closed. Ends with the
+/// listener.
 pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
     let pool = &listener.service.pool;
     let mut seen = None;
+    let mut ends = pool.ends();
+    let end = async {
+        while ends.changed().await.is_ok() {
+            local.wheel.borrow().wake(listener.group);
+        }
+        std::future::pending::<()>().await;
+    };
     let follow = async {
         while pool.until(|view| Some(view.revision) != seen).await {
             seen = Some(pool.view().revision);
@@ -117,6 +125,7 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
     tokio::select! {
         () = listener.drain.cancelled() => {}
         () = follow => {}
+        () = end => {}
     }
-    local.wheel.borrow().wake_all();
+    local.wheel.borrow().wake(listener.group);
 }

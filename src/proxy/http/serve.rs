@@ -13,6 +13,7 @@ use super::client::{Begun, Client, Ending, Fixed};
 use super::exchange::Exchange;
 use super::judge::{Judged, judge};
 use super::logged::{self, Notes};
+use super::message::Version;
 use super::pool::Want;
 use super::reply::{self, Form};
 use super::upstream::Upstream;
@@ -273,7 +274,7 @@ fn give_up(
     };
     let keep = is_complete
         && exchange.request.keep_alive
-        && !exchange.is_old()
+        && exchange.request.version != Version::V10
         && !status.is_client_error()
         && stays(fixed, client, &client.settings);
     fixed.cells().response(status.as_u16());
@@ -286,7 +287,5 @@ fn give_up(
 }
 
 fn stays(fixed: &Fixed, client: &Client, settings: &ProxySettings) -> bool {
-    settings.http.close_mode != CloseMode::Close
-        && !client.is_draining
-        && !fixed.listener.is_draining()
+    settings.http.close_mode != CloseMode::Close && !client.is_leaving(fixed)
 }

@@ -144,6 +144,7 @@ async fn again(
         Outcome::Nonsense(why) => broken(why.into()),
         Outcome::HalfHeard => broken("the stream was reset before an answer".into()),
         Outcome::Cut(error) => broken(error.into()),
+        Outcome::Ended(reason) => Err(ProxyError::ended(&failed, reason)),
         Outcome::Answered | Outcome::Switched(_) | Outcome::Malformed | Outcome::Aborted => {
             broken("no answer".into())
         }

@@ -68,7 +68,8 @@ async fn over_stream(asking: &Asking<'_>, stream: InUse) -> Result<Begun, Outcom
             }
             Pin::new(&mut response).poll(cx).map(Ok)
         })
-        .await?;
+        .await
+        .inspect_err(|_expired| stream.shared.retire())?;
     let (head, body) = answer.map_err(|error| judged(error, &stream))?.into_parts();
     let outlet = if body.is_end_stream() { Outlet::Empty } else { Outlet::Stream(body, stream) };
     Ok(Begun { head, outlet, pump })

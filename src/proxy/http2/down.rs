@@ -137,8 +137,12 @@ impl<'a> Down<'a> {
             }
             Outcome::Answered | Outcome::Aborted => {}
             Outcome::Expired(Expiry::Client) => self.send.send_reset(Reason::CANCEL),
-            Outcome::Expired(Expiry::Server)
-            | Outcome::Cut(_)
+            Outcome::Expired(Expiry::Server) => {
+                self.outlet.distrust();
+                self.send.send_reset(Reason::INTERNAL_ERROR);
+            }
+            Outcome::Cut(_)
+            | Outcome::Ended(_)
             | Outcome::Switched(_)
             | Outcome::Unsent
             | Outcome::Unheard(_)

@@ -89,7 +89,7 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
         listener: Arc::clone(&front.fixed.listener),
         peer: front.fixed.peer,
         // Of its own: the connection's waits for the client meanwhile.
-        timer: Timer::new(&front.fixed.local).await,
+        timer: Timer::new(&front.fixed.local, front.fixed.listener.group).await,
     };
     fixed.tick();
     fixed.cells().requests.add(1);

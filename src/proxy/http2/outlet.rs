@@ -32,7 +32,7 @@ pub(super) enum Outlet {
     /// One of our own pages.
     Page(Bytes),
     /// A stream to an HTTP/2 backend, which counts as long as it lasts.
-    Stream(RecvStream, #[expect(dead_code, reason = "held: it counts until dropped")] InUse),
+    Stream(RecvStream, InUse),
     /// From an HTTP/1 backend.
     Http1(Incoming, Option<Spare>),
 }
@@ -69,6 +69,14 @@ impl Outlet {
             Self::Page(page) => page.is_empty(),
             Self::Stream(stream, _) => stream.is_end_stream(),
             Self::Http1(body, _) => body.is_end_stream(),
+        }
+    }
+
+    /// It did not go on in time. Perhaps the whole connection stands still, without having been told of its end: the next
+    /// stream goes over another.
+    pub(super) fn distrust(&self) {
+        if let Self::Stream(_, stream) = self {
+            stream.shared.retire();
         }
     }
 

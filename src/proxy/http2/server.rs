@@ -188,7 +188,7 @@ impl Served {
         let streams = Rc::clone(streams);
         drop(tokio::task::spawn_local(seat.connections.track_future(async move {
             // The wheel wakes the task that made the timer: this one.
-            let timer = Timer::new(&local).await;
+            let timer = Timer::new(&local, listener.group).await;
             let fixed = Fixed { local, listener, peer, timer };
             stream::serve(streams, fixed, request, respond).await;
         })));

@@ -37,9 +37,12 @@ pub const LOCAL_RESETS: usize = 1024;
 /// connection. The `h2` crate's default is a fiftieth, which two clients that stand still would use up for all others.
 pub const BACKEND_FRAMES_BYTES: usize = 64 * 1024 * 1024;
 
-/// A client that has reset so many streams before their answer began, and most of all it opened, is sent away
+/// A client that has reset so many streams within [`EARLY`] and before their answer began, and most of all it opened, is sent away
 /// (ENHANCE_YOUR_CALM). Envoy's threshold is 500; a person who scrolls on resets a few dozen.
 pub const EARLY_RESETS: u32 = 200;
+
+/// A reset after so long is a client's own time-out, not an attack: Envoy's minimal lifetime of a stream that counts.
+pub const EARLY: Duration = Duration::from_secs(1);
 
 /// Bytes of frames that carry nothing (PING, SETTINGS, PRIORITY, RST_STREAM, WINDOW_UPDATE, empty DATA) that a client may
 /// send beyond [`FUTILE_SHARE`] of what it and we have said: nginx's rule and number. 60,000 PINGs.

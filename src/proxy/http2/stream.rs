@@ -16,6 +16,7 @@ use super::down::Down;
 use super::gauge::Talk;
 use super::head::{self, Rules};
 use super::notes::Notes;
+use super::settings::EARLY;
 use super::upload::{Source, Upload};
 use crate::lb::lease::Lease;
 use crate::proxy::error::{self, ProxyError};
@@ -72,6 +73,7 @@ pub(super) async fn serve(
         fixed: &fixed,
         settings,
         streams: &streams,
+        begun: fixed.now(),
         respond: RefCell::new(respond),
         notes: None,
     };
@@ -90,6 +92,7 @@ struct Stream<'a> {
     fixed: &'a Fixed,
     settings: Arc<ProxySettings>,
     streams: &'a Rc<Streams>,
+    begun: Millis,
     respond: RefCell<SendResponse<Bytes>>,
     notes: Option<Box<Notes>>,
 }
@@ -155,6 +158,7 @@ impl Stream<'_> {
         self.fixed.cells().error(error.cause());
         match error.status() {
             Some(status) => self.say(status, is_head),
+            None if self.fixed.now() >= self.begun.after(EARLY) => {}
             None => {
                 let resets = &self.streams.early_resets;
                 resets.set(resets.get().saturating_add(1));
@@ -246,6 +250,7 @@ impl Stream<'_> {
                 lease.backend().cells.of(self.fixed.local.worker).response_errors.add(1);
                 ErrorCause::Backend
             }
+            Outcome::Ended(_) => ErrorCause::Backend,
             Outcome::Answered
             | Outcome::Switched(_)
             | Outcome::Unsent

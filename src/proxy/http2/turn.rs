@@ -138,7 +138,7 @@ impl Drop for Turn {
         let cause = match &self.outcome {
             Outcome::Aborted => Some(ErrorCause::ClientAbort),
             Outcome::Expired(expiry) => Some(expiry.cause()),
-            Outcome::Cut(_) => Some(ErrorCause::Backend),
+            Outcome::Cut(_) | Outcome::Ended(_) => Some(ErrorCause::Backend),
             Outcome::Answered
             | Outcome::Switched(_)
             | Outcome::Unsent

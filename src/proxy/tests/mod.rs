@@ -1,11 +1,13 @@
 //! The data plane as a whole, over real sockets on loopback: workers, scripted origins, raw clients.
 
 mod bulk;
+mod ending;
 mod faults;
 mod http;
 mod limits;
 pub(crate) mod logged;
 mod queue;
+mod relay;
 mod rig;
 mod tcp;
 mod waits;

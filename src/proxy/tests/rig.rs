@@ -30,6 +30,7 @@ pub(super) fn settings(mode: Mode) -> ProxySettings {
         retries: 3,
         redispatch: Redispatch::On { every: -1 },
         max_connections: None,
+        max_connection_age: None,
         http: HttpSettings {
             close_mode: CloseMode::KeepAlive,
             forward_for: Some(ForwardFor {
@@ -60,6 +61,7 @@ pub(super) struct Setup {
     pub(super) origins: Vec<SocketAddr>,
     pub(super) server_max: Option<u32>,
     pub(super) global_max: Option<u32>,
+    pub(super) max_pipes: Option<u32>,
     pub(super) workers: usize,
     pub(super) picker: Option<Box<dyn Picker>>,
     /// Bytes that the kernel takes for a client; `None`: as many as it likes.
@@ -73,6 +75,7 @@ impl Setup {
             origins: origins.to_vec(),
             server_max: None,
             global_max: None,
+            max_pipes: None,
             workers: 1,
             picker: None,
             send_buffer: None,
@@ -101,8 +104,9 @@ impl Setup {
             // Accepted sockets inherit it.
             rustix::net::sockopt::set_socket_send_buffer_size(&sockets[0], bytes).unwrap();
         }
-        let max_connections = self.global_max;
-        let workers = Workers::start(self.workers, WorkerSettings { max_connections }).unwrap();
+        let settings =
+            WorkerSettings { max_connections: self.global_max, max_pipes: self.max_pipes };
+        let workers = Workers::start(self.workers, settings).unwrap();
         let id = ListenerId(1);
         workers.add_listener(id, sockets, Arc::clone(&service)).await.unwrap();
         Rig { workers: Some(workers), addr, service, pool }

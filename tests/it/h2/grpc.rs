@@ -231,3 +231,50 @@ async fn trailers_are_fields_and_nothing_else() {
     let last = &frames.last().expect("an end").payload;
     assert!(!last.windows(6).any(|bytes| bytes == b"DELETE"), "{frames:?}");
 }
+
+#[tokio::test]
+async fn a_connection_that_stands_still_is_left() {
+    let lab = Lab::new().await;
+    // Takes connections and says nothing on the first; on others it answers.
+    let addr = lab.free_addr();
+    let listener = tokio::net::TcpListener::bind(addr).await.expect("bind");
+    let helper = origin::start("B", lab.free_addr()).await;
+    let behind = helper.addr;
+    tokio::spawn(async move {
+        let mut mute = None;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if mute.is_none() {
+                mute = Some(stream);
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut to = tokio::net::TcpStream::connect(behind).await.expect("connect");
+                tokio::io::copy_bidirectional(&mut stream, &mut to).await
+            });
+        }
+    });
+    let front = lab.free_addr();
+    let service = fixed(front, "http", &["timeout server 500ms"], &[("A", addr, "proto h2")]);
+    let mut config = config(json!({"grpc": service}));
+    config["workers"] = json!(1);
+    let _synapse = lab.synapse(config).await;
+    let sender = connect(front).await;
+    assert_eq!(ask(&sender, "/unary", b"x").await.expect("late").status, 504);
+    assert_eq!(ask(&sender, "/unary", b"x").await.expect("another").status, 200);
+}
+
+#[tokio::test]
+async fn h2load_counts_no_error() {
+    crate::support::oracle::need("h2load", "nghttp2-client");
+    let lab = Lab::new().await;
+    let three = three(&lab, &[]).await;
+    let url = format!("http://{}/unary", three.front);
+    let output = tokio::process::Command::new("h2load")
+        .args(["-n", "6000", "-c", "10", "-m", "20", &url])
+        .output()
+        .await
+        .expect("h2load");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("6000 succeeded, 0 failed, 0 errored, 0 timeout"), "{text}");
+    three.assert_balanced(6000);
+}

@@ -6,3 +6,4 @@ mod grpc;
 mod origin;
 mod raw;
 mod rules;
+mod waits;

@@ -184,6 +184,8 @@ pub(super) async fn connect(addr: SocketAddr) -> client::SendRequest<Bytes> {
     let mut builder = client::Builder::new();
     // Wide: one stream that is not read must not stop the others here, in the client.
     builder.initial_connection_window_size(64 << 20).data_frame_budget(64 << 20);
+    // Until it is told how many streams it may open.
+    builder.initial_max_send_streams(100);
     let (sender, connection) = builder.handshake(stream).await.expect("handshake");
     tokio::spawn(connection);
     sender

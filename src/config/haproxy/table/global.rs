@@ -4,20 +4,20 @@ use super::{Class, G, Group, group, not_yet, refused};
 
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
-    group(G, Class::Supported, &["maxconn", "spread-checks", "user", "group", "hard-stop-after", "log", "log-send-hostname", "log-tag"]),
+    group(G, Class::Supported, &["maxconn", "spread-checks", "user", "group", "hard-stop-after", "log", "log-send-hostname", "log-tag", "nosplice", "maxpipes"]),
     group(G, Class::Supported, &[
         "tune.h2.header-table-size", "tune.h2.initial-window-size", "tune.h2.max-concurrent-streams", "tune.h2.max-frame-size",
     ]),
     group(G, Class::Harmless, &[
         "daemon", "master-worker", "mworker-max-reloads", "nbproc", "nbthread", "thread-groups", "cpu-map", "cpu-policy",
         "pidfile", "ulimit-n", "node", "description", "localpeer", "server-state-base", "server-state-file", "quiet",
-        "zero-warning", "noepoll", "nokqueue", "noevports", "nopoll", "nosplice", "nogetaddrinfo", "noreuseport",
+        "zero-warning", "noepoll", "nokqueue", "noevports", "nopoll", "nogetaddrinfo", "noreuseport",
         "busy-polling", "max-spread-checks", "strict-limits", "set-dumpable", "ca-base", "crt-base", "key-base",
         "issuers-chain-path", "ssl-default-bind-ciphers", "ssl-default-bind-ciphersuites",
         "ssl-default-bind-options", "ssl-default-bind-curves", "ssl-default-server-ciphers",
         "ssl-default-server-ciphersuites", "ssl-default-server-options", "ssl-dh-param-file", "ssl-server-verify",
         "ssl-engine", "ssl-mode-async", "ssl-load-extra-files", "ssl-load-extra-del-ext", "ssl-skip-self-issued-ca",
-        "maxsslconn", "maxsslrate", "maxpipes", "maxzlibmem", "maxcompcpuusage", "profiling.tasks",
+        "maxsslconn", "maxsslrate", "maxzlibmem", "maxcompcpuusage", "profiling.tasks",
         "profiling.memory", "debug", "wurfl-data-file", "51degrees-data-file", "deviceatlas-json-file",
         "h1-case-adjust", "h1-case-adjust-file", "insecure-fork-wanted", "insecure-setuid-wanted", "prealloc-fd",
         "expose-experimental-directives", "expose-deprecated-directives", "no-memory-trimming", "numa-cpu-mapping",

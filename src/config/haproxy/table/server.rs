@@ -22,7 +22,7 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     words(S, 1, Class::Supported, &[
         "inter", "fastinter", "downinter", "rise", "fall", "port", "addr", "weight", "maxconn", "id", "cookie",
-        "minconn", "maxqueue", "slowstart", "proto",
+        "minconn", "maxqueue", "slowstart", "proto", "on-marked-down",
     ]),
     words(S, 0, Class::Harmless, &[
         "non-stick", "stick", "no-send-proxy", "no-send-proxy-v2", "no-ssl", "no-check-ssl", "no-tfo", "tfo",
@@ -39,7 +39,6 @@ pub(super) const GROUPS: &[Group] = &[
         "guid", "shard", "log-proto", "log-bufsize",
     ]),
     words(S, 1, OBSERVE, &["observe", "on-error", "error-limit"]),
-    words(S, 1, not_yet("connections of a server that goes down end by themselves"), &["on-marked-down"]),
     words(S, 1, not_yet("connections to backups end by themselves"), &["on-marked-up"]),
     words(S, 1, not_yet("the server is checked by itself only if `check` is given"), &["track"]),
     words(S, 0, AGENT, &["agent-check"]),

@@ -1,0 +1,113 @@
+//! Who waits for whom, and for how long.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::grpc::three;
+use super::origin::{ask, connect, post};
+use super::raw::{self, ACK, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, Raw, SETTINGS};
+use crate::support::lab::Lab;
+use crate::support::synapse::{config, fixed};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_backend_that_does_not_read_stops_its_client() {
+    let lab = Lab::new().await;
+    let three = three(&lab, &[]).await;
+    let mut sender = connect(three.front).await.ready().await.expect("ready");
+    let (_response, mut send) = sender.send_request(post("/hold"), false).expect("request");
+    let mut sent = 0;
+    loop {
+        send.reserve_capacity(16_384);
+        // Two windows and two buffers on the way; then nothing is taken for longer than anything here takes.
+        let room = timeout(Duration::from_secs(1), poll_fn(|cx| send.poll_capacity(cx))).await;
+        let Ok(room) = room else { break };
+        let room = room.expect("open").expect("room");
+        send.send_data(Bytes::from(vec![b'x'; room]), false).expect("open");
+        sent += room;
+        assert!(sent < 2_000_000, "{sent} bytes are taken for nobody");
+    }
+    assert!(sent >= 65_535, "{sent}");
+    let other = ask(&sender, "/unary", b"x").await.expect("others are served");
+    assert_eq!(other.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_loses_its_stream_and_nothing_else() {
+    let lab = Lab::new().await;
+    let three = three(&lab, &["timeout client 700ms", "timeout http-keep-alive 20s"]).await;
+    let sender = connect(three.front).await;
+    let mut ready = sender.clone().ready().await.expect("ready");
+    let (response, _send) = ready.send_request(post("/flood/100"), true).expect("request");
+    let mut body = response.await.expect("head").into_body();
+    let end = async {
+        let mut held = Vec::new();
+        // Taken, but not given back: the window stays closed.
+        while let Some(data) = body.data().await {
+            match data {
+                Ok(data) => held.push(data),
+                Err(error) => return error.reason(),
+            }
+        }
+        None
+    };
+    let reason = timeout(PATIENCE, end).await.expect("it ends");
+    assert_eq!(reason, Some(Reason::CANCEL));
+    assert_eq!(ask(&sender, "/unary", b"x").await.expect("others go on").status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_without_streams_is_told_and_closed() {
+    let lab = Lab::new().await;
+    let origin = lab.origin("A").await;
+    let front = lab.free_addr();
+    let lines = ["timeout http-keep-alive 300ms", "timeout http-request 5s"];
+    let service = fixed(front, "http", &lines, &[("A", origin.addr(), "")]);
+    let _synapse = lab.synapse(config(json!({"web": service}))).await;
+    let mut raw = Raw::open(front).await;
+    raw.send(&raw::ask("GET", END_STREAM, 1)).await;
+    let mut kinds = Vec::new();
+    while let Some(frame) = raw.next().await {
+        if frame.kind == GOAWAY {
+            assert_eq!(frame.number(4), 0, "nothing is wrong with it");
+        }
+        kinds.push(frame.kind);
+    }
+    assert!(kinds.contains(&HEADERS) && kinds.last() == Some(&GOAWAY), "{kinds:?}");
+    assert!(!kinds.contains(&RST_STREAM), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn the_preface_may_come_in_pieces() {
+    let lab = Lab::new().await;
+    let origin = lab.origin("A").await;
+    let (plain, mixed) = (lab.free_addr(), lab.free_addr());
+    let one = fixed(plain, "http", &[], &[("A", origin.addr(), "")]);
+    // Where a server speaks HTTP/2 others read the first bytes.
+    let h2 = super::origin::start("B", lab.free_addr()).await;
+    let two = fixed(mixed, "http", &[], &[("B", h2.addr, "proto h2")]);
+    let _synapse = lab.synapse(config(json!({"one": one, "two": two}))).await;
+    for front in [plain, mixed] {
+        let mut raw = Raw::bare(front).await;
+        for byte in PREFACE {
+            assert!(raw.send(&[*byte]).await);
+            tokio::task::yield_now().await;
+        }
+        raw.send(&raw::frame(SETTINGS, 0, 0, &[])).await;
+        raw.send(&raw::frame(SETTINGS, ACK, 0, &[])).await;
+        raw.send(&raw::ask("GET", END_STREAM, 1)).await;
+        loop {
+            let frame = raw.next().await.expect("an answer");
+            if frame.kind == HEADERS {
+                assert_eq!(frame.payload.first(), Some(&0x88), "200");
+                break;
+            }
+        }
+    }
+}
