@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::haproxy::httpchk;
+use super::reader::Cursor;
+use super::report::Report;
 use crate::lb::Strategy;
 use crate::lb::hash::{Factor, Function, Hashing, Key, Lookup};
 use crate::proxy::Mode;
@@ -91,6 +93,17 @@ impl Balancing {
             | Algorithm::Random(_) => false,
         }
     }
+}
+
+/// The value of a native key, which takes haproxy's words.
+pub(super) fn read<T>(
+    value: &Cursor<'_>,
+    parse: impl Fn(&[String]) -> Result<T, String>,
+    report: &mut Report,
+) -> Option<T> {
+    let text = value.text(report)?;
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    parse(&words).map_err(|error| report.complain(value.place(), error)).ok()
 }
 
 /// The words after `balance`. None: haproxy's default.

@@ -123,11 +123,11 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
     };
     match key {
         "mode" => value.choice(&MODES, report).map(Setting::Mode),
-        "balance" => words(value, balance::algorithm, report).map(Setting::Balance),
-        "hash_type" => words(value, balance::hash_type, report).map(Setting::HashType),
+        "balance" => balance::read(value, balance::algorithm, report).map(Setting::Balance),
+        "hash_type" => balance::read(value, balance::hash_type, report).map(Setting::HashType),
         "hash_balance_factor" => {
             let factor = |words: &[String]| balance::factor(&words.join(" "));
-            words(value, factor, report).map(Setting::HashBalanceFactor)
+            balance::read(value, factor, report).map(Setting::HashBalanceFactor)
         }
         "all_backups" => value.flag(report).map(Setting::AllBackups),
         "retries" => count("a number of retries", 0, report).map(Setting::Retries),
@@ -148,17 +148,6 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
         "access_log" => access_log::read(value, report).map(Setting::AccessLog),
         _ => None,
     }
-}
-
-/// haproxy's words for it.
-fn words<T>(
-    value: &Cursor<'_>,
-    parse: impl Fn(&[String]) -> Result<T, String>,
-    report: &mut Report,
-) -> Option<T> {
-    let text = value.text(report)?;
-    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-    parse(&words).map_err(|error| report.complain(value.place(), error)).ok()
 }
 
 fn read_timeouts(

@@ -12,10 +12,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::error::ProxyError;
+use super::every::Every;
 use super::timer::Timer;
-pub(crate) use super::waiting::Trail;
 use super::{ProxySettings, Redispatch, Service};
+use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
+use crate::lb::queue::Ahead;
 use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext, PickError};
 use crate::telemetry::cells::{ServiceCells, WorkerId};
 
@@ -93,30 +95,22 @@ impl Retry {
     }
 }
 
-/// haproxy's N of `option redispatch N`.
-#[derive(Clone, Copy, Debug)]
-struct Every {
-    /// Each how many-th retry goes elsewhere; 0: none.
-    period: u32,
-    retries: u32,
-}
-
-impl Every {
-    fn new(redispatch: Redispatch, retries: u32) -> Self {
-        let period = match redispatch {
-            Redispatch::Off => 0,
-            Redispatch::On { every: every @ 0.. } => every.unsigned_abs(),
-            // Counted from the end: -1 is the last.
-            Redispatch::On { every } => (retries + 1).saturating_sub(every.unsigned_abs()),
-        };
-        Self { period, retries: 0 }
-    }
-
-    /// True when the retry that begins now goes elsewhere.
-    fn is_due(&mut self) -> bool {
-        self.retries += 1;
-        self.period > 0 && self.retries.is_multiple_of(self.period)
-    }
+/// What a dialer has done, for the access log.
+#[derive(Debug, Default)]
+pub(crate) struct Trail {
+    /// Whom it tried last.
+    pub(crate) server: Option<Arc<Backend>>,
+    /// When that one was chosen, if that was not at once. haproxy counts the time before as waiting, the time after, with
+    /// pauses between attempts, as connecting; and it chooses anew for its last attempt, be it the same one.
+    pub(crate) chosen: Option<Instant>,
+    /// Attempts after the first.
+    pub(crate) retries: u32,
+    /// Another was tried than the first.
+    pub(crate) redispatched: bool,
+    /// Who was served before it in queues, as `%sq/%bq`.
+    pub(crate) ahead: Ahead,
+    /// It waits in a queue, or did when it ended.
+    pub(crate) is_queued: bool,
 }
 
 /// Opens connections on behalf of one client connection (TCP) or request (HTTP).

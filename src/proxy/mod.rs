@@ -14,6 +14,7 @@ mod buffer;
 pub mod connect;
 mod direction;
 pub mod error;
+mod every;
 mod gate;
 pub mod http;
 pub mod http2;

@@ -7,29 +7,10 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::connect::Dialer;
+use super::connect::{Dialer, Trail};
 use super::error::ProxyError;
-use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
 use crate::lb::queue::{Ahead, Place};
-
-/// What a dialer has done, for the access log.
-#[derive(Debug, Default)]
-pub(crate) struct Trail {
-    /// Whom it tried last.
-    pub(crate) server: Option<Arc<Backend>>,
-    /// When that one was chosen, if that was not at once. haproxy counts the time before as waiting, the time after, with
-    /// pauses between attempts, as connecting; and it chooses anew for its last attempt, be it the same one.
-    pub(crate) chosen: Option<Instant>,
-    /// Attempts after the first.
-    pub(crate) retries: u32,
-    /// Another was tried than the first.
-    pub(crate) redispatched: bool,
-    /// Who was served before it in queues, as `%sq/%bq`.
-    pub(crate) ahead: Ahead,
-    /// It waits in a queue, or did when it ended.
-    pub(crate) is_queued: bool,
-}
 
 impl Dialer<'_> {
     /// Waits in the queue for a backend.
