@@ -19,6 +19,7 @@ NEEDED='
 
 # What the benches call.
 BENCH_NEEDED='
+  h2load nghttp2-client
   /usr/share/java/zookeeper.jar libzookeeper-java
   /usr/share/java/slf4j-simple.jar libslf4j-java
   java default-jre-headless

@@ -46,6 +46,8 @@ pub(crate) enum Traffic {
     Close(Exchange),
     /// So many small requests per second, over all connections in turn, whatever became of the ones before.
     Paced(u32),
+    /// HTTP/2 from `h2load`: so many small requests at a time on each connection.
+    Streams(u16),
     /// One small request, then nothing: what counts is the memory.
     Idle,
     /// Nothing at all: what counts is the memory after the start.
@@ -84,9 +86,12 @@ impl Traffic {
     /// `http` or `tcp`.
     pub(crate) fn mode(self) -> &'static str {
         match self {
-            Self::KeepAlive(_) | Self::Close(_) | Self::Paced(_) | Self::Idle | Self::Start => {
-                "http"
-            }
+            Self::KeepAlive(_)
+            | Self::Close(_)
+            | Self::Paced(_)
+            | Self::Streams(_)
+            | Self::Idle
+            | Self::Start => "http",
             Self::Bulk | Self::PingPong => "tcp",
         }
     }
@@ -94,7 +99,9 @@ impl Traffic {
     fn work(self) -> Work {
         match self {
             Self::KeepAlive(exchange) | Self::Close(exchange) => Work::Http(exchange),
-            Self::Paced(_) | Self::Idle | Self::Start => Work::Http(Exchange::SMALL),
+            Self::Paced(_) | Self::Streams(_) | Self::Idle | Self::Start => {
+                Work::Http(Exchange::SMALL)
+            }
             Self::Bulk => Work::Source,
             Self::PingPong => Work::Echo,
         }
@@ -133,9 +140,11 @@ impl Case {
             Traffic::Start => "MB",
             Traffic::Idle => "kB/conn",
             Traffic::Bulk => "ms/GB",
-            Traffic::KeepAlive(_) | Traffic::Close(_) | Traffic::Paced(_) | Traffic::PingPong => {
-                "us/req"
-            }
+            Traffic::KeepAlive(_)
+            | Traffic::Close(_)
+            | Traffic::Paced(_)
+            | Traffic::Streams(_)
+            | Traffic::PingPong => "us/req",
         }
     }
 
@@ -161,7 +170,7 @@ impl Case {
         let (task, ask) = match self.traffic {
             Traffic::KeepAlive(exchange) => (Task::KeepAlive, exchange.ask(false)),
             Traffic::Close(exchange) => (Task::Reconnect, exchange.ask(true)),
-            Traffic::Paced(_) | Traffic::Idle | Traffic::Start => {
+            Traffic::Paced(_) | Traffic::Streams(_) | Traffic::Idle | Traffic::Start => {
                 (Task::Kept, Exchange::SMALL.ask(false))
             }
             Traffic::Bulk => (Task::Sink, Ask { bytes: Arc::default(), expects: 0 }),
@@ -182,6 +191,7 @@ impl Case {
             Traffic::Paced(per_second) => Some(Pace::over_clients(to, per_second)),
             Traffic::KeepAlive(_)
             | Traffic::Close(_)
+            | Traffic::Streams(_)
             | Traffic::Idle
             | Traffic::Start
             | Traffic::Bulk

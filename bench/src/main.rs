@@ -17,6 +17,7 @@ mod registry;
 mod report;
 mod rows;
 mod series;
+mod streams;
 mod timeline;
 
 use std::path::{Path, PathBuf};

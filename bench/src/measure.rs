@@ -8,7 +8,7 @@ use crate::case::{Case, Spans, Traffic};
 use crate::engine::World;
 use crate::engine::client::PATIENCE;
 use crate::proxies::{Logs, Proxy};
-use crate::{Outcome, machine};
+use crate::{Outcome, machine, streams};
 
 /// A client that has waited so long when the window ends (or since it began) has been forgotten by the proxy.
 const FORGOTTEN: Duration = Duration::from_secs(2);
@@ -48,6 +48,9 @@ pub(crate) fn measure(
     match case.traffic {
         Traffic::Idle => return idle(case, world, proxy),
         Traffic::Start => return started(world, proxy),
+        Traffic::Streams(streams) => {
+            return streams::measure((case, streams), world, proxy, spans);
+        }
         Traffic::KeepAlive(_)
         | Traffic::Close(_)
         | Traffic::Paced(_)

@@ -159,10 +159,15 @@ fn special(peers: &[Kind]) -> Vec<Case> {
     for entrant in &mut many.entrants {
         entrant.goal = None;
     }
+    let mut streams = case(&small("h2_streams_8x16", 8, Traffic::Streams(16)), peers);
+    streams.entrants.retain(is_configured_alike);
+    for entrant in &mut streams.entrants {
+        entrant.goal = None;
+    }
     let two = [("two_workers_32", 32), ("two_workers_256", 256)];
     let two =
         two.map(|(name, clients)| two_workers(case(&small(name, clients, keep_alive), &[]), peers));
-    let mut all = vec![idle, start, many];
+    let mut all = vec![idle, start, many, streams];
     all.extend(two);
     all
 }
