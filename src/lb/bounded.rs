@@ -6,9 +6,6 @@
 use super::hash::Factor;
 use super::snapshot::Member;
 
-/// haproxy multiplies weights by this; it decides who gets the slots that do not divide evenly.
-pub(super) const WEIGHT_SCALE: u64 = 16;
-
 /// The shares of a set.
 #[derive(Debug)]
 pub(super) struct Bounded {
@@ -48,6 +45,7 @@ impl Bounded {
     }
 }
 
+/// Scaled as haproxy's, which decides who gets the slots that do not divide evenly.
 fn weight(member: &Member) -> u64 {
-    u64::from(member.weight.get()) * WEIGHT_SCALE
+    member.share()
 }

@@ -48,7 +48,7 @@ impl Balancer for Random {
     fn build(&self, members: &[Member]) -> Box<dyn Picker> {
         let mut total = 0;
         let upto = members.iter().map(|member| {
-            total += u64::from(member.weight.get());
+            total += member.share();
             total
         });
         Box::new(Dice {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::PickContext;
 use super::balancer::{Balancer, may_take};
-use super::bounded::{Bounded, WEIGHT_SCALE};
+use super::bounded::Bounded;
 use super::hash::{Factor, avalanche};
 use super::snapshot::{Member, Picker};
 
@@ -48,12 +48,11 @@ impl Balancer for Consistent {
 }
 
 fn points(members: &[Member]) -> Box<[(u32, u32)]> {
-    let wanted = |member: &Member| u64::from(member.weight.get()) * WEIGHT_SCALE;
-    let total: u64 = members.iter().map(wanted).sum();
+    let total: u64 = members.iter().map(Member::share).sum();
     let limit = u64::try_from(MAX_POINTS).unwrap_or(u64::MAX);
     let mut points = Vec::new();
     for (index, member) in (0..).zip(members) {
-        let mut count = wanted(member);
+        let mut count = member.share();
         if total > limit && count > 0 {
             count = (count * limit / total).max(1);
         }
