@@ -125,6 +125,8 @@ pub(super) struct Exchange {
     pub(super) upstream: Option<Box<Upstream>>,
     /// For the access log: `None` when there is none.
     pub(super) notes: Option<Box<Notes>>,
+    /// For the balancer; see [`PickContext`](crate::lb::PickContext).
+    pub(super) hash: Option<u32>,
     /// It has been sent a second time.
     pub(super) is_replayed: bool,
     pub(super) started: Instant,
@@ -164,6 +166,7 @@ impl Exchange {
             lease: None,
             upstream: None,
             notes: begun.notes,
+            hash: begun.hash,
             is_replayed: false,
             started,
             is_over: false,
