@@ -224,7 +224,9 @@ impl Exchange {
     fn deadline(&self, client: &Client) -> (Expiry, Millis) {
         let t = &client.settings.timeouts;
         if !self.is_flushed(client) {
-            return (Expiry::Client, client.active.after_or_never(t.client));
+            // A pipe that was just filled has not been offered yet: only what is not taken makes it wait.
+            let since = client.active.max(self.down.active);
+            return (Expiry::Client, since.after_or_never(t.client));
         }
         let (up, down) = (&self.up, &self.down);
         if !up.body.is_done() && !up.is_blocked && !up.is_broken {

@@ -67,6 +67,8 @@ impl Client {
                 return Poll::Ready(Err(self.gone()));
             }
             self.active = fixed.tick();
+            // Whatever was seen to wait is in hand now.
+            self.has_more = false;
             if self.inbox.is_empty() {
                 self.first = self.active;
             }
