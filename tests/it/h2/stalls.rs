@@ -105,10 +105,11 @@ fn asks(method: &'static str, path: &'static str, flags: u8, stream: u32) -> Vec
     frame(HEADERS, flags | END_HEADERS, stream, &fields(&all))
 }
 
-/// A client that reads all it can get: a window of 1 GB, for each stream of 1 MB.
-async fn wide(front: SocketAddr) -> Raw {
-    const INITIAL_WINDOW_SIZE: u16 = 4;
-    let mut raw = Raw::open_with(front, &[(INITIAL_WINDOW_SIZE, 1 << 20)]).await;
+/// `INITIAL_WINDOW_SIZE`: 1 MB.
+const WINDOW: (u16, u32) = (4, 1 << 20);
+
+/// A client that takes all it can get: its window is 1 GB.
+async fn wide(mut raw: Raw) -> Raw {
     raw.send(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).await;
     raw
 }
@@ -121,7 +122,7 @@ async fn calls_given_up_by_the_hundred_end_no_other() {
     let front = lab.free_addr();
     let service = fixed(front, "http", &[], &[("A", backend.addr, "proto h2")]);
     let _synapse = lab.synapse(config(json!({"it": service}))).await;
-    let mut raw = wide(front).await;
+    let mut raw = wide(Raw::open_with(front, &[WINDOW]).await).await;
     raw.send(&asks("GET", "/hold", END_STREAM, 1)).await;
     let mut stream = 1;
     for _round in 0..30 {
@@ -160,7 +161,7 @@ async fn a_slow_reader_gets_all_that_was_answered() {
     let lines = ["timeout http-keep-alive 200ms", "timeout client 10s"];
     let service = fixed(front, "http", &lines, &[("A", origin.addr(), "")]);
     let _synapse = lab.synapse(config(json!({"it": service}))).await;
-    let mut raw = wide(front).await;
+    let mut raw = wide(Raw::open_narrow(front, &[WINDOW]).await).await;
     let asked = (0..STREAMS).flat_map(|n| asks("GET", "/sized/60000", END_STREAM, 2 * n + 1));
     raw.send(&asked.collect::<Vec<u8>>()).await;
     // It does something else for much longer than a connection may be idle.
