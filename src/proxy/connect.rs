@@ -139,7 +139,8 @@ impl<'a> Dialer<'a> {
     pub(crate) async fn acquire(&mut self) -> Result<Lease, ProxyError> {
         let cx = PickContext { avoid: &self.retry.tried };
         let lease = match self.service.pool.acquire(cx) {
-            Err(PickError::AllFull { .. }) => self.wait().await?,
+            // Boxed: rare, and large.
+            Err(PickError::AllFull { .. }) => Box::pin(self.wait()).await?,
             picked => picked?,
         };
         lease.backend().cells.of(self.worker()).requests.add(1);
