@@ -105,7 +105,8 @@ async fn open(
 ) -> Result<(TcpStream, TcpStream, Lease), ProxyError> {
     // Only a full reactor can refuse; the connection is lost then.
     let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
-    let mut dialer = Dialer::new(fixed.service(), &fixed.settings, timer);
+    let hash = fixed.settings.hash.as_ref().and_then(|by| by.of_client(fixed.peer.ip()));
+    let mut dialer = Dialer::new(fixed.service(), &fixed.settings, timer).hashed(hash);
     dialer.client = Some(&client);
     let connected = match dialer.acquire().await {
         Ok(lease) => dialer.connect(lease).await,
