@@ -93,15 +93,26 @@ async fn until_state(synapse: &Synapse, service: &str, server: &str, state: &str
     .await;
 }
 
+type Services<'a> = [(&'a str, &'a str, SocketAddr)];
+
+async fn until_states(synapse: &Synapse, services: &Services<'_>, server: &str, state: &str) {
+    for (service, ..) in services {
+        until_state(synapse, service, server, state).await;
+    }
+}
+
 /// What the access log says of sessions with `server`: how each ended.
 fn terminations(log: &Path, server: &str) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    // The last line may be half written.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let lines = whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let of = lines.filter(|it| it["server"].as_str().is_some_and(|name| name.starts_with(server)));
     of.map(|it| it["termination"].as_str().expect("text").to_owned()).collect()
 }
 
-async fn until_logged(log: &Path, server: &str, want: &[&str]) {
+/// Waits until the lines of sessions with `server` are there, and no others.
+pub(crate) async fn until_logged(log: &Path, server: &str, want: &[&str]) {
     eventually("the lines are written", PATIENCE, || async {
         let found = terminations(log, server);
         if found == want { Ok(()) } else { Err(found) }
@@ -113,11 +124,7 @@ const CHECK: &str = "check inter 100ms rise 1 fall 1";
 const ENDS: &str = "check inter 100ms rise 1 fall 1 on-marked-down shutdown-sessions";
 
 /// Each service of `(name, mode)` has two servers, of which `A` ends its sessions.
-async fn checked(
-    lab: &Lab,
-    origins: [&Origin; 2],
-    services: &[(&str, &str, SocketAddr)],
-) -> Synapse {
+async fn checked(lab: &Lab, origins: [&Origin; 2], services: &Services<'_>) -> Synapse {
     let servers = [("A", origins[0].addr(), ENDS), ("B", origins[1].addr(), CHECK)];
     let mut all = json!({});
     for (name, mode, front) in services {
@@ -127,10 +134,8 @@ async fn checked(
         all[*name] = service;
     }
     let synapse = lab.synapse(config(all)).await;
-    for (name, ..) in services {
-        until_state(&synapse, name, "A", "UP").await;
-        until_state(&synapse, name, "B", "UP").await;
-    }
+    until_states(&synapse, services, "A", "UP").await;
+    until_states(&synapse, services, "B", "UP").await;
     synapse
 }
 
@@ -156,9 +161,7 @@ async fn sessions_end_with_the_verdict(lab: &Lab) {
     let mut idle = [silent(idle).await, silent(idle).await];
 
     a.set_check_status(503);
-    for (name, ..) in services {
-        until_state(&synapse, name, "A", "DOWN").await;
-    }
+    until_states(&synapse, &services, "A", "DOWN").await;
     eventually("all sessions of A have ended", bound(), || async {
         let left = idle.iter().filter(|conn| conn.is_reusable()).count();
         let ended = web_a.is_cut() && db_a.is_cut() && left == 1;
@@ -166,22 +169,18 @@ async fn sessions_end_with_the_verdict(lab: &Lab) {
     })
     .await;
     until_logged(&lab.dir().join("web.log"), "A", &["DD"]).await;
-    for name in ["db.log", "idle.log"] {
-        until_logged(&lab.dir().join(name), "A", &["D-"]).await;
-    }
+    until_logged(&lab.dir().join("db.log"), "A", &["D-"]).await;
+    until_logged(&lab.dir().join("idle.log"), "A", &["D-"]).await;
 
     b.set_check_status(503);
-    for (name, ..) in services {
-        until_state(&synapse, name, "B", "DOWN").await;
-    }
+    until_states(&synapse, &services, "B", "DOWN").await;
     web_b.goes_on().await;
     db_b.goes_on().await;
     let left = idle.iter_mut().find(|conn| conn.is_reusable()).expect("that of B");
     left.send(b"still\n").await.expect("send");
     assert_eq!(left.line().await.expect("echo"), "still");
-    for name in ["web.log", "db.log", "idle.log"] {
-        assert_eq!(terminations(&lab.dir().join(name), "B"), [""; 0]);
-    }
+    let of_b = |name| terminations(&lab.dir().join(name), "B");
+    assert_eq!(["web.log", "db.log", "idle.log"].map(of_b).concat(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

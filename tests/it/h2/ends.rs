@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::origin::{self, Backend, connect, post};
 use super::raw::{self, ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Raw};
+use crate::ends::until_logged;
 use crate::support::client::Conn;
 use crate::support::lab::Lab;
 use crate::support::synapse::{Synapse, config, fixed, listener};
@@ -67,21 +69,10 @@ impl Pair {
         .await;
     }
 
-    /// How the sessions with `server` ended, in alphabetical order.
-    async fn until_logged(&self, server: &str, want: &[&str]) {
-        eventually("the lines are written", PATIENCE, || async {
-            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-            let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
-            let is_its =
-                |it: &Value| it["server"].as_str().is_some_and(|it| it.starts_with(server));
-            let mut found: Vec<String> = lines
-                .filter(is_its)
-                .map(|it| it["termination"].as_str().expect("text").to_owned())
-                .collect();
-            found.sort_unstable();
-            if found == want { Ok(()) } else { Err(text) }
-        })
-        .await;
+    /// Waits for the lines of sessions with `A`.
+    async fn until_logged(&self, want: &[&str]) {
+        let port = self.backends[0].addr.port().to_string();
+        until_logged(&self.log, &port, want).await;
     }
 }
 
@@ -98,8 +89,18 @@ async fn echo(front: SocketAddr) -> (SendStream<Bytes>, RecvStream) {
     let (response, mut send) = sender.send_request(post("/echo"), false).expect("request");
     origin::push(&mut send, Bytes::from_static(b"hello")).await.expect("sent");
     let mut body = within(response).await.expect("head").into_body();
-    assert_eq!(within(body.data()).await.expect("data").expect("data"), "hello");
+    assert_eq!(within(five(&mut body)).await.expect("an echo"), "hello");
     (send, body)
+}
+
+/// Five bytes, in however many frames.
+async fn five(body: &mut RecvStream) -> Result<String, h2::Error> {
+    let mut text = String::new();
+    while text.len() < 5 {
+        let data = body.data().await.expect("no end as if it were complete")?;
+        text.push_str(&String::from_utf8_lossy(&data));
+    }
+    Ok(text)
 }
 
 async fn within<F: Future>(work: F) -> F::Output {
@@ -118,9 +119,9 @@ async fn streams_end_with_their_backend_and_others_do_not() {
     let mut reset = 0;
     for (send, body) in &mut streams {
         // An end, or an echo.
-        drop(origin::push(send, Bytes::from_static(b"still")).await);
-        match within(body.data()).await.expect("no end as if it were complete") {
-            Ok(data) => assert_eq!(data, "still"),
+        origin::push(send, Bytes::from_static(b"still")).await.unwrap_or_default();
+        match within(five(body)).await {
+            Ok(text) => assert_eq!(text, "still"),
             Err(error) => {
                 assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
                 reset += 1;
@@ -128,8 +129,36 @@ async fn streams_end_with_their_backend_and_others_do_not() {
         }
     }
     assert_eq!(reset, 2);
-    let port = pair.backends[0].addr.port().to_string();
-    pair.until_logged(&port, &["KD", "KD"]).await;
+    pair.until_logged(&["KD", "KD"]).await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_end_too() {
+    let pair = Pair::start().await;
+    let (sender, mut held) = (connect(pair.front).await, Vec::new());
+    for _ in 0..2 {
+        let mut ready = sender.clone().ready().await.expect("ready");
+        let (response, _send) = ready.send_request(post("/flood/100"), true).expect("request");
+        held.push(within(response).await.expect("head").into_body());
+    }
+    let mut old = Vec::new();
+    for _ in 0..2 {
+        let mut conn = Conn::open(pair.front).await.expect("connect");
+        conn.send(b"GET /flood/1000 HTTP/1.1\r\nHost: t\r\n\r\n").await.expect("request");
+        assert_eq!(conn.head().await.expect("head").status, 200);
+        old.push(conn);
+    }
+    let mut last = 0;
+    eventually("all stand still", PATIENCE, || {
+        let now: usize = pair.backends.iter().map(|it| it.seen.given.load(Ordering::SeqCst)).sum();
+        let moved = now - std::mem::replace(&mut last, now);
+        async move { if moved == 0 && now > 0 { Ok(()) } else { Err((moved, now)) } }
+    })
+    .await;
+    pair.remove_a().await;
+    // Nobody has read anything meanwhile.
+    pair.until_logged(&["KD", "KD"]).await;
+    drop((held, old));
 }
 
 /// A request that is not answered, whether it may be repeated or not.
@@ -166,8 +195,23 @@ async fn streams_without_an_answer_go_to_another_backend_or_are_502() {
         }
     }
     assert_eq!(answered, 1);
-    let port = pair.backends[0].addr.port().to_string();
-    pair.until_logged(&port, &["KH"]).await;
+    pair.until_logged(&["KH"]).await;
+    let cancelled = &pair.backends[0].seen.cancelled;
+    eventually("A is told", PATIENCE, || async {
+        let told = cancelled.load(Ordering::SeqCst);
+        if told == 2 { Ok(()) } else { Err(told) }
+    })
+    .await;
+}
+
+/// Five bytes, in however many chunks; `None` when it is cut.
+async fn heard(conn: &mut Conn) -> Option<String> {
+    let mut text = String::new();
+    while text.len() < 5 {
+        let chunk = conn.chunk().await.ok()?.expect("no end as if it were complete");
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    Some(text)
 }
 
 #[tokio::test]
@@ -180,7 +224,7 @@ async fn http1_clients_of_http2_backends_are_cut_too() {
             "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
         conn.send(request.as_bytes()).await.expect("request");
         assert_eq!(conn.head().await.expect("head").status, 200);
-        assert_eq!(conn.chunk().await.expect("chunk").expect("data"), b"hello");
+        assert_eq!(heard(&mut conn).await.as_deref(), Some("hello"));
         conns.push(conn);
     }
     assert_eq!(pair.requests(), [1, 1]);
@@ -189,14 +233,13 @@ async fn http1_clients_of_http2_backends_are_cut_too() {
     for conn in &mut conns {
         // Refused when it is closed already.
         drop(conn.send(b"5\r\nstill\r\n").await);
-        match within(conn.chunk()).await {
-            Ok(chunk) => assert_eq!(chunk.expect("no end as if it were complete"), b"still"),
-            Err(_) => cut += 1,
+        match within(heard(conn)).await {
+            Some(text) => assert_eq!(text, "still"),
+            None => cut += 1,
         }
     }
     assert_eq!(cut, 1);
-    let port = pair.backends[0].addr.port().to_string();
-    pair.until_logged(&port, &["KD"]).await;
+    pair.until_logged(&["KD"]).await;
 }
 
 #[tokio::test]
