@@ -14,11 +14,15 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use smartstack::endpoint::{Endpoint, Weight};
 use smartstack::lb::backend::{Backend, SlotArena};
+use smartstack::lb::hash::{Factor, Function, Hashing, Key, Lookup};
 use smartstack::lb::lease::Lease;
 use smartstack::lb::limits::Limits;
 use smartstack::lb::snapshot::{Member, Snapshot};
 use smartstack::lb::{BackendId, PickContext, Strategy, balancer};
 use smartstack::telemetry::cells::PerWorker;
+
+/// haproxy's default for `random`.
+const DRAWS: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
 fn member(arena: &mut SlotArena, n: u16) -> Member {
     let endpoint = Endpoint::new("127.0.0.1", n);
@@ -31,6 +35,7 @@ fn member(arena: &mut SlotArena, n: u16) -> Member {
             ended: smartstack::lb::ending::Mark::default(),
             cells: PerWorker::new(2),
         }),
+        number: u32::from(n),
         addr: ([127, 0, 0, 1], n).into(),
         weight: Weight::saturating(u64::from(n % 10 + 1)),
         max_connections: NonZeroU32::new(10_000),
@@ -40,7 +45,7 @@ fn member(arena: &mut SlotArena, n: u16) -> Member {
 }
 
 /// A set in which everybody is busy, and the leases that make it so.
-fn busy(strategy: Strategy, size: u16) -> (Arc<Snapshot>, Vec<Lease>) {
+fn busy(strategy: &Strategy, size: u16) -> (Arc<Snapshot>, Vec<Lease>) {
     let mut arena = SlotArena::default();
     let members: Vec<_> = (1..=size).map(|n| member(&mut arena, n)).collect();
     let snapshot = Snapshot {
@@ -84,15 +89,40 @@ impl Drop for Rival {
     }
 }
 
+fn strategies() -> Vec<(Strategy, String)> {
+    let hash = |lookup, factor| {
+        let (key, function, avalanche) = (Key::Source, Function::Sdbm, true);
+        Strategy::Hash(Arc::new(Hashing { key, function, avalanche, lookup, factor }))
+    };
+    let random = Strategy::Random { draws: DRAWS, factor: None };
+    let named = |strategy: Strategy, more: &str| {
+        let name = format!("{}{more}", strategy.name());
+        (strategy, name)
+    };
+    vec![
+        named(Strategy::RoundRobin, ""),
+        named(Strategy::StaticRr, ""),
+        named(Strategy::LeastConn, ""),
+        named(Strategy::First, ""),
+        named(random, "(2)"),
+        named(hash(Lookup::Map, None), ", map-based"),
+        named(hash(Lookup::Consistent, None), ", consistent"),
+        named(hash(Lookup::Consistent, Factor::new(150)), ", consistent, factor 150"),
+    ]
+}
+
 fn pick(c: &mut Criterion) {
-    for strategy in [Strategy::RoundRobin, Strategy::LeastConn] {
-        let mut group = c.benchmark_group(format!("pick/{strategy:?}"));
+    for (strategy, name) in strategies() {
+        let mut group = c.benchmark_group(format!("pick/{name}"));
         group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
         for size in [2, 10, 100, 1000] {
-            let (snapshot, _held) = busy(strategy, size);
+            let (snapshot, _held) = busy(&strategy, size);
+            let mut hash = 1_u32;
             group.bench_function(BenchmarkId::new("pick, 1 thread", size), |b| {
                 b.iter(|| {
-                    snapshot.picker.pick(black_box(&snapshot.members), PickContext::default())
+                    hash = hash.wrapping_mul(5).wrapping_add(1);
+                    let cx = PickContext { hash: Some(hash), avoid: &[] };
+                    snapshot.picker.pick(black_box(&snapshot.members), cx)
                 });
             });
             group.bench_function(BenchmarkId::new("lease, 1 thread", size), |b| {

@@ -55,7 +55,7 @@ fn rebuild(c: &mut Criterion) {
             let (word, discovered) = watch::channel(Discovered::default());
             let (_commands, commands) = mpsc::channel(1);
             let settings = PoolSettings {
-                strategy,
+                strategy: strategy.clone(),
                 order: BackendOrder::Shuffled(ShuffleSeed(7)),
                 membership: MembershipPolicy::default(),
                 servers: Arc::new(Plain),

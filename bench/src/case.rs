@@ -56,6 +56,10 @@ pub(crate) enum Traffic {
     Bulk,
     /// A message there and back, again and again.
     PingPong,
+    /// A message there and back on each connection.
+    Session,
+    /// A message there and back, then nothing: what counts is the memory.
+    Parked,
 }
 
 /// A proxy in a row.
@@ -92,7 +96,7 @@ impl Traffic {
             | Self::Streams(_)
             | Self::Idle
             | Self::Start => "http",
-            Self::Bulk | Self::PingPong => "tcp",
+            Self::Bulk | Self::PingPong | Self::Session | Self::Parked => "tcp",
         }
     }
 
@@ -103,7 +107,7 @@ impl Traffic {
                 Work::Http(Exchange::SMALL)
             }
             Self::Bulk => Work::Source,
-            Self::PingPong => Work::Echo,
+            Self::PingPong | Self::Session | Self::Parked => Work::Echo,
         }
     }
 }
@@ -121,7 +125,7 @@ impl Case {
 
     /// True when memory is counted.
     pub(crate) fn is_memory(&self) -> bool {
-        matches!(self.traffic, Traffic::Idle | Traffic::Start)
+        matches!(self.traffic, Traffic::Idle | Traffic::Parked | Traffic::Start)
     }
 
     /// True when the proxy is given as much as it can take.
@@ -138,13 +142,14 @@ impl Case {
     pub(crate) fn cost_unit(&self) -> &'static str {
         match self.traffic {
             Traffic::Start => "MB",
-            Traffic::Idle => "kB/conn",
+            Traffic::Idle | Traffic::Parked => "kB/conn",
             Traffic::Bulk => "ms/GB",
             Traffic::KeepAlive(_)
             | Traffic::Close(_)
             | Traffic::Paced(_)
             | Traffic::Streams(_)
-            | Traffic::PingPong => "us/req",
+            | Traffic::PingPong
+            | Traffic::Session => "us/req",
         }
     }
 
@@ -174,9 +179,9 @@ impl Case {
                 (Task::Kept, Exchange::SMALL.ask(false))
             }
             Traffic::Bulk => (Task::Sink, Ask { bytes: Arc::default(), expects: 0 }),
-            Traffic::PingPong => {
-                (Task::PingPong, Ask { bytes: Arc::new([b'm'; MESSAGE]), expects: MESSAGE })
-            }
+            Traffic::PingPong => (Task::PingPong, message()),
+            Traffic::Session => (Task::Session, message()),
+            Traffic::Parked => (Task::Parked, message()),
         };
         for _ in 0..self.clients {
             let client = Client::connect(to, task, ask.clone(), Instant::now())?;
@@ -195,9 +200,16 @@ impl Case {
             | Traffic::Idle
             | Traffic::Start
             | Traffic::Bulk
-            | Traffic::PingPong => None,
+            | Traffic::PingPong
+            | Traffic::Session
+            | Traffic::Parked => None,
         }
     }
+}
+
+/// What is sent and comes back.
+fn message() -> Ask {
+    Ask { bytes: Arc::new([b'm'; MESSAGE]), expects: MESSAGE }
 }
 
 /// Addresses of so many origins: the usual ones have ports, of many each has an address.

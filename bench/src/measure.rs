@@ -46,7 +46,7 @@ pub(crate) fn measure(
     spans: Spans,
 ) -> Outcome<Measure> {
     match case.traffic {
-        Traffic::Idle => return idle(case, world, proxy),
+        Traffic::Idle | Traffic::Parked => return idle(case, world, proxy),
         Traffic::Start => return started(world, proxy),
         Traffic::Streams(streams) => {
             return streams::measure((case, streams), world, proxy, spans);
@@ -55,7 +55,8 @@ pub(crate) fn measure(
         | Traffic::Close(_)
         | Traffic::Paced(_)
         | Traffic::Bulk
-        | Traffic::PingPong => {}
+        | Traffic::PingPong
+        | Traffic::Session => {}
     }
     let front = proxy.site.front();
     proxy.forget_lines()?;

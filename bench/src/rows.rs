@@ -1,4 +1,4 @@
-//! All rows, and the promises of issues 3 (TCP) and 5 (HTTP).
+//! All rows, and the promises of issues 5 (HTTP) and 6 (TCP).
 
 use crate::case::{Case, Entrant, Goals, Traffic};
 use crate::engine::http::Exchange;
@@ -25,6 +25,15 @@ const START_COST: f64 = 12.0;
 /// Memory of an idle HTTP connection, in kB.
 const IDLE_COST: f64 = 2.5;
 
+/// Memory of an idle TCP session, in kB.
+const PARKED_COST: f64 = 3.0;
+
+/// CPU per GB beside haproxy's when that copies, as it does without `option splice-auto`.
+const BULK_COST: f64 = 0.30;
+
+/// The same when it splices, too.
+const SPLICED_COST: f64 = 0.65;
+
 impl Goals {
     const NONE: Self = Self { cost: None, rate: None, p50: None, p99: None, is_below_nginx: false };
 
@@ -46,7 +55,7 @@ impl Goals {
 /// What is promised about HTTP, beside haproxy's CPU: less than nginx's.
 const BELOW_NGINX: Goals = Goals { is_below_nginx: true, ..Goals::NONE };
 
-/// Name, clients, traffic, goals. The goals are those of issues 3 (TCP) and 5 (HTTP).
+/// Name, clients, traffic, goals.
 type Row = (&'static str, usize, Traffic, Goals);
 
 const ROWS: &[Row] = &[
@@ -83,9 +92,10 @@ const ROWS: &[Row] = &[
         Traffic::Paced(4_000),
         Goals { p50: Some(1.10), p99: Some(1.25), ..BELOW_NGINX },
     ),
-    ("tcp_bulk_1", 1, Traffic::Bulk, Goals::cost(1.6)),
-    ("tcp_bulk_8", 8, Traffic::Bulk, Goals::cost(1.6)),
-    ("tcp_pingpong_32", 32, Traffic::PingPong, Goals::NONE),
+    ("tcp_bulk_1", 1, Traffic::Bulk, Goals::cost(BULK_COST)),
+    ("tcp_bulk_8", 8, Traffic::Bulk, Goals::cost(BULK_COST)),
+    ("tcp_pingpong_32", 32, Traffic::PingPong, Goals::cost(1.0)),
+    ("tcp_close_32", 32, Traffic::Session, Goals::cost(1.0)),
 ];
 
 /// All rows, beside these peers; with logs, each HTTP row once more for each kind of log.
@@ -109,8 +119,16 @@ fn case(&(name, clients, traffic, goals): &Row, peers: &[Kind]) -> Case {
         goals,
     };
     let peers = peers.iter().filter(|kind| kind.can(traffic.mode()));
-    case.entrants
-        .extend(peers.map(|kind| Entrant { setup: Setup::of(*kind), goal: goals.beside(*kind) }));
+    case.entrants.extend(
+        peers.clone().map(|kind| Entrant { setup: Setup::of(*kind), goal: goals.beside(*kind) }),
+    );
+    if traffic == Traffic::Bulk {
+        let splicing = peers.filter(|kind| **kind == Kind::Haproxy).map(|kind| Entrant {
+            setup: Setup { may_splice: true, ..Setup::of(*kind) },
+            goal: Some(SPLICED_COST),
+        });
+        case.entrants.extend(splicing);
+    }
     case
 }
 
@@ -142,6 +160,11 @@ fn special(peers: &[Kind]) -> Vec<Case> {
         entrant.goal = (entrant.setup.kind == Kind::Synapse).then_some(IDLE_COST);
         entrant.setup.max_connections = MANY_CONNECTIONS;
     }
+    let mut parked = case(&small("idle_tcp_4000", 4_000, Traffic::Parked), peers);
+    for entrant in &mut parked.entrants {
+        entrant.goal = (entrant.setup.kind == Kind::Synapse).then_some(PARKED_COST);
+        entrant.setup.max_connections = MANY_CONNECTIONS;
+    }
     let mut start = case(&small("start_20", 1, Traffic::Start), peers);
     start.entrants.retain(is_configured_alike);
     for entrant in &mut start.entrants {
@@ -167,7 +190,7 @@ fn special(peers: &[Kind]) -> Vec<Case> {
     let two = [("two_workers_32", 32), ("two_workers_256", 256)];
     let two =
         two.map(|(name, clients)| two_workers(case(&small(name, clients, keep_alive), &[]), peers));
-    let mut all = vec![idle, start, many, streams];
+    let mut all = vec![idle, parked, start, many, streams];
     all.extend(two);
     all
 }

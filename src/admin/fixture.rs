@@ -38,6 +38,7 @@ fn settings(mode: Mode) -> ProxySettings {
             abort_on_close: false,
             http2: crate::proxy::http2::Http2Settings::default(),
         },
+        hash: None,
         access_log: None,
     }
 }

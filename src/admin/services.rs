@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::discovery::SourceSettings;
-use crate::lb::Strategy;
 use crate::lb::handle::{BackendView, CheckView, PoolView};
 use crate::proxy::Mode;
 
@@ -192,10 +191,7 @@ fn summary_of(entry: &ServiceEntry, view: &PoolView) -> Summary {
             Mode::Http => "http",
             Mode::Tcp => "tcp",
         },
-        balance: match entry.strategy {
-            Strategy::RoundRobin => "roundrobin",
-            Strategy::LeastConn => "leastconn",
-        },
+        balance: entry.strategy.name(),
         listen: entry.listen.iter().map(ToString::to_string).collect(),
         backends: BackendCounts { known: counts.known, up: counts.up, eligible: counts.eligible },
         stale: stale(view),

@@ -48,7 +48,7 @@ pub fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u6
 /// never more than take one descriptor in sixteen from the connections.
 pub fn pipe_limit(configured: Option<u32>, descriptors: u64, workers: usize) -> u32 {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
-    let wanted = configured.map_or(MAX_PIPES, |all| all.div_ceil(workers));
+    let wanted = configured.unwrap_or(MAX_PIPES).div_ceil(workers);
     let most = descriptors / 16 / 2 / u64::from(workers);
     wanted.min(u32::try_from(most).unwrap_or(u32::MAX))
 }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn pipes_leave_descriptors_to_connections() {
-        assert_eq!(pipe_limit(None, 20_000, 2), MAX_PIPES);
+        assert_eq!(pipe_limit(None, 20_000, 2), MAX_PIPES / 2);
         assert_eq!(pipe_limit(None, 1024, 2), 16);
         assert_eq!(pipe_limit(Some(5), 20_000, 2), 3);
         assert_eq!(pipe_limit(Some(0), 20_000, 2), 0);

@@ -199,7 +199,7 @@ impl ServiceRuntime {
             service: Arc::clone(&self.service),
             listen: addrs.filter_map(Result::ok).collect(),
             source: self.current.source.clone(),
-            strategy: self.current.pool.strategy,
+            strategy: self.current.pool.strategy.clone(),
             disabled: self.current.disabled,
             refused: self.refused.clone(),
             awaited: self.awaited,

@@ -9,6 +9,7 @@
 
 pub mod access_log;
 pub mod addresses;
+mod balance;
 pub mod check;
 pub mod daemon;
 pub mod defaults;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::EffectiveValue;
 use super::access_log::{self, LogSettings};
+use super::balance::{self, Algorithm, HashType};
 use super::forward_for;
 use super::haproxy::ServiceParts;
 use super::native_check::{self, CheckRules};
@@ -17,14 +18,16 @@ use super::origins::{is_inherited, set_origin};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
 use super::text::BareNumber;
-use crate::lb::Strategy;
 use crate::lb::ending::OnRemove;
+use crate::lb::hash::Factor;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
 
 /// Keys of `proxy`.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 18] = [
     "mode",
     "balance",
+    "hash_type",
+    "hash_balance_factor",
     "all_backups",
     "timeouts",
     "retries",
@@ -46,8 +49,6 @@ pub const TIMEOUT_KEYS: [&str; 7] =
     ["connect", "queue", "client", "server", "http_request", "http_keep_alive", "tunnel"];
 
 const MODES: [(&str, Mode); 2] = [("tcp", Mode::Tcp), ("http", Mode::Http)];
-const STRATEGIES: [(&str, Strategy); 2] =
-    [("roundrobin", Strategy::RoundRobin), ("leastconn", Strategy::LeastConn)];
 const ON_REMOVE: [(&str, OnRemove); 3] =
     [("keep", OnRemove::Keep), ("drain", OnRemove::Drain), ("kill", OnRemove::Kill)];
 const CLOSE_MODES: [(&str, CloseMode); 3] = [
@@ -75,7 +76,9 @@ pub struct Overrides {
 #[derive(Clone, Debug)]
 enum Setting {
     Mode(Mode),
-    Balance(Strategy),
+    Balance(Algorithm),
+    HashType(HashType),
+    HashBalanceFactor(Option<Factor>),
     AllBackups(bool),
     Timeout(&'static str, Option<Duration>),
     Retries(u32),
@@ -120,7 +123,12 @@ fn read_setting(key: &str, value: &Cursor<'_>, report: &mut Report) -> Option<Se
     };
     match key {
         "mode" => value.choice(&MODES, report).map(Setting::Mode),
-        "balance" => value.choice(&STRATEGIES, report).map(Setting::Balance),
+        "balance" => balance::read(value, balance::algorithm, report).map(Setting::Balance),
+        "hash_type" => balance::read(value, balance::hash_type, report).map(Setting::HashType),
+        "hash_balance_factor" => {
+            let factor = |words: &[String]| balance::factor(&words.join(" "));
+            balance::read(value, factor, report).map(Setting::HashBalanceFactor)
+        }
         "all_backups" => value.flag(report).map(Setting::AllBackups),
         "retries" => count("a number of retries", 0, report).map(Setting::Retries),
         "redispatch" => value.flag(report).map(|on| {
@@ -197,7 +205,9 @@ impl Setting {
         let proxy = &mut parts.proxy;
         match self {
             Self::Mode(mode) => proxy.mode = *mode,
-            Self::Balance(strategy) => parts.strategy = *strategy,
+            Self::Balance(algorithm) => parts.balancing.algorithm = algorithm.clone(),
+            Self::HashType(hash_type) => parts.balancing.hash_type = *hash_type,
+            Self::HashBalanceFactor(factor) => parts.balancing.factor = *factor,
             Self::AllBackups(on) => parts.all_backups = *on,
             Self::Timeout(key, timeout) => {
                 let timeouts = &mut proxy.timeouts;
@@ -240,7 +250,11 @@ impl Setting {
     fn describe(&self) -> (String, String) {
         match self {
             Self::Mode(mode) => ("mode".to_owned(), name_of(&MODES, mode)),
-            Self::Balance(strategy) => ("balance".to_owned(), name_of(&STRATEGIES, strategy)),
+            Self::Balance(algorithm) => ("balance".to_owned(), algorithm.to_string()),
+            Self::HashType(hash_type) => ("hash-type".to_owned(), hash_type.to_string()),
+            Self::HashBalanceFactor(factor) => {
+                ("hash-balance-factor".to_owned(), balance::show_factor(*factor))
+            }
             Self::AllBackups(on) => ("allbackups".to_owned(), on.to_string()),
             Self::Timeout(key, timeout) => {
                 (format!("timeout.{}", key.replace('_', "-")), show_time(*timeout))

@@ -12,7 +12,7 @@ use super::report::{Place, Report};
 use super::source::SourceParts;
 use super::{Complaint, EffectiveValue, ServiceConfig, sections, source};
 use crate::endpoint::ServiceName;
-use crate::lb::PoolSettings;
+use crate::lb::{PoolSettings, Strategy};
 use crate::proxy::Mode;
 use crate::telemetry::access::Format;
 
@@ -87,6 +87,7 @@ impl Shared {
         withdraw_timeout_remark(&parts, &section.place, report);
         // Without a source the configuration is refused; the other judgements (addresses) are still made.
         let source = source.unwrap_or_else(SourceParts::none);
+        let strategy = settle_balancing(&mut parts, &section.place, report);
         let mut origins = source.origins;
         origins.extend(listen_origin(&parts.listener, &port_place, &parts.origins));
         origins.append(&mut parts.origins);
@@ -95,7 +96,7 @@ impl Shared {
             name: name.clone(),
             source: source.source,
             pool: PoolSettings {
-                strategy: parts.strategy,
+                strategy,
                 order: parts.order,
                 membership: source.policy,
                 servers: parts.rules,
@@ -109,6 +110,27 @@ impl Shared {
         };
         Some(Resolved { config, port_place })
     }
+}
+
+/// What the last words about balancing come to; workers are told what to hash.
+fn settle_balancing(parts: &mut ServiceParts, place: &Place, report: &mut Report) -> Strategy {
+    let mode = parts.proxy.mode;
+    let balancing = &parts.balancing;
+    if balancing.is_odd(mode) {
+        let text =
+            format!("`balance {}` needs `mode http`: served as roundrobin", balancing.algorithm);
+        report.warn(place, text);
+    }
+    let strategy = balancing.strategy(mode);
+    parts.proxy.hash = strategy.hashing().cloned();
+    if parts.proxy.hash.is_none() {
+        // Without effect: not to be shown.
+        let is_random = matches!(strategy, Strategy::Random { .. });
+        parts.origins.retain(|it| {
+            it.setting != "hash-type" && (it.setting != "hash-balance-factor" || is_random)
+        });
+    }
+    strategy
 }
 
 /// A session that has no requests is logged as one, as haproxy does.

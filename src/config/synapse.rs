@@ -236,13 +236,13 @@ pub(super) mod tests {
             "services:\n\
              \x20 a: {discovery: {method: consul}, haproxy: {port: 3301}}\n\
              \x20 b: {discovery: {method: base}, haproxy: {port: 3301}}\n\
-             \x20 c: {discovery: {method: base}, haproxy: {port: 99999, listen: [balance source]}}\n",
+             \x20 c: {discovery: {method: base}, haproxy: {port: 99999, listen: [balance rdp-cookie]}}\n",
         );
         for part in [
             "services.a.discovery.method",
             "is taken by service \"a\"",
             "services.c.haproxy.port: 99999",
-            "services.c.haproxy.listen[0]: `balance source` is refused",
+            "services.c.haproxy.listen[0]: `balance rdp-cookie` is refused",
         ] {
             assert!(complaints.iter().any(|c| c.contains(part)), "{part}: {complaints:#?}");
         }

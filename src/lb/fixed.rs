@@ -82,6 +82,7 @@ pub fn fixed_with(
                     ended: Mark::default(),
                     cells: PerWorker::new(workers),
                 }),
+                number: u32::try_from(id).unwrap_or(u32::MAX),
                 addr: *addr,
                 weight: Weight::default(),
                 max_connections,

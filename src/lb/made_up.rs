@@ -38,6 +38,7 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
         .filter_map(|b| {
             Some(Member {
                 backend: Arc::clone(&b.backend),
+                number: u32::try_from(b.backend.id.0).unwrap(),
                 addr: b.addr?,
                 weight: Weight::default(),
                 max_connections: None,

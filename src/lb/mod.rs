@@ -15,19 +15,26 @@
 
 pub mod backend;
 pub mod balancer;
+mod bounded;
 pub mod ending;
+pub mod first;
 pub mod fixed;
 pub mod handle;
+pub mod hash;
 pub mod lease;
 pub mod least_conn;
 pub mod limits;
 #[cfg(test)]
 pub(crate) mod made_up;
+pub mod mapped;
 pub mod order;
 pub mod pool;
 pub mod queue;
+pub mod random;
+pub mod ring;
 pub mod round_robin;
 pub mod snapshot;
+mod static_rr;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -40,12 +47,51 @@ use crate::endpoint::{Endpoint, Weight};
 use crate::health::CheckSettings;
 
 /// `balance`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
     /// haproxy's smooth weighted order (2.6's `roundrobin`).
     RoundRobin,
+    /// haproxy's other order in turn, `static-rr`.
+    StaticRr,
     /// Fewest in flight per weight over all workers, idle ones first; ties in turn.
     LeastConn,
+    /// The lowest number with a free slot.
+    First,
+    /// The less loaded per weight of so many that are drawn by weight.
+    Random {
+        /// Default 2, as haproxy.
+        draws: NonZeroU32,
+        /// `hash-balance-factor`.
+        factor: Option<hash::Factor>,
+    },
+    /// By what the request says, or from where it comes.
+    Hash(Arc<hash::Hashing>),
+}
+
+impl Strategy {
+    /// How requests are hashed, when each belongs to one backend and goes elsewhere only as a last resort.
+    pub fn hashing(&self) -> Option<&Arc<hash::Hashing>> {
+        match self {
+            Self::Hash(hashing) => Some(hashing),
+            Self::RoundRobin
+            | Self::StaticRr
+            | Self::LeastConn
+            | Self::First
+            | Self::Random { .. } => None,
+        }
+    }
+
+    /// haproxy's word for it: `roundrobin`, `hdr`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "roundrobin",
+            Self::StaticRr => "static-rr",
+            Self::LeastConn => "leastconn",
+            Self::First => "first",
+            Self::Random { .. } => "random",
+            Self::Hash(hashing) => hashing.key.name(),
+        }
+    }
 }
 
 /// `backend_order`: the order of servers before balancing.
@@ -139,6 +185,8 @@ pub struct ServerSettings {
 pub struct PickContext<'a> {
     /// Backends that already failed this request; taken again only if nobody else is eligible.
     pub avoid: &'a [BackendId],
+    /// The number of what the request is balanced by ([`hash::Hashing`]). `None`: there is none, or nobody asks.
+    pub hash: Option<u32>,
 }
 
 /// Identity of a backend in this process; never reused.

@@ -10,6 +10,7 @@
 mod book;
 mod ending;
 mod inputs;
+mod number;
 mod publish;
 mod restart;
 pub mod state;
@@ -136,7 +137,7 @@ impl Pool {
         workers: usize,
         inputs: PoolInputs,
     ) -> (PoolHandle, Self) {
-        let balancer = balancer::build(settings.strategy);
+        let balancer = balancer::build(&settings.strategy);
         let (report, outcomes) = mpsc::channel(OUTCOME_QUEUE);
         let (export, exports) = mpsc::channel(1);
         let (views, seen) = watch::channel(0);
@@ -270,7 +271,7 @@ impl Pool {
         match command {
             PoolCommand::Settings(settings) => {
                 if settings.strategy != self.settings.strategy {
-                    self.balancer = balancer::build(settings.strategy);
+                    self.balancer = balancer::build(&settings.strategy);
                     self.picker_outdated = true;
                 }
                 self.settings = *settings;

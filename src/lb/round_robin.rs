@@ -55,21 +55,33 @@ impl Balancer for RoundRobin {
     }
 }
 
-/// One cycle of the order.
+/// One cycle of an order.
 #[derive(Debug)]
-struct Table {
+pub(super) struct Table {
     /// Indices of members.
-    slots: Box<[u32]>,
+    pub(super) slots: Box<[u32]>,
     /// Tickets drawn so far; shared with earlier and later tables of the service.
-    cursor: Arc<AtomicUsize>,
+    pub(super) cursor: Arc<AtomicUsize>,
 }
 
 impl Picker for Table {
     fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+        self.search(members, cx, |_step| self.cursor.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Table {
+    /// The first that may be taken of those whose tickets `ticket` gives, step by step; then of all.
+    #[inline]
+    pub(super) fn search(
+        &self,
+        members: &[Member],
+        cx: PickContext<'_>,
+        ticket: impl Fn(usize) -> usize,
+    ) -> Option<usize> {
         let mut last = 0;
-        for _ in 0..self.slots.len().min(MAX_DRAWS) {
-            let ticket = self.cursor.fetch_add(1, Ordering::Relaxed);
-            let slot = self.slots.get(ticket % self.slots.len())?;
+        for step in 0..self.slots.len().min(MAX_DRAWS) {
+            let slot = self.slots.get(ticket(step) % self.slots.len())?;
             last = usize::try_from(*slot).ok()?;
             if may_take(members.get(last)?, cx) {
                 return Some(last);
@@ -93,7 +105,7 @@ fn smooth_order(weights: &[u64]) -> Box<[u32]> {
 }
 
 /// The same shares with the smallest sum that keeps them, at most [`MAX_TABLE`].
-fn reduce(weights: &[u64]) -> Vec<u64> {
+pub(super) fn reduce(weights: &[u64]) -> Vec<u64> {
     let divisor = weights.iter().copied().fold(0, gcd).max(1);
     let reduced: Vec<u64> = weights.iter().map(|w| w / divisor).collect();
     let total: u64 = reduced.iter().sum();

@@ -16,6 +16,9 @@ use crate::endpoint::Weight;
 pub struct Member {
     /// The backend.
     pub backend: Arc<Backend>,
+    /// Its number within the service, haproxy's server id: what `balance first` sorts by and a consistent hash is made of.
+    /// As its server line says (`id`), else given by the pool: 1, 2, … in balancing order, kept as long as it is known.
+    pub number: u32,
     /// Where to connect now; a name in the registration has been resolved by the control plane.
     pub addr: SocketAddr,
     /// Share of traffic.
@@ -114,7 +117,7 @@ impl Snapshot {
         if cx.avoid.is_empty() {
             None
         } else {
-            self.picker.pick(&self.members, PickContext::default())
+            self.picker.pick(&self.members, PickContext { avoid: &[], ..cx })
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::error::ProxyError;
+use super::every::Every;
 use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
 use crate::lb::backend::Backend;
@@ -41,6 +42,8 @@ pub(crate) enum Next {
 pub(crate) struct Retry {
     left: u32,
     redispatch: bool,
+    /// Of a request that belongs to one backend: which retries may go elsewhere.
+    every: Option<Every>,
     turn_around: Duration,
     /// Backends that failed.
     pub(crate) tried: Vec<BackendId>,
@@ -52,6 +55,10 @@ impl Retry {
         Self {
             left: settings.retries,
             redispatch: matches!(settings.redispatch, Redispatch::On { every } if every != 0),
+            every: settings
+                .hash
+                .as_ref()
+                .map(|_| Every::new(settings.redispatch, settings.retries)),
             turn_around: turn_around.min(TURN_AROUND),
             tried: Vec::new(),
         }
@@ -69,10 +76,11 @@ impl Retry {
         }
         let waited = matches!(error, ProxyError::ConnectTimeout { .. });
         let pause = if waited { Duration::ZERO } else { self.turn_around };
-        match (self.redispatch, eligible) {
-            (true, 2..) => Next::Elsewhere,
-            (true, _) => Next::Again(pause),
-            (false, _) => Next::Same(pause),
+        let is_due = self.every.as_mut().map(Every::is_due);
+        match (self.redispatch, is_due, eligible) {
+            (true, Some(true), _) | (true, None, 2..) => Next::Elsewhere,
+            (true, None, _) => Next::Again(pause),
+            (true, Some(false), _) | (false, _, _) => Next::Same(pause),
         }
     }
 
@@ -114,6 +122,8 @@ pub(crate) struct Dialer<'a> {
     pub(super) timer: &'a Timer,
     pub(crate) retry: Retry,
     pub(crate) trail: Trail,
+    /// What the balancer wants to know of the request; see [`PickContext::hash`].
+    hash: Option<u32>,
     /// A TCP client, who has left when it closes while it waits in a queue. HTTP looks after its clients itself.
     pub(crate) client: Option<&'a TcpStream>,
 }
@@ -121,7 +131,13 @@ pub(crate) struct Dialer<'a> {
 impl<'a> Dialer<'a> {
     pub(crate) fn new(service: &'a Service, settings: &'a ProxySettings, timer: &'a Timer) -> Self {
         let retry = Retry::new(settings);
-        Self { service, settings, timer, retry, trail: Trail::default(), client: None }
+        let trail = Trail::default();
+        Self { service, settings, timer, retry, trail, hash: None, client: None }
+    }
+
+    /// The same for a request or client with this number.
+    pub(crate) fn hashed(self, hash: Option<u32>) -> Self {
+        Self { hash, ..self }
     }
 
     fn worker(&self) -> WorkerId {
@@ -132,13 +148,17 @@ impl<'a> Dialer<'a> {
         self.service.cells.of(self.worker())
     }
 
+    /// What the balancer is told.
+    pub(super) fn context(&self) -> PickContext<'_> {
+        PickContext { avoid: &self.retry.tried, hash: self.hash }
+    }
+
     /// Picks a backend, those that failed last; while all are full it waits for its turn.
     ///
     /// # Errors
     /// Nobody is eligible, `timeout queue` has passed, or the client of a TCP session has left.
     pub(crate) async fn acquire(&mut self) -> Result<Lease, ProxyError> {
-        let cx = PickContext { avoid: &self.retry.tried };
-        let lease = match self.service.pool.acquire(cx) {
+        let lease = match self.service.pool.acquire(self.context()) {
             Err(PickError::AllFull { .. }) => self.wait().await?,
             picked => picked?,
         };
@@ -272,6 +292,7 @@ mod tests {
             left: retries,
             redispatch,
             turn_around: connect.map_or(TURN_AROUND, Duration::from_millis).min(TURN_AROUND),
+            every: None,
             tried: Vec::new(),
         }
     }
@@ -314,6 +335,20 @@ mod tests {
         let mut same = retry(3, false, Some(500));
         let next = same.after_failure(BackendId(1), &late, 2);
         assert_eq!(next, Next::Same(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_belongs_to_a_backend_goes_elsewhere_only_when_it_is_due() {
+        let due: [(i32, &[u32]); 5] =
+            [(-1, &[3]), (-2, &[2]), (1, &[1, 2, 3]), (2, &[2]), (-9, &[])];
+        for (every, due) in due {
+            let every = Some(Every::new(Redispatch::On { every }, 3));
+            let mut retry = Retry { every, ..retry(3, true, Some(500)) };
+            let mut next = || retry.after_failure(BackendId(1), &refused(), 3);
+            let moved: Vec<u32> = (1..=3).filter(|_| next() == Next::Elsewhere).collect();
+            assert_eq!(moved, due, "{every:?}");
+            assert_eq!(next(), Next::GiveUp);
+        }
     }
 
     #[test]

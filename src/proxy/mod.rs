@@ -14,6 +14,7 @@ mod buffer;
 pub mod connect;
 mod direction;
 pub mod error;
+mod every;
 mod gate;
 pub mod http;
 pub mod http2;
@@ -86,6 +87,9 @@ pub struct ProxySettings {
     pub max_connection_age: Option<Duration>,
     /// HTTP only.
     pub http: HttpSettings,
+    /// What is hashed for the balancer. `None`: nothing. Goes with [`Strategy::Hash`](crate::lb::Strategy::Hash) of the
+    /// service's pool, which reads it; while one is replaced before the other, requests are balanced in turn.
+    pub hash: Option<Arc<crate::lb::hash::Hashing>>,
     /// How requests (sessions) are logged. `None`: not at all. Default none.
     pub access_log: Option<Arc<AccessLog>>,
 }
@@ -121,8 +125,8 @@ pub struct Timeouts {
 pub enum Redispatch {
     /// All retries go to the same backend.
     Off,
-    /// Retries may go elsewhere. For roundrobin and leastconn with more than one usable backend haproxy moves at once,
-    /// whatever N; N matters only for deterministic algorithms.
+    /// Retries may go elsewhere. With more than one usable backend haproxy moves at once, whatever N; N matters only
+    /// where requests belong to a backend ([`Strategy::Hash`](crate::lb::Strategy::Hash)).
     On {
         /// haproxy's N: -1 = the last retry, 1 = each, k = each k-th.
         every: i32,

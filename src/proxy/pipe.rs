@@ -8,8 +8,10 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, SpliceFlags};
+use tokio::time::Instant;
 
 /// Bytes a pipe shall hold; measured best (spec/performance, CPU ms per GB: 64 kB 310, 256 kB 155, 1 MB 188).
 pub(crate) const PIPE_BYTES: usize = 256 * 1024;
@@ -18,10 +20,14 @@ pub(crate) const PIPE_BYTES: usize = 256 * 1024;
 /// of one or two pages: copies through the buffer are cheaper.
 const LEAST_BYTES: usize = 64 * 1024;
 
-/// Pipes that a worker may have at once: two descriptors each, and as much kernel memory as their peers are slow. Half of
+/// Pipes that all workers may have at once: two descriptors each, and as much kernel memory as their peers are slow. Half of
 /// what `fs.pipe-user-pages-soft` allows a user by default (16,384 pages, 256 pipes of this size). haproxy's `maxpipes`
 /// is a quarter of `maxconn`.
 pub const MAX_PIPES: u32 = 128;
+
+/// The system is asked again so long after it had no pipe for us: five system calls in vain for each read cost more than
+/// copying.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Empty pipes that a worker keeps: as many as streams that block at about the same time.
 const KEPT: usize = 16;
@@ -33,12 +39,14 @@ pub(crate) struct Pipes {
     /// Pipes alive, lent or idle.
     alive: Rc<Cell<u32>>,
     max: u32,
+    /// The system had none; it is asked again then.
+    again: Option<Instant>,
 }
 
 impl Pipes {
     /// At most `max` at once; 0: none.
     pub(crate) fn new(max: u32) -> Self {
-        Self { idle: Vec::new(), alive: Rc::default(), max }
+        Self { idle: Vec::new(), alive: Rc::default(), max, again: None }
     }
 
     /// An empty pipe. `None` when all are in use, or the system has none that is large enough.
@@ -46,12 +54,17 @@ impl Pipes {
         if let Some(pipe) = self.idle.pop() {
             return Some(pipe);
         }
-        if self.alive.get() >= self.max {
+        let is_early = self.again.is_some_and(|again| Instant::now() < again);
+        if self.alive.get() >= self.max || is_early {
             return None;
         }
-        Pipe::new(&self.alive)
-            .inspect_err(|error| tracing::debug!(%error, "no pipe, bytes are copied"))
-            .ok()
+        let pipe = Pipe::new(&self.alive);
+        let failed = pipe.as_ref().err();
+        self.again = failed.map(|error| {
+            tracing::debug!(%error, "no pipe, bytes are copied");
+            Instant::now() + ASK_AGAIN
+        });
+        pipe.ok()
     }
 
     /// How many there are, lent or not.

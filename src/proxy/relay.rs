@@ -117,8 +117,8 @@ pub(crate) async fn run(
     .await;
     let is_cut = match finish {
         Finish::Broken(..) => true,
-        Finish::Ended(_) | Finish::Aged => relay.up.holds() || relay.down.holds(),
-        Finish::Done | Finish::Idle(_) => false,
+        Finish::Ended(_) | Finish::Aged | Finish::Idle(_) => relay.up.holds() || relay.down.holds(),
+        Finish::Done => false,
     };
     if is_cut {
         relay.reset();

@@ -31,7 +31,8 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<Pr
     let Accepted { stream, peer, slot } = accepted;
     let service = Arc::clone(&slot.listener.service);
     let mut session = Session::new(&slot.listener, &settings);
-    let forwarded = forward(&local, stream, (&service, &settings), &mut session).await;
+    let hash = settings.hash.as_ref().and_then(|hashing| hashing.of_client(peer.ip()));
+    let forwarded = forward(&local, stream, (&service, &settings, hash), &mut session).await;
     if let Err(error) = &forwarded {
         service.cells.of(local.worker).error(error.cause());
         tracing::debug!(service = %service.name, %peer, error = %Chain(error), "connection failed");
@@ -49,7 +50,7 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<Pr
 async fn forward(
     local: &Rc<Local>,
     client: std::net::TcpStream,
-    (service, settings): (&Service, &ProxySettings),
+    (service, settings, hash): (&Service, &ProxySettings, Option<u32>),
     session: &mut Session,
 ) -> Result<(), ProxyError> {
     let group = session.group;
@@ -57,7 +58,7 @@ async fn forward(
     let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
     let age = age::ends_at(local.clock.tick(), settings.max_connection_age);
     let timer = Timer::new(local, group).await;
-    let mut dialer = Dialer::new(service, settings, &timer);
+    let mut dialer = Dialer::new(service, settings, &timer).hashed(hash);
     dialer.client = Some(&client);
     let connected = match dialer.acquire().await {
         Ok(lease) => dialer.connect(lease).await,

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::connect::{Dialer, Trail};
 use super::error::ProxyError;
-use crate::lb::PickContext;
 use crate::lb::lease::Lease;
 use crate::lb::queue::{Ahead, Place};
 
@@ -19,8 +18,8 @@ impl Dialer<'_> {
     /// # Errors
     /// See [`Dialer::acquire`].
     pub(crate) async fn wait(&mut self) -> Result<Lease, ProxyError> {
-        let cx = PickContext { avoid: &self.retry.tried };
-        let mut queued = Queued { place: self.service.pool.line_up(cx)?, trail: &mut self.trail };
+        let place = self.service.pool.line_up(self.context())?;
+        let mut queued = Queued { place, trail: &mut self.trail };
         queued.trail.server = None;
         queued.trail.is_queued = true;
         let left = async {

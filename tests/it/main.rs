@@ -31,6 +31,7 @@ mod file;
 mod h2;
 mod handover;
 mod harness;
+mod hashing;
 mod health;
 mod http;
 mod idle;

@@ -43,7 +43,8 @@ impl Seen {
         let times: Vec<&str> = words[2].split('/').collect();
         Self {
             request: words.get(11).copied().unwrap_or_default().to_owned(),
-            has_server: !words[1].ends_with("<NOSRV>"),
+            // Of one that could not even wait we name no server, haproxy does.
+            has_server: !words[1].ends_with("<NOSRV>") || words[7].starts_with("SQ"),
             status: words[3].to_owned(),
             termination: words[7].to_owned(),
             queues: words[9].to_owned(),
@@ -156,6 +157,15 @@ async fn least_conn_queues_at_a_server_up_to_its_maxqueue_as_with_haproxy() {
     let paths = slow(&[400, 400, 400, 400, 100, 100]);
     let options = ["maxconn 1 maxqueue 1", "maxconn 1 maxqueue 1"];
     compare(&["balance leastconn", "timeout queue 5s"], &options, &paths).await;
+}
+
+#[tokio::test]
+async fn who_belongs_to_a_server_waits_for_that_one_as_with_haproxy() {
+    let paths = slow(&[400, 100, 100, 100]);
+    for lookup in ["hash-type map-based", "hash-type consistent"] {
+        let lines = ["balance uri len 5", lookup, "timeout queue 5s"];
+        compare(&lines, &["maxconn 1 maxqueue 2", "maxconn 1 maxqueue 2"], &paths).await;
+    }
 }
 
 #[tokio::test]

@@ -29,6 +29,10 @@ pub(crate) enum Task {
     Once,
     /// The same bytes there and back, again and again.
     PingPong,
+    /// The same bytes there and back once, each time on a connection of its own.
+    Session,
+    /// The same bytes there and back once; then the connection stays.
+    Parked,
     /// Takes what comes.
     Sink,
 }
@@ -156,7 +160,7 @@ impl Client {
                 shared.tally.bytes += u64::try_from(n).unwrap_or(0);
                 return Ok(After::Keep);
             }
-            Task::PingPong => {
+            Task::PingPong | Task::Session | Task::Parked => {
                 self.back += n;
                 if self.back < self.ask.expects {
                     return Ok(After::Keep);
@@ -191,7 +195,11 @@ impl Client {
                 self.send().map_err(|e| e.to_string())?;
                 Ok(if self.is_sent() { After::Keep } else { After::Interest(self.interest()) })
             }
-            Task::Kept => {
+            Task::Session => {
+                self.reconnect().map_err(|e| e.to_string())?;
+                Ok(After::Reopened)
+            }
+            Task::Kept | Task::Parked => {
                 self.done = true;
                 Ok(After::Idle)
             }

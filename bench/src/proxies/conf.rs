@@ -38,10 +38,15 @@ fn sections(setup: &Setup, site: Site) -> [Vec<String>; 2] {
 /// haproxy with fixed servers.
 pub(super) fn haproxy(setup: &Setup, site: Site, mode: &str, servers: &[SocketAddr]) -> String {
     let [global, defaults] = sections(setup, site);
-    let mut lines =
-        vec!["global".to_owned(), format!("nbthread {}", setup.workers), "nosplice".to_owned()];
+    let mut lines = vec!["global".to_owned(), format!("nbthread {}", setup.workers)];
+    if !setup.may_splice {
+        lines.push("nosplice".to_owned());
+    }
     lines.extend(global);
     lines.push("defaults".to_owned());
+    if setup.may_splice {
+        lines.push("option splice-auto".to_owned());
+    }
     lines.extend(defaults);
     for number in 0..setup.services {
         lines.extend([format!("listen it{number}"), format!("mode {mode}")]);

@@ -83,6 +83,8 @@ pub(crate) struct Setup {
     pub(crate) is_pinned: bool,
     /// Client connections at most.
     pub(crate) max_connections: u32,
+    /// haproxy may splice; synapse always does.
+    pub(crate) may_splice: bool,
     /// Services alike, each with a port of its own; synapse and haproxy only.
     pub(crate) services: u16,
 }
@@ -103,6 +105,7 @@ impl Setup {
             backends: BACKENDS,
             is_pinned: true,
             max_connections: MAX_CONNECTIONS,
+            may_splice: false,
             services: 1,
         }
     }
@@ -113,6 +116,9 @@ impl Setup {
         name.push_str(self.logs.suffix());
         if self.backends != BACKENDS {
             name.push_str(&format!("/{}", self.backends));
+        }
+        if self.may_splice {
+            name.push_str("+splice");
         }
         if !self.is_pinned {
             name.push_str(&format!("*{}", self.workers));

@@ -10,9 +10,9 @@ use super::routing::Sides;
 use super::server::{self, Issue, MAX_INT};
 use super::statement::Statement;
 use super::values::{network, number, time};
+use crate::config::balance;
 use crate::config::report::Report;
 use crate::health::ProbeSettings;
-use crate::lb::Strategy;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch, Reuse};
 
 /// Applies a supported statement to the sides it was routed to.
@@ -55,17 +55,12 @@ fn apply_value(
             let mode = mode(one(args)?)?;
             each_side(draft, sides, |side| side.mode.set(mode, origin));
         }
-        "balance roundrobin" => draft.strategy = plain(args, Strategy::RoundRobin, origin)?,
-        "balance leastconn" => draft.strategy = plain(args, Strategy::LeastConn, origin)?,
         // haproxy takes the bare word as well.
-        "balance" => {
-            if let Some(algorithm) = args.first() {
-                return Err(format!(
-                    "{algorithm:?} is not a balance algorithm; use roundrobin or leastconn"
-                ));
-            }
-            draft.strategy.set(defaults::STRATEGY, origin);
+        keyword if keyword == "balance" || keyword.starts_with("balance ") => {
+            draft.algorithm.set(balance::algorithm(statement.after(1))?, origin);
         }
+        "hash-type" => draft.hash_type.set(balance::hash_type(args)?, origin),
+        "hash-balance-factor" => draft.factor.set(balance::factor(one(args)?)?, origin),
         "retries" => draft.retries.set(number(one(args)?, 0..=MAX_INT)?, origin),
         "redispatch" | "redisp" => {
             let on = Redispatch::On { every: defaults::REDISPATCH_EVERY };

@@ -3,14 +3,14 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::lb::Strategy;
+use crate::config::balance::Algorithm;
 use crate::proxy::{CloseMode, Mode, Redispatch};
 
 /// `mode`. Airbnb's and Yelp's configs set it in each service or in `defaults`.
 pub(super) const MODE: Mode = Mode::Tcp;
 
 /// `balance`. 3.3 changed it to `random`; we follow 2.6 to 3.2.
-pub(super) const STRATEGY: Strategy = Strategy::RoundRobin;
+pub(super) const ALGORITHM: Algorithm = Algorithm::RoundRobin;
 
 /// `retries`.
 pub(super) const RETRIES: u32 = 3;

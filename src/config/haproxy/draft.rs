@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::defaults;
 use super::log::LogDraft;
 use super::server::ServerDraft;
+use crate::config::balance::{Algorithm, HashType};
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
-use crate::lb::Strategy;
+use crate::lb::hash::Factor;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch, Reuse};
 
 /// Where a value comes from, as `synapse check` shows it.
@@ -99,7 +100,9 @@ pub(super) struct Draft {
     pub(super) max_connections: Tracked<Option<u32>>,
     pub(super) full_connections: Tracked<Option<u32>>,
     pub(super) backlog: Tracked<u32>,
-    pub(super) strategy: Tracked<Strategy>,
+    pub(super) algorithm: Tracked<Algorithm>,
+    pub(super) hash_type: Tracked<HashType>,
+    pub(super) factor: Tracked<Option<Factor>>,
     pub(super) retries: Tracked<u32>,
     pub(super) redispatch: Tracked<Redispatch>,
     pub(super) reuse: Tracked<Reuse>,
@@ -139,7 +142,9 @@ impl Default for Draft {
             max_connections: Tracked::new(None, &haproxy),
             full_connections: Tracked::new(None, &haproxy),
             backlog: Tracked::new(defaults::BACKLOG, &ours),
-            strategy: Tracked::new(defaults::STRATEGY, &haproxy),
+            algorithm: Tracked::new(defaults::ALGORITHM, &haproxy),
+            hash_type: Tracked::new(HashType::default(), &haproxy),
+            factor: Tracked::new(None, &haproxy),
             retries: Tracked::new(defaults::RETRIES, &haproxy),
             redispatch: Tracked::new(defaults::REDISPATCH, &haproxy),
             reuse: Tracked::new(Reuse::Safe, &haproxy),

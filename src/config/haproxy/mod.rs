@@ -27,6 +27,7 @@ mod statement;
 mod table;
 mod template;
 mod top;
+mod treatment;
 mod values;
 mod words;
 
@@ -51,8 +52,9 @@ pub use self::table::{Class, Directive, Sections, directives};
 pub use self::top::resolve_top;
 use super::EffectiveValue;
 use super::report::{Line, Place};
+use crate::config::balance::Balancing;
 use crate::lb::ending::Removal;
-use crate::lb::{BackendOrder, ServerRules, Strategy};
+use crate::lb::{BackendOrder, ServerRules};
 use crate::proxy::{ListenerSettings, ProxySettings};
 
 /// The top-level `haproxy:` section as shaped from the file.
@@ -161,8 +163,8 @@ pub struct ServiceParts {
     pub listener: Option<ListenerSettings>,
     /// How its connections are treated.
     pub proxy: ProxySettings,
-    /// `balance`.
-    pub strategy: Strategy,
+    /// `balance`, `hash-type`, `hash-balance-factor`.
+    pub balancing: Balancing,
     /// `backend_order`.
     pub order: BackendOrder,
     /// `option allbackups`.

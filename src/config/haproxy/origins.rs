@@ -8,9 +8,10 @@ use super::server::ServerDraft;
 use super::values::show_time;
 use super::{PortKey, ServiceSection, Top};
 use crate::config::EffectiveValue;
+use crate::config::balance;
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
-use crate::lb::{Protocol, Strategy};
+use crate::lb::Protocol;
 use crate::proxy::http2::{FrontProtocol, Http2Settings};
 use crate::proxy::{CloseMode, ForwardFor, ListenerSettings, Mode, Redispatch, Reuse};
 
@@ -57,7 +58,9 @@ pub(super) fn of(
         |max: &Option<u32>| max.map_or_else(|| "global limit".to_owned(), |max| max.to_string());
     let mut values = vec![
         tracked("mode", chosen_mode, |it| mode(*it).to_owned()),
-        tracked("balance", &draft.strategy, |it| strategy(*it).to_owned()),
+        tracked("balance", &draft.algorithm, ToString::to_string),
+        tracked("hash-type", &draft.hash_type, ToString::to_string),
+        tracked("hash-balance-factor", &draft.factor, |it| balance::show_factor(*it)),
         tracked("maxconn", &draft.max_connections, limit),
         tracked("fullconn", &draft.full_connections, |full| {
             full.map_or_else(|| "a tenth of maxconn".to_owned(), |full| full.to_string())
@@ -97,13 +100,6 @@ pub(super) fn of(
 fn native(setting: &str, value: &str) -> EffectiveValue {
     let (setting, value) = (setting.to_owned(), value.to_owned());
     EffectiveValue { setting, value, origin: "default (synapse)".to_owned() }
-}
-
-fn strategy(strategy: Strategy) -> &'static str {
-    match strategy {
-        Strategy::RoundRobin => "roundrobin",
-        Strategy::LeastConn => "leastconn",
-    }
 }
 
 fn redispatch(it: &Redispatch) -> String {

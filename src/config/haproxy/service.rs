@@ -11,12 +11,14 @@ use super::statement::{Parsed, Statement, show, unknown_directive};
 use super::table::{self, Sections};
 use super::{
     PortKey, ServiceParts, ServiceSection, Top, defaults, listener, origins, server_rules,
+    treatment,
 };
+use crate::config::balance::Balancing;
 use crate::config::report::{Line, Report};
 use crate::endpoint::ServiceName;
 use crate::lb::{BackendOrder, ShuffleSeed};
 use crate::proxy::http2::{FrontProtocol, Http2Settings};
-use crate::proxy::{HttpSettings, Mode, ProxySettings, Timeouts};
+use crate::proxy::{Mode, ProxySettings};
 
 /// Resolves a service's section on top of `top`; every mistake is reported, and the rest is still resolved.
 pub fn resolve_service(
@@ -174,10 +176,14 @@ impl Resolver<'_> {
             );
         }
         ServiceParts {
-            proxy: ProxySettings { access_log, ..proxy(&draft, mode.value, http2) },
+            proxy: ProxySettings { access_log, ..treatment::proxy(&draft, mode.value, http2) },
             names: (names.frontend, names.backend),
             listener: listener.filter(|_| !section.disabled),
-            strategy: draft.strategy.value,
+            balancing: Balancing {
+                algorithm: draft.algorithm.value,
+                hash_type: draft.hash_type.value,
+                factor: draft.factor.value,
+            },
             order,
             all_backups: draft.all_backups.value,
             removal: Default::default(),
@@ -263,36 +269,4 @@ fn process_seed() -> u128 {
     static SEED: LazyLock<u128> =
         LazyLock::new(|| u128::from(fastrand::u64(..defaults::RANDOM_SEEDS)));
     *SEED
-}
-
-fn proxy(draft: &Draft, mode: Mode, http2: Http2Settings) -> ProxySettings {
-    let timeouts = &draft.timeouts;
-    ProxySettings {
-        mode,
-        timeouts: Timeouts {
-            connect: timeouts.connect.value,
-            queue: timeouts.queue.value,
-            client: timeouts.client.value,
-            server: timeouts.server.value,
-            http_request: timeouts.http_request.value,
-            http_keep_alive: timeouts.http_keep_alive.value,
-            tunnel: timeouts.tunnel.value,
-            client_fin: timeouts.client_fin.value,
-            server_fin: timeouts.server_fin.value,
-            tarpit: timeouts.tarpit.value.or(timeouts.connect.value),
-        },
-        retries: draft.retries.value,
-        redispatch: draft.redispatch.value,
-        max_connections: draft.max_connections.value,
-        max_connection_age: None,
-        http: HttpSettings {
-            close_mode: origins::close_mode(draft).value,
-            forward_for: origins::forward_for(draft).value.clone(),
-            replay_idempotent: true,
-            reuse: draft.reuse.value,
-            abort_on_close: draft.abort_on_close.value,
-            http2,
-        },
-        access_log: None,
-    }
 }

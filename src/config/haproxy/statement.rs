@@ -57,6 +57,11 @@ impl<'a> Statement<'a> {
         self.words.get(keyword..).unwrap_or_default()
     }
 
+    /// The words after the first `count`.
+    pub(super) fn after(&self, count: usize) -> &[String] {
+        self.words.get(count..).unwrap_or_default()
+    }
+
     /// Complains about this line.
     pub(super) fn complain(&self, error: &str, report: &mut Report) {
         report.complain(&self.line.place, format!("`{}`: {error}", show(&self.line.text)));

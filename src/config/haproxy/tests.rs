@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
+use crate::config::balance::Algorithm;
 use crate::config::report::Report;
 use crate::endpoint::{Endpoint, ServiceName, Weight};
 use crate::health::ProbeSettings;
@@ -249,7 +250,7 @@ fn golden_g2_loads_with_warnings_only() {
 fn golden_g2_gives_the_settings_it_gives_haproxy() {
     let (_, parts, _) = load(include_str!("../../../tests/golden/g2_synapse_zk.json"));
     let search = &parts[0].1;
-    assert_eq!(search.strategy, Strategy::LeastConn);
+    assert_eq!(search.balancing.algorithm, Algorithm::LeastConn);
     assert_eq!(search.order, BackendOrder::Ascending);
     assert_eq!(search.proxy.timeouts.client, secs(300));
     assert_eq!(search.proxy.timeouts.connect, secs(5));
@@ -448,7 +449,11 @@ fn bad_values_name_line_value_and_reason() {
         ("timeout client \"5s", "the quote \" is not closed"),
         ("modes http", "unknown directive"),
         ("bind :80 ssl crt /x", "TLS is not offered"),
-        ("balance source", "roundrobin or leastconn"),
+        ("balance rdp-cookie", "source, uri, hdr or url_param"),
+        ("balance sauce", "is not a balance algorithm"),
+        ("balance uri depth 0", "not a number from 1"),
+        ("hash-type ring", "map-based or consistent"),
+        ("hash-balance-factor 99", "neither 0 nor a number above 100"),
     ] {
         let (_, complaints, _) = one(TIMEOUTS, &listen(&[line]));
         assert!(!complaints.is_empty(), "{line}");
@@ -508,7 +513,7 @@ fn later_lines_win_and_listen_comes_after_frontend_and_backend() {
     let (parts, complaints, _) = one(&defaults, &section);
     assert_eq!(complaints, Vec::<String>::new());
     assert_eq!(parts.proxy.timeouts.server, secs(9));
-    assert_eq!(parts.strategy, Strategy::LeastConn);
+    assert_eq!(parts.balancing.algorithm, Algorithm::LeastConn);
     assert_eq!(parts.proxy.http.close_mode, CloseMode::KeepAlive);
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
+use super::number;
 use super::warmth::Warmth;
 use crate::discovery::names::{NameCache, Resolved, TrackedName};
 use crate::endpoint::{Endpoint, EndpointSet};
@@ -28,6 +29,8 @@ use crate::telemetry::cells::PerWorker;
 pub(super) struct Record {
     pub(super) backend: Arc<Backend>,
     pub(super) settings: Arc<ServerSettings>,
+    /// [`Member::number`](crate::lb::snapshot::Member::number); 0 until it is given.
+    pub(super) number: u32,
     /// The check of `settings`, shared with the checker; `None` also while `disabled` ([`Line`]).
     pub(super) check: Option<Arc<CheckSettings>>,
     /// Keeps the name of its host resolved.
@@ -196,6 +199,7 @@ impl Book {
             self.departed.insert(identity, Arc::downgrade(&record.backend));
             moves.left.push(record.backend);
         }
+        number::give(&mut self.records);
         self.departed.retain(|_, backend| backend.strong_count() > 0);
         self.index = self.records.iter().map(|record| record.backend.id).zip(0..).collect();
         moves
@@ -245,6 +249,7 @@ fn record(backend: Arc<Backend>, line: &Line, host_names: &NameCache) -> Record 
         host,
         backend,
         settings: Arc::default(),
+        number: 0,
         check: None,
         health: Health::Unchecked,
         since: Instant::now(),

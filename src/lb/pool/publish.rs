@@ -94,7 +94,8 @@ fn same_members(a: &[Member], b: &[Member]) -> bool {
     a.len() == b.len()
         && a.iter().zip(b).all(|(a, b)| {
             Arc::ptr_eq(&a.backend, &b.backend)
-                && (a.addr, a.weight, a.max_connections, a.limits, a.protocol)
-                    == (b.addr, b.weight, b.max_connections, b.limits, b.protocol)
+                && (a.number, a.addr, a.weight) == (b.number, b.addr, b.weight)
+                && (a.max_connections, a.limits, a.protocol)
+                    == (b.max_connections, b.limits, b.protocol)
         })
 }

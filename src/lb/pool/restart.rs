@@ -62,7 +62,7 @@ impl Pool {
         let view = self.view.load_full();
         let former: Vec<_> = view.backends.iter().map(|b| Arc::clone(&b.backend)).collect();
         self.book = Book::after(self.workers, &self.queue, &former);
-        self.balancer = balancer::build(self.settings.strategy);
+        self.balancer = balancer::build(&self.settings.strategy);
         self.picker_outdated = true;
         self.dirty = Dirty::Set;
         if distrust_verdicts {

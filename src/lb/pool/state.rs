@@ -67,7 +67,7 @@ impl Pool {
     /// Begins where another pool of the service stood. The first set is built with it; what it says about backends that
     /// are not in that set is forgotten.
     pub(super) fn restore(&mut self, state: PoolState) {
-        self.balancer = balancer::build_at(self.settings.strategy, state.position);
+        self.balancer = balancer::build_at(&self.settings.strategy, state.position);
         self.published =
             Published { in_force: state.in_force, origin: state.origin, ..Published::default() };
         self.rebuild(false);

@@ -71,6 +71,7 @@ pub(super) fn member(record: &Record) -> Option<Member> {
     let settings = &record.settings;
     Some(Member {
         backend: record.backend.clone(),
+        number: record.number,
         addr: *record.address.as_ref().ok()?,
         weight: settings.weight,
         max_connections: settings.max_connections.map(|max| record.warmth.of(max)),

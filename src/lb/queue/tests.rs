@@ -156,7 +156,7 @@ fn who_waits_for_a_server_that_is_gone_waits_for_any_and_a_new_one_serves() {
 fn a_lower_maxconn_is_reached_before_anybody_is_served() {
     let mut arena = SlotArena::default();
     let mut a = member_in(&mut arena, 1, Some(3));
-    let strategy = || balancer::build(crate::lb::Strategy::RoundRobin);
+    let strategy = || balancer::build(&crate::lb::Strategy::RoundRobin);
     let build =
         |m: &Member| snapshot(std::slice::from_ref(m), strategy().build(std::slice::from_ref(m)));
     let cell = first(arena.queue(), build(&a));
@@ -181,7 +181,7 @@ fn the_limit_grows_with_those_that_wait_and_they_are_let_in_by_that() {
     let (min, full) = (NonZeroU32::MIN, NonZeroU32::new(10).unwrap());
     a.limits.elastic = Some(crate::lb::limits::Elastic { min, full });
     for strategy in [crate::lb::Strategy::RoundRobin, crate::lb::Strategy::LeastConn] {
-        let picker = balancer::build(strategy).build(std::slice::from_ref(&a));
+        let picker = balancer::build(&strategy).build(std::slice::from_ref(&a));
         let cell = first(arena.queue(), snapshot(std::slice::from_ref(&a), picker));
         let queue = arena.queue();
         let mut held = vec![cell.load().acquire(PickContext::default()).unwrap()];

@@ -93,6 +93,8 @@ pub(crate) struct Begun {
     pub(crate) body: Inbound,
     /// Bytes of body in `head` or carried.
     pub(crate) bytes: u64,
+    /// For the balancer; see [`PickContext`](crate::lb::PickContext).
+    pub(crate) hash: Option<u32>,
     /// For the access log.
     pub(crate) notes: Option<Box<Notes>>,
 }

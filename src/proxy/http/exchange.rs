@@ -125,6 +125,8 @@ pub(super) struct Exchange {
     pub(super) upstream: Option<Box<Upstream>>,
     /// For the access log: `None` when there is none.
     pub(super) notes: Option<Box<Notes>>,
+    /// For the balancer; see [`PickContext`](crate::lb::PickContext).
+    pub(super) hash: Option<u32>,
     /// It has been sent a second time.
     pub(super) is_replayed: bool,
     pub(super) started: Instant,
@@ -164,6 +166,7 @@ impl Exchange {
             lease: None,
             upstream: None,
             notes: begun.notes,
+            hash: begun.hash,
             is_replayed: false,
             started,
             is_over: false,
@@ -221,7 +224,9 @@ impl Exchange {
     fn deadline(&self, client: &Client) -> (Expiry, Millis) {
         let t = &client.settings.timeouts;
         if !self.is_flushed(client) {
-            return (Expiry::Client, client.active.after_or_never(t.client));
+            // A pipe that was just filled has not been offered yet: only what is not taken makes it wait.
+            let since = client.active.max(self.down.active);
+            return (Expiry::Client, since.after_or_never(t.client));
         }
         let (up, down) = (&self.up, &self.down);
         if !up.body.is_done() && !up.is_blocked && !up.is_broken {

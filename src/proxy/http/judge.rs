@@ -54,6 +54,7 @@ pub(super) fn judge(
             tracing::debug!(service = %fixed.listener.service.name, backend = %addr, %error, "answer cut");
             Judged::Over(cut(fixed, client, exchange, ErrorCause::Backend))
         }
+        Outcome::Ended(_) if exchange.up.head_sent == 0 => unanswered(exchange, None),
         Outcome::Ended(reason) if !has_answer && exchange.up.body.is_done() => {
             ended(fixed, exchange, reason)
         }

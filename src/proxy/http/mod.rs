@@ -19,6 +19,7 @@ mod ending;
 mod exchange;
 mod inbound;
 mod judge;
+mod keyed;
 #[cfg(test)]
 mod laws;
 mod logged;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use super::client::{Begun, Client, Ending, Fixed};
 use super::inbound::Inbound;
+use super::keyed;
 use super::logged;
 use super::message::chunked::Keep;
 use super::message::framing::Body;
@@ -66,6 +67,8 @@ impl Client {
                 return Poll::Ready(Err(self.gone()));
             }
             self.active = fixed.tick();
+            // Whatever was seen to wait is in hand now.
+            self.has_more = false;
             if self.inbox.is_empty() {
                 self.first = self.active;
             }
@@ -128,11 +131,14 @@ impl Client {
                 return other.map(|_none| None);
             }
         };
+        let hash = self.settings.hash.as_ref().and_then(|hashing| {
+            keyed::hash(hashing, fixed.peer.ip(), input.get(..request.len).unwrap_or_default())
+        });
         let notes = self.settings.access_log.as_ref().map(|log| {
             logged::begin(fixed, self, log, input.get(..request.len).unwrap_or_default())
         });
         let body = Inbound::new(request.body, Keep::Framed);
-        let mut begun = Begun { request, head, carried: None, body, bytes: 0, notes };
+        let mut begun = Begun { request, head, carried: None, body, bytes: 0, hash, notes };
         let mut consumed = request.len;
         if request.body != Body::Empty {
             let rest = input.get(request.len..).unwrap_or_default();

@@ -69,7 +69,8 @@ async fn ask(
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<After, ProxyError> {
-    let lease = match fixed.listener.service.pool.acquire(PickContext::default()) {
+    let cx = PickContext { avoid: &[], hash: exchange.hash };
+    let lease = match fixed.listener.service.pool.acquire(cx) {
         // Boxed: rare beside requests, and large.
         Err(PickError::AllFull { .. }) => Box::pin(wait(fixed, client, exchange)).await?,
         picked => picked?,
@@ -97,7 +98,8 @@ async fn ask(
     // Boxed: rare beside requests, and large.
     let rest = async {
         let settings = Arc::clone(&client.settings);
-        let mut dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+        let dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+        let mut dialer = dialer.hashed(exchange.hash);
         if let Some(notes) = &mut exchange.notes {
             dialer.trail = std::mem::take(&mut notes.trail);
         }
@@ -220,7 +222,8 @@ async fn wait(
         return Err(ProxyError::ClientAbort);
     }
     let settings = Arc::clone(&client.settings);
-    let mut dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+    let dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
+    let mut dialer = dialer.hashed(exchange.hash);
     let waited = watched(client, dialer.wait()).await;
     exchange.up.sent_at = fixed.tick();
     if let Some(notes) = &mut exchange.notes {

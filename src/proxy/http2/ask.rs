@@ -59,8 +59,10 @@ pub(super) async fn ask(
     asking: &Asking<'_>,
     notes: &mut Option<Box<Notes>>,
 ) -> Result<Answer, ProxyError> {
-    let mut dialer =
-        Dialer::new(&asking.fixed.listener.service, asking.settings, &asking.fixed.timer);
+    let hashing = asking.settings.hash.as_ref();
+    let hash = hashing.and_then(|it| asking.head.hash(it, asking.fixed.peer.ip()));
+    let service = &asking.fixed.listener.service;
+    let mut dialer = Dialer::new(service, asking.settings, &asking.fixed.timer).hashed(hash);
     let answer = {
         let mut persist = pin!(persist(asking, &mut dialer, notes));
         poll_fn(|cx| {

@@ -12,6 +12,7 @@ use hyper::header::{
 use hyper::http::request;
 use hyper::{Method, Request, Uri, Version};
 
+use crate::lb::hash::Hashing;
 use crate::proxy::ForwardFor;
 use crate::proxy::http::message::fields::{has_token, tokens};
 use crate::proxy::http::message::forwarded::is_exempt;
@@ -201,6 +202,18 @@ fn forwarded(fields: &mut HeaderMap, rule: &ForwardFor, client: IpAddr) {
 }
 
 impl Head {
+    /// What it is balanced by. Of HTTP/2 that is the path, as of HTTP/1, not the whole URI.
+    pub(super) fn hash(&self, hashing: &Hashing, client: IpAddr) -> Option<u32> {
+        hashing.of_request(client, self.path.as_bytes(), |name| {
+            let value = if name.eq_ignore_ascii_case("host") {
+                Some(&self.host)
+            } else {
+                self.fields.get(name)
+            };
+            value.map(HeaderValue::as_bytes)
+        })
+    }
+
     /// True for what may be done twice (RFC 9110 9.2.2).
     pub(super) fn is_idempotent(&self) -> bool {
         self.method.is_idempotent()

@@ -43,6 +43,7 @@ pub(super) fn settings(mode: Mode) -> ProxySettings {
             abort_on_close: false,
             http2: crate::proxy::http2::Http2Settings::default(),
         },
+        hash: None,
         access_log: None,
     }
 }

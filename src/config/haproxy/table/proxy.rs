@@ -4,9 +4,8 @@ use super::{B, Class, DB, DF, DFB, F, FB, G, Group, group, not_yet, refused};
 
 const STICKY: Class = refused(
     "requests of one client would no longer reach the same backend",
-    "keep sessions in a shared store and balance with roundrobin or leastconn",
+    "keep sessions in a shared store, or balance by source, uri, hdr or url_param",
 );
-const ROUND_ROBIN: Class = not_yet("served as roundrobin");
 const STATS: Class = not_yet("the statistics page is not served; use the admin listener");
 const ROUTING: Class = refused(
     "requests would reach another backend than they do with haproxy",
@@ -18,22 +17,22 @@ pub(super) const GROUPS: &[Group] = &[
     group(DFB, Class::Supported, &["mode", "timeout http-request", "timeout http-keep-alive", "timeout tarpit"]),
     group(DF, Class::Supported, &["maxconn", "backlog", "timeout client", "clitimeout", "timeout clitimeout", "timeout client-fin"]),
     group(DB, Class::Supported, &[
-        "balance", "balance roundrobin", "balance leastconn", "retries", "redispatch", "redisp", "default-server",
+        "balance", "balance roundrobin", "balance leastconn", "balance static-rr", "balance first", "balance random",
+        "balance source", "balance uri", "balance url_param", "balance hdr", "hash-type", "hash-balance-factor", "retries", "redispatch", "redisp", "default-server",
         "timeout connect", "timeout server", "timeout check", "timeout tunnel", "contimeout", "timeout contimeout",
         "srvtimeout", "timeout srvtimeout", "timeout server-fin", "http-reuse", "timeout queue",
         "fullconn",
     ]),
     group(F, Class::Supported, &["bind"]),
-    group(DB, ROUND_ROBIN, &["balance random", "balance static-rr", "balance first"]),
     group(DB, STICKY, &[
-        "balance source", "balance uri", "balance url_param", "balance hdr", "balance rdp-cookie", "balance hash",
+        "balance rdp-cookie", "balance hash",
         "cookie", "appsession", "persist rdp-cookie", "stick on", "stick match", "stick store-request",
         "stick store-response", "stick",
     ]),
     group(DFB, Class::Harmless, &["bind-process", "description", "id", "enabled", "ignore-persist", "force-persist", "guid"]),
     group(DB, Class::Harmless, &[
-        "hash-type", "hash-balance-factor", "hash-preserve-affinity", "max-keep-alive-queue",
-        "load-server-state-from-file", "server-state-file-name", "max-session-srv-conns",
+        "hash-preserve-affinity", "max-keep-alive-queue", "load-server-state-from-file", "server-state-file-name",
+        "max-session-srv-conns",
     ]),
     group(DFB, refused("the service would be served although it is disabled here", "set `haproxy.disabled: true`"), &["disabled"]),
     group(DFB, not_yet("the process's own shutdown deadline applies"), &["grace"]),
