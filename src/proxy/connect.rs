@@ -159,7 +159,8 @@ impl<'a> Dialer<'a> {
     /// Nobody is eligible, `timeout queue` has passed, or the client of a TCP session has left.
     pub(crate) async fn acquire(&mut self) -> Result<Lease, ProxyError> {
         let lease = match self.service.pool.acquire(self.context()) {
-            Err(PickError::AllFull { .. }) => self.wait().await?,
+            // Boxed: rare, and large.
+            Err(PickError::AllFull { .. }) => Box::pin(self.wait()).await?,
             picked => picked?,
         };
         lease.backend().cells.of(self.worker()).requests.add(1);

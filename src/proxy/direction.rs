@@ -49,7 +49,7 @@ pub(super) struct Direction {
     pace: Pace,
     /// The source has ended.
     pub(super) ended: bool,
-    /// The sink has been told.
+    /// The sink has been told, or is by the close that follows.
     pub(super) closed: bool,
     /// Bytes taken by the sink and not yet counted.
     pub(super) moved: usize,
@@ -76,21 +76,22 @@ impl Direction {
         self.left.has_remaining() || self.pipe.is_some()
     }
 
-    /// Moves what there is; ready at the end, when the sink has been told.
+    /// Moves what there is; ready at the end, when the sink has been told. When it is the last of the two to end nobody
+    /// is told: the close that follows at once says the same, and the sink has nothing unread that would make it a reset.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         (from, to): (&mut TcpStream, &mut TcpStream),
-        local: &Local,
+        (local, is_last): (&Local, bool),
     ) -> Poll<Result<(), Break>> {
         for _ in 0..TURN {
             ready!(self.poll_left(cx, to))?;
             ready!(self.poll_pipe(cx, to, local))?;
             if self.ended {
-                if !self.closed {
+                if !self.closed && !is_last {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Break::Sink)?;
-                    self.closed = true;
                 }
+                self.closed = true;
                 return Poll::Ready(Ok(()));
             }
             match self.new_pipe(local) {

@@ -97,12 +97,14 @@ impl Patience {
 }
 
 /// Moves bytes between client and backend until the end, or until nobody has for too long.
-pub(crate) async fn run(
+///
+/// Not an `async fn`: those keep their arguments twice, and this one's future lasts as long as the connection.
+pub(crate) fn run(
     (client, backend): (End, End),
     timer: &Timer,
     patience: Patience,
     meter: &impl Meter,
-) -> Finish {
+) -> impl Future<Output = Finish> {
     let mut relay = Relay {
         up: Direction::new(client.early),
         down: Direction::new(backend.early),
@@ -110,20 +112,24 @@ pub(crate) async fn run(
         backend: backend.stream,
         active: timer.local().clock.tick(),
     };
-    let finish = poll_fn(|cx| match relay.poll(cx, timer.local(), meter) {
-        Poll::Ready(finish) => Poll::Ready(finish),
-        Poll::Pending => relay.poll_idle(timer, patience),
-    })
-    .await;
-    let is_cut = match finish {
-        Finish::Broken(..) => true,
-        Finish::Ended(_) | Finish::Aged | Finish::Idle(_) => relay.up.holds() || relay.down.holds(),
-        Finish::Done => false,
-    };
-    if is_cut {
-        relay.reset();
+    async move {
+        let finish = poll_fn(|cx| match relay.poll(cx, timer.local(), meter) {
+            Poll::Ready(finish) => Poll::Ready(finish),
+            Poll::Pending => relay.poll_idle(timer, patience),
+        })
+        .await;
+        let is_cut = match finish {
+            Finish::Broken(..) => true,
+            Finish::Ended(_) | Finish::Aged | Finish::Idle(_) => {
+                relay.up.holds() || relay.down.holds()
+            }
+            Finish::Done => false,
+        };
+        if is_cut {
+            relay.reset();
+        }
+        finish
     }
-    finish
 }
 
 struct Relay {
@@ -141,11 +147,13 @@ impl Relay {
         }
         let (client, backend) = (&mut self.client, &mut self.backend);
         let closed = (self.up.closed, self.down.closed);
-        let up = self.up.poll(cx, (client, backend), local);
+        let up = self.up.poll(cx, (client, backend), (local, closed.1));
         // A socket tells its error once: after that the other direction would take it for an end, and pass that on.
         let down = match &up {
             Poll::Ready(Err(_)) => Poll::Pending,
-            Poll::Ready(Ok(())) | Poll::Pending => self.down.poll(cx, (backend, client), local),
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                self.down.poll(cx, (backend, client), (local, self.up.closed))
+            }
         };
         let moved = (std::mem::take(&mut self.up.moved), std::mem::take(&mut self.down.moved));
         if moved != (0, 0) {

@@ -10,7 +10,7 @@ use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::accept::Accepted;
+use super::accept::{Accepted, Slot};
 use super::age;
 use super::connect::{Dialer, Trail};
 use super::error::ProxyError;
@@ -27,51 +27,61 @@ use crate::telemetry::access::{AccessLog, Record, Timers};
 use crate::telemetry::cells::{BackendCells, ServiceCells, WorkerId};
 
 /// Serves a connection to its end. Without a backend it is closed.
-pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted, settings: Arc<ProxySettings>) {
+///
+/// Not an `async fn`: those keep their arguments twice, and this one's future lasts as long as the connection.
+pub(crate) fn serve(
+    local: Rc<Local>,
+    accepted: Accepted,
+    settings: Arc<ProxySettings>,
+) -> impl Future<Output = ()> {
     let Accepted { stream, peer, slot } = accepted;
-    let service = Arc::clone(&slot.listener.service);
     let mut session = Session::new(&slot.listener, &settings);
-    let hash = settings.hash.as_ref().and_then(|hashing| hashing.of_client(peer.ip()));
-    let forwarded = forward(&local, stream, (&service, &settings, hash), &mut session).await;
-    if let Err(error) = &forwarded {
-        service.cells.of(local.worker).error(error.cause());
-        tracing::debug!(service = %service.name, %peer, error = %Chain(error), "connection failed");
-        if session.connected.is_none() {
-            let left = session.trail.is_queued && matches!(error, ProxyError::ClientAbort);
-            session.state = if left { states::LEFT_QUEUE } else { states::failed(error, None) };
+    let fixed = Fixed { local, settings, peer, slot };
+    async move {
+        let forwarded = forward(&fixed, stream, &mut session).await;
+        if let Err(error) = &forwarded {
+            let service = fixed.service();
+            service.cells.of(fixed.local.worker).error(error.cause());
+            tracing::debug!(service = %service.name, peer = %fixed.peer, error = %Chain(error), "connection failed");
+            if session.connected.is_none() {
+                let left = session.trail.is_queued && matches!(error, ProxyError::ClientAbort);
+                session.state = if left { states::LEFT_QUEUE } else { states::failed(error, None) };
+            }
         }
+        if let Some(log) = &fixed.settings.access_log {
+            session.write(&fixed.local, log, (&fixed.slot.listener, fixed.peer));
+        }
+        drop(fixed);
     }
-    if let Some(log) = &settings.access_log {
-        session.write(&local, log, (&slot.listener, peer));
+}
+
+/// What does not change during a connection.
+struct Fixed {
+    local: Rc<Local>,
+    settings: Arc<ProxySettings>,
+    peer: SocketAddr,
+    /// Given up last: the connection counts until then.
+    slot: Slot,
+}
+
+impl Fixed {
+    fn service(&self) -> &Service {
+        &self.slot.listener.service
     }
-    drop(slot);
 }
 
 async fn forward(
-    local: &Rc<Local>,
+    fixed: &Fixed,
     client: std::net::TcpStream,
-    (service, settings, hash): (&Service, &ProxySettings, Option<u32>),
     session: &mut Session,
 ) -> Result<(), ProxyError> {
-    let group = session.group;
-    // Only a full reactor can refuse; the connection is lost then.
-    let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
-    let age = age::ends_at(local.clock.tick(), settings.max_connection_age);
-    let timer = Timer::new(local, group).await;
-    let mut dialer = Dialer::new(service, settings, &timer).hashed(hash);
-    dialer.client = Some(&client);
-    let connected = match dialer.acquire().await {
-        Ok(lease) => dialer.connect(lease).await,
-        Err(error) => Err(error),
-    };
-    session.trail = dialer.trail;
-    if connected.is_err() {
-        session.moved.0 = waiting(&client, &mut local.buffer.borrow_mut());
-    }
-    let (lease, backend) = connected?;
+    let age = age::ends_at(fixed.local.clock.tick(), fixed.settings.max_connection_age);
+    let timer = Timer::new(&fixed.local, session.group).await;
+    // Boxed: large, and over before a connection can be idle.
+    let (client, backend, lease) = Box::pin(open(fixed, client, &timer, session)).await?;
     session.connected = Some(Instant::now());
-    let meter = Counters::new(service, &lease, local.worker);
-    let patience = Patience::new(&settings.timeouts).until(age);
+    let meter = Counters::new(fixed.service(), &lease, fixed.local.worker);
+    let patience = Patience::new(&fixed.settings.timeouts).until(age);
     let finish = relay::run((end(client), end(backend)), &timer, patience, &meter).await;
     session.moved = meter.moved();
     session.state = states::tunnel(&finish);
@@ -84,6 +94,30 @@ async fn forward(
             Err(ProxyError::Backend { addr: lease.addr(), source: source.into() })
         }
     }
+}
+
+/// Finds a backend and connects; gives the client's socket back with it.
+async fn open(
+    fixed: &Fixed,
+    client: std::net::TcpStream,
+    timer: &Timer,
+    session: &mut Session,
+) -> Result<(TcpStream, TcpStream, Lease), ProxyError> {
+    // Only a full reactor can refuse; the connection is lost then.
+    let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
+    let hash = fixed.settings.hash.as_ref().and_then(|by| by.of_client(fixed.peer.ip()));
+    let mut dialer = Dialer::new(fixed.service(), &fixed.settings, timer).hashed(hash);
+    dialer.client = Some(&client);
+    let connected = match dialer.acquire().await {
+        Ok(lease) => dialer.connect(lease).await,
+        Err(error) => Err(error),
+    };
+    session.trail = dialer.trail;
+    if connected.is_err() {
+        session.moved.0 = waiting(&client, &mut fixed.local.buffer.borrow_mut());
+    }
+    let (lease, backend) = connected?;
+    Ok((client, backend, lease))
 }
 
 /// What the access log says about a session.

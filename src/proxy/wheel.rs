@@ -34,7 +34,7 @@ pub(crate) struct Entry(u32);
 pub(crate) struct Group(pub(crate) u32);
 
 #[derive(Debug)]
-struct Node {
+pub(super) struct Node {
     deadline: Millis,
     /// Its deadline came, and no other was set since.
     has_fired: bool,

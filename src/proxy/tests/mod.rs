@@ -9,5 +9,6 @@ pub(crate) mod logged;
 mod queue;
 mod relay;
 mod rig;
+mod sizes;
 mod tcp;
 mod waits;
