@@ -39,19 +39,19 @@ pub(super) async fn attempt(
     line: Line,
 ) -> Result<Begun, Outcome> {
     match line {
-        Line::Stream(stream) => over_stream(asking, stream).await,
+        Line::Stream(stream) => over_stream(asking, lease, stream).await,
         Line::Http1(sender) => over_http1(asking, lease, sender).await,
     }
 }
 
-async fn over_stream(asking: &Asking<'_>, stream: InUse) -> Result<Begun, Outcome> {
+async fn over_stream(asking: &Asking<'_>, lease: &Lease, stream: InUse) -> Result<Begun, Outcome> {
     let mut sender = stream.shared.sender.clone();
     let unsent = || {
         stream.shared.retire();
         Outcome::Unsent
     };
     let begun = asking.fixed.tick();
-    let wait = Waiting { asking, begun };
+    let wait = Waiting { asking, lease, begun };
     let ready = wait.until(|cx| sender.poll_ready(cx).map(Ok)).await?;
     ready.map_err(|_h2| unsent())?;
     let reader = Reader::new(&asking.upload);
@@ -69,7 +69,7 @@ async fn over_stream(asking: &Asking<'_>, stream: InUse) -> Result<Begun, Outcom
             Pin::new(&mut response).poll(cx).map(Ok)
         })
         .await
-        .inspect_err(|_expired| stream.shared.retire())?;
+        .inspect_err(|_late_or_ended| stream.shared.retire())?;
     let (head, body) = answer.map_err(|error| judged(error, &stream))?.into_parts();
     let outlet = if body.is_end_stream() { Outlet::Empty } else { Outlet::Stream(body, stream) };
     Ok(Begun { head, outlet, pump })
@@ -102,7 +102,7 @@ async fn over_http1(
     let request = asking.head.to_http1(Reader::new(&asking.upload), closes);
     let mut sending = Box::pin(sender.try_send_request(request));
     let begun = asking.fixed.tick();
-    let wait = Waiting { asking, begun };
+    let wait = Waiting { asking, lease, begun };
     let answer = wait.until(|cx| sending.as_mut().poll(cx).map(Ok)).await?;
     drop(sending);
     let (head, body) = answer
@@ -131,11 +131,12 @@ fn broken(error: hyper::Error) -> Outcome {
 /// Waiting for an answer's head.
 struct Waiting<'a> {
     asking: &'a Asking<'a>,
+    lease: &'a Lease,
     begun: Millis,
 }
 
 impl Waiting<'_> {
-    /// Until `poll` is ready, or time is up.
+    /// Until `poll` is ready, time is up, or the backend's sessions are to end.
     async fn until<T>(
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Outcome>>,
@@ -143,6 +144,9 @@ impl Waiting<'_> {
         poll_fn(|cx| {
             if let Poll::Ready(done) = poll(cx) {
                 return Poll::Ready(done);
+            }
+            if let Some(reason) = self.lease.ended() {
+                return Poll::Ready(Err(Outcome::Ended(reason)));
             }
             let (expiry, deadline) = self.deadline();
             if self.asking.fixed.timer.expires(deadline) {
