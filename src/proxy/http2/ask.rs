@@ -66,13 +66,11 @@ pub(super) async fn ask(
     let answer = {
         let mut persist = pin!(persist(asking, &mut dialer, notes));
         poll_fn(|cx| {
-            if let Poll::Ready(answer) = persist.as_mut().poll(cx) {
-                return Poll::Ready(answer);
-            }
+            // First: its body ends with it, which is not the backend's fault.
             if (asking.is_gone)(cx) {
                 return Poll::Ready(Err(ProxyError::ClientAbort));
             }
-            Poll::Pending
+            persist.as_mut().poll(cx)
         })
         .await
     };
@@ -118,6 +116,9 @@ async fn again(
     failed: Lease,
     outcome: Outcome,
 ) -> Result<Lease, ProxyError> {
+    if asking.upload.borrow().is_broken() {
+        return Err(ProxyError::ClientAbort);
+    }
     let (addr, id) = (failed.addr(), failed.backend().id);
     let broken = |source| Err(ProxyError::Backend { addr, source });
     let was_sent = !matches!(outcome, Outcome::Unsent);

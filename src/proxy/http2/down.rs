@@ -10,6 +10,7 @@ use hyper::body::Frame;
 
 use super::attempt::{Pump, Pushed, push};
 use super::gauge::Talk;
+use super::head;
 use super::outlet::Outlet;
 use super::upload::Upload;
 use crate::lb::lease::Lease;
@@ -108,7 +109,8 @@ impl<'a> Down<'a> {
                     self.chunk = data;
                 }
                 Some(Ok(Err(other))) => {
-                    let trailers = other.into_trailers().unwrap_or_default();
+                    let mut trailers = other.into_trailers().unwrap_or_default();
+                    head::strip_answer(&mut trailers);
                     let sent = self.send.send_trailers(trailers);
                     return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
                 }

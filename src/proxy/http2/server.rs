@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::gauge::{Gauged, Talk, Watch};
 use super::settings::{
-    EARLY_RESETS, FAREWELL, Http2Settings, LOCAL_RESETS, PENDING_RESETS, SEND_BUFFER_BYTES,
+    CLIENT_FRAMES_BYTES, EARLY_RESETS, FAREWELL, Http2Settings, LOCAL_RESETS, PENDING_RESETS,
+    SEND_BUFFER_BYTES,
 };
 use super::stream::{self, Streams};
 use crate::proxy::Timeouts;
@@ -47,6 +48,7 @@ fn builder(settings: &Http2Settings) -> Builder {
         .max_header_list_size(header_list_bytes())
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .data_frame_budget(CLIENT_FRAMES_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES);
     builder
 }
@@ -74,7 +76,9 @@ where
         last: Cell::new(fixed.tick()),
     });
     let age = age::ends_at(fixed.tick(), settings.max_connection_age);
-    let mut served = Served { fixed, streams, age, draining_since: None };
+    let taken = Cell::new((0, fixed.tick()));
+    let was_blocked = Cell::new(false);
+    let mut served = Served { fixed, streams, age, draining_since: None, taken, was_blocked };
     let end = poll_fn(|cx| served.poll(&mut connection, cx)).await;
     let fixed = &served.fixed;
     let reason = match end {
@@ -121,6 +125,10 @@ struct Served {
     /// Then it is told to go.
     age: Millis,
     draining_since: Option<Millis>,
+    /// How many bytes the client has taken, and when that was seen first.
+    taken: Cell<(u64, Millis)>,
+    /// It had not taken all, when last seen.
+    was_blocked: Cell<bool>,
 }
 
 impl Served {
@@ -173,16 +181,32 @@ impl Served {
             // Each has its own.
             return Millis::NEVER;
         }
-        let last = self.streams.last.get();
+        let settings = self.fixed.listener.service.settings.load();
+        let is_blocked = self.streams.talk.is_blocked();
+        let was_blocked = self.was_blocked.replace(is_blocked);
+        if is_blocked || was_blocked {
+            self.note_taken();
+        }
+        if is_blocked {
+            // Answers that have ended for us wait for it to read.
+            return self.taken.get().1.after_or_never(settings.timeouts.client);
+        }
+        let last = self.streams.last.get().max(self.taken.get().1);
         if let Some(since) = self.draining_since {
             // It has been told to go; a request that it had sent before may still be on its way.
             return since.max(last).after(FAREWELL);
         }
-        let settings = self.fixed.listener.service.settings.load();
         let Timeouts { client, http_request, http_keep_alive, .. } = settings.timeouts;
         let has_begun = self.streams.begun.get() > 0;
         let limit = if has_begun { http_keep_alive.or(http_request) } else { http_request };
         last.after_or_never(limit.or(client))
+    }
+
+    fn note_taken(&self) {
+        let taken = self.streams.talk.taken();
+        if taken != self.taken.get().0 {
+            self.taken.set((taken, self.fixed.tick()));
+        }
     }
 
     fn begin(

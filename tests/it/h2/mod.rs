@@ -7,4 +7,5 @@ mod grpc;
 mod origin;
 mod raw;
 mod rules;
+mod stalls;
 mod waits;
