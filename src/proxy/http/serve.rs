@@ -75,10 +75,7 @@ async fn ask(
         Err(PickError::AllFull { .. }) => Box::pin(wait(fixed, client, exchange)).await?,
         picked => picked?,
     };
-    if lease.protocol() == Protocol::Http2 {
-        // It has just changed what it speaks: the client's next connection is served by `http2`.
-        return Err(ProxyError::Unrepeatable { addr: lease.addr() });
-    }
+    speaks_http1(&lease)?;
     let cells = lease.backend().cells.of(fixed.local.worker);
     cells.requests.add(1);
     let start = if let Some(upstream) = idle(fixed, client, exchange, &lease) {
@@ -140,6 +137,7 @@ async fn persist(
     loop {
         let upstream;
         (lease, upstream) = connect(fixed, client, dialer, lease).await?;
+        speaks_http1(&lease)?;
         exchange.attempt(lease, upstream, fixed.tick());
         let outcome = poll_fn(|cx| exchange.poll(fixed, client, cx)).await;
         let (failed, error) = match judge(fixed, client, exchange, outcome) {
@@ -153,6 +151,14 @@ async fn persist(
             return Err(ProxyError::Backend { addr: failed.addr(), source });
         }
         lease = watched(client, dialer.begin_anew(failed)).await?;
+    }
+}
+
+/// An error for a backend that has just changed what it speaks: the client's next connection is served by `http2`.
+fn speaks_http1(lease: &Lease) -> Result<(), ProxyError> {
+    match lease.protocol() {
+        Protocol::Http1 => Ok(()),
+        Protocol::Http2 => Err(ProxyError::Unrepeatable { addr: lease.addr() }),
     }
 }
 

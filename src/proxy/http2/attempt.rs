@@ -8,10 +8,12 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use hyper::body::{Body, Frame};
 use hyper::client::conn::http1;
+use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::response;
 
 use super::ask::Asking;
 use super::dial::Line;
+use super::head;
 use super::outlet::{Outlet, Spare};
 use super::upload::Reader;
 use super::upstream::{InUse, Key};
@@ -39,24 +41,24 @@ pub(super) async fn attempt(
     line: Line,
 ) -> Result<Begun, Outcome> {
     match line {
-        Line::Stream(stream) => over_stream(asking, stream).await,
+        Line::Stream(stream) => over_stream(asking, lease, stream).await,
         Line::Http1(sender) => over_http1(asking, lease, sender).await,
     }
 }
 
-async fn over_stream(asking: &Asking<'_>, stream: InUse) -> Result<Begun, Outcome> {
+async fn over_stream(asking: &Asking<'_>, lease: &Lease, stream: InUse) -> Result<Begun, Outcome> {
     let mut sender = stream.shared.sender.clone();
     let unsent = || {
         stream.shared.retire();
         Outcome::Unsent
     };
     let begun = asking.fixed.tick();
-    let wait = Waiting { asking, begun };
+    let wait = Waiting { asking, lease, begun };
     let ready = wait.until(|cx| sender.poll_ready(cx).map(Ok)).await?;
     ready.map_err(|_h2| unsent())?;
     let reader = Reader::new(&asking.upload);
     let is_whole = reader.is_end_stream();
-    let request = asking.head.to_http2().ok_or(Outcome::Nonsense("host"))?;
+    let request = asking.head.to_http2(lease.addr()).ok_or(Outcome::Nonsense("host"))?;
     let (mut response, send) = sender.send_request(request, is_whole).map_err(|_h2| unsent())?;
     let mut pump = (!is_whole).then(|| Pump::new(reader, send));
     let answer = wait
@@ -69,7 +71,11 @@ async fn over_stream(asking: &Asking<'_>, stream: InUse) -> Result<Begun, Outcom
             Pin::new(&mut response).poll(cx).map(Ok)
         })
         .await
-        .inspect_err(|_expired| stream.shared.retire())?;
+        .inspect_err(|outcome| {
+            if matches!(outcome, Outcome::Expired(Expiry::Server) | Outcome::Ended(_)) {
+                stream.shared.retire();
+            }
+        })?;
     let (head, body) = answer.map_err(|error| judged(error, &stream))?.into_parts();
     let outlet = if body.is_end_stream() { Outlet::Empty } else { Outlet::Stream(body, stream) };
     Ok(Begun { head, outlet, pump })
@@ -99,13 +105,19 @@ async fn over_http1(
 ) -> Result<Begun, Outcome> {
     let http = &asking.settings.http;
     let closes = http.close_mode != CloseMode::KeepAlive;
-    let request = asking.head.to_http1(Reader::new(&asking.upload), closes);
+    let reader = Reader::new(&asking.upload);
+    let has_body = !reader.is_end_stream();
+    let mut request = asking.head.to_http1(reader, closes);
+    if has_body && !request.headers().contains_key(CONTENT_LENGTH) {
+        // hyper would take it that a GET has none.
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let mut sending = Box::pin(sender.try_send_request(request));
     let begun = asking.fixed.tick();
-    let wait = Waiting { asking, begun };
+    let wait = Waiting { asking, lease, begun };
     let answer = wait.until(|cx| sending.as_mut().poll(cx).map(Ok)).await?;
     drop(sending);
-    let (head, body) = answer
+    let (mut head, body) = answer
         .map_err(|mut failed| match failed.take_message() {
             Some(_request) => Outcome::Unsent,
             None => broken(failed.into_error()),
@@ -113,6 +125,10 @@ async fn over_http1(
         .into_parts();
     if head.status.as_u16() < 200 {
         return Err(Outcome::Nonsense("protocol switched unasked"));
+    }
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        // It has not been heeded (RFC 9112 6.3), and would be a lie about what is handed on.
+        head.headers.remove(CONTENT_LENGTH);
     }
     let keeps = !closes && http.reuse != Reuse::Never;
     let key = Key::of(lease, &asking.fixed.listener.service.name);
@@ -131,11 +147,12 @@ fn broken(error: hyper::Error) -> Outcome {
 /// Waiting for an answer's head.
 struct Waiting<'a> {
     asking: &'a Asking<'a>,
+    lease: &'a Lease,
     begun: Millis,
 }
 
 impl Waiting<'_> {
-    /// Until `poll` is ready, or time is up.
+    /// Until `poll` is ready, time is up, or the backend's sessions are to end.
     async fn until<T>(
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Outcome>>,
@@ -144,13 +161,30 @@ impl Waiting<'_> {
             if let Poll::Ready(done) = poll(cx) {
                 return Poll::Ready(done);
             }
+            if let Some(reason) = self.lease.ended() {
+                return Poll::Ready(Err(Outcome::Ended(reason)));
+            }
             let (expiry, deadline) = self.deadline();
             if self.asking.fixed.timer.expires(deadline) {
                 return Poll::Ready(Err(Outcome::Expired(expiry)));
             }
+            self.look_again(deadline);
             Poll::Pending
         })
         .await
+    }
+
+    /// hyper reads the body in a task of its own: that it is the client's turn by now is not said here. Hence a look when
+    /// the client's time would be up, if that is before `deadline`.
+    fn look_again(&self, deadline: Millis) {
+        let asking = self.asking;
+        let upload = asking.upload.borrow();
+        let since = upload.active.max(self.begun);
+        let clients = since.after_or_never(asking.settings.timeouts.client);
+        if !upload.is_done() && clients < deadline && asking.fixed.now() < clients {
+            // Not yet: this only sets it.
+            let _is_up = asking.fixed.timer.expires(clients);
+        }
     }
 
     /// Whose turn it is, and until when: as with HTTP/1.
@@ -201,7 +235,8 @@ impl Pump {
                 }
                 // An error means that the stream has ended already.
                 Some(Ok(Err(other))) => {
-                    let trailers = other.into_trailers().unwrap_or_default();
+                    let mut trailers = other.into_trailers().unwrap_or_default();
+                    head::strip_answer(&mut trailers);
                     drop(self.send.send_trailers(trailers));
                     return Poll::Ready(());
                 }

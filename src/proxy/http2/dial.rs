@@ -7,7 +7,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use super::ask::Asking;
-use super::settings::{BACKEND_FRAMES_BYTES, Http2Settings, LOCAL_RESETS, SEND_BUFFER_BYTES};
+use super::settings::{BACKEND_FRAMES_BYTES, Http2Settings, RESETS_KEPT, SEND_BUFFER_BYTES};
 use super::upload::Reader;
 use super::upstream::{Found, InUse, Key, Shared};
 use crate::lb::Protocol;
@@ -66,8 +66,9 @@ pub(super) async fn line(
         Protocol::Http1 => first(stream).await.map(Line::Http1),
         Protocol::Http2 => share(asking, stream, key.clone()).await.map(Line::Stream),
     };
-    if line.is_ok()
-        && let Some(opener) = opener
+    // A connection to another backend, which was asked instead, is none for those who wait.
+    if let (Ok(Line::Stream(_)), Some(opener)) = (&line, opener)
+        && opener.is_for(&key)
     {
         opener.succeed();
     }
@@ -143,7 +144,9 @@ fn builder(settings: &Http2Settings) -> h2::client::Builder {
         .max_frame_size(settings.frame_bytes)
         .header_table_size(settings.header_table_bytes)
         .max_header_list_size(super::server::header_list_bytes())
-        .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        // Frames that were under way when a stream was given up are nobody's fault, and never forgiven once counted.
+        .max_local_error_reset_streams(None)
+        .max_concurrent_reset_streams(RESETS_KEPT)
         .initial_max_send_streams(usize::try_from(settings.max_streams).unwrap_or(usize::MAX))
         .data_frame_budget(BACKEND_FRAMES_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES);

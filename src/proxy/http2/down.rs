@@ -10,8 +10,10 @@ use hyper::body::Frame;
 
 use super::attempt::{Pump, Pushed, push};
 use super::gauge::Talk;
+use super::head;
 use super::outlet::Outlet;
 use super::upload::Upload;
+use crate::lb::lease::Lease;
 use crate::proxy::ProxySettings;
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::{Expiry, Outcome};
@@ -23,6 +25,7 @@ pub(super) struct Down<'a> {
     fixed: &'a Fixed,
     settings: &'a ProxySettings,
     talk: &'a Talk,
+    lease: &'a Lease,
     upload: &'a Rc<RefCell<Upload>>,
     pump: Option<Pump>,
     outlet: Outlet,
@@ -38,7 +41,7 @@ pub(super) struct Down<'a> {
 impl<'a> Down<'a> {
     pub(super) fn new(
         (fixed, settings): (&'a Fixed, &'a ProxySettings),
-        talk: &'a Talk,
+        (talk, lease): (&'a Talk, &'a Lease),
         upload: &'a Rc<RefCell<Upload>>,
         (outlet, pump, send): (Outlet, Option<Pump>, SendStream<Bytes>),
     ) -> Self {
@@ -47,6 +50,7 @@ impl<'a> Down<'a> {
             fixed,
             settings,
             talk,
+            lease,
             upload,
             pump,
             outlet,
@@ -58,7 +62,7 @@ impl<'a> Down<'a> {
         }
     }
 
-    /// Moves bytes both ways until the answer ends.
+    /// Moves bytes both ways until the answer ends, or is to end.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         if let Some(pump) = &mut self.pump
             && pump.poll(cx).is_ready()
@@ -67,6 +71,9 @@ impl<'a> Down<'a> {
         }
         if let Poll::Ready(outcome) = self.move_on(cx) {
             return Poll::Ready(outcome);
+        }
+        if let Some(reason) = self.lease.ended() {
+            return Poll::Ready(Outcome::Ended(reason));
         }
         let (expiry, deadline) = self.deadline();
         if self.fixed.timer.expires(deadline) {
@@ -102,7 +109,8 @@ impl<'a> Down<'a> {
                     self.chunk = data;
                 }
                 Some(Ok(Err(other))) => {
-                    let trailers = other.into_trailers().unwrap_or_default();
+                    let mut trailers = other.into_trailers().unwrap_or_default();
+                    head::strip_answer(&mut trailers);
                     let sent = self.send.send_trailers(trailers);
                     return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
                 }
@@ -137,12 +145,11 @@ impl<'a> Down<'a> {
             }
             Outcome::Answered | Outcome::Aborted => {}
             Outcome::Expired(Expiry::Client) => self.send.send_reset(Reason::CANCEL),
-            Outcome::Expired(Expiry::Server) => {
+            Outcome::Expired(Expiry::Server) | Outcome::Ended(_) => {
                 self.outlet.distrust();
                 self.send.send_reset(Reason::INTERNAL_ERROR);
             }
             Outcome::Cut(_)
-            | Outcome::Ended(_)
             | Outcome::Switched(_)
             | Outcome::Unsent
             | Outcome::Unheard(_)

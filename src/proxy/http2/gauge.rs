@@ -16,12 +16,33 @@ use super::settings::{FUTILE_BYTES, FUTILE_SHARE};
 pub(super) struct Talk {
     futile: Cell<u64>,
     useful: Cell<u64>,
+    /// Bytes that its socket has taken.
+    taken: Cell<u64>,
+    /// More waits, and its socket takes nothing.
+    is_blocked: Cell<bool>,
 }
 
 impl Talk {
     /// Counts bytes of requests and answers.
     pub(super) fn add_useful(&self, bytes: u64) {
         self.useful.set(self.useful.get().saturating_add(bytes));
+    }
+
+    /// Bytes that the client's socket has taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.get()
+    }
+
+    /// True when more waits, and the client does not read.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.get()
+    }
+
+    fn wrote(&self, went: &Poll<io::Result<usize>>) {
+        self.is_blocked.set(went.is_pending());
+        if let Poll::Ready(Ok(n)) = went {
+            self.taken.set(self.taken.get().saturating_add(*n as u64));
+        }
     }
 
     fn add_futile(&self, bytes: u64) {
@@ -110,6 +131,15 @@ impl<S> Gauged<S> {
     }
 }
 
+impl<S> Gauged<S> {
+    fn wrote(&self, went: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Some(watch) = &self.watch {
+            watch.talk.wrote(&went);
+        }
+        went
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -142,7 +172,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let went = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.wrote(went)
     }
 
     fn poll_write_vectored(
@@ -150,7 +181,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+        let went = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
+        self.wrote(went)
     }
 
     fn is_write_vectored(&self) -> bool {

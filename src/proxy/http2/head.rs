@@ -3,7 +3,7 @@
 //! The `h2` crate has refused what is no HTTP/2 (names in capitals, pseudo-headers out of place, connection-specific
 //! headers, values with line ends). Here is decided what a proxy may hand on.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
@@ -48,13 +48,13 @@ pub(super) struct Rules<'a> {
 /// # Errors
 /// When it must not be forwarded.
 pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Refusal> {
-    let request::Parts { method, uri, headers, .. } = parts;
+    let request::Parts { method, uri, version, headers, .. } = parts;
     is_within_bounds(&uri, &headers)?;
     if method == Method::CONNECT {
         return Err(Refusal::new(405, "method not allowed"));
     }
     let path = path(&method, &uri)?;
-    let host = host(&uri, &headers)?;
+    let host = host(version, &uri, &headers)?;
     if headers.values().any(|value| is_padded(value.as_bytes())) {
         return Err(Refusal::bad("space around a value"));
     }
@@ -110,7 +110,7 @@ fn path(method: &Method, uri: &Uri) -> Result<String, Refusal> {
 }
 
 /// `:authority` (or an absolute target's), else `host`; both must agree.
-fn host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+fn host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
     let mut lines = headers.get_all(HOST).iter();
     let host = lines.next();
     if lines.any(|line| Some(line) != host) {
@@ -130,6 +130,8 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
             HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::bad("target's host"))
         }
         (None, Some(host)) => Ok(host.clone()),
+        // It need not say one (RFC 9112 3.2).
+        (None, None) if version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
         (None, None) => Err(Refusal::bad("no host")),
     }
 }
@@ -172,6 +174,12 @@ pub(super) fn strip(fields: &mut HeaderMap) {
     for name in named.into_iter().chain(known) {
         fields.remove(name);
     }
+}
+
+/// The same for what a backend says, before a body and after it: `te` is for requests.
+pub(super) fn strip_answer(fields: &mut HeaderMap) {
+    strip(fields);
+    fields.remove(TE);
 }
 
 /// Clients may cut cookies into crumbs for the sake of compression (RFC 9113 8.2.3); applications expect one line.
@@ -238,13 +246,13 @@ impl Head {
         request
     }
 
-    /// For an HTTP/2 backend.
-    pub(super) fn to_http2(&self) -> Option<Request<()>> {
-        let authority = self.host.to_str().ok()?;
-        let mut uri = Uri::builder().scheme("http").path_and_query(self.path.as_str());
-        if !authority.is_empty() {
-            uri = uri.authority(authority);
-        }
+    /// For an HTTP/2 backend at `addr`, whose host it is when the client has not said one.
+    pub(super) fn to_http2(&self, addr: SocketAddr) -> Option<Request<()>> {
+        let uri = Uri::builder().scheme("http").path_and_query(self.path.as_str());
+        let uri = match self.host.to_str().ok()? {
+            "" => uri.authority(addr.to_string()),
+            authority => uri.authority(authority),
+        };
         let mut request = Request::new(());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri.build().ok()?;
@@ -263,6 +271,8 @@ mod tests {
     use super::*;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
+    const BACKEND: SocketAddr = SocketAddr::new(CLIENT, 80);
 
     fn asked(method: &str, uri: &str, fields: &[(&'static str, &str)]) -> Result<Head, Refusal> {
         let mut request = Request::builder().method(method).uri(uri).version(Version::HTTP_2);
@@ -288,7 +298,7 @@ mod tests {
         assert_eq!(head.to_http1((), false).uri(), "/x?y=1");
         let expected = ["host: a.example:80", "accept: */*", "x-forwarded-for: 192.0.2.7"];
         assert_eq!(lines(&head), expected);
-        let second = head.to_http2().unwrap();
+        let second = head.to_http2(BACKEND).unwrap();
         assert_eq!(second.uri(), "http://a.example:80/x?y=1");
         assert!(!second.headers().contains_key(HOST));
     }
@@ -343,6 +353,30 @@ mod tests {
         assert_eq!(asked("GET", "/", &[]).unwrap_err().status, 400);
         let two = [("host", "a"), ("host", "b")];
         assert_eq!(asked("GET", "/", &two).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn without_a_host_it_is_the_backends() {
+        let request = Request::get("/x").version(Version::HTTP_10).body(()).unwrap();
+        let rules = Rules { forward_for: None, client: CLIENT };
+        let old = judge(request.into_parts().0, rules).unwrap();
+        let empty = asked("GET", "/x", &[("host", "")]).unwrap();
+        for head in [old, empty] {
+            assert_eq!(head.to_http2(BACKEND).unwrap().uri(), "http://192.0.2.7:80/x");
+            assert_eq!(head.to_http1((), false).headers()[HOST], "");
+        }
+    }
+
+    #[test]
+    fn an_answer_says_nothing_about_the_connection() {
+        let names = ["te", "connection", "x-hop", "keep-alive", "transfer-encoding", "x"];
+        let field = |name: &'static str| {
+            let value = if name == "connection" { "x-hop" } else { "trailers" };
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let mut fields: HeaderMap = names.map(field).into_iter().collect();
+        strip_answer(&mut fields);
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["x"]);
     }
 
     #[test]

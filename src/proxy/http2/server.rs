@@ -13,10 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::gauge::{Gauged, Talk, Watch};
 use super::settings::{
-    EARLY_RESETS, FAREWELL, Http2Settings, LOCAL_RESETS, PENDING_RESETS, SEND_BUFFER_BYTES,
+    CLIENT_FRAMES_BYTES, EARLY_RESETS, FAREWELL, Http2Settings, LOCAL_RESETS, PENDING_RESETS,
+    SEND_BUFFER_BYTES,
 };
 use super::stream::{self, Streams};
 use crate::proxy::Timeouts;
+use crate::proxy::age;
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS};
 use crate::proxy::millis::Millis;
@@ -46,6 +48,7 @@ fn builder(settings: &Http2Settings) -> Builder {
         .max_header_list_size(header_list_bytes())
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .data_frame_budget(CLIENT_FRAMES_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES);
     builder
 }
@@ -72,7 +75,10 @@ where
         early_resets: Cell::new(0),
         last: Cell::new(fixed.tick()),
     });
-    let mut served = Served { fixed, streams, draining_since: None };
+    let age = age::ends_at(fixed.tick(), settings.max_connection_age);
+    let taken = Cell::new((0, fixed.tick()));
+    let was_blocked = Cell::new(false);
+    let mut served = Served { fixed, streams, age, draining_since: None, taken, was_blocked };
     let end = poll_fn(|cx| served.poll(&mut connection, cx)).await;
     let fixed = &served.fixed;
     let reason = match end {
@@ -116,7 +122,13 @@ enum End {
 struct Served {
     fixed: Fixed,
     streams: Rc<Streams>,
+    /// Then it is told to go.
+    age: Millis,
     draining_since: Option<Millis>,
+    /// How many bytes the client has taken, and when that was seen first.
+    taken: Cell<(u64, Millis)>,
+    /// It had not taken all, when last seen.
+    was_blocked: Cell<bool>,
 }
 
 impl Served {
@@ -140,19 +152,28 @@ impl Served {
         if resets > EARLY_RESETS && resets > self.streams.begun.get() / 2 {
             return Poll::Ready(End::Flood("streams reset at once"));
         }
-        if self.fixed.timer.expires(self.deadline()) {
+        let deadline = self.deadline();
+        let age = if self.draining_since.is_none() { self.age } else { Millis::NEVER };
+        if !self.fixed.timer.expires(deadline.min(age)) {
+            return Poll::Pending;
+        }
+        if deadline <= self.fixed.now() {
             return Poll::Ready(End::Idle);
         }
+        // Of age since it was looked at above.
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// True when a drain begins: what is under way is finished, nothing else begins.
+    /// True when a drain begins, of the listener or because of its age: what is under way is finished, nothing else begins.
     fn drains(&mut self) -> bool {
-        if self.draining_since.is_some() || !self.fixed.listener.is_draining() {
+        if self.draining_since.is_some() {
             return false;
         }
-        self.draining_since = Some(self.fixed.tick());
-        true
+        let now = self.fixed.tick();
+        let begins = self.age <= now || self.fixed.listener.is_draining();
+        self.draining_since = begins.then_some(now);
+        begins
     }
 
     fn deadline(&self) -> Millis {
@@ -160,16 +181,32 @@ impl Served {
             // Each has its own.
             return Millis::NEVER;
         }
-        let last = self.streams.last.get();
+        let settings = self.fixed.listener.service.settings.load();
+        let is_blocked = self.streams.talk.is_blocked();
+        let was_blocked = self.was_blocked.replace(is_blocked);
+        if is_blocked || was_blocked {
+            self.note_taken();
+        }
+        if is_blocked {
+            // Answers that have ended for us wait for it to read.
+            return self.taken.get().1.after_or_never(settings.timeouts.client);
+        }
+        let last = self.streams.last.get().max(self.taken.get().1);
         if let Some(since) = self.draining_since {
             // It has been told to go; a request that it had sent before may still be on its way.
             return since.max(last).after(FAREWELL);
         }
-        let settings = self.fixed.listener.service.settings.load();
         let Timeouts { client, http_request, http_keep_alive, .. } = settings.timeouts;
         let has_begun = self.streams.begun.get() > 0;
         let limit = if has_begun { http_keep_alive.or(http_request) } else { http_request };
         last.after_or_never(limit.or(client))
+    }
+
+    fn note_taken(&self) {
+        let taken = self.streams.talk.taken();
+        if taken != self.taken.get().0 {
+            self.taken.set((taken, self.fixed.tick()));
+        }
     }
 
     fn begin(

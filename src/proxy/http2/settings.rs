@@ -33,9 +33,17 @@ pub const PENDING_RESETS: usize = 20;
 /// Streams that had to be reset because the client broke the protocol on them, as many as the `h2` crate tolerates by default.
 pub const LOCAL_RESETS: usize = 1024;
 
+/// Streams given up that a connection to a backend remembers for a second, so that what is still under way for them is passed
+/// over without a word: ten times [`MAX_STREAMS`]. The `h2` crate's default of 50 is half of what one client may give up at once.
+pub const RESETS_KEPT: usize = 1000;
+
 /// What small DATA frames of a backend may take up while their clients do not read them, 256 bytes each: 256,000 on one
 /// connection. The `h2` crate's default is a fiftieth, which two clients that stand still would use up for all others.
 pub const BACKEND_FRAMES_BYTES: usize = 64 * 1024 * 1024;
+
+/// The same for a client's frames that no backend reads: 65,000 on one connection, as many as 20 calls send that stream messages
+/// of 20 bytes until their windows are full. The `h2` crate's default, half of the window, ends the connection of four.
+pub const CLIENT_FRAMES_BYTES: usize = 16 * 1024 * 1024;
 
 /// A client that has reset so many streams within [`EARLY`] and before their answer began, and most of all it opened, is sent away
 /// (ENHANCE_YOUR_CALM). Envoy's threshold is 500; a person who scrolls on resets a few dozen.

@@ -81,6 +81,8 @@ pub(super) async fn serve(
     fixed.tick();
     fixed.cells().latency.observe(fixed.local.clock.instant().saturating_duration_since(started));
     let bytes_in = upload.borrow().bytes;
+    // Without its stream nothing counts it, nothing bounds it.
+    upload.borrow_mut().abandon();
     fixed.cells().bytes_in.add(bytes_in);
     if let Some(mut notes) = stream.notes.take() {
         notes.bytes_in += bytes_in;
@@ -195,7 +197,7 @@ impl Stream<'_> {
         let Answer { begun, lease } = answer;
         let now = self.fixed.tick();
         let mut head = begun.head;
-        head::strip(&mut head.headers);
+        head::strip_answer(&mut head.headers);
         head.version = Version::HTTP_2;
         let status = head.status.as_u16();
         self.fixed.cells().response(status);
@@ -210,13 +212,15 @@ impl Stream<'_> {
         let outcome = match sent {
             Err(_) => Outcome::Aborted,
             Ok(_) if is_short => {
-                outlet.complete(&self.fixed.local);
+                if upload.borrow().is_done() {
+                    outlet.complete(&self.fixed.local);
+                }
                 Outcome::Answered
             }
             Ok(send) => {
                 let moving = (outlet, begun.pump, send);
-                let mut down =
-                    Down::new((self.fixed, &self.settings), &self.streams.talk, upload, moving);
+                let with = (&*self.streams.talk, &lease);
+                let mut down = Down::new((self.fixed, &self.settings), with, upload, moving);
                 let outcome = poll_fn(|cx| down.poll(cx)).await;
                 let bytes = down.bytes;
                 down.end(&outcome);
@@ -250,7 +254,10 @@ impl Stream<'_> {
                 lease.backend().cells.of(self.fixed.local.worker).response_errors.add(1);
                 ErrorCause::Backend
             }
-            Outcome::Ended(_) => ErrorCause::Backend,
+            Outcome::Ended(_) => {
+                lease.backend().cells.of(self.fixed.local.worker).response_errors.add(1);
+                ErrorCause::Backend
+            }
             Outcome::Answered
             | Outcome::Switched(_)
             | Outcome::Unsent

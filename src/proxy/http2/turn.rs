@@ -1,7 +1,7 @@
 //! One request of an HTTP/1 client that hyper reads, from its head to the end of its answer.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use hyper::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::ask::{Answer, Asking, ask};
+use super::attempt::Pump;
 use super::front1::Front;
 use super::head::{self, Rules};
 use super::notes::Notes;
@@ -26,6 +27,7 @@ use crate::proxy::http::message::Refusal;
 use crate::proxy::http::{Expiry, Outcome, Phase};
 use crate::proxy::millis::Millis;
 use crate::proxy::tcp::Chain;
+use crate::proxy::timer::Timer;
 use crate::proxy::{ProxySettings, states};
 use crate::telemetry::cells::ErrorCause;
 
@@ -36,7 +38,6 @@ pub(super) struct Turn {
     pub(super) settings: Arc<ProxySettings>,
     pub(super) notes: Option<Box<Notes>>,
     pub(super) upload: Rc<RefCell<Upload>>,
-    pub(super) lease: Option<Lease>,
     pub(super) started: Instant,
     pub(super) bytes: u64,
     pub(super) outcome: Outcome,
@@ -78,7 +79,8 @@ impl Turn {
         let (service, peer) = (&self.fixed.listener.service.name, self.fixed.peer);
         tracing::debug!(%service, %peer, error = %Chain(error), "request failed");
         self.fixed.cells().error(error.cause());
-        error.status().unwrap_or(StatusCode::BAD_GATEWAY)
+        // Without one when the client has broken off its body.
+        error.status().unwrap_or(StatusCode::BAD_REQUEST)
     }
 
     /// A page of ours. Its end is told already.
@@ -89,7 +91,7 @@ impl Turn {
         }
         self.outcome = Outcome::Answered;
         let page = Bytes::from_static(error::page(status).as_bytes());
-        let mut response = Response::new(Down { turn: self, outlet: Outlet::Page(page) });
+        let mut response = Response::new(Down::new(self, Outlet::Page(page)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert("cache-control", HeaderValue::from_static("no-cache"));
@@ -103,7 +105,7 @@ impl Turn {
     pub(super) fn hand_on(mut self, answer: Answer, is_head: bool) -> Response<Down> {
         let Answer { begun, lease } = answer;
         let mut head = begun.head;
-        head::strip(&mut head.headers);
+        head::strip_answer(&mut head.headers);
         head.version = Version::HTTP_11;
         let status = head.status.as_u16();
         self.fixed.cells().response(status);
@@ -111,25 +113,63 @@ impl Turn {
         if let Some(notes) = &mut self.notes {
             notes.answer(&head, self.fixed.now());
         }
-        self.lease = Some(lease);
+        *self.front.lease.borrow_mut() = Some(lease);
         self.phase = Phase::Body;
-        if let Some(mut pump) = begun.pump {
+        if !self.upload.borrow().is_over() {
             // hyper asks for the answer only as fast as the client takes it; the request goes on meanwhile.
-            drop(tokio::task::spawn_local(poll_fn(move |cx| pump.poll(cx))));
+            drop(tokio::task::spawn_local(self.remainder(begun.pump)));
         }
         let outlet = if is_head { Outlet::Empty } else { begun.outlet };
         if outlet.is_end() {
             self.outcome = Outcome::Answered;
         }
-        Response::from_parts(head, Down { turn: self, outlet })
+        Response::from_parts(head, Down::new(self, outlet))
+    }
+
+    /// Moves the rest of the request, if that is for us to move. Once its answer has ended it has `timeout client` for each
+    /// step, whoever is slow: longer nobody is kept by it.
+    fn remainder(&self, mut pump: Option<Pump>) -> impl Future<Output = ()> + 'static {
+        let local = Rc::clone(&self.fixed.local);
+        let group = self.fixed.listener.group;
+        let upload = Rc::clone(&self.upload);
+        let limit = self.settings.timeouts.client;
+        async move {
+            let timer = Timer::new(&local, group).await;
+            poll_fn(|cx| {
+                if let Some(moving) = &mut pump
+                    && moving.poll(cx).is_ready()
+                {
+                    pump = None;
+                }
+                let mut upload = upload.borrow_mut();
+                if pump.is_none() && (upload.is_over() || limit.is_none()) {
+                    return Poll::Ready(());
+                }
+                let ended = upload.answered.unwrap_or_else(|| local.clock.tick());
+                if timer.expires(ended.max(upload.active).after_or_never(limit)) {
+                    upload.abandon();
+                    return Poll::Ready(());
+                }
+                Poll::Pending
+            })
+            .await;
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let fixed = &self.fixed;
-        fixed.tick();
+        let now = fixed.tick();
+        self.upload.borrow_mut().answered = Some(now);
         self.front.untaken.set(Millis::NEVER);
+        let lease = self.front.lease.take();
+        if let (Outcome::Aborted, Some(reason)) =
+            (&self.outcome, lease.as_ref().and_then(Lease::ended))
+        {
+            // The connection was left while the client took nothing.
+            self.outcome = Outcome::Ended(reason);
+        }
         let now = fixed.local.clock.instant();
         fixed.cells().latency.observe(now.saturating_duration_since(self.started));
         let (bytes_in, bytes_out) = (self.upload.borrow().bytes, self.bytes);
@@ -150,7 +190,7 @@ impl Drop for Turn {
         if let Some(cause) = cause {
             fixed.cells().error(cause);
         }
-        if let Some(lease) = self.lease.take() {
+        if let Some(lease) = lease {
             let cells = lease.backend().cells.of(fixed.local.worker);
             cells.bytes_in.add(bytes_in);
             cells.bytes_out.add(bytes_out);
@@ -172,6 +212,14 @@ impl Drop for Turn {
 pub(super) struct Down {
     pub(super) turn: Turn,
     outlet: Outlet,
+    /// Since when the backend has owed the next part.
+    owed_since: Option<Millis>,
+}
+
+impl Down {
+    fn new(turn: Turn, outlet: Outlet) -> Self {
+        Self { turn, outlet, owed_since: None }
+    }
 }
 
 impl Body for Down {
@@ -182,10 +230,15 @@ impl Body for Down {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let Self { turn, outlet } = &mut *self;
+        let Self { turn, outlet, owed_since } = &mut *self;
         turn.front.untaken.set(Millis::NEVER);
         let Poll::Ready(came) = outlet.poll(cx) else {
-            let since = turn.fixed.now().max(turn.upload.borrow().active);
+            if let Some(reason) = turn.front.ended() {
+                turn.outcome = Outcome::Ended(reason);
+                return Poll::Ready(Some(Err(Cut::ended())));
+            }
+            let owed_since = *owed_since.get_or_insert_with(|| turn.fixed.tick());
+            let since = owed_since.max(turn.upload.borrow().active);
             let deadline = since.after_or_never(turn.settings.timeouts.server);
             if turn.fixed.timer.expires(deadline) {
                 turn.outcome = Outcome::Expired(Expiry::Server);
@@ -193,6 +246,7 @@ impl Body for Down {
             }
             return Poll::Pending;
         };
+        *owed_since = None;
         let now = turn.fixed.tick();
         match &came {
             Some(Ok(frame)) => {

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -80,6 +80,10 @@ pub(super) struct Upload {
     has_ended: bool,
     is_broken: bool,
     attempt: u32,
+    /// Whoever waits for more.
+    waker: Option<Waker>,
+    /// When the whole answer had gone.
+    pub(super) answered: Option<Millis>,
     /// The reader has found nothing: it is the client's turn.
     pub(super) awaits_client: bool,
     /// Bytes that have come.
@@ -103,6 +107,8 @@ impl Upload {
             has_ended,
             is_broken: false,
             attempt: 0,
+            waker: None,
+            answered: None,
             awaits_client: false,
             bytes: 0,
         }))
@@ -111,6 +117,27 @@ impl Upload {
     /// True when all of it has come.
     pub(super) fn is_done(&self) -> bool {
         self.has_ended
+    }
+
+    /// True when the client has broken it off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// True when nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        self.has_ended || self.is_broken
+    }
+
+    /// Nobody wants the rest: the client is told, and whoever still reads it.
+    pub(super) fn abandon(&mut self) {
+        if !self.is_over() {
+            self.is_broken = true;
+            self.source = Source::Empty;
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     /// True when another attempt can send all of it.
@@ -134,6 +161,7 @@ impl Upload {
         }
         let Poll::Ready(came) = self.source.poll(cx) else {
             self.awaits_client = true;
+            self.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
         self.awaits_client = false;

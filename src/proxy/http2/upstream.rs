@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -67,7 +68,18 @@ impl Shared {
     }
 
     fn has_room(&self, max: usize) -> bool {
-        !self.is_over.get() && self.streams.get() < max.min(self.sender.current_max_send_streams())
+        if self.is_over.get() || self.has_ended() {
+            self.retire();
+            return false;
+        }
+        self.streams.get() < max.min(self.sender.current_max_send_streams())
+    }
+
+    /// True when the backend has gone or said that it goes: what is under way may end, but nothing begins.
+    fn has_ended(&self) -> bool {
+        // A fresh handle has nothing pending: it is ready, or will never be.
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 }
 
@@ -127,6 +139,11 @@ pub(super) struct Opener {
 }
 
 impl Opener {
+    /// True when it is this backend's connection that others wait for.
+    pub(super) fn is_for(&self, key: &Key) -> bool {
+        self.id == key.id
+    }
+
     /// It stands.
     pub(super) fn succeed(self) {
         self.opening.succeeded.set(true);

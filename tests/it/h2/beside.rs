@@ -106,16 +106,22 @@ async fn a_client_that_gives_up_is_logged_as_haproxy_does() {
     let front = lab.free_addr();
     let log = UdpSocket::bind((lab.ip(), 0)).await.expect("udp");
     let line = format!("log {} local0", log.local_addr().expect("bound"));
-    let service = fixed(front, "http", &["option httplog", &line], &[("A", origin.addr(), "")]);
+    let second = super::origin::start("B", lab.free_addr()).await;
+    let servers = [("A", origin.addr(), ""), ("B", second.addr, "proto h2")];
+    let service = fixed(front, "http", &["option httplog", &line], &servers);
     let _synapse = lab.synapse(config(json!({"it": service}))).await;
-    let mut sender = connect(front).await.ready().await.expect("ready");
-    let (response, send) = sender.send_request(post("/hold"), true).expect("request");
-    crate::support::wait::eventually("it is asked", PATIENCE, || async {
-        if origin.requests() == 1 { Ok(()) } else { Err("not yet") }
-    })
-    .await;
-    drop((response, send));
-    let (server, status, state, line) = logged(&log, front).await;
-    assert_eq!((server.as_str(), status.as_str(), state.as_str()), ("A", "-1", "CH--"));
-    assert_eq!(line, "POST http://test.example/hold HTTP/2.0");
+    // With its body under way it is as much the client that has gone; twice each, so that both backends are asked.
+    for (asked, is_whole) in [(1, true), (2, true), (3, false), (4, false)] {
+        let mut sender = connect(front).await.ready().await.expect("ready");
+        let (response, send) = sender.send_request(post("/hold"), is_whole).expect("request");
+        crate::support::wait::eventually("it is asked", PATIENCE, || async {
+            if origin.requests() + second.requests() == asked { Ok(()) } else { Err("not yet") }
+        })
+        .await;
+        drop((response, send));
+        let (server, status, state, line) = logged(&log, front).await;
+        let stage = if is_whole { "CH--" } else { "CD--" };
+        assert_eq!((status.as_str(), state.as_str()), ("-1", stage), "at {server}");
+        assert_eq!(line, "POST http://test.example/hold HTTP/2.0");
+    }
 }

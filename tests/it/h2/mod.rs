@@ -2,8 +2,10 @@
 
 mod abuse;
 mod beside;
+mod ends;
 mod grpc;
 mod origin;
 mod raw;
 mod rules;
+mod stalls;
 mod waits;

@@ -9,6 +9,8 @@
 //! | `/leave` | backend `A` goes away (GOAWAY) without having looked at it; others as `/unary` |
 //! | `/hold` | nothing, until the client gives up |
 //! | `/flood/N` | N times 64 kB |
+//! | `/stall` | the backend's name, then nothing until the client gives up |
+//! | `/early` | all of it before the request has ended, of which nothing is read |
 //! | `/head` | the request's head, one line each |
 
 use std::future::poll_fn;
@@ -109,6 +111,13 @@ async fn answer(
             poll_fn(|cx| respond.poll_reset(cx)).await.ok();
             None
         }
+        "stall" => {
+            let mut send = respond.send_response(head(), false).ok()?;
+            push(&mut send, Bytes::from_static(name.as_bytes())).await?;
+            poll_fn(|cx| send.poll_reset(cx)).await.ok();
+            None
+        }
+        "early" => early(respond, head(), body).await,
         "stream" => {
             let mut send = respond.send_response(head(), false).ok()?;
             for _ in 0..number() {
@@ -150,6 +159,16 @@ async fn answer(
             send.send_trailers(status()).ok()
         }
     }
+}
+
+async fn early(
+    mut respond: SendResponse<Bytes>,
+    head: Response<()>,
+    mut body: RecvStream,
+) -> Option<()> {
+    respond.send_response(head, true).ok()?;
+    while body.data().await?.is_ok() {}
+    None
 }
 
 fn status() -> HeaderMap {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// How long an answer may take on a loaded machine.
@@ -116,7 +116,19 @@ impl Raw {
 
     /// With these settings.
     pub(super) async fn open_with(addr: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut raw = Self::bare(addr).await;
+        Self::bare(addr).await.greet(settings).await
+    }
+
+    /// The same where the system takes little that is not read.
+    pub(super) async fn open_narrow(addr: SocketAddr, settings: &[(u16, u32)]) -> Self {
+        let socket = TcpSocket::new_v4().expect("socket");
+        socket.set_recv_buffer_size(16 * 1024).expect("a size");
+        let stream = socket.connect(addr).await.expect("connect");
+        Self { stream, came: Vec::new() }.greet(settings).await
+    }
+
+    async fn greet(self, settings: &[(u16, u32)]) -> Self {
+        let mut raw = self;
         let mut payload = Vec::new();
         for (id, value) in settings {
             payload.extend_from_slice(&id.to_be_bytes());
