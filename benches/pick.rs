@@ -121,7 +121,7 @@ fn pick(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("pick, 1 thread", size), |b| {
                 b.iter(|| {
                     hash = hash.wrapping_mul(5).wrapping_add(1);
-                    let cx = PickContext { hash: Some(hash), avoid: &[] };
+                    let cx = PickContext { hash: Some(hash), avoid: &[], busy: None };
                     snapshot.picker.pick(black_box(&snapshot.members), cx)
                 });
             });

@@ -47,7 +47,7 @@ pub fn build_at(strategy: &Strategy, position: usize) -> Box<dyn Balancer> {
 
 /// True for a member that has room and has not failed this request.
 pub(super) fn may_take(member: &Member, cx: PickContext<'_>) -> bool {
-    !cx.avoid.contains(&member.backend.id) && !member.is_full()
+    !cx.avoid.contains(&member.backend.id) && !member.is_full_for(cx)
 }
 
 #[cfg(test)]
@@ -221,7 +221,7 @@ mod tests {
                 }
             }
             let avoid: Vec<BackendId> = members.iter().zip(&set).filter(|(_, s)| s.3).map(|(m, _)| m.backend.id).collect();
-            let cx = PickContext { avoid: &avoid, hash };
+            let cx = PickContext { avoid: &avoid, hash, busy: None };
             let anybody = members.iter().any(|m| may_take(m, cx));
             for strategy in STRATEGIES.iter() {
                 let picker = build(strategy).build(&members);

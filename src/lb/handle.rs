@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::lease::Lease;
-use super::limits::Ramp;
+use super::limits::{Busy, Ramp};
 use super::pool::state::PoolState;
 use super::queue::{Place, Queue, QueueView};
 use super::snapshot::Snapshot;
@@ -67,6 +67,8 @@ impl PoolHandle {
         if members.is_empty() {
             return Err(PickError::NoneEligible { known: snapshot.known, up: snapshot.up });
         }
+        let busy = Busy::default();
+        let cx = PickContext { busy: Some(&busy), ..cx };
         let wanted = snapshot.picker.wait_for(members, cx).and_then(|index| members.get(index));
         let server = wanted.map(|member| (&member.backend, member.limits.max_queue));
         let full = PickError::AllFull { eligible: members.len() };

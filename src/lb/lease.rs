@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Protocol;
 use super::backend::Backend;
 use super::ending::{Reason, Seen};
+use super::limits::Busy;
 use super::snapshot::Member;
 
 /// One request (HTTP) or connection (TCP) on a backend. Dropping it, however that comes, uncounts it: its slot goes to
@@ -23,7 +24,7 @@ impl Lease {
     /// `None` when the member is at its `maxconn`.
     #[cfg(test)]
     pub(super) fn take(member: &Member) -> Option<Self> {
-        Grant::take(member).map(Self::from)
+        Grant::take(member, None).map(Self::from)
     }
 
     /// Who.
@@ -62,12 +63,12 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let slot = &self.backend.in_flight;
         let queue = &slot.queue;
-        if !queue.is_empty() && queue.pass_on(slot) {
+        if !queue.is_empty() && queue.wants(slot) && queue.pass_on(slot) {
             return;
         }
         slot.leave();
         // Whoever came in between saw no room; nobody else will look for them.
-        if !queue.is_empty() {
+        if !queue.is_empty() && queue.wants(slot) {
             queue.serve();
         }
     }
@@ -86,8 +87,8 @@ pub(super) struct Grant {
 
 impl Grant {
     /// `None` when the member is at its `maxconn`.
-    pub(super) fn take(member: &Member) -> Option<Self> {
-        let limit = member.limit();
+    pub(super) fn take(member: &Member, busy: Option<&Busy>) -> Option<Self> {
+        let limit = member.limit_at(busy);
         member.backend.in_flight.try_enter(limit).then(|| Self::of(member))
     }
 

@@ -148,7 +148,7 @@ impl Picker for Scan {
 fn shortest_queue(members: &[Member], cx: PickContext<'_>) -> Option<usize> {
     let load = |member: &Member| {
         let slot = &member.backend.in_flight;
-        let (max, queue) = (member.limit()?, member.limits.max_queue?.get());
+        let (max, queue) = (member.limit_at(cx.busy)?, member.limits.max_queue?.get());
         let load = slot.get().saturating_add(slot.queued().0);
         let may = load < max.saturating_add(queue) && !cx.avoid.contains(&member.backend.id);
         may.then(|| (u64::from(load) + 1) * 4096 / member.share().max(1))

@@ -1,8 +1,10 @@
 //! What bounds a member besides a fixed `maxconn`, as haproxy computes it.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::backend::Slot;
+use super::queue::Queue;
 
 /// Of one member. The default bounds nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,13 +28,13 @@ pub struct Elastic {
 
 impl Elastic {
     /// The limit now of a server with `maxconn max`.
-    pub(super) fn limit(self, max: u32, slot: &Slot) -> u32 {
+    pub(super) fn limit(self, max: u32, slot: &Slot, busy: Option<&Busy>) -> u32 {
         let min = self.min.get();
         if min >= max || slot.get() < min {
             // The load decides nothing: it is not looked up.
             return max;
         }
-        self.at(max, slot.queue.busy())
+        self.at(max, busy.map_or_else(|| slot.queue.busy(), |busy| busy.of(&slot.queue)))
     }
 
     /// The limit with `busy` requests in the service.
@@ -43,6 +45,32 @@ impl Elastic {
         }
         let share = u64::from(busy) * u64::from(max) / u64::from(full);
         u32::try_from(share).unwrap_or(max).max(self.min.get())
+    }
+}
+
+/// The load of a service, [`Queue::busy`], for one pick: many members ask for it, and it is a sum over all counters.
+/// Looked up when the first one asks.
+#[derive(Debug)]
+pub struct Busy(AtomicU32);
+
+/// No load: nobody has that many requests.
+const UNKNOWN: u32 = u32::MAX;
+
+impl Default for Busy {
+    fn default() -> Self {
+        Self(AtomicU32::new(UNKNOWN))
+    }
+}
+
+impl Busy {
+    fn of(&self, queue: &Queue) -> u32 {
+        let known = self.0.load(Ordering::Relaxed);
+        if known != UNKNOWN {
+            return known;
+        }
+        let busy = queue.busy();
+        self.0.store(busy, Ordering::Relaxed);
+        busy
     }
 }
 

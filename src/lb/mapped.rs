@@ -67,7 +67,7 @@ impl Picker for Map {
             let place = self.place(hash)?;
             return self.0.search(members, cx, |step| place + step);
         }
-        (!member.is_full()).then_some(owner)
+        (!member.is_full_for(cx)).then_some(owner)
     }
 
     fn wait_for(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
@@ -84,7 +84,9 @@ mod tests {
 
     fn picked(weights: &[u64], hash: u32) -> Option<usize> {
         let set = members(weights);
-        Mapped::at(0, true).build(&set).pick(&set, PickContext { hash: Some(hash), avoid: &[] })
+        Mapped::at(0, true)
+            .build(&set)
+            .pick(&set, PickContext { hash: Some(hash), avoid: &[], busy: None })
     }
 
     #[test]
@@ -111,11 +113,11 @@ mod tests {
         set[2] = member(1, Some(1));
         let picker = Mapped::at(0, true).build(&set);
         let failed = [set[1].backend.id];
-        let cx = PickContext { hash: Some(1), avoid: &failed };
+        let cx = PickContext { hash: Some(1), avoid: &failed, busy: None };
         assert_eq!((picker.pick(&set, cx), picker.wait_for(&set, cx)), (Some(2), None));
         assert!(set[2].backend.in_flight.try_enter(None));
         assert_eq!(picker.pick(&set, cx), Some(0));
-        let cx = PickContext { hash: Some(2), avoid: &[] };
+        let cx = PickContext { hash: Some(2), avoid: &[], busy: None };
         assert_eq!((picker.pick(&set, cx), picker.wait_for(&set, cx)), (None, Some(2)));
     }
 }

@@ -187,6 +187,8 @@ pub struct PickContext<'a> {
     pub avoid: &'a [BackendId],
     /// The number of what the request is balanced by ([`hash::Hashing`]). `None`: there is none, or nobody asks.
     pub hash: Option<u32>,
+    /// The load of the service, shared by all who ask for it during this pick. `None`: looked up by each.
+    pub busy: Option<&'a limits::Busy>,
 }
 
 /// Identity of a backend in this process; never reused.

@@ -13,6 +13,7 @@
 
 mod line;
 mod place;
+mod serve;
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -25,12 +26,11 @@ use tokio::time::Instant;
 
 pub use self::line::Ahead;
 pub(super) use self::line::Depth;
-use self::line::{Line, Lines, Waiter};
+use self::line::{Lines, Waiter};
 pub use self::place::Place;
 use super::backend::{Backend, Chunk, Slot};
 use super::lease::Grant;
 use super::snapshot::Snapshot;
-use super::{BackendId, PickContext};
 
 /// The queue of a service.
 #[derive(Debug, Default)]
@@ -90,6 +90,14 @@ impl Queue {
     /// True while somebody waits for whichever server has room first. One load: on the way of every request.
     pub(super) fn has_line(&self) -> bool {
         self.common.get().0 > 0
+    }
+
+    /// True while somebody waits who would take this very slot. Nobody else has to be looked for when it is left: the
+    /// others wait for other servers, or come to their line in [`Queue::serve`].
+    pub(super) fn wants(&self, slot: &Slot) -> bool {
+        // Between the slot that was left and the lines, as `serve` has one between the lines and the slots.
+        fence(Ordering::SeqCst);
+        self.has_line() || slot.queued().0 > 0
     }
 
     /// Requests of the service in progress and waiting.
@@ -156,6 +164,10 @@ impl Queue {
         let Some(source) = self.snapshot.get().and_then(Weak::upgrade) else {
             return false;
         };
+        // Not before: while we waited for it the backend may have left and its sessions may have been ended. From here on
+        // whoever publishes waits for us, because somebody is in line, before it ends any.
+        let mut lines = self.lock();
+        fence(Ordering::SeqCst);
         let snapshot = source.load();
         let Some(member) = slot.member_in(&snapshot) else {
             return false;
@@ -163,7 +175,6 @@ impl Queue {
         if member.limit().is_some_and(|limit| slot.get() > limit) {
             return false;
         }
-        let mut lines = self.lock();
         let mut grant = Grant::of(member);
         loop {
             let Lines { common, bound, .. } = &mut *lines;
@@ -188,70 +199,6 @@ impl Queue {
                 Some(back) => grant = back,
             }
         }
-    }
-
-    /// Gives out what is free: after somebody came, and after a new snapshot. Those that wait for a server that is picked
-    /// no more wait for any from then on.
-    pub(super) fn serve(&self) {
-        let Some(source) = self.snapshot.get().and_then(Weak::upgrade) else {
-            return;
-        };
-        let mut lines = self.lock();
-        // Whoever did not see us has given up its slot before: now it shows.
-        fence(Ordering::SeqCst);
-        let snapshot = source.load();
-        self.release_bound(&mut lines, &snapshot);
-        for (id, line) in &mut lines.bound {
-            let member = snapshot.members.iter().find(|member| member.backend.id == *id);
-            let Some(member) = member else {
-                continue;
-            };
-            self.serve_line(line, &member.backend.in_flight.queued, true, || Grant::take(member));
-        }
-        lines.bound.retain(|_, line| !line.waiting.is_empty());
-        let claim = || snapshot.claim(PickContext::default()).ok();
-        self.serve_line(&mut lines.common, &self.common, false, claim);
-    }
-
-    fn serve_line(
-        &self,
-        line: &mut Line,
-        depth: &Depth,
-        is_bound: bool,
-        claim: impl Fn() -> Option<Grant>,
-    ) {
-        loop {
-            self.length.fetch_sub(line.skip_gone(), Ordering::SeqCst);
-            if line.waiting.is_empty() {
-                break;
-            }
-            let Some(grant) = claim() else {
-                break;
-            };
-            if let Some(back) = line.give(grant, is_bound) {
-                back.give_back();
-            }
-            self.length.fetch_sub(1, Ordering::SeqCst);
-        }
-        depth.set(line);
-    }
-
-    /// Moves those that wait for nobody of `snapshot` to the line of the service, where they keep their turn.
-    fn release_bound(&self, lines: &mut Lines, snapshot: &Snapshot) {
-        let is_member =
-            |id: &BackendId| snapshot.members.iter().any(|member| member.backend.id == *id);
-        let Lines { common, bound, .. } = lines;
-        let strangers: Vec<BackendId> = bound.keys().filter(|id| !is_member(id)).copied().collect();
-        for line in strangers.iter().filter_map(|id| bound.remove(id)) {
-            if let Some(server) = line.server.upgrade() {
-                server.in_flight.queued.set(&Line::default());
-            }
-            let came_at = common.served;
-            common.waiting.extend(
-                line.waiting.into_iter().map(|(at, waiter)| (at, Waiter { came_at, ..waiter })),
-            );
-        }
-        self.common.set(common);
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {

@@ -174,7 +174,7 @@ mod tests {
     fn keys(set: &[Member], count: usize) -> String {
         let picker = Consistent::default().build(set);
         let letter = |n: usize| {
-            let cx = PickContext { hash: Some(number(&format!("k{n}"))), avoid: &[] };
+            let cx = PickContext { hash: Some(number(&format!("k{n}"))), avoid: &[], busy: None };
             char::from(b'@' + u8::try_from(set[picker.pick(set, cx).unwrap()].number).unwrap())
         };
         (0..count).map(letter).collect()
@@ -212,7 +212,7 @@ mod tests {
     fn a_factor_bounds_the_load_of_a_popular_key() {
         let set = numbered(&[(1, 1), (2, 1), (3, 1)]);
         let picker = Consistent::at(0, Factor::new(125)).build(&set);
-        let cx = PickContext { hash: Some(number("k0")), avoid: &[] };
+        let cx = PickContext { hash: Some(number("k0")), avoid: &[], busy: None };
         for _ in 0..300 {
             let index = picker.pick(&set, cx).unwrap();
             assert!(set[index].backend.in_flight.try_enter(None));
@@ -241,7 +241,7 @@ mod tests {
             left.remove(gone);
             let (before, after) = (Consistent::default().build(&set), Consistent::default().build(&left));
             for hash in hashes {
-                let cx = PickContext { hash: Some(hash), avoid: &[] };
+                let cx = PickContext { hash: Some(hash), avoid: &[], busy: None };
                 let (was, is) = (before.pick(&set, cx).unwrap(), after.pick(&left, cx).unwrap());
                 prop_assert!(was == gone || set[was].number == left[is].number);
             }

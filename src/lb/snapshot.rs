@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::lease::{Grant, Lease};
-use super::limits::Limits;
+use super::limits::{Busy, Limits};
 use super::{PickContext, PickError, Protocol};
 use crate::endpoint::Weight;
 
@@ -37,11 +37,21 @@ impl Member {
         self.limit().is_some_and(|limit| self.backend.in_flight.get() >= limit)
     }
 
+    /// As [`Member::is_full`], during one pick.
+    pub(super) fn is_full_for(&self, cx: PickContext<'_>) -> bool {
+        self.limit_at(cx.busy).is_some_and(|limit| self.backend.in_flight.get() >= limit)
+    }
+
     /// How many it may have in progress now. `None`: any number.
     pub fn limit(&self) -> Option<u32> {
+        self.limit_at(None)
+    }
+
+    /// The same at the load that others were told.
+    pub(super) fn limit_at(&self, busy: Option<&Busy>) -> Option<u32> {
         let max = self.max_connections?.get();
         let elastic = self.limits.elastic;
-        Some(elastic.map_or(max, |elastic| elastic.limit(max, &self.backend.in_flight)))
+        Some(elastic.map_or(max, |elastic| elastic.limit(max, &self.backend.in_flight, busy)))
     }
 
     /// Its share of traffic in sixteenths of a unit of weight: less than `16 * weight` while it starts slowly.
@@ -94,13 +104,15 @@ impl Snapshot {
         if self.members.is_empty() {
             return Err(PickError::NoneEligible { known: self.known, up: self.up });
         }
+        let busy = Busy::default();
+        let cx = PickContext { busy: cx.busy.or(Some(&busy)), ..cx };
         // A member can fill up between the pick and the count: ask again, at most once per member.
         for _ in 0..self.members.len() {
             let picked = self.picker.pick(&self.members, cx).or_else(|| self.anybody(cx));
             let Some(member) = picked.and_then(|index| self.members.get(index)) else {
                 break;
             };
-            if let Some(grant) = Grant::take(member) {
+            if let Some(grant) = Grant::take(member, cx.busy) {
                 return Ok(grant);
             }
         }

@@ -1,7 +1,7 @@
 //! Getting a connection to a backend: who is tried, how often, how long.
 //!
 //! The rules are haproxy's: `retries` counts attempts after the first; with `redispatch` and more than one eligible
-//! backend the next attempt goes elsewhere at once; otherwise the same backend is tried again, after a refusal with a
+//! backend the next attempt goes elsewhere at once, while another has room; otherwise the same backend is tried again, after a refusal with a
 //! turn-around of min(1 s, `timeout connect`), after a timeout (which was a wait) at once. The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
 use std::io;
@@ -31,7 +31,7 @@ pub(crate) enum Next {
     Same(Duration),
     /// Whoever is picked now, after a pause: nobody better was eligible, but that may change.
     Again(Duration),
-    /// Another backend, at once.
+    /// Another backend, at once; the same after a pause, should it be picked again because the others are full.
     Elsewhere,
     /// No more.
     GiveUp,
@@ -74,14 +74,19 @@ impl Retry {
         if !self.spend(backend) {
             return Next::GiveUp;
         }
-        let waited = matches!(error, ProxyError::ConnectTimeout { .. });
-        let pause = if waited { Duration::ZERO } else { self.turn_around };
+        let pause = self.pause(error);
         let is_due = self.every.as_mut().map(Every::is_due);
         match (self.redispatch, is_due, eligible) {
             (true, Some(true), _) | (true, None, 2..) => Next::Elsewhere,
             (true, None, _) => Next::Again(pause),
             (true, Some(false), _) | (false, _, _) => Next::Same(pause),
         }
+    }
+
+    /// How long the backend that failed with `error` is left alone.
+    fn pause(&self, error: &ProxyError) -> Duration {
+        let waited = matches!(error, ProxyError::ConnectTimeout { .. });
+        if waited { Duration::ZERO } else { self.turn_around }
     }
 
     /// Takes one retry for a request whose backend died; false when none is left.
@@ -150,7 +155,7 @@ impl<'a> Dialer<'a> {
 
     /// What the balancer is told.
     pub(super) fn context(&self) -> PickContext<'_> {
-        PickContext { avoid: &self.retry.tried, hash: self.hash }
+        PickContext { avoid: &self.retry.tried, hash: self.hash, busy: None }
     }
 
     /// Picks a backend, those that failed last; while all are full it waits for its turn.
@@ -196,7 +201,13 @@ impl<'a> Dialer<'a> {
                     self.timer.sleep(pause).await;
                     lease = self.move_on(lease).await?;
                 }
-                Next::Elsewhere => lease = self.move_on(lease).await?,
+                Next::Elsewhere => {
+                    lease = self.move_on(lease).await?;
+                    if lease.backend().id == backend {
+                        // All others are full. Without a pause a dead server would empty the queue in no time.
+                        self.timer.sleep(self.retry.pause(&error)).await;
+                    }
+                }
                 Next::GiveUp => return Err(error),
             }
         }

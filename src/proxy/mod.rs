@@ -83,7 +83,7 @@ pub struct ProxySettings {
     /// Frontend `maxconn`: concurrent client connections of this service. Unset: only the global limit.
     pub max_connections: Option<u32>,
     /// A connection of a client ends at about this age (each at its own, within 10 %): TCP then, HTTP after the answer
-    /// that it is waiting for or the next. Default none: never. Native key `proxy.max_connection_age`.
+    /// that it is waiting for or the next, HTTP/2 after its streams. Default none: never. Native key `proxy.max_connection_age`.
     pub max_connection_age: Option<Duration>,
     /// HTTP only.
     pub http: HttpSettings,

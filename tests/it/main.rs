@@ -26,6 +26,7 @@ mod cli;
 mod config;
 mod demo;
 mod docs;
+mod ends;
 mod file;
 mod h2;
 mod handover;

@@ -15,6 +15,7 @@
 //! | `/silent` | closes without a byte |
 //! | `/garbage` | something that is not HTTP |
 //! | `/http10` | a body ended by the close |
+//! | `/drip` | the name, chunk by chunk, until the client has gone |
 //! | `/sized/N` | N bytes |
 //! | anything else | the name |
 
@@ -265,6 +266,7 @@ async fn respond(
     match action {
         "echo" => return echo(stream, head).await.map(|()| true),
         "ws" => return websocket(stream).await.map(|()| false),
+        "drip" => return drip(stream, &state.name).await,
         "silent" => return Ok(false),
         "garbage" => {
             return stream.write_all(b"220 not http\r\n\r\n").await.map(|()| false);
@@ -390,6 +392,16 @@ async fn echo(stream: &mut BufReader<TcpStream>, head: &str) -> std::io::Result<
         stream.write_all(b"\r\n").await?;
     }
     stream.write_all(b"0\r\n\r\n").await
+}
+
+/// A download without end.
+async fn drip(stream: &mut BufReader<TcpStream>, name: &str) -> std::io::Result<bool> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+    let chunk = format!("{:x}\r\n{name}\r\n", name.len());
+    loop {
+        stream.write_all(chunk.as_bytes()).await?;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn websocket(stream: &mut BufReader<TcpStream>) -> std::io::Result<()> {

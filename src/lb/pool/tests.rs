@@ -623,7 +623,7 @@ impl Walk {
         let avoid: Vec<_> = self.leases.iter().take(2).map(|l| l.backend().id).collect();
         let snapshot = self.bench.handle.snapshot();
         let full = snapshot.members.iter().all(Member::is_full);
-        match snapshot.acquire(PickContext { avoid: &avoid, hash: None }) {
+        match snapshot.acquire(PickContext { avoid: &avoid, hash: None, busy: None }) {
             Ok(lease) => {
                 let eligible =
                     |m: &Member| m.backend.id == lease.backend().id && m.addr == lease.addr();

@@ -9,7 +9,7 @@ use crate::lb::balancer::testing::member_in;
 use crate::lb::fixed::{FixedPool, fixed};
 use crate::lb::lease::Lease;
 use crate::lb::snapshot::{Member, Picker};
-use crate::lb::{PickError, balancer};
+use crate::lb::{PickContext, PickError, balancer};
 
 fn pool(servers: u16, max: u32) -> FixedPool {
     let addrs: Vec<_> = (1..=servers).map(|port| ([127, 0, 0, 1], port).into()).collect();
@@ -86,8 +86,8 @@ fn who_comes_when_there_is_room_gets_it_at_once() {
 struct FirstOnly;
 
 impl Picker for FirstOnly {
-    fn pick(&self, members: &[Member], _cx: PickContext<'_>) -> Option<usize> {
-        members.first().filter(|m| !m.is_full()).map(|_| 0)
+    fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+        members.first().filter(|m| !m.is_full_for(cx)).map(|_| 0)
     }
     fn wait_for(&self, _members: &[Member], _cx: PickContext<'_>) -> Option<usize> {
         Some(0)
@@ -203,6 +203,132 @@ fn the_limit_grows_with_those_that_wait_and_they_are_let_in_by_that() {
         arena = SlotArena::default();
         a = Member { limits: a.limits, ..member_in(&mut arena, 1, Some(5)) };
     }
+}
+
+#[test]
+fn who_came_first_is_served_first_over_all_lines() {
+    let mut arena = SlotArena::default();
+    let mut a = member_in(&mut arena, 1, Some(1));
+    let publish_with = |a: &Member, cell: &ArcSwap<Snapshot>, queue: &Queue| {
+        publish(queue, cell, snapshot(std::slice::from_ref(a), Box::new(FirstOnly)));
+    };
+    let cell = bound(&arena, std::slice::from_ref(&a));
+    let queue = Arc::clone(arena.queue());
+    let _held = cell.load().acquire(PickContext::default()).unwrap();
+    let mut places = [false, true, false, true]
+        .map(|is_bound| queue.enter(is_bound.then_some((&a.backend, None))).unwrap());
+    let mut leases = Vec::new();
+    // One more, then two at once.
+    for (max, served) in [(2, 0..1), (4, 1..3), (5, 3..4)] {
+        a.max_connections = NonZeroU32::new(max);
+        publish_with(&a, &cell, &queue);
+        let expected = served.end;
+        leases.extend(places[served].iter_mut().map(|place| look(place).expect("its turn").0));
+        assert!(places[expected..].iter_mut().all(|place| look(place).is_none()), "{max}");
+    }
+}
+
+#[test]
+fn who_lined_up_by_an_old_snapshot_waits_for_any() {
+    let mut arena = SlotArena::default();
+    let a = member_in(&mut arena, 1, Some(1));
+    let b = member_in(&mut arena, 1, Some(1));
+    let cell = bound(&arena, &[a.clone(), b.clone()]);
+    let queue = Arc::clone(arena.queue());
+    publish(&queue, &cell, snapshot(std::slice::from_ref(&b), Box::new(FirstOnly)));
+    let on_b = cell.load().acquire(PickContext::default()).unwrap();
+    let mut late = queue.enter(Some((&a.backend, None))).unwrap();
+    queue.serve();
+    assert_eq!((queue.view().common, a.backend.in_flight.queued()), (1, (0, 1)));
+    drop(on_b);
+    assert_eq!(look(&mut late).unwrap().0.backend().id, b.backend.id);
+}
+
+#[test]
+fn places_that_are_about_to_change_move_nobody_out_of_a_line() {
+    let mut arena = SlotArena::default();
+    let a = member_in(&mut arena, 1, Some(1));
+    let b = member_in(&mut arena, 1, Some(1));
+    let cell = bound(&arena, &[a.clone(), b.clone()]);
+    let queue = Arc::clone(arena.queue());
+    let on_a = cell.load().acquire(PickContext::default()).unwrap();
+    let mut waits = queue.enter(Some((&a.backend, None))).unwrap();
+    // As in the middle of a publication.
+    place_members(&snapshot(&[b, a.clone()], Box::new(FirstOnly)));
+    queue.serve();
+    assert_eq!((queue.view().common, a.backend.in_flight.queued().0), (0, 1));
+    drop(on_a);
+    assert_eq!(look(&mut waits).unwrap().0.backend().id, a.backend.id);
+}
+
+#[test]
+fn a_lease_that_nobody_waits_for_ends_without_the_lock() {
+    let mut arena = SlotArena::default();
+    let a = member_in(&mut arena, 1, Some(1));
+    let b = member_in(&mut arena, 1, Some(1));
+    let cell = bound(&arena, &[a.clone(), b.clone()]);
+    let queue = Arc::clone(arena.queue());
+    let _on_a = cell.load().acquire(PickContext::default()).unwrap();
+    let on_b = Lease::take(&b).unwrap();
+    let _waits = queue.enter(Some((&a.backend, None))).unwrap();
+    let lines = queue.lock();
+    let (done, is_done) = std::sync::mpsc::channel();
+    let leaver = std::thread::spawn(move || {
+        drop(on_b);
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(10)).expect("it waited for the lock");
+    drop(lines);
+    leaver.join().unwrap();
+}
+
+#[test]
+fn a_slot_is_not_handed_on_when_its_backend_left_while_the_lines_were_locked() {
+    let mut arena = SlotArena::default();
+    let a = member_in(&mut arena, 1, Some(1));
+    let cell = bound(&arena, std::slice::from_ref(&a));
+    let queue = Arc::clone(arena.queue());
+    let on_a = cell.load().acquire(PickContext::default()).unwrap();
+    let mut waits = queue.enter(None).unwrap();
+    let lines = queue.lock();
+    let leaver = std::thread::spawn(move || drop(on_a));
+    // Time for it to get to the lock. Were it too short, the test would see less, and not fail.
+    for _ in 0..10_000 {
+        std::thread::yield_now();
+    }
+    cell.store(Arc::new(snapshot(&[], Box::new(FirstOnly))));
+    drop(lines);
+    leaver.join().unwrap();
+    assert!(look(&mut waits).is_none());
+    assert_eq!(a.backend.in_flight.get(), 0);
+}
+
+/// Asks for a limit, changes the load, asks again.
+#[derive(Debug)]
+struct Meddler;
+
+impl Picker for Meddler {
+    fn pick(&self, members: &[Member], cx: PickContext<'_>) -> Option<usize> {
+        let limit = || members[0].limit_at(cx.busy);
+        let before = limit();
+        assert!((0..4).all(|_| members[1].backend.in_flight.try_enter(None)));
+        assert_eq!(limit(), before, "the load was summed up again");
+        assert!(members[0].limit() > before);
+        None
+    }
+}
+
+#[test]
+fn the_load_is_summed_up_once_for_a_pick() {
+    let mut arena = SlotArena::default();
+    let mut a = member_in(&mut arena, 1, Some(10));
+    let (min, full) = (NonZeroU32::MIN, NonZeroU32::new(10).unwrap());
+    a.limits.elastic = Some(crate::lb::limits::Elastic { min, full });
+    let _held = Lease::take(&a).unwrap();
+    let b = member_in(&mut arena, 1, None);
+    let cell = first(arena.queue(), snapshot(&[a, b], Box::new(Meddler)));
+    let all_full = PickError::AllFull { eligible: 2 };
+    assert_eq!(cell.load().acquire(PickContext::default()).unwrap_err(), all_full);
 }
 
 /// Threads that take, wait, give up and leave at random: never more than `maxconn`, everybody served or gone, nothing

@@ -69,7 +69,7 @@ async fn ask(
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<After, ProxyError> {
-    let cx = PickContext { avoid: &[], hash: exchange.hash };
+    let cx = PickContext { avoid: &[], hash: exchange.hash, busy: None };
     let lease = match fixed.listener.service.pool.acquire(cx) {
         // Boxed: rare beside requests, and large.
         Err(PickError::AllFull { .. }) => Box::pin(wait(fixed, client, exchange)).await?,

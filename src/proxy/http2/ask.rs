@@ -2,7 +2,8 @@
 //!
 //! What no backend has looked at may be tried elsewhere: a connection that could not be had or had ended, a stream that was
 //! refused (REFUSED_STREAM) or came after the last one of a backend that goes away (GOAWAY); as long as all of the body
-//! that was sent is kept. What may have been looked at is repeated once, and only if it is idempotent and has no body.
+//! that was sent is kept. What may have been looked at is repeated once, and only if it is idempotent and has no body; so is
+//! what a backend has not answered when its sessions are ended.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -17,6 +18,7 @@ use super::dial::line;
 use super::head::Head;
 use super::notes::Notes;
 use super::upload::Upload;
+use crate::lb::BackendId;
 use crate::lb::lease::Lease;
 use crate::proxy::ProxySettings;
 use crate::proxy::connect::Dialer;
@@ -132,12 +134,15 @@ async fn again(
             broken(io::Error::from(io::ErrorKind::NotConnected).into())
         }
         Outcome::Unheard(error) => {
-            let may = asking.is_repeatable() && !*is_replayed && dialer.retry.spend(id);
-            if !may {
+            if !may_replay(asking, dialer, is_replayed, id) {
                 return broken(error.into());
             }
-            *is_replayed = true;
-            dialer.cells().replays.add(1);
+            dialer.begin_anew(failed).await
+        }
+        Outcome::Ended(reason) => {
+            if !may_replay(asking, dialer, is_replayed, id) {
+                return Err(ProxyError::ended(&failed, reason));
+            }
             dialer.begin_anew(failed).await
         }
         Outcome::Expired(Expiry::Server) => Err(ProxyError::BackendTimeout { addr }),
@@ -145,9 +150,23 @@ async fn again(
         Outcome::Nonsense(why) => broken(why.into()),
         Outcome::HalfHeard => broken("the stream was reset before an answer".into()),
         Outcome::Cut(error) => broken(error.into()),
-        Outcome::Ended(reason) => Err(ProxyError::ended(&failed, reason)),
         Outcome::Answered | Outcome::Switched(_) | Outcome::Malformed | Outcome::Aborted => {
             broken("no answer".into())
         }
     }
+}
+
+/// True, and counted, when what was sent may be sent once more.
+fn may_replay(
+    asking: &Asking<'_>,
+    dialer: &mut Dialer<'_>,
+    is_replayed: &mut bool,
+    id: BackendId,
+) -> bool {
+    if !asking.is_repeatable() || *is_replayed || !dialer.retry.spend(id) {
+        return false;
+    }
+    *is_replayed = true;
+    dialer.cells().replays.add(1);
+    true
 }

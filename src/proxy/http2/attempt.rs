@@ -53,7 +53,7 @@ async fn over_stream(asking: &Asking<'_>, lease: &Lease, stream: InUse) -> Resul
         Outcome::Unsent
     };
     let begun = asking.fixed.tick();
-    let wait = Waiting { asking, begun };
+    let wait = Waiting { asking, lease, begun };
     let ready = wait.until(|cx| sender.poll_ready(cx).map(Ok)).await?;
     ready.map_err(|_h2| unsent())?;
     let reader = Reader::new(&asking.upload);
@@ -72,7 +72,7 @@ async fn over_stream(asking: &Asking<'_>, lease: &Lease, stream: InUse) -> Resul
         })
         .await
         .inspect_err(|outcome| {
-            if matches!(outcome, Outcome::Expired(Expiry::Server)) {
+            if matches!(outcome, Outcome::Expired(Expiry::Server) | Outcome::Ended(_)) {
                 stream.shared.retire();
             }
         })?;
@@ -114,7 +114,7 @@ async fn over_http1(
     }
     let mut sending = Box::pin(sender.try_send_request(request));
     let begun = asking.fixed.tick();
-    let wait = Waiting { asking, begun };
+    let wait = Waiting { asking, lease, begun };
     let answer = wait.until(|cx| sending.as_mut().poll(cx).map(Ok)).await?;
     drop(sending);
     let (mut head, body) = answer
@@ -147,11 +147,12 @@ fn broken(error: hyper::Error) -> Outcome {
 /// Waiting for an answer's head.
 struct Waiting<'a> {
     asking: &'a Asking<'a>,
+    lease: &'a Lease,
     begun: Millis,
 }
 
 impl Waiting<'_> {
-    /// Until `poll` is ready, or time is up.
+    /// Until `poll` is ready, time is up, or the backend's sessions are to end.
     async fn until<T>(
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Outcome>>,
@@ -159,6 +160,9 @@ impl Waiting<'_> {
         poll_fn(|cx| {
             if let Poll::Ready(done) = poll(cx) {
                 return Poll::Ready(done);
+            }
+            if let Some(reason) = self.lease.ended() {
+                return Poll::Ready(Err(Outcome::Ended(reason)));
             }
             let (expiry, deadline) = self.deadline();
             if self.asking.fixed.timer.expires(deadline) {

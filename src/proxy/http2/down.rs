@@ -13,6 +13,7 @@ use super::gauge::Talk;
 use super::head;
 use super::outlet::Outlet;
 use super::upload::Upload;
+use crate::lb::lease::Lease;
 use crate::proxy::ProxySettings;
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::{Expiry, Outcome};
@@ -24,6 +25,7 @@ pub(super) struct Down<'a> {
     fixed: &'a Fixed,
     settings: &'a ProxySettings,
     talk: &'a Talk,
+    lease: &'a Lease,
     upload: &'a Rc<RefCell<Upload>>,
     pump: Option<Pump>,
     outlet: Outlet,
@@ -39,7 +41,7 @@ pub(super) struct Down<'a> {
 impl<'a> Down<'a> {
     pub(super) fn new(
         (fixed, settings): (&'a Fixed, &'a ProxySettings),
-        talk: &'a Talk,
+        (talk, lease): (&'a Talk, &'a Lease),
         upload: &'a Rc<RefCell<Upload>>,
         (outlet, pump, send): (Outlet, Option<Pump>, SendStream<Bytes>),
     ) -> Self {
@@ -48,6 +50,7 @@ impl<'a> Down<'a> {
             fixed,
             settings,
             talk,
+            lease,
             upload,
             pump,
             outlet,
@@ -59,7 +62,7 @@ impl<'a> Down<'a> {
         }
     }
 
-    /// Moves bytes both ways until the answer ends.
+    /// Moves bytes both ways until the answer ends, or is to end.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         if let Some(pump) = &mut self.pump
             && pump.poll(cx).is_ready()
@@ -68,6 +71,9 @@ impl<'a> Down<'a> {
         }
         if let Poll::Ready(outcome) = self.move_on(cx) {
             return Poll::Ready(outcome);
+        }
+        if let Some(reason) = self.lease.ended() {
+            return Poll::Ready(Outcome::Ended(reason));
         }
         let (expiry, deadline) = self.deadline();
         if self.fixed.timer.expires(deadline) {
@@ -139,12 +145,11 @@ impl<'a> Down<'a> {
             }
             Outcome::Answered | Outcome::Aborted => {}
             Outcome::Expired(Expiry::Client) => self.send.send_reset(Reason::CANCEL),
-            Outcome::Expired(Expiry::Server) => {
+            Outcome::Expired(Expiry::Server) | Outcome::Ended(_) => {
                 self.outlet.distrust();
                 self.send.send_reset(Reason::INTERNAL_ERROR);
             }
             Outcome::Cut(_)
-            | Outcome::Ended(_)
             | Outcome::Switched(_)
             | Outcome::Unsent
             | Outcome::Unheard(_)

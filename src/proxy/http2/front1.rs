@@ -2,7 +2,7 @@
 //!
 //! Not for services of HTTP/1 servers: their clients go through `http`, which costs a fraction.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -22,7 +22,10 @@ use super::gauge::Gauged;
 use super::notes::Notes;
 use super::turn::{Down, Turn};
 use super::upload::{Source, Upload};
+use crate::lb::ending::Reason;
+use crate::lb::lease::Lease;
 use crate::proxy::CloseMode;
+use crate::proxy::age;
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS};
 use crate::proxy::http::{Outcome, Phase};
@@ -36,6 +39,17 @@ pub(super) struct Front {
     served: Cell<u32>,
     /// When the client must have taken more of the answer.
     pub(super) untaken: Cell<Millis>,
+    /// Of the answer under way.
+    pub(super) lease: RefCell<Option<Lease>>,
+    /// From then on the next answer is the last.
+    age: Millis,
+}
+
+impl Front {
+    /// Why the answer under way is to end, if it is.
+    pub(super) fn ended(&self) -> Option<Reason> {
+        self.lease.borrow().as_ref().and_then(Lease::ended)
+    }
 }
 
 /// Serves a connection to its end. `early` is what was read of it.
@@ -44,7 +58,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let settings = fixed.listener.service.settings.load_full();
-    let front = Rc::new(Front { fixed, served: Cell::new(0), untaken: Cell::new(Millis::NEVER) });
+    let age = age::ends_at(fixed.tick(), settings.max_connection_age);
+    let front = Rc::new(Front {
+        fixed,
+        served: Cell::new(0),
+        untaken: Cell::new(Millis::NEVER),
+        lease: RefCell::new(None),
+        age,
+    });
     let service = service_fn(|request| {
         let front = Rc::clone(&front);
         async move { Ok::<_, Infallible>(answer(&front, request).await) }
@@ -74,7 +95,8 @@ where
             }
             return Poll::Ready(());
         }
-        if front.fixed.timer.expires(front.untaken.get()) {
+        // Its client may take nothing: then nobody asks for the rest of the answer.
+        if front.ended().is_some() || front.fixed.timer.expires(front.untaken.get()) {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -107,7 +129,6 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
         settings,
         notes,
         upload,
-        lease: None,
         started,
         bytes: 0,
         outcome: Outcome::Aborted,
@@ -119,6 +140,7 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
         Err(status) => turn.say(status),
     };
     let closes = response.body().turn.settings.http.close_mode == CloseMode::Close
+        || front.age <= front.fixed.tick()
         || front.fixed.listener.is_draining();
     if closes {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -18,6 +18,11 @@ use crate::proxy::local::Local;
 pub(super) struct Cut(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl Cut {
+    /// The backend's sessions are ended.
+    pub(super) fn ended() -> Self {
+        Self(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionAborted)))
+    }
+
     /// The backend did not go on in time.
     pub(super) fn late() -> Self {
         Self(Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))
@@ -72,7 +77,7 @@ impl Outlet {
         }
     }
 
-    /// It did not go on in time. Perhaps the whole connection stands still, without having been told of its end: the next
+    /// It did not go on in time, or had to end. Perhaps the whole connection stands still, without having been told of its end: the next
     /// stream goes over another.
     pub(super) fn distrust(&self) {
         if let Self::Stream(_, stream) = self {

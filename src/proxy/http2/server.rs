@@ -18,6 +18,7 @@ use super::settings::{
 };
 use super::stream::{self, Streams};
 use crate::proxy::Timeouts;
+use crate::proxy::age;
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS};
 use crate::proxy::millis::Millis;
@@ -74,9 +75,10 @@ where
         early_resets: Cell::new(0),
         last: Cell::new(fixed.tick()),
     });
+    let age = age::ends_at(fixed.tick(), settings.max_connection_age);
     let taken = Cell::new((0, fixed.tick()));
-    let mut served =
-        Served { fixed, streams, draining_since: None, taken, was_blocked: Cell::new(false) };
+    let was_blocked = Cell::new(false);
+    let mut served = Served { fixed, streams, age, draining_since: None, taken, was_blocked };
     let end = poll_fn(|cx| served.poll(&mut connection, cx)).await;
     let fixed = &served.fixed;
     let reason = match end {
@@ -120,6 +122,8 @@ enum End {
 struct Served {
     fixed: Fixed,
     streams: Rc<Streams>,
+    /// Then it is told to go.
+    age: Millis,
     draining_since: Option<Millis>,
     /// How many bytes the client has taken, and when that was seen first.
     taken: Cell<(u64, Millis)>,
@@ -148,19 +152,28 @@ impl Served {
         if resets > EARLY_RESETS && resets > self.streams.begun.get() / 2 {
             return Poll::Ready(End::Flood("streams reset at once"));
         }
-        if self.fixed.timer.expires(self.deadline()) {
+        let deadline = self.deadline();
+        let age = if self.draining_since.is_none() { self.age } else { Millis::NEVER };
+        if !self.fixed.timer.expires(deadline.min(age)) {
+            return Poll::Pending;
+        }
+        if deadline <= self.fixed.now() {
             return Poll::Ready(End::Idle);
         }
+        // Of age since it was looked at above.
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// True when a drain begins: what is under way is finished, nothing else begins.
+    /// True when a drain begins, of the listener or because of its age: what is under way is finished, nothing else begins.
     fn drains(&mut self) -> bool {
-        if self.draining_since.is_some() || !self.fixed.listener.is_draining() {
+        if self.draining_since.is_some() {
             return false;
         }
-        self.draining_since = Some(self.fixed.tick());
-        true
+        let now = self.fixed.tick();
+        let begins = self.age <= now || self.fixed.listener.is_draining();
+        self.draining_since = begins.then_some(now);
+        begins
     }
 
     fn deadline(&self) -> Millis {

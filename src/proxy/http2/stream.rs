@@ -219,8 +219,8 @@ impl Stream<'_> {
             }
             Ok(send) => {
                 let moving = (outlet, begun.pump, send);
-                let mut down =
-                    Down::new((self.fixed, &self.settings), &self.streams.talk, upload, moving);
+                let with = (&*self.streams.talk, &lease);
+                let mut down = Down::new((self.fixed, &self.settings), with, upload, moving);
                 let outcome = poll_fn(|cx| down.poll(cx)).await;
                 let bytes = down.bytes;
                 down.end(&outcome);
@@ -254,7 +254,10 @@ impl Stream<'_> {
                 lease.backend().cells.of(self.fixed.local.worker).response_errors.add(1);
                 ErrorCause::Backend
             }
-            Outcome::Ended(_) => ErrorCause::Backend,
+            Outcome::Ended(_) => {
+                lease.backend().cells.of(self.fixed.local.worker).response_errors.add(1);
+                ErrorCause::Backend
+            }
             Outcome::Answered
             | Outcome::Switched(_)
             | Outcome::Unsent

@@ -38,7 +38,6 @@ pub(super) struct Turn {
     pub(super) settings: Arc<ProxySettings>,
     pub(super) notes: Option<Box<Notes>>,
     pub(super) upload: Rc<RefCell<Upload>>,
-    pub(super) lease: Option<Lease>,
     pub(super) started: Instant,
     pub(super) bytes: u64,
     pub(super) outcome: Outcome,
@@ -114,7 +113,7 @@ impl Turn {
         if let Some(notes) = &mut self.notes {
             notes.answer(&head, self.fixed.now());
         }
-        self.lease = Some(lease);
+        *self.front.lease.borrow_mut() = Some(lease);
         self.phase = Phase::Body;
         if !self.upload.borrow().is_over() {
             // hyper asks for the answer only as fast as the client takes it; the request goes on meanwhile.
@@ -164,6 +163,13 @@ impl Drop for Turn {
         let now = fixed.tick();
         self.upload.borrow_mut().answered = Some(now);
         self.front.untaken.set(Millis::NEVER);
+        let lease = self.front.lease.take();
+        if let (Outcome::Aborted, Some(reason)) =
+            (&self.outcome, lease.as_ref().and_then(Lease::ended))
+        {
+            // The connection was left while the client took nothing.
+            self.outcome = Outcome::Ended(reason);
+        }
         let now = fixed.local.clock.instant();
         fixed.cells().latency.observe(now.saturating_duration_since(self.started));
         let (bytes_in, bytes_out) = (self.upload.borrow().bytes, self.bytes);
@@ -184,7 +190,7 @@ impl Drop for Turn {
         if let Some(cause) = cause {
             fixed.cells().error(cause);
         }
-        if let Some(lease) = self.lease.take() {
+        if let Some(lease) = lease {
             let cells = lease.backend().cells.of(fixed.local.worker);
             cells.bytes_in.add(bytes_in);
             cells.bytes_out.add(bytes_out);
@@ -227,6 +233,10 @@ impl Body for Down {
         let Self { turn, outlet, owed_since } = &mut *self;
         turn.front.untaken.set(Millis::NEVER);
         let Poll::Ready(came) = outlet.poll(cx) else {
+            if let Some(reason) = turn.front.ended() {
+                turn.outcome = Outcome::Ended(reason);
+                return Poll::Ready(Some(Err(Cut::ended())));
+            }
             let owed_since = *owed_since.get_or_insert_with(|| turn.fixed.tick());
             let since = owed_since.max(turn.upload.borrow().active);
             let deadline = since.after_or_never(turn.settings.timeouts.server);

@@ -268,12 +268,16 @@ async fn a_request_that_is_moved_waits_for_the_full_one_only_if_nobody_else_may_
     let gated = Gated::start(false).await;
     let mut setup = Setup::new(Mode::Http, &[nobody(), gated.origin.addr]);
     setup.server_max = Some(1);
-    setup.settings.timeouts.connect = Some(Duration::from_millis(20));
+    let pause = Duration::from_millis(20);
+    setup.settings.timeouts.connect = Some(pause);
+    let retries = setup.settings.retries;
     let rig = setup.start().await;
     let mut first = rig.client().await;
     first.send("GET /0 HTTP/1.1\r\nhost: t\r\n\r\n").await;
     until("held", || gated.seen() == 1).await;
+    let begun = tokio::time::Instant::now();
     assert_eq!(rig.client().await.get("/1").await.status, 503);
+    assert!(begun.elapsed() >= pause * retries, "no pauses: {:?}", begun.elapsed());
     gated.gate.add_permits(1);
     assert_eq!(first.answer().await.status, 200);
     until("nothing left", || rig.in_flight() == 0).await;
@@ -345,26 +349,51 @@ async fn a_connect_that_fails_gives_its_slot_to_who_waits_and_waits_in_turn() {
     assert!(view.entered > 0 && view.length == 0, "{view:?}");
 }
 
-/// Half of what is asked for can be served: that half is, and all is well at once when the load is gone.
+#[tokio::test]
+async fn a_dead_server_does_not_empty_the_queue() {
+    // It refuses everybody and is never full; the other one is, and comes free before anybody has run out of retries.
+    let gated = Gated::start(false).await;
+    let mut setup = Setup::new(Mode::Http, &[nobody(), gated.origin.addr]);
+    setup.server_max = Some(1);
+    setup.settings.timeouts.queue = Some(PATIENCE);
+    let rig = setup.start().await;
+    let mut first = rig.client().await;
+    first.send("GET /0 HTTP/1.1\r\nhost: t\r\n\r\n").await;
+    until("held", || gated.seen() == 1).await;
+    let mut clients = Vec::new();
+    for number in 1..=5 {
+        let mut client = rig.client().await;
+        client.send(&format!("GET /{number} HTTP/1.1\r\nhost: t\r\n\r\n")).await;
+        clients.push(client);
+    }
+    // One pauses before it tries the dead one again, the rest wait for their turn.
+    until("in line", || rig.pool.handle.queue().length == 4).await;
+    gated.gate.add_permits(6);
+    assert_eq!(first.answer().await.status, 200);
+    until("the line is served", || gated.seen() >= 5).await;
+}
+
+/// How often [`overload`] may be disturbed by what else the machine does.
+const TRIES: usize = 5;
+
+/// More is asked for than can be served: what can be is, and all is well at once when the load is gone. Compares with what
+/// is served before and after; a machine that slows down in between is given another try, a queue that costs goodput fails
+/// in each.
 async fn overload(time: Duration) {
-    const SERVICE_TIME: Duration = Duration::from_millis(10);
-    let served = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&served);
-    let origin = Origin::start(move |_, mut conn| {
-        let count = Arc::clone(&count);
-        async move {
-            while conn.request().await.is_some() {
-                tokio::time::sleep(SERVICE_TIME).await;
-                count.fetch_add(1, Ordering::SeqCst);
-                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-            }
+    const SERVICE_TIME: Duration = Duration::from_millis(20);
+    /// Too many by this factor: enough for time-outs, little enough that it is not the processor that is overloaded.
+    const TOO_MANY: usize = 10;
+    let origin = Origin::start(move |_, mut conn| async move {
+        while conn.request().await.is_some() {
+            tokio::time::sleep(SERVICE_TIME).await;
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
         }
     })
     .await;
     let mut setup = Setup::new(Mode::Http, &[origin.addr]);
     setup.server_max = Some(MAX);
     setup.workers = 2;
-    setup.settings.timeouts.queue = Some(Duration::from_millis(50));
+    setup.settings.timeouts.queue = Some(SERVICE_TIME * 5);
     let rig = setup.start().await;
     let goodput = async |clients: usize, time: Duration| {
         let deadline = tokio::time::Instant::now() + time;
@@ -381,15 +410,24 @@ async fn overload(time: Duration) {
         }
         f64::from(load.join_all().await.iter().sum::<u32>()) / time.as_secs_f64()
     };
-    let peak = goodput(MAX as usize, time / 2).await;
-    let over = goodput(MAX as usize * 20, time).await;
-    let recovered = tokio::time::Instant::now();
-    assert_eq!(rig.client().await.get("/").await.status, 200);
-    assert!(recovered.elapsed() < Duration::from_secs(2), "{:?}", recovered.elapsed());
-    let after = goodput(MAX as usize, time / 2).await;
-    println!("peak {peak:.0}/s, overloaded {over:.0}/s, after {after:.0}/s");
-    assert!(over >= 0.9 * peak, "{over} of {peak}");
-    assert!(after >= 0.9 * peak, "{after} of {peak}");
+    let is_kept = |last: Option<&(f64, f64, f64)>| {
+        last.is_some_and(|(peak, over, after)| *over >= 0.9 * peak && *after >= 0.9 * peak)
+    };
+    let mut seen = Vec::new();
+    for _ in 0..TRIES {
+        let peak = goodput(MAX as usize, time / 2).await;
+        let over = goodput(MAX as usize * TOO_MANY, time).await;
+        let recovered = tokio::time::Instant::now();
+        assert_eq!(rig.client().await.get("/").await.status, 200);
+        assert!(recovered.elapsed() < Duration::from_secs(2), "{:?}", recovered.elapsed());
+        let after = goodput(MAX as usize, time / 2).await;
+        seen.push((peak, over, after));
+        println!("peak {peak:.0}/s, overloaded {over:.0}/s, after {after:.0}/s");
+        if is_kept(seen.last()) {
+            break;
+        }
+    }
+    assert!(is_kept(seen.last()), "{seen:?}");
     assert!(rig.errors(ErrorCause::QueueTimeout) > 0, "it was no overload");
 }
 

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod beside;
+mod ends;
 mod grpc;
 mod origin;
 mod raw;
