@@ -2,7 +2,7 @@
 //!
 //! The numbers are haproxy 2.6's, bit for bit, so that half of a fleet that has moved sends a key to the backend that the
 //! other half sends it to (`tests/it/hashing.rs` compares). Plain functions; who gets a number is decided by
-//! [`Mapped`](super::mapped::Mapped) and [`Ring`](super::ring::Ring).
+//! `mapped` and `ring`.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;

@@ -48,7 +48,7 @@ impl Elastic {
     }
 }
 
-/// The load of a service, [`Queue::busy`], for one pick: many members ask for it, and it is a sum over all counters.
+/// The load of a service, `Queue::busy`, for one pick: many members ask for it, and it is a sum over all counters.
 /// Looked up when the first one asks.
 #[derive(Debug)]
 pub struct Busy(AtomicU32);

@@ -1,6 +1,6 @@
 //! Bytes both ways between two sockets, with half-close, until both are done, one breaks, or nothing moves any more.
 //!
-//! How bytes move is each [`Direction`]'s; an idle connection holds neither buffer nor pipe. Activity is noted; the
+//! How bytes move is each `Direction`'s; an idle connection holds neither buffer nor pipe. Activity is noted; the
 //! thread's wheel looks at the note.
 
 use std::future::poll_fn;
