@@ -67,8 +67,9 @@ fn lines(c: &mut Criterion) {
         });
     }
     group.finish();
-    // Otherwise what was measured is the way to drop a line.
-    assert!(Loss::Queue.total() < written() / 10, "the writer does not keep up");
+    // Otherwise what was measured is the way to drop a line. One pass (`--test`) may be over before the writer is awake.
+    let is_one_pass = std::env::args().any(|arg| arg == "--test");
+    assert!(is_one_pass || Loss::Queue.total() < written() / 10, "the writer does not keep up");
 }
 
 criterion_group!(benches, lines);

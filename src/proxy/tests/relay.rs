@@ -183,7 +183,8 @@ async fn a_blocked_bulk_stream_holds_a_pipe_and_burns_nothing() {
         assert_eq!(local.pipes.borrow().lent(), 1);
         let polls = moved.polls.get();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(moved.polls.get() <= polls + 1, "{polls} {}", moved.polls.get());
+        // The kernel may move a little more between its buffers; who spins is polled thousands of times.
+        assert!(moved.polls.get() <= polls + 10, "{polls} {}", moved.polls.get());
         client.shutdown().await.unwrap();
         let mut got = Vec::new();
         theirs.read_to_end(&mut got).await.unwrap();
