@@ -187,9 +187,14 @@ fn special(peers: &[Kind]) -> Vec<Case> {
     for entrant in &mut streams.entrants {
         entrant.goal = None;
     }
-    let two = [("two_workers_32", 32), ("two_workers_256", 256)];
-    let two =
-        two.map(|(name, clients)| two_workers(case(&small(name, clients, keep_alive), &[]), peers));
+    let two = [
+        ("two_workers_32", 32, keep_alive),
+        ("two_workers_256", 256, keep_alive),
+        ("two_workers_paced_4000", 32, Traffic::Paced(4_000)),
+    ];
+    let two = two.map(|(name, clients, traffic)| {
+        two_workers(case(&small(name, clients, traffic), &[]), peers)
+    });
     let mut all = vec![idle, parked, start, many, streams];
     all.extend(two);
     all
@@ -198,9 +203,11 @@ fn special(peers: &[Kind]) -> Vec<Case> {
 /// Two workers, then one, both free to run on either core; and haproxy's threads, to know what the machine makes of it.
 fn two_workers(mut two: Case, peers: &[Kind]) -> Case {
     let free = |kind, workers| Setup { is_pinned: false, workers, ..Setup::of(kind) };
+    // At a low rate wake-ups decide.
+    let goal = two.is_saturating().then_some(TWO_WORKERS_COST);
     two.entrants = vec![
         Entrant { setup: free(Kind::Synapse, 2), goal: None },
-        Entrant { setup: free(Kind::Synapse, 1), goal: Some(TWO_WORKERS_COST) },
+        Entrant { setup: free(Kind::Synapse, 1), goal },
     ];
     if peers.contains(&Kind::Haproxy) {
         let haproxy = [2, 1].map(|workers| free(Kind::Haproxy, workers));
