@@ -183,10 +183,13 @@ fn special(peers: &[Kind]) -> Vec<Case> {
         entrant.goal = None;
     }
     let mut streams = case(&small("h2_streams_8x16", 8, Traffic::Streams(16)), peers);
-    streams.entrants.retain(is_configured_alike);
-    for entrant in &mut streams.entrants {
-        entrant.goal = None;
-    }
+    alike(&mut streams, "", "");
+    let mut streams2 = case(&small("h2_both_8x16", 8, Traffic::Streams2(16)), peers);
+    alike(&mut streams2, "", "proto h2");
+    let mut queue = case(&small("http_queue_64", 64, keep_alive), peers);
+    alike(&mut queue, "", "maxconn 4");
+    let mut headed = case(&small("tcp_proxy_32", 32, Traffic::Headed), peers);
+    alike(&mut headed, "accept-proxy", "send-proxy-v2");
     let two = [
         ("two_workers_32", 32, keep_alive),
         ("two_workers_256", 256, keep_alive),
@@ -195,9 +198,18 @@ fn special(peers: &[Kind]) -> Vec<Case> {
     let two = two.map(|(name, clients, traffic)| {
         two_workers(case(&small(name, clients, traffic), &[]), peers)
     });
-    let mut all = vec![idle, parked, start, many, streams];
+    let mut all = vec![idle, parked, start, many, streams, streams2, queue, headed];
     all.extend(two);
     all
+}
+
+/// The same options for those who understand them.
+fn alike(case: &mut Case, bind_options: &'static str, server_options: &'static str) {
+    case.entrants.retain(is_configured_alike);
+    for entrant in &mut case.entrants {
+        entrant.goal = None;
+        entrant.setup = Setup { bind_options, server_options, ..entrant.setup };
+    }
 }
 
 /// Two workers, then one, both free to run on either core; and haproxy's threads, to know what the machine makes of it.
