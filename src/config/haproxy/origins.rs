@@ -13,6 +13,7 @@ use crate::config::report::Line;
 use crate::health::ProbeSettings;
 use crate::lb::Protocol;
 use crate::proxy::http2::{FrontProtocol, Http2Settings};
+use crate::proxy::listener::Keepalive;
 use crate::proxy::{CloseMode, ForwardFor, ListenerSettings, Mode, Redispatch, Reuse};
 
 /// The stricter of frontend and backend.
@@ -67,6 +68,7 @@ pub(super) fn of(
         }),
         tracked("retries", &draft.retries, u32::to_string),
         tracked("redispatch", &draft.redispatch, redispatch),
+        tracked("clitcpka", &draft.keepalive.is_on, |_| keepalive(draft.keepalive.resolve())),
         tracked("timeout.connect", &timeouts.connect, time),
         tracked("timeout.queue", &timeouts.queue, |it| or(*it, "timeout.connect")),
         tracked("timeout.client", &timeouts.client, time),
@@ -100,6 +102,15 @@ pub(super) fn of(
 fn native(setting: &str, value: &str) -> EffectiveValue {
     let (setting, value) = (setting.to_owned(), value.to_owned());
     EffectiveValue { setting, value, origin: "default (synapse)".to_owned() }
+}
+
+fn keepalive(it: Option<Keepalive>) -> String {
+    let Some(Keepalive { idle, interval, count }) = it else {
+        return "off".to_owned();
+    };
+    let seconds = |time: Option<Duration>| time.map_or_else(|| "host's".to_owned(), show_time);
+    let count = count.map_or_else(|| "host's".to_owned(), |count| count.to_string());
+    format!("idle {}, intvl {}, cnt {count}", seconds(idle), seconds(interval))
 }
 
 fn redispatch(it: &Redispatch) -> String {
@@ -276,7 +287,7 @@ pub(super) fn of_binding(
         (_, PortKey::Omitted) => "none (no port)".to_owned(),
         (None, _) => "none".to_owned(),
         (Some(listener), _) => {
-            let addrs: Vec<String> = listener.addrs.iter().map(|it| it.addr.to_string()).collect();
+            let addrs: Vec<String> = listener.addrs.iter().map(ToString::to_string).collect();
             addrs.join(", ")
         }
     };
