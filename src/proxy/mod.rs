@@ -29,6 +29,7 @@ pub mod proxy_protocol;
 pub mod pulse;
 pub mod relay;
 mod shared;
+mod slot;
 mod states;
 pub mod tcp;
 mod thread;

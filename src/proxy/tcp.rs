@@ -9,7 +9,7 @@ use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::accept::{Accepted, Slot};
+use super::accept::Accepted;
 use super::age;
 use super::connect::{Dialer, Trail};
 use super::error::ProxyError;
@@ -17,6 +17,7 @@ use super::local::Local;
 use super::peer::{Entrance, Peer};
 use super::relay::{self, End, Finish, Meter, Patience, Which};
 use super::shared::{Busy, Listener};
+use super::slot::Slot;
 use super::states::{self, State};
 use super::timer::Timer;
 use super::wheel::Group;

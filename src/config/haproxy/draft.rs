@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::defaults;
 use super::log::LogDraft;
 use super::server::ServerDraft;
+use super::values::show_time;
 use crate::config::balance::{Algorithm, HashType};
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
@@ -108,6 +109,19 @@ impl KeepaliveDraft {
     /// `None`: nobody is asked. The other lines change nothing then, as with haproxy.
     pub(super) fn resolve(&self) -> Option<Keepalive> {
         self.is_on.value.then_some(self.detail.value)
+    }
+}
+
+/// As `synapse check` shows it.
+impl std::fmt::Display for KeepaliveDraft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(Keepalive { idle, interval, count }) = self.resolve() else {
+            return f.write_str("off");
+        };
+        let hosts = || "host's".to_owned();
+        let seconds = |time: Option<Duration>| time.map_or_else(hosts, show_time);
+        let count = count.map_or_else(hosts, |count| count.to_string());
+        write!(f, "idle {}, intvl {}, cnt {count}", seconds(idle), seconds(interval))
     }
 }
 

@@ -13,7 +13,6 @@ use crate::config::report::Line;
 use crate::health::ProbeSettings;
 use crate::lb::Protocol;
 use crate::proxy::http2::{FrontProtocol, Http2Settings};
-use crate::proxy::listener::Keepalive;
 use crate::proxy::{CloseMode, ForwardFor, ListenerSettings, Mode, Redispatch, Reuse};
 
 /// The stricter of frontend and backend.
@@ -68,7 +67,7 @@ pub(super) fn of(
         }),
         tracked("retries", &draft.retries, u32::to_string),
         tracked("redispatch", &draft.redispatch, redispatch),
-        tracked("clitcpka", &draft.keepalive.is_on, |_| keepalive(draft.keepalive.resolve())),
+        tracked("clitcpka", &draft.keepalive.is_on, |_| draft.keepalive.to_string()),
         tracked("timeout.connect", &timeouts.connect, time),
         tracked("timeout.queue", &timeouts.queue, |it| or(*it, "timeout.connect")),
         tracked("timeout.client", &timeouts.client, time),
@@ -102,15 +101,6 @@ pub(super) fn of(
 fn native(setting: &str, value: &str) -> EffectiveValue {
     let (setting, value) = (setting.to_owned(), value.to_owned());
     EffectiveValue { setting, value, origin: "default (synapse)".to_owned() }
-}
-
-fn keepalive(it: Option<Keepalive>) -> String {
-    let Some(Keepalive { idle, interval, count }) = it else {
-        return "off".to_owned();
-    };
-    let seconds = |time: Option<Duration>| time.map_or_else(|| "host's".to_owned(), show_time);
-    let count = count.map_or_else(|| "host's".to_owned(), |count| count.to_string());
-    format!("idle {}, intvl {}, cnt {count}", seconds(idle), seconds(interval))
 }
 
 fn redispatch(it: &Redispatch) -> String {

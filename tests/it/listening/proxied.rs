@@ -34,7 +34,6 @@ fn headers() -> Vec<(Vec<u8>, bool)> {
         line("PROXY TCP4 192.0.2.7 192.0.2.8 4711 80"),
         line("PROXY TCP4 192.0.2.7 192.0.2.8 0004711 0"),
         line("PROXY TCP6 2001:db8::7 2001:db8::8 1 65535"),
-        line("PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2"),
         line("PROXY UNKNOWN"),
         line("PROXY TCP4 ::1 ::2 1 2"),
         line("PROXY TCP6 192.0.2.7 192.0.2.8 1 2"),
