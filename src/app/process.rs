@@ -65,7 +65,7 @@ pub fn drop_privileges(user: Option<&str>, group: Option<&str>) -> std::io::Resu
     if !getuid().is_root() || (user.is_none() && group.is_none()) {
         return Ok(());
     }
-    let account = user.and_then(|name| accounts::user(name));
+    let account = user.and_then(accounts::user);
     if let (Some(name), None) = (user, &account) {
         tracing::warn!(
             user = name,
@@ -95,7 +95,7 @@ pub(super) fn identity(user: Option<&str>, group: Option<&str>) -> Option<(u32, 
     if !getuid().is_root() {
         return None;
     }
-    let account = user.map(|name| accounts::user(name));
+    let account = user.map(accounts::user);
     // An unknown user keeps everything as it is.
     let account = match account {
         Some(None) => return None,

@@ -74,7 +74,7 @@ impl Unproxied {
 pub(crate) async fn serve(local: Rc<Local>, mut accepted: Accepted) {
     let since = Instant::now();
     let service = Arc::clone(&accepted.slot.listener.service);
-    let header = match Box::pin(header(&local, &mut accepted)).await {
+    let header = match Box::pin(header(&local, &accepted)).await {
         Ok(header) => header,
         Err(error) => {
             service.cells.of(local.worker).error(error.cause());
@@ -113,7 +113,7 @@ fn log(local: &Local, accepted: &Accepted, (error, since): (&Unproxied, Instant)
 }
 
 /// Takes the header from the socket.
-async fn header(local: &Rc<Local>, accepted: &mut Accepted) -> Result<Header, Unproxied> {
+async fn header(local: &Rc<Local>, accepted: &Accepted) -> Result<Header, Unproxied> {
     let mut taken = Vec::new();
     if let Some(header) = take(&accepted.stream, local, &mut taken)? {
         return Ok(header);

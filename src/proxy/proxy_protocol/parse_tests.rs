@@ -34,7 +34,7 @@ fn addrs(input: &[u8]) -> Result<String, Malformed> {
     assert_eq!(judged(&more), judged(input));
     let header = judged(input)?.expect("whole");
     assert_eq!(header.len, input.len());
-    Ok(header.addrs.map_or("none".to_owned(), |(from, to)| format!("{from} {to}")))
+    Ok(header.addrs.map_or_else(|| "none".to_owned(), |(from, to)| format!("{from} {to}")))
 }
 
 #[test]

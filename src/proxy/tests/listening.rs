@@ -190,7 +190,7 @@ fn held_sockets_are_given_in_order_with_their_new_options() {
         options: Arc::clone(&proxied),
         ..BindAddr::required(addr.clone())
     };
-    let wanted = [dir.addr("a.sock"), dir.addr("b.sock"), port.clone()];
+    let wanted = [dir.addr("a.sock"), dir.addr("b.sock"), port];
     let settings = ListenerSettings { addrs: wanted.iter().map(about).collect(), backlog: 9 };
     let taken = held.take(&settings).unwrap();
     assert!(taken.iter().map(|socket| &socket.addr).eq(&wanted));

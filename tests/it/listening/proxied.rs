@@ -66,19 +66,16 @@ fn headers() -> Vec<(Vec<u8>, bool)> {
     .collect()
 }
 
-/// Answered or not, with whom as the client, and the line in the log up to the client's port if that is its own.
+/// Answered or not, with whom as the client, and what the log says.
 async fn fate(front: SocketAddr, lines: &Lines, header: &[u8]) -> (Vec<String>, String) {
     let stream = TcpStream::connect(front).await.expect("connect");
     let own = stream.local_addr().expect("connected").to_string();
     let answer = heard(stream, &[header, REQUEST].concat()).await;
     let lines_of_answer = forwarded(&answer).iter().map(|line| (*line).to_owned()).collect();
     let line = lines.next().await.replace(&own, "OWN");
-    // `web/1: what was wrong`, or a request: then who it was.
-    let said = if line.contains("web/1: ") {
-        line
-    } else {
-        line.split(' ').next().unwrap_or_default().to_owned()
-    };
+    // What was wrong (haproxy may have believed the addresses by then), or a request: then who it was.
+    let (client, rest) = line.split_once(' ').unwrap_or_default();
+    let said = if rest.starts_with("web/1: ") { rest } else { client }.to_owned();
     (lines_of_answer, said)
 }
 
