@@ -16,6 +16,7 @@ mod direction;
 pub mod error;
 mod every;
 mod gate;
+mod give_way;
 pub mod http;
 pub mod http2;
 pub mod listener;
