@@ -17,6 +17,7 @@ mod door;
 pub mod error;
 mod every;
 mod gate;
+mod give_way;
 pub mod http;
 pub mod http2;
 pub mod listener;
