@@ -1,5 +1,6 @@
 //! A client's connection as the `h2` crate and hyper read it: what was read before comes first, and frames are told apart
-//! on the way, so that a client that only talks about the connection is noticed.
+//! on the way, so that a client that only talks about the connection is noticed. Frames that the crate would take, or of which
+//! it would say something else than RFC 9113 does, go no further.
 
 use std::cell::Cell;
 use std::io;
@@ -7,25 +8,36 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::settings::{FUTILE_BYTES, FUTILE_SHARE};
+use crate::proxy::millis::{Clock, Millis};
 
 /// Bytes that a client has sent about its connection, and those for which it is there. Shared by the connection's tasks.
 #[derive(Debug, Default)]
 pub(super) struct Talk {
     futile: Cell<u64>,
     useful: Cell<u64>,
+    /// Bytes that have come from it.
+    heard: Cell<u64>,
     /// Bytes that its socket has taken.
     taken: Cell<u64>,
     /// More waits, and its socket takes nothing.
     is_blocked: Cell<bool>,
+    /// What is wrong with a frame that has come.
+    fault: Cell<Option<Reason>>,
 }
 
 impl Talk {
     /// Counts bytes of requests and answers.
     pub(super) fn add_useful(&self, bytes: u64) {
         self.useful.set(self.useful.get().saturating_add(bytes));
+    }
+
+    /// Bytes that have come from the client.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.get()
     }
 
     /// Bytes that the client's socket has taken.
@@ -38,11 +50,20 @@ impl Talk {
         self.is_blocked.get()
     }
 
+    /// What is wrong with a frame that has come, if anything is. Nothing from there on is read.
+    pub(super) fn fault(&self) -> Option<Reason> {
+        self.fault.get()
+    }
+
     fn wrote(&self, went: &Poll<io::Result<usize>>) {
         self.is_blocked.set(went.is_pending());
         if let Poll::Ready(Ok(n)) = went {
             self.taken.set(self.taken.get().saturating_add(*n as u64));
         }
+    }
+
+    fn hear(&self, bytes: usize) {
+        self.heard.set(self.heard.get().saturating_add(bytes as u64));
     }
 
     fn add_futile(&self, bytes: u64) {
@@ -56,62 +77,143 @@ impl Talk {
     }
 }
 
+/// When a count was last seen to move.
+#[derive(Debug)]
+pub(super) struct Progress(Cell<(u64, Millis)>);
+
+impl Progress {
+    /// Of a count that is 0, as of `now`.
+    pub(super) fn new(now: Millis) -> Self {
+        Self(Cell::new((0, now)))
+    }
+
+    /// Looks at the count; when it moved last.
+    pub(super) fn look(&self, count: u64, clock: &Clock) -> Millis {
+        if count != self.0.get().0 {
+            self.0.set((count, clock.tick()));
+        }
+        self.last()
+    }
+
+    /// When it was last seen to move.
+    pub(super) fn last(&self) -> Millis {
+        self.0.get().1
+    }
+}
+
 /// Bytes of the preface, which is no frame.
 const PREFACE_BYTES: usize = 24;
 
 /// Bytes of a frame's head: length (3), type, flags, stream (4).
 const FRAME_HEAD: usize = 9;
 
+/// Bytes of a setting: name (2), value (4).
+const SETTING: usize = 6;
+
 /// Tells frames apart.
 #[derive(Debug)]
-pub(super) struct Watch {
-    talk: Rc<Talk>,
+struct Watch {
     /// Bytes to come of the frame (or preface) that has begun.
     left: usize,
-    head: [u8; FRAME_HEAD],
+    /// What is collected: a frame's head, or a setting.
+    part: [u8; FRAME_HEAD],
     filled: usize,
+    /// In a frame of settings.
+    is_settings: bool,
+    /// Nothing has come but the preface.
+    is_first: bool,
 }
 
 impl Watch {
     /// Of a connection that begins.
-    pub(super) fn new(talk: &Rc<Talk>) -> Self {
-        Self { talk: Rc::clone(talk), left: PREFACE_BYTES, head: [0; FRAME_HEAD], filled: 0 }
+    fn new() -> Self {
+        let part = [0; FRAME_HEAD];
+        Self { left: PREFACE_BYTES, part, filled: 0, is_settings: false, is_first: true }
     }
 
-    /// Takes note of what came.
-    fn see(&mut self, mut bytes: &[u8]) {
+    /// Takes note of what came; gives how much of it may be looked at, and why not the rest.
+    fn see(&mut self, talk: &Talk, mut bytes: &[u8]) -> Result<(), (usize, Reason)> {
+        let all = bytes.len();
         while !bytes.is_empty() {
-            let over = self.left.min(bytes.len());
-            self.left -= over;
-            bytes = bytes.get(over..).unwrap_or_default();
-            let wanted = FRAME_HEAD - self.filled;
-            let n = wanted.min(bytes.len());
+            if self.left > 0 && !self.is_settings {
+                let over = self.left.min(bytes.len());
+                self.left -= over;
+                bytes = bytes.get(over..).unwrap_or_default();
+                continue;
+            }
+            let before = all - bytes.len();
+            let length = if self.left > 0 { SETTING } else { FRAME_HEAD };
+            let n = (length - self.filled).min(bytes.len());
             if let (Some(to), Some(from)) =
-                (self.head.get_mut(self.filled..self.filled + n), bytes.get(..n))
+                (self.part.get_mut(self.filled..self.filled + n), bytes.get(..n))
             {
                 to.copy_from_slice(from);
             }
             self.filled += n;
             bytes = bytes.get(n..).unwrap_or_default();
-            if self.filled == FRAME_HEAD {
+            if self.filled == length {
                 self.filled = 0;
-                self.begin();
+                let judged = if self.left > 0 { self.set() } else { self.begin(talk) };
+                judged.map_err(|reason| (before, reason))?;
             }
         }
+        Ok(())
     }
 
-    fn begin(&mut self) {
+    /// A setting has come.
+    fn set(&mut self) -> Result<(), Reason> {
+        const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
+        self.left -= SETTING;
+        let [a, b, value, ..] = self.part;
+        // 2^31-1 is the most.
+        let is_wrong = [a, b] == INITIAL_WINDOW_SIZE && value > 0x7f;
+        if is_wrong { Err(Reason::FLOW_CONTROL_ERROR) } else { Ok(()) }
+    }
+
+    /// A frame's head has come.
+    fn begin(&mut self, talk: &Talk) -> Result<(), Reason> {
         /// DATA, HEADERS and CONTINUATION.
         const CARRIERS: [u8; 3] = [0, 1, 9];
-        let [a, b, c, kind, ..] = self.head;
+        const SETTINGS: u8 = 4;
+        const ACK: u8 = 1;
+        let [a, b, c, kind, flags, ..] = self.part;
+        let is_ack = flags & ACK != 0;
+        if std::mem::take(&mut self.is_first) && (kind != SETTINGS || is_ack) {
+            // RFC 9113 3.4: what follows the preface is part of it.
+            return Err(Reason::PROTOCOL_ERROR);
+        }
         let length = u32::from_be_bytes([0, a, b, c]);
+        if !may_have(kind, is_ack, length) {
+            return Err(Reason::FRAME_SIZE_ERROR);
+        }
         self.left = usize::try_from(length).unwrap_or(usize::MAX);
+        self.is_settings = kind == SETTINGS;
         let bytes = u64::from(length) + FRAME_HEAD as u64;
         if length > 0 && CARRIERS.contains(&kind) {
-            self.talk.add_useful(bytes);
+            talk.add_useful(bytes);
         } else {
-            self.talk.add_futile(bytes);
+            talk.add_futile(bytes);
         }
+        Ok(())
+    }
+}
+
+/// True when a frame of this kind may have this length, as far as that is fixed (RFC 9113 6.3 to 6.9).
+fn may_have(kind: u8, is_ack: bool, length: u32) -> bool {
+    match kind {
+        // PRIORITY
+        2 => length == 5,
+        // RST_STREAM, WINDOW_UPDATE
+        3 | 8 => length == 4,
+        // SETTINGS
+        4 if is_ack => length == 0,
+        4 => length.is_multiple_of(6),
+        // PING
+        6 => length == 8,
+        // GOAWAY
+        7 => length >= 8,
+        // DATA, HEADERS, PUSH_PROMISE and CONTINUATION; what nobody knows.
+        _ => true,
     }
 }
 
@@ -121,22 +223,19 @@ pub(super) struct Gauged<S> {
     io: S,
     early: Vec<u8>,
     used: usize,
+    talk: Rc<Talk>,
     watch: Option<Watch>,
 }
 
 impl<S> Gauged<S> {
-    /// `early` comes first.
-    pub(super) fn new(io: S, early: Vec<u8>, watch: Option<Watch>) -> Self {
-        Self { io, early, used: 0, watch }
+    /// HTTP/2. `early` comes first.
+    pub(super) fn frames(io: S, early: Vec<u8>, talk: &Rc<Talk>) -> Self {
+        Self { watch: Some(Watch::new()), ..Self::bytes(io, early, talk) }
     }
-}
 
-impl<S> Gauged<S> {
-    fn wrote(&self, went: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Some(watch) = &self.watch {
-            watch.talk.wrote(&went);
-        }
-        went
+    /// Anything else.
+    pub(super) fn bytes(io: S, early: Vec<u8>, talk: &Rc<Talk>) -> Self {
+        Self { io, early, used: 0, talk: Rc::clone(talk), watch: None }
     }
 }
 
@@ -147,6 +246,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.talk.fault().is_some() {
+            // Whoever owns the connection ends it.
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let early = this.early.get(this.used..).unwrap_or_default();
         if early.is_empty() {
@@ -159,8 +262,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
                 (this.early, this.used) = (Vec::new(), 0);
             }
         }
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        this.talk.hear(came.len());
         if let Some(watch) = &mut this.watch {
-            watch.see(buffer.filled().get(before..).unwrap_or_default());
+            if let Err((may, reason)) = watch.see(&this.talk, came) {
+                this.talk.fault.set(Some(reason));
+                buffer.set_filled(before + may);
+                return if may > 0 { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -173,7 +282,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let went = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.wrote(went)
+        self.talk.wrote(&went);
+        went
     }
 
     fn poll_write_vectored(
@@ -182,7 +292,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let went = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
-        self.wrote(went)
+        self.talk.wrote(&went);
+        went
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -205,20 +316,21 @@ mod tests {
     fn frame(kind: u8, payload: usize) -> Vec<u8> {
         let length = u32::try_from(payload).unwrap().to_be_bytes();
         let mut bytes = vec![length[1], length[2], length[3], kind, 0, 0, 0, 0, 1];
+        // Whatever a setting has for a value.
         bytes.resize(FRAME_HEAD + payload, 7);
         bytes
     }
 
     /// Futile and useful bytes of these frames, read in pieces of `step`.
     fn seen(frames: &[(u8, usize)], step: usize) -> (u64, u64) {
-        let talk = Rc::new(Talk::default());
-        let mut watch = Watch::new(&talk);
-        let mut all = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let talk = Talk::default();
+        let mut watch = Watch::new();
+        let mut all = PREFACE.to_vec();
         for (kind, payload) in frames {
             all.extend(frame(*kind, *payload));
         }
         for piece in all.chunks(step) {
-            watch.see(piece);
+            watch.see(&talk, piece).unwrap();
         }
         (talk.futile.get(), talk.useful.get())
     }
@@ -229,6 +341,60 @@ mod tests {
         for step in [1, 2, 7, 9, 24, 1000] {
             let futile = 9 + 9 + 17 + 13 + 13;
             assert_eq!(seen(&frames, step), (futile, 29 + 109 + 14), "in pieces of {step}");
+        }
+    }
+
+    /// Bytes that pass, and the reason, of what is said in pieces of `step`.
+    fn faulty(said: &[u8], step: usize) -> (usize, Option<Reason>) {
+        let (talk, mut watch, mut passed) = (Talk::default(), Watch::new(), 0);
+        for piece in said.chunks(step) {
+            match watch.see(&talk, piece) {
+                Ok(()) => passed += piece.len(),
+                Err((may, reason)) => return (passed + may, Some(reason)),
+            }
+        }
+        (passed, None)
+    }
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    #[test]
+    fn a_frame_that_cannot_have_its_length_goes_no_further() {
+        let good = [(4, 6), (6, 8), (8, 4), (2, 5), (3, 4), (7, 8), (7, 20), (99, 3), (4, 0)];
+        let mut said = PREFACE.to_vec();
+        said.extend(good.iter().flat_map(|(kind, payload)| frame(*kind, *payload)));
+        for bad in [(6, 7), (6, 9), (4, 5), (8, 3), (2, 6), (3, 5), (7, 7)] {
+            let all = [&said[..], &frame(bad.0, bad.1)].concat();
+            for step in [1, 5, 1000] {
+                let (passed, reason) = faulty(&all, step);
+                assert_eq!(reason, Some(Reason::FRAME_SIZE_ERROR), "{bad:?} in pieces of {step}");
+                // No more than a part of its head.
+                assert!((said.len()..said.len() + FRAME_HEAD).contains(&passed), "{passed}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_come_first_and_have_values_that_can_be() {
+        let settings = |values: &[u32]| {
+            let mut all = frame(4, 0);
+            all[2] = u8::try_from(6 * values.len()).unwrap();
+            for value in values {
+                all.extend([0, 4].into_iter().chain(value.to_be_bytes()));
+            }
+            all
+        };
+        for (said, want) in [
+            (settings(&[0, 0x7fff_ffff]), None),
+            (settings(&[0, 0x8000_0000]), Some(Reason::FLOW_CONTROL_ERROR)),
+            (settings(&[u32::MAX, 0]), Some(Reason::FLOW_CONTROL_ERROR)),
+            (frame(6, 8), Some(Reason::PROTOCOL_ERROR)),
+            (frame(1, 8), Some(Reason::PROTOCOL_ERROR)),
+        ] {
+            let all = [PREFACE, &said, &frame(6, 8)].concat();
+            for step in [1, 5, 1000] {
+                assert_eq!(faulty(&all, step).1, want, "{said:?} in pieces of {step}");
+            }
         }
     }
 
@@ -246,9 +412,10 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_before_comes_first() {
         use tokio::io::AsyncReadExt;
-        let mut gauged = Gauged::new(&b"second"[..], b"first ".to_vec(), None);
+        let talk = Rc::new(Talk::default());
+        let mut gauged = Gauged::bytes(&b"second"[..], b"first ".to_vec(), &talk);
         let mut all = String::new();
         gauged.read_to_string(&mut all).await.unwrap();
-        assert_eq!(all, "first second");
+        assert_eq!((all.as_str(), talk.heard()), ("first second", 12));
     }
 }

@@ -17,6 +17,7 @@
 
 mod ask;
 mod attempt;
+mod carry;
 mod dial;
 mod down;
 mod front1;
