@@ -264,12 +264,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
         }
         let came = buffer.filled().get(before..).unwrap_or_default();
         this.talk.hear(came.len());
-        if let Some(watch) = &mut this.watch {
-            if let Err((may, reason)) = watch.see(&this.talk, came) {
-                this.talk.fault.set(Some(reason));
-                buffer.set_filled(before + may);
-                return if may > 0 { Poll::Ready(Ok(())) } else { Poll::Pending };
-            }
+        if let Some(watch) = &mut this.watch
+            && let Err((may, reason)) = watch.see(&this.talk, came)
+        {
+            this.talk.fault.set(Some(reason));
+            buffer.set_filled(before + may);
+            return if may > 0 { Poll::Ready(Ok(())) } else { Poll::Pending };
         }
         Poll::Ready(Ok(()))
     }

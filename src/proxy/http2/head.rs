@@ -10,10 +10,10 @@ use hyper::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request;
-use hyper::http::uri::PathAndQuery;
+use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
-use crate::lb::hash::Hashing;
+use crate::lb::hash::{Hashing, Key};
 use crate::proxy::ForwardFor;
 use crate::proxy::http::message::fields::{has_token, tokens};
 use crate::proxy::http::message::forwarded::is_exempt;
@@ -28,6 +28,8 @@ const SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,
+    /// Of a target that said all: scheme, host and path.
+    scheme: Option<Scheme>,
     /// Path and query, or `*`.
     path: PathAndQuery,
     /// The one host for every reader.
@@ -61,6 +63,7 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
         return Err(Refusal::bad("no scheme"));
     }
     let host = host(version, &uri, &headers)?;
+    let scheme = uri.scheme().cloned();
     let path = path(&method, uri)?;
     if headers.values().any(|value| is_padded(value.as_bytes())) {
         return Err(Refusal::bad("space around a value"));
@@ -80,7 +83,7 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
     if let Some(rule) = rules.forward_for {
         forwarded(&mut fields, rule, rules.client);
     }
-    Ok(Head { method, path, host, fields, takes_trailers, expects })
+    Ok(Head { method, scheme, path, host, fields, takes_trailers, expects })
 }
 
 /// The same sizes as with HTTP/1.
@@ -224,9 +227,18 @@ fn forwarded(fields: &mut HeaderMap, rule: &ForwardFor, client: IpAddr) {
 }
 
 impl Head {
-    /// What it is balanced by. Of HTTP/2 that is the path, as of HTTP/1, not the whole URI.
+    /// What it is balanced by. The URI of HTTP/2 is all of it, as with haproxy, unless the configuration says `path-only`.
     pub(super) fn hash(&self, hashing: &Hashing, client: IpAddr) -> Option<u32> {
-        hashing.of_request(client, self.path.as_str().as_bytes(), |name| {
+        let whole;
+        let target = match (&self.scheme, &hashing.key) {
+            (Some(scheme), Key::Uri { path_only: false, .. }) => {
+                let start = [scheme.as_str().as_bytes(), b"://", self.host.as_bytes()];
+                whole = [&start.concat(), self.path.as_str().as_bytes()].concat();
+                &whole
+            }
+            _ => self.path.as_str().as_bytes(),
+        };
+        hashing.of_request(client, target, |name| {
             let value = if name.eq_ignore_ascii_case("host") {
                 Some(&self.host)
             } else {

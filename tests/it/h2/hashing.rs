@@ -16,8 +16,11 @@ use crate::support::synapse::{config, fixed};
 /// haproxy's for k0 to k23, as `crate::hashing` has it.
 const BY_HEADER: &str = "ACBCABABABCAABCCABACBCCC";
 
-/// haproxy's for /p0 to /p23, map-based.
-const BY_URI: &str = "BCABCABCABCABCABCABCABCA";
+/// haproxy's for /p0 to /p23, map-based, as `crate::hashing` has it.
+const BY_PATH: &str = "BCABCABCABCABCABCABCABCA";
+
+/// The same for http://test.example/p0 to /p23: of HTTP/2 haproxy takes all of the URI.
+const BY_URI: &str = "ABCABCABCABCABCABCABCABC";
 
 const HEADER: [&str; 2] = ["balance hdr(x-k)", "hash-type consistent"];
 
@@ -75,18 +78,19 @@ async fn keys_of_http2_clients_are_haproxys() {
         .zip(&origins)
         .map(|(name, it)| (*name, it.addr(), ""))
         .collect::<Vec<_>>();
-    let (header, uri) = (lab.free_addr(), lab.free_addr());
-    let services = json!({
-        "header": fixed(header, "http", &HEADER, &servers),
-        "uri": fixed(uri, "http", &["balance uri"], &servers),
-    });
-    let _synapse = lab.synapse(config(services)).await;
-    assert_eq!(by_header(header).await, BY_HEADER);
-    let ours = by_uri(uri).await;
-    let oracle = Oracle::start(&lab, "http", &HEADER, &servers).await;
-    assert_eq!(by_header(oracle.addr).await, BY_HEADER);
-    drop(oracle);
-    let oracle = Oracle::start(&lab, "http", &["balance uri"], &servers).await;
-    let theirs = by_uri(oracle.addr).await;
-    assert_eq!([ours.as_str(), &theirs], [BY_URI, BY_URI]);
+    for (lines, want) in [
+        (&HEADER[..], BY_HEADER),
+        (&["balance uri"], BY_URI),
+        (&["balance uri path-only"], BY_PATH),
+    ] {
+        let front = lab.free_addr();
+        let synapse =
+            lab.synapse(config(json!({"it": fixed(front, "http", lines, &servers)}))).await;
+        let oracle = Oracle::start(&lab, "http", lines, &servers).await;
+        let by = async |front| {
+            if want == BY_HEADER { by_header(front).await } else { by_uri(front).await }
+        };
+        assert_eq!([by(front).await.as_str(), &by(oracle.addr).await], [want, want], "{lines:?}");
+        drop(synapse);
+    }
 }
