@@ -20,6 +20,7 @@ mod attempt;
 mod carry;
 mod dial;
 mod down;
+mod frames;
 mod front1;
 mod gauge;
 mod head;
