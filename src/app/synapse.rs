@@ -5,7 +5,6 @@
 //! discovery → sessions → admin, last, so that it can be watched.
 
 use std::io;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,6 +37,7 @@ use crate::discovery::build;
 use crate::discovery::names::{NameCache, NameSettings};
 use crate::discovery::saved::Store;
 use crate::health::runner::CheckRunner;
+use crate::proxy::listener::Listening;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::worker::{TICK, WorkerSettings, Workers};
 use crate::readiness::Readiness;
@@ -185,7 +185,7 @@ async fn serve(
 /// What the services begin with.
 struct Opening {
     /// In the order of the services.
-    sockets: Vec<Vec<TcpListener>>,
+    sockets: Vec<Vec<Listening>>,
     /// What a former process knew.
     former: State,
     state_dir: Option<PathBuf>,
@@ -203,6 +203,7 @@ async fn open(
     opening.former.until_ready(&fleet.services).await?;
     fleet.listen(opening.sockets).await?;
     let post = take_post(taking, front, opening.state_dir.as_deref()).await?;
+    fleet.own_files();
     Ok((fleet, post))
 }
 
@@ -280,7 +281,12 @@ fn start_workers(
     let pipes = pipe_limit(process.max_pipes, descriptors, count);
     let others = listeners as u64 + 2 * u64::from(pipes) * count as u64;
     let limit = connection_limit(process.max_connections, descriptors, others);
-    Workers::start(count, WorkerSettings { max_connections: Some(limit), max_pipes: Some(pipes) })
+    let settings = WorkerSettings {
+        max_connections: Some(limit),
+        max_pipes: Some(pipes),
+        gives_way: process.give_way,
+    };
+    Workers::start(count, settings)
 }
 
 fn make_discovery(service: &ServiceConfig, registries: &Opened) -> MakeDiscovery {

@@ -106,8 +106,9 @@ impl Course {
         let asked = self.trail.server.as_ref().or(former);
         let (cause, stage) = self.state.unwrap_or(states::DONE);
         let record = Record {
-            client: Some(fixed.peer),
-            local: fixed.listener.local(fixed.peer),
+            client: fixed.peer.addr(),
+            local: fixed.local_addr(),
+            socket: fixed.entrance.door.number(),
             begun: fixed.local.clock.unix(self.first),
             server: asked.map(|backend| &*backend.server_name),
             timers: self.timers(fixed, end),
@@ -149,8 +150,9 @@ impl Unbegun {
     pub(crate) fn write(self, fixed: &Fixed, log: &Arc<AccessLog>) {
         let (cause, stage) = self.state;
         let record = Record {
-            client: Some(fixed.peer),
-            local: fixed.listener.local(fixed.peer),
+            client: fixed.peer.addr(),
+            local: fixed.local_addr(),
+            socket: fixed.entrance.door.number(),
             begun: fixed.local.clock.unix(self.since),
             server: None,
             timers: Timers { total: fixed.tick().since(self.since), ..Timers::default() },

@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpListener;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,12 +9,15 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::accept::{self, Accepted};
+use super::door::DoorId;
+use super::give_way::GiveWay;
 use super::http;
+use super::listener::Listening;
 use super::local::Local;
 use super::shared::{Listener, Shared};
 use super::worker::TICK;
@@ -40,11 +42,7 @@ pub(crate) struct Thread {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Accept on these sockets.
-    Add {
-        listener: Arc<Listener>,
-        sockets: Vec<TcpListener>,
-        done: oneshot::Sender<io::Result<()>>,
-    },
+    Add { listener: Arc<Listener>, sockets: Vec<Listening>, done: oneshot::Sender<io::Result<()>> },
 }
 
 pub(crate) fn worker_gone() -> io::Error {
@@ -65,9 +63,7 @@ impl Thread {
             std::thread::Builder::new().name(format!("worker-{}", worker.0)).spawn(move || {
                 // Dropped last: tells that everything else is.
                 let _alive = alive;
-                let runtime =
-                    Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-                match runtime {
+                match runtime(shared.settings.gives_way) {
                     Ok(runtime) => {
                         drop(ready.send(Ok(())));
                         runtime.block_on(run(Local::new(worker, shared), receiver, handovers));
@@ -78,6 +74,16 @@ impl Thread {
         is_ready.recv().map_err(|_closed| worker_gone())??;
         Ok(Self { commands, handle, gone })
     }
+}
+
+fn runtime(gives_way: bool) -> io::Result<LocalRuntime> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all();
+    if gives_way {
+        let way = GiveWay::new();
+        builder.on_thread_park(move || way.before_sleep());
+    }
+    builder.build_local(LocalOptions::default())
 }
 
 /// A worker's main task: takes commands and connections until the command channel closes.
@@ -132,16 +138,17 @@ async fn turn(local: &Local) {
     .await
 }
 
-fn add(local: &Rc<Local>, listener: &Arc<Listener>, sockets: Vec<TcpListener>) -> io::Result<()> {
+fn add(local: &Rc<Local>, listener: &Arc<Listener>, sockets: Vec<Listening>) -> io::Result<()> {
     if let Some(seat) = local.shared.seat(local.worker) {
         let watch = http::watch(Rc::clone(local), Arc::clone(listener));
         tokio::task::spawn_local(seat.connections.track_future(watch));
     }
-    for socket in sockets {
-        let socket = Rc::new(accept::register(socket)?);
+    for (door, socket) in (0..).map(DoorId).zip(sockets) {
+        let socket = Rc::new(accept::register(socket.socket)?);
         let (worker, on) = (Rc::clone(local), Arc::clone(listener));
-        let acceptor =
-            restarted(move || accept::run(Rc::clone(&worker), Arc::clone(&on), Rc::clone(&socket)));
+        let acceptor = restarted(move || {
+            accept::run(Rc::clone(&worker), (Arc::clone(&on), door), Rc::clone(&socket))
+        });
         tokio::task::spawn_local(listener.acceptors.track_future(acceptor));
     }
     Ok(())

@@ -13,6 +13,7 @@ use super::values::{network, number, time};
 use crate::config::balance;
 use crate::config::report::Report;
 use crate::health::ProbeSettings;
+use crate::proxy::listener::Keepalive;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch, Reuse};
 
 /// Applies a supported statement to the sides it was routed to.
@@ -76,6 +77,10 @@ fn apply_value(
             draft.full_connections.set((full > 0).then_some(full), origin);
         }
         "backlog" => draft.backlog.set(number(one(args)?, 1..=MAX_INT)?, origin),
+        "clitcpka-cnt" | "clitcpka-idle" | "clitcpka-intvl" => {
+            let detail = keepalive(draft.keepalive.detail.value, statement)?;
+            draft.keepalive.detail.set(detail, origin);
+        }
         "timeout connect" | "contimeout" | "timeout contimeout" => {
             timeouts.connect.set(timeout(args)?, origin);
         }
@@ -134,6 +139,7 @@ fn apply_option(
                 draft.probe.set(ProbeSettings::Tcp, origin);
             }
         }
+        "clitcpka" => draft.keepalive.is_on.set(on, origin),
         "allbackups" => draft.all_backups.set(on, origin),
         "abortonclose" => draft.abort_on_close.set(on, origin),
         other => {
@@ -185,6 +191,34 @@ fn timeout(args: &[String]) -> Result<Option<Duration>, String> {
     // haproxy: 0 = no timeout.
     Ok(Some(time(one(args)?)?).filter(|time| !time.is_zero()))
 }
+
+/// 0 is haproxy's "not set".
+fn keepalive(mut so_far: Keepalive, statement: &Statement<'_>) -> Result<Keepalive, String> {
+    let value = one(statement.args())?;
+    match statement.directive.keyword {
+        "clitcpka-cnt" => {
+            so_far.count = Some(number(value, 0..=MAX_KEEPALIVE_COUNT)?).filter(|count| *count > 0);
+        }
+        "clitcpka-idle" => so_far.idle = seconds(value)?,
+        _ => so_far.interval = seconds(value)?,
+    }
+    Ok(so_far)
+}
+
+/// Whole seconds, as the kernel counts; a bare number is one of seconds, smaller units are rounded up.
+fn seconds(value: &str) -> Result<Option<Duration>, String> {
+    let is_bare = value.bytes().all(|byte| byte.is_ascii_digit());
+    let time = if is_bare { time(&format!("{value}s"))? } else { time(value)? };
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    if seconds > MAX_KEEPALIVE_SECONDS {
+        return Err(format!("{value:?} is more than {MAX_KEEPALIVE_SECONDS} seconds"));
+    }
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+}
+
+/// The kernel's bounds of `TCP_KEEPIDLE` and `TCP_KEEPINTVL`, and of `TCP_KEEPCNT`.
+const MAX_KEEPALIVE_SECONDS: u64 = 32_767;
+const MAX_KEEPALIVE_COUNT: u32 = 127;
 
 fn redispatch(args: &[String]) -> Result<Redispatch, String> {
     let every = match args {

@@ -12,6 +12,7 @@
 
 mod apply;
 mod bind;
+mod bind_options;
 mod defaults;
 mod draft;
 pub(super) mod httpchk;
@@ -96,6 +97,15 @@ pub struct GlobalSettings {
     pub http2: crate::proxy::http2::Http2Settings,
 }
 
+/// `unix-bind`: what is said about the files of all unix sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct UnixBind {
+    /// Goes before every path.
+    prefix: String,
+    /// Unless a `bind` line says otherwise.
+    permissions: crate::proxy::listener::Permissions,
+}
+
 /// The resolved top-level section, the base of every service.
 #[derive(Clone, Debug, Default)]
 pub struct Top {
@@ -104,6 +114,7 @@ pub struct Top {
     /// Addresses that `extra_sections` would bind (the statistics page): not bound yet, but not free either. With the
     /// section's name and the place.
     pub extra_binds: Vec<(SocketAddr, String, Place)>,
+    unix_bind: UnixBind,
     spread_origin: Option<draft::Origin>,
     log: log::GlobalLog,
     draft: draft::Draft,

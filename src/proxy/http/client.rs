@@ -16,6 +16,7 @@ use crate::proxy::age;
 use crate::proxy::buffer::Mark;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
+use crate::proxy::peer::{Entrance, Peer};
 use crate::proxy::shared::Listener;
 use crate::proxy::timer::Timer;
 use crate::telemetry::cells::{ErrorCause, ServiceCells};
@@ -25,11 +26,17 @@ use crate::telemetry::cells::{ErrorCause, ServiceCells};
 pub(crate) struct Fixed {
     pub(crate) local: Rc<Local>,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
+    pub(crate) entrance: Entrance,
     pub(crate) timer: Timer,
 }
 
 impl Fixed {
+    /// The address that the client connected to; see [`Entrance::local`].
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.entrance.local(&self.listener)
+    }
+
     pub(crate) fn cells(&self) -> &ServiceCells {
         self.listener.service.cells.of(self.local.worker)
     }

@@ -1,6 +1,7 @@
 //! What an attempt's end means for its request.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::client::{Client, Ending, Expiry, Fixed};
 use super::exchange::{Exchange, Outcome, Phase};
@@ -21,6 +22,9 @@ pub(super) enum Judged {
     Unanswered(Lease, Option<io::Error>),
 }
 
+/// Stands where a backend should when none is leased any more.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// Judges, counts, and ends the exchange unless it can go on.
 pub(super) fn judge(
     fixed: &Fixed,
@@ -32,7 +36,7 @@ pub(super) fn judge(
         let is_sent = exchange.up.body.is_done();
         notes.course.state = Some(states::attempt(&outcome, exchange.down.phase, is_sent));
     }
-    let addr = exchange.lease.as_ref().map_or(fixed.peer, Lease::addr);
+    let addr = exchange.lease.as_ref().map_or(NOBODY, Lease::addr);
     let has_answer = exchange.down.phase == Phase::Body;
     match outcome {
         Outcome::Answered if exchange.down.keep_client => Judged::Over(After::Next),

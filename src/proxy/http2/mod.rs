@@ -41,8 +41,8 @@ use std::io;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::accept::Slot;
 use super::http::client::Fixed;
+use super::slot::Slot;
 use crate::telemetry::cells::ErrorCause;
 
 /// The first line of what an HTTP/2 client says first. HTTP/1 has no such version, so nobody else says it.

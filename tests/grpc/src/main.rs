@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use calls::{Client, Kind, Shape};
-use load::{STREAMS, Tally, Until, load};
+use load::{Tally, Until, load};
 use proxy::Proxy;
 use service::Backend;
 

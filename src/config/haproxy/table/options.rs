@@ -27,7 +27,7 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     group(DB, not_yet("changes of a check's verdict are logged, single checks are not"), &["option log-health-checks"]),
     group(DFB, not_yet("the built-in keep-alive of sockets applies"), &["option tcpka"]),
-    group(DF, not_yet("the built-in keep-alive of sockets applies"), &["option clitcpka"]),
+    group(DF, Class::Supported, &["option clitcpka"]),
     group(DB, not_yet("the built-in keep-alive of sockets applies"), &["option srvtcpka"]),
     group(DFB, not_yet("sockets are closed in the usual way"), &["option nolinger"]),
     group(DFB, not_yet("both directions share one idle timer"), &["option independent-streams"]),

@@ -68,7 +68,7 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     group(DB, not_yet("a tcp connect is checked instead"), &["external-check command", "external-check path"]),
     group(DB, not_yet("connections leave from the address the kernel chooses"), &["source"]),
-    group(DF, not_yet("the built-in keep-alive of sockets applies"), &["clitcpka-cnt", "clitcpka-idle", "clitcpka-intvl"]),
+    group(DF, Class::Supported, &["clitcpka-cnt", "clitcpka-idle", "clitcpka-intvl"]),
     group(DB, not_yet("the built-in keep-alive of sockets applies"), &["srvtcpka-cnt", "srvtcpka-idle", "srvtcpka-intvl"]),
     group(DF, not_yet("connections are not rate limited"), &["rate-limit sessions"]),
     group(FB, not_yet("nothing is counted in stick tables"), &["stick-table"]),
