@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use calls::{Client, Kind, Shape};
+use calls::{Client, Kind};
 use load::{Tally, Until, load};
 use proxy::Proxy;
 use service::Backend;
