@@ -34,7 +34,7 @@ pub(super) fn judge(
 ) -> Judged {
     if let Some(notes) = &mut exchange.notes {
         let is_sent = exchange.up.body.is_done();
-        notes.state = Some(states::attempt(&outcome, exchange.down.phase, is_sent));
+        notes.course.state = Some(states::attempt(&outcome, exchange.down.phase, is_sent));
     }
     let addr = exchange.lease.as_ref().map_or(NOBODY, Lease::addr);
     let has_answer = exchange.down.phase == Phase::Body;
