@@ -25,6 +25,7 @@ pub mod json;
 pub mod membership;
 pub mod native;
 pub mod native_check;
+pub mod native_connect;
 pub mod nerve;
 pub mod origins;
 pub mod process;

@@ -14,6 +14,7 @@ use super::balance::{self, Algorithm, HashType};
 use super::forward_for;
 use super::haproxy::ServiceParts;
 use super::native_check::{self, CheckRules};
+use super::native_connect::{self, ConnectRules};
 use super::origins::{is_inherited, set_origin};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
@@ -23,7 +24,7 @@ use crate::lb::hash::Factor;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
 
 /// Keys of `proxy`.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 19] = [
     "mode",
     "balance",
     "hash_type",
@@ -40,6 +41,7 @@ pub const KEYS: [&str; 18] = [
     "forward_for",
     "close_mode",
     "check",
+    "connect",
     "backlog",
     "access_log",
 ];
@@ -71,6 +73,7 @@ pub enum Layer {
 pub struct Overrides {
     settings: Vec<(Setting, Place)>,
     check: Option<native_check::CheckOverride>,
+    connect: Option<native_connect::ConnectOverride>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,7 +115,8 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Overrides {
         read_timeouts(&timeouts, &mut settings, report);
     }
     let check = section.get("check").and_then(|c| native_check::read(&c, report));
-    Overrides { settings, check }
+    let connect = section.get("connect").and_then(|c| native_connect::read(&c, report));
+    Overrides { settings, check, connect }
 }
 
 /// `None` also for the keys that are sections of their own.
@@ -194,6 +198,16 @@ impl Overrides {
             if layer == Layer::Service || parts.origins.iter().any(gives_none) {
                 for (name, value) in check.describe() {
                     set_origin(&mut parts.origins, name.to_owned(), value, check.place());
+                }
+            }
+        }
+        if let Some(connect) = &self.connect {
+            let only_missing = layer == Layer::Defaults;
+            let rules = ConnectRules::new(Arc::clone(&parts.rules), connect.clone(), only_missing);
+            parts.rules = Arc::new(rules);
+            for (name, value) in connect.describe() {
+                if layer == Layer::Service || is_inherited(name, &parts.origins) {
+                    set_origin(&mut parts.origins, name.to_owned(), value, connect.place());
                 }
             }
         }

@@ -5,6 +5,7 @@
 //! turn-around of min(1 s, `timeout connect`), after a timeout (which was a wait) at once. The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use super::error::ProxyError;
 use super::every::Every;
 use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
+use crate::dial::header::Whose;
+use crate::dial::{self, Address};
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
 use crate::lb::queue::Ahead;
@@ -250,34 +253,48 @@ impl<'a> Dialer<'a> {
         let cells = lease.backend().cells.of(self.worker());
         // Without a limit the kernel gives up by itself after its SYN retries, about two minutes.
         let limit = self.settings.timeouts.connect;
-        let Some(connected) = self.timer.within(limit, TcpStream::connect(addr)).await else {
+        let connecting = dial::connect(addr, lease.way().map(|way| &**way));
+        let Some(connected) = self.timer.within(limit, connecting).await else {
             cells.connect_errors.add(1);
             self.report(lease, OutcomeKind::ConnectFailed);
-            return Err(ProxyError::ConnectTimeout { addr });
+            return Err(ProxyError::ConnectTimeout { addr: addr.clone() });
         };
         connected
             .inspect(|stream| {
                 cells.connects.add(1);
-                // Fails on a connection that is reset already: the first read tells.
-                drop(stream.set_nodelay(true));
+                if addr.inet().is_some() {
+                    // Fails on a connection that is reset already: the first read tells.
+                    drop(stream.set_nodelay(true));
+                }
             })
             .map_err(|source| {
                 cells.connect_errors.add(1);
                 if let Some(kind) = evidence(&source) {
                     self.report(lease, kind);
                 }
-                ProxyError::Connect { addr, source }
+                ProxyError::Connect { addr: addr.clone(), source }
             })
     }
 
     fn report(&self, lease: &Lease, kind: OutcomeKind) {
-        self.service.pool.report(Outcome { backend: lease.backend().id, addr: lease.addr(), kind });
+        let (backend, addr) = (lease.backend().id, lease.addr().clone());
+        self.service.pool.report(Outcome { backend, addr, kind });
     }
 }
 
+/// Whose a connection to a backend is: that of the client at `peer`, which has connected to `local`.
+pub(crate) fn whose(peer: SocketAddr, local: Option<SocketAddr>) -> Whose {
+    // A unix socket has no address.
+    local.map_or(Whose::Unknown, |local| Whose::Clients(peer, local))
+}
+
 /// True when a connect failed for want of something here: descriptors, ports, memory.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_shortage(addr: &Address, error: &io::Error) -> bool {
     use rustix::io::Errno;
+    // Of a unix socket EAGAIN says that its listener does not accept.
+    if addr.inet().is_none() && error.kind() == io::ErrorKind::WouldBlock {
+        return false;
+    }
     [Errno::ADDRNOTAVAIL, Errno::ADDRINUSE, Errno::AGAIN]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
@@ -288,7 +305,8 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 fn evidence(error: &io::Error) -> Option<OutcomeKind> {
     use io::ErrorKind as K;
     let kind = error.kind();
-    if kind == K::ConnectionRefused {
+    // Nobody listens: a socket that is not there says it that way.
+    if matches!(kind, K::ConnectionRefused | K::NotFound) {
         return Some(OutcomeKind::Refused);
     }
     matches!(kind, K::ConnectionReset | K::TimedOut | K::HostUnreachable | K::NetworkUnreachable)
@@ -309,8 +327,8 @@ mod tests {
         }
     }
 
-    fn nowhere() -> std::net::SocketAddr {
-        ([127, 0, 0, 1], 1).into()
+    fn nowhere() -> Address {
+        SocketAddr::from(([127, 0, 0, 1], 1)).into()
     }
 
     fn refused() -> ProxyError {
@@ -375,5 +393,9 @@ mod tests {
         assert_eq!(evidence(&errno(rustix::io::Errno::ADDRNOTAVAIL)), None);
         let refused = evidence(&errno(rustix::io::Errno::CONNREFUSED));
         assert_eq!(refused, Some(OutcomeKind::Refused));
+        // Of a unix socket: not there; and its listener does not accept fast enough.
+        let absent = evidence(&errno(rustix::io::Errno::NOENT));
+        assert_eq!(absent, Some(OutcomeKind::Refused));
+        assert_eq!(evidence(&errno(rustix::io::Errno::AGAIN)), None);
     }
 }

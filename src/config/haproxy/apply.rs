@@ -49,6 +49,9 @@ fn apply_value(
     origin: &Origin,
 ) -> Result<(), String> {
     let args = statement.args();
+    if let Some(outcome) = draft.way.apply(statement.directive.keyword, args, origin) {
+        return outcome;
+    }
     let timeouts = &mut draft.timeouts;
     match statement.directive.keyword {
         "mode" => {
@@ -136,6 +139,9 @@ fn apply_option(
         }
         "allbackups" => draft.all_backups.set(on, origin),
         "abortonclose" => draft.abort_on_close.set(on, origin),
+        // Of `tcpka` the half that is about servers.
+        "srvtcpka" | "tcpka" if sides.back => draft.way.keep_alive.set(on, origin),
+        "tcpka" => {}
         other => {
             return Err(format!("supported, but option {other:?} has no rule; this is a bug"));
         }

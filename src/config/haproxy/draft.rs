@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::defaults;
 use super::log::LogDraft;
 use super::server::ServerDraft;
+use super::way::BackWay;
 use crate::config::balance::{Algorithm, HashType};
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
@@ -110,6 +111,7 @@ pub(super) struct Draft {
     pub(super) all_backups: Tracked<bool>,
     pub(super) probe: Tracked<ProbeSettings>,
     pub(super) server: ServerDraft,
+    pub(super) way: BackWay,
     pub(super) log: LogDraft,
 }
 
@@ -152,6 +154,7 @@ impl Default for Draft {
             all_backups: Tracked::new(false, &haproxy),
             probe: Tracked::new(ProbeSettings::Tcp, &haproxy),
             server: ServerDraft::default(),
+            way: BackWay::new(&haproxy),
             log: LogDraft::new(&haproxy),
         }
     }

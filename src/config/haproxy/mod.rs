@@ -29,6 +29,7 @@ mod template;
 mod top;
 mod treatment;
 mod values;
+mod way;
 mod words;
 
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use self::server_rules::judge_server_options;
 pub use self::service::resolve_service;
 pub use self::table::{Class, Directive, Sections, directives};
 pub use self::top::resolve_top;
+pub(super) use self::way::{MAX_KEEPCNT, device, mismatch, source};
 use super::EffectiveValue;
 use super::report::{Line, Place};
 use crate::config::balance::Balancing;

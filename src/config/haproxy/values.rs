@@ -35,6 +35,16 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(micros.div_ceil(1_000)))
 }
 
+/// A time of at least a second; the unit defaults to s.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let is_bare = text.bytes().all(|b| b.is_ascii_digit());
+    let time = if is_bare { time(&format!("{text}s")) } else { time(text) }?;
+    if time < Duration::from_secs(1) {
+        return Err(format!("{text} is less than a second"));
+    }
+    Ok(time)
+}
+
 fn not_a_time(text: &str) -> String {
     format!(
         "{text:?} is not a time; write a whole number with us, ms, s, m, h or d (without unit: ms)"

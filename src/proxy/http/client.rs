@@ -11,9 +11,11 @@ use super::logged::Notes;
 use super::message::Refusal;
 use super::message::request::Request;
 use super::socket::{Glance, Socket};
+use crate::dial::header::Whose;
 use crate::proxy::ProxySettings;
 use crate::proxy::age;
 use crate::proxy::buffer::Mark;
+use crate::proxy::connect::whose;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
 use crate::proxy::shared::Listener;
@@ -26,12 +28,19 @@ pub(crate) struct Fixed {
     pub(crate) local: Rc<Local>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: SocketAddr,
+    /// The address that the client has connected to. `None`: its socket knows.
+    pub(crate) destination: Option<SocketAddr>,
     pub(crate) timer: Timer,
 }
 
 impl Fixed {
     pub(crate) fn cells(&self) -> &ServiceCells {
         self.listener.service.cells.of(self.local.worker)
+    }
+
+    /// Whose its requests are, for a backend that wants to be told.
+    pub(crate) fn whose(&self) -> Whose {
+        whose(self.peer, self.destination)
     }
 
     /// The time of the last look at the clock: see [`Clock`](crate::proxy::millis::Clock).

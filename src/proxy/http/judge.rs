@@ -32,7 +32,8 @@ pub(super) fn judge(
         let is_sent = exchange.up.body.is_done();
         notes.state = Some(states::attempt(&outcome, exchange.down.phase, is_sent));
     }
-    let addr = exchange.lease.as_ref().map_or(fixed.peer, Lease::addr);
+    let to = exchange.lease.as_ref().map(|lease| lease.addr().clone());
+    let addr = to.unwrap_or_else(|| fixed.peer.into());
     let has_answer = exchange.down.phase == Phase::Body;
     match outcome {
         Outcome::Answered if exchange.down.keep_client => Judged::Over(After::Next),

@@ -56,7 +56,8 @@ use super::timer::Timer;
 pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
     let Accepted { stream, peer, slot } = accepted;
     let timer = Timer::new(&local, slot.listener.group).await;
-    let fixed = Fixed { local, listener: Arc::clone(&slot.listener), peer, timer };
+    let fixed =
+        Fixed { local, listener: Arc::clone(&slot.listener), peer, destination: None, timer };
     let settings = fixed.listener.service.settings.load_full();
     let is_only2 = settings.http.http2.front == FrontProtocol::Http2;
     if is_only2 || fixed.listener.service.pool.snapshot().has_http2() {

@@ -17,9 +17,10 @@ use super::message::Version;
 use super::pool::Want;
 use super::reply::{self, Form};
 use super::upstream::Upstream;
+use crate::dial::header;
 use crate::lb::lease::Lease;
 use crate::lb::{PickContext, PickError, Protocol};
-use crate::proxy::connect::Dialer;
+use crate::proxy::connect::{Dialer, whose};
 use crate::proxy::error::ProxyError;
 use crate::proxy::tcp::Chain;
 use crate::proxy::{CloseMode, ProxySettings, Reuse};
@@ -129,7 +130,7 @@ async fn persist(
         Start::Failed(failed, error) => {
             let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
             if !again {
-                return Err(ProxyError::Unrepeatable { addr: failed.addr() });
+                return Err(ProxyError::Unrepeatable { addr: failed.addr().clone() });
             }
             watched(client, dialer.begin_anew(failed)).await?
         }
@@ -148,7 +149,7 @@ async fn persist(
         let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
         if !again {
             let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
-            return Err(ProxyError::Backend { addr: failed.addr(), source });
+            return Err(ProxyError::Backend { addr: failed.addr().clone(), source });
         }
         lease = watched(client, dialer.begin_anew(failed)).await?;
     }
@@ -158,7 +159,7 @@ async fn persist(
 fn speaks_http1(lease: &Lease) -> Result<(), ProxyError> {
     match lease.protocol() {
         Protocol::Http1 => Ok(()),
-        Protocol::Http2 => Err(ProxyError::Unrepeatable { addr: lease.addr() }),
+        Protocol::Http2 => Err(ProxyError::Unrepeatable { addr: lease.addr().clone() }),
     }
 }
 
@@ -195,8 +196,10 @@ fn idle(
 ) -> Option<Box<Upstream>> {
     let repeatable = exchange.is_repeatable(client);
     let first = client.is_first_request;
+    let own = Some(fixed.timer.entry());
     let (proven, owner) = match client.settings.http.reuse {
-        Reuse::Never => (false, Some(fixed.timer.entry())),
+        _ if lease.header().is_some() => (false, own),
+        Reuse::Never => (false, own),
         Reuse::Safe if first && !repeatable => return None,
         Reuse::Safe | Reuse::Always => (false, None),
         Reuse::Aggressive => (first, None),
@@ -214,7 +217,11 @@ async fn connect(
     lease: Lease,
 ) -> Result<(Lease, Box<Upstream>), ProxyError> {
     let (lease, stream) = watched(client, dialer.connect(lease)).await?;
-    let upstream = Upstream::new(&lease, &fixed.listener.service.name, stream);
+    let mut upstream = Upstream::new(&lease, &fixed.listener.service.name, stream);
+    if let Some(form) = lease.header() {
+        let local = fixed.destination.or_else(|| client.socket.local_addr().ok());
+        upstream.preface = header::render(form, whose(fixed.peer, local));
+    }
     Ok((lease, upstream))
 }
 

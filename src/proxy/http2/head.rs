@@ -3,7 +3,7 @@
 //! The `h2` crate has refused what is no HTTP/2 (names in capitals, pseudo-headers out of place, connection-specific
 //! headers, values with line ends). Here is decided what a proxy may hand on.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
@@ -12,6 +12,7 @@ use hyper::header::{
 use hyper::http::request;
 use hyper::{Method, Request, Uri, Version};
 
+use crate::dial::Address;
 use crate::lb::hash::Hashing;
 use crate::proxy::ForwardFor;
 use crate::proxy::http::message::fields::{has_token, tokens};
@@ -19,6 +20,9 @@ use crate::proxy::http::message::forwarded::is_exempt;
 use crate::proxy::http::message::framing::Framing;
 use crate::proxy::http::message::target::{is_host, is_same_host};
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS, Refusal};
+
+/// What a backend without an address is called when the client has not said a host.
+const NO_HOST: &str = "localhost";
 
 /// A request as a backend may get it, in either version.
 #[derive(Debug)]
@@ -247,10 +251,13 @@ impl Head {
     }
 
     /// For an HTTP/2 backend at `addr`, whose host it is when the client has not said one.
-    pub(super) fn to_http2(&self, addr: SocketAddr) -> Option<Request<()>> {
+    pub(super) fn to_http2(&self, addr: &Address) -> Option<Request<()>> {
         let uri = Uri::builder().scheme("http").path_and_query(self.path.as_str());
         let uri = match self.host.to_str().ok()? {
-            "" => uri.authority(addr.to_string()),
+            // A socket has no host.
+            "" => {
+                uri.authority(addr.inet().map_or_else(|| NO_HOST.to_owned(), |it| it.to_string()))
+            }
             authority => uri.authority(authority),
         };
         let mut request = Request::new(());
@@ -272,7 +279,7 @@ mod tests {
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
-    const BACKEND: SocketAddr = SocketAddr::new(CLIENT, 80);
+    const BACKEND: Address = Address::Inet(std::net::SocketAddr::new(CLIENT, 80));
 
     fn asked(method: &str, uri: &str, fields: &[(&'static str, &str)]) -> Result<Head, Refusal> {
         let mut request = Request::builder().method(method).uri(uri).version(Version::HTTP_2);
@@ -298,7 +305,7 @@ mod tests {
         assert_eq!(head.to_http1((), false).uri(), "/x?y=1");
         let expected = ["host: a.example:80", "accept: */*", "x-forwarded-for: 192.0.2.7"];
         assert_eq!(lines(&head), expected);
-        let second = head.to_http2(BACKEND).unwrap();
+        let second = head.to_http2(&BACKEND).unwrap();
         assert_eq!(second.uri(), "http://a.example:80/x?y=1");
         assert!(!second.headers().contains_key(HOST));
     }
@@ -362,7 +369,7 @@ mod tests {
         let old = judge(request.into_parts().0, rules).unwrap();
         let empty = asked("GET", "/x", &[("host", "")]).unwrap();
         for head in [old, empty] {
-            assert_eq!(head.to_http2(BACKEND).unwrap().uri(), "http://192.0.2.7:80/x");
+            assert_eq!(head.to_http2(&BACKEND).unwrap().uri(), "http://192.0.2.7:80/x");
             assert_eq!(head.to_http1((), false).headers()[HOST], "");
         }
     }

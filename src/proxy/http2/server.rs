@@ -221,12 +221,13 @@ impl Served {
         let Some(seat) = of.local.shared.seat(of.local.worker) else {
             return;
         };
-        let (local, listener, peer) = (Rc::clone(&of.local), Arc::clone(&of.listener), of.peer);
+        let (local, listener) = (Rc::clone(&of.local), Arc::clone(&of.listener));
+        let (peer, destination) = (of.peer, of.destination);
         let streams = Rc::clone(streams);
         drop(tokio::task::spawn_local(seat.connections.track_future(async move {
             // The wheel wakes the task that made the timer: this one.
             let timer = Timer::new(&local, listener.group).await;
-            let fixed = Fixed { local, listener, peer, timer };
+            let fixed = Fixed { local, listener, peer, destination, timer };
             stream::serve(streams, fixed, request, respond).await;
         })));
     }

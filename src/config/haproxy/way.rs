@@ -1,0 +1,346 @@
+//! How servers are connected to: `send-proxy`, `source`, `interface`, `tcp-ut`, TCP keep-alive; said per server or for the
+//! whole backend.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bind;
+use super::draft::{Origin, Tracked};
+use super::values::{number, seconds, show_time, time};
+use crate::config::EffectiveValue;
+use crate::dial::header::Form;
+use crate::dial::{KeepAlive, Source, Way};
+use crate::endpoint::Endpoint;
+
+/// What the words of a server have said.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WayDraft {
+    header: Option<Tracked<Bits>>,
+    check_header: Option<Tracked<bool>>,
+    source: Option<Tracked<Source>>,
+    device: Option<Tracked<Arc<str>>>,
+    user_timeout: Option<Tracked<Duration>>,
+}
+
+/// What the words about the header have switched on, as haproxy keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bits {
+    v1: bool,
+    v2: bool,
+    ssl: bool,
+}
+
+impl Bits {
+    /// Whatever is on without version 2 is version 1, as in haproxy: `send-proxy-v2-ssl no-send-proxy-v2`.
+    fn form(self) -> Option<Form> {
+        match (self.v2, self.ssl) {
+            (true, true) => Some(Form::V2Ssl),
+            (true, false) => Some(Form::V2),
+            (false, ssl) => (self.v1 || ssl).then_some(Form::V1),
+        }
+    }
+}
+
+/// What the lines of a backend say for all its servers.
+#[derive(Clone, Debug)]
+pub(super) struct BackWay {
+    /// `source`, and the device that stands with it.
+    pub(super) source: Tracked<Option<(Source, Option<Arc<str>>)>>,
+    /// `option srvtcpka`.
+    pub(super) keep_alive: Tracked<bool>,
+    /// `srvtcpka-idle`.
+    pub(super) idle: Tracked<Option<Duration>>,
+    /// `srvtcpka-intvl`.
+    pub(super) interval: Tracked<Option<Duration>>,
+    /// `srvtcpka-cnt`.
+    pub(super) count: Tracked<Option<NonZeroU32>>,
+}
+
+/// The ways of a server's traffic and of its checks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ways {
+    pub(super) traffic: Option<Arc<Way>>,
+    pub(super) check: Option<Arc<Way>>,
+}
+
+impl WayDraft {
+    /// Takes a word of a server; `None`: it is about something else.
+    pub(super) fn apply(
+        &mut self,
+        keyword: &str,
+        value: &str,
+        origin: &Origin,
+    ) -> Option<Result<(), String>> {
+        let flag = |on: bool| Some(Tracked::new(on, origin));
+        let said = self.header.as_ref().map(|it| it.value).unwrap_or_default();
+        let bits = |change: &dyn Fn(&mut Bits)| {
+            let mut bits = said;
+            change(&mut bits);
+            Some(Tracked::new(bits, origin))
+        };
+        match keyword {
+            "send-proxy" => self.header = bits(&|it| it.v1 = true),
+            "no-send-proxy" => self.header = bits(&|it| it.v1 = false),
+            "send-proxy-v2" => self.header = bits(&|it| it.v2 = true),
+            "no-send-proxy-v2" => self.header = bits(&|it| it.v2 = false),
+            "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {
+                self.header = bits(&|it| (it.v2, it.ssl) = (true, true));
+            }
+            "no-send-proxy-v2-ssl" | "no-send-proxy-v2-ssl-cn" => {
+                self.header = bits(&|it| (it.v2, it.ssl) = (false, false));
+            }
+            "check-send-proxy" => self.check_header = flag(true),
+            "no-check-send-proxy" => self.check_header = flag(false),
+            "source" => match source(value) {
+                Ok(source) => self.source = Some(Tracked::new(source, origin)),
+                Err(error) => return Some(Err(error)),
+            },
+            "interface" => match device(value) {
+                Ok(device) => self.device = Some(Tracked::new(device, origin)),
+                Err(error) => return Some(Err(error)),
+            },
+            "tcp-ut" => match time(value) {
+                Ok(time) => self.user_timeout = Some(Tracked::new(time, origin)),
+                Err(error) => return Some(Err(error)),
+            },
+            _ => return None,
+        }
+        Some(Ok(()))
+    }
+
+    /// What it comes to with what `back` says. `is_elsewhere`: checks go to another address or port than the traffic.
+    pub(super) fn settle(&self, back: &BackWay, is_elsewhere: bool) -> Ways {
+        let form = self.header.as_ref().and_then(|it| it.value.form());
+        let own = self.source.as_ref().map(|it| (it.value.clone(), None));
+        let (source, device) = own.or_else(|| back.source.value.clone()).unzip();
+        let traffic = Way {
+            header: form,
+            source,
+            device: self.device.as_ref().map(|it| Arc::clone(&it.value)).or(device.flatten()),
+            user_timeout: self.user_timeout.as_ref().map(|it| it.value).filter(|it| !it.is_zero()),
+            keep_alive: back.keep_alive.value.then(|| KeepAlive {
+                idle: back.idle.value,
+                interval: back.interval.value,
+                count: back.count.value,
+            }),
+        };
+        let is_asked = self.check_header.as_ref().is_some_and(|it| it.value);
+        let header = match is_asked {
+            true => Some(form.unwrap_or(Form::V1)),
+            false => form.filter(|_| !is_elsewhere),
+        };
+        let check = Way { header, ..traffic.clone() };
+        Ways { traffic: traffic.settled(), check: check.settled() }
+    }
+
+    /// For `synapse check`: what has been said.
+    pub(super) fn origins(&self) -> Vec<EffectiveValue> {
+        let said = [
+            shown("server.send-proxy", &self.header, |it| {
+                it.form().map_or("none", Form::word).to_owned()
+            }),
+            shown("server.check-send-proxy", &self.check_header, bool::to_string),
+            shown("server.source", &self.source, ToString::to_string),
+            shown("server.interface", &self.device, ToString::to_string),
+            shown("server.tcp-ut", &self.user_timeout, |it| show_time(*it)),
+        ];
+        said.into_iter().flatten().collect()
+    }
+}
+
+fn shown<T>(
+    setting: &str,
+    it: &Option<Tracked<T>>,
+    show: impl FnOnce(&T) -> String,
+) -> Option<EffectiveValue> {
+    it.as_ref().map(|it| value(setting, show(&it.value), &it.origin))
+}
+
+fn value(setting: &str, value: String, origin: &Origin) -> EffectiveValue {
+    EffectiveValue { setting: setting.to_owned(), value, origin: origin.text.to_string() }
+}
+
+impl BackWay {
+    /// Nothing is said.
+    pub(super) fn new(haproxy: &Origin) -> Self {
+        Self {
+            source: Tracked::new(None, haproxy),
+            keep_alive: Tracked::new(false, haproxy),
+            idle: Tracked::new(None, haproxy),
+            interval: Tracked::new(None, haproxy),
+            count: Tracked::new(None, haproxy),
+        }
+    }
+
+    /// Takes a line; `None`: it is about something else.
+    pub(super) fn apply(
+        &mut self,
+        keyword: &str,
+        args: &[String],
+        origin: &Origin,
+    ) -> Option<Result<(), String>> {
+        let outcome = match (keyword, args) {
+            ("source", _) => source_line(args).map(|it| self.source.set(Some(it), origin)),
+            ("srvtcpka-idle", [it]) => seconds(it).map(|it| self.idle.set(Some(it), origin)),
+            ("srvtcpka-intvl", [it]) => seconds(it).map(|it| self.interval.set(Some(it), origin)),
+            ("srvtcpka-cnt", [it]) => count(it).map(|it| self.count.set(Some(it), origin)),
+            ("srvtcpka-idle" | "srvtcpka-intvl" | "srvtcpka-cnt", _) => {
+                Err("one value is expected".to_owned())
+            }
+            _ => return None,
+        };
+        Some(outcome)
+    }
+
+    /// For `synapse check`: what has been said.
+    pub(super) fn origins(&self) -> Vec<EffectiveValue> {
+        let mut said = Vec::new();
+        if let Some((source, device)) = &self.source.value {
+            let device = device.as_ref().map_or_else(String::new, |it| format!(" interface {it}"));
+            said.push(value("source", format!("{source}{device}"), &self.source.origin));
+        }
+        if self.keep_alive.value {
+            let (idle, interval, count) = (self.idle.value, self.interval.value, self.count.value);
+            let shown = KeepAlive { idle, interval, count }.to_string();
+            said.push(value("srvtcpka", shown, &self.keep_alive.origin));
+        }
+        said
+    }
+}
+
+/// Linux has no more: `MAX_TCP_KEEPCNT`.
+pub(in crate::config) const MAX_KEEPCNT: u32 = 127;
+
+fn count(text: &str) -> Result<NonZeroU32, String> {
+    number(text, NonZeroU32::MIN..=NonZeroU32::MIN.saturating_add(MAX_KEEPCNT - 1))
+}
+
+/// `ADDR[:PORT[-PORT]] [interface IF]`.
+fn source_line(args: &[String]) -> Result<(Source, Option<Arc<str>>), String> {
+    let (address, mut rest) = args.split_first().ok_or("the address is missing")?;
+    let source = source(address)?;
+    let mut on = None;
+    while let [word, after @ ..] = rest {
+        let [name, after @ ..] = after else {
+            return Err(format!("`{word}` needs a value"));
+        };
+        match word.as_str() {
+            "interface" => on = Some(device(name)?),
+            "usesrc" => return Err(format!("`usesrc` is refused: {}", USESRC.0)),
+            other => return Err(format!("unknown word {other:?}; use interface")),
+        }
+        rest = after;
+    }
+    Ok((source, on))
+}
+
+/// Why `usesrc` is refused, and what to do instead.
+pub(super) const USESRC: (&str, &str) = (
+    "backends would see this host's address instead of the client's",
+    "tell them with `send-proxy` or `option forwardfor`",
+);
+
+/// `ADDR[:PORT[-PORT]]`; `*` or nothing is any address.
+pub(in crate::config) fn source(text: &str) -> Result<Source, String> {
+    let (plain, any) = match (text.strip_prefix("ipv4@"), text.strip_prefix("ipv6@")) {
+        (_, Some(plain)) => (plain, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+        (plain, None) => (plain.unwrap_or(text), Ipv4Addr::UNSPECIFIED.into()),
+    };
+    // `::1` has colons, but no port.
+    let (host, ports) = match plain.rsplit_once(':') {
+        Some(_) if plain.parse::<Ipv6Addr>().is_ok() || plain.ends_with(']') => (plain, ""),
+        Some((host, ports)) => (host, ports),
+        None => (plain, ""),
+    };
+    let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+    let ip = match bare {
+        "" | "*" => any,
+        bare => match bare.parse() {
+            Ok(ip) => ip,
+            Err(_) => bind::resolve(bare, 0)?,
+        },
+    };
+    Ok(Source { ip, ports: port_range(ports)? })
+}
+
+fn port_range(text: &str) -> Result<Option<RangeInclusive<u16>>, String> {
+    let one = |port: &str| number(port, 1..=u16::MAX);
+    let (low, high) = match text.split_once('-') {
+        // haproxy's 0 is any.
+        None if text.is_empty() || text == "0" => return Ok(None),
+        None => (one(text)?, one(text)?),
+        Some((low, high)) => (one(low)?, one(high)?),
+    };
+    if low > high {
+        return Err(format!("{text:?} is not a range of ports, lowest first"));
+    }
+    Ok(Some(low..=high))
+}
+
+/// Longest name of a device, `IFNAMSIZ` with its end.
+const MAX_DEVICE: usize = 15;
+
+/// The name of an interface.
+pub(in crate::config) fn device(text: &str) -> Result<Arc<str>, String> {
+    let is_name = !text.is_empty() && text.len() <= MAX_DEVICE && !text.contains(['/', '\0']);
+    is_name.then(|| text.into()).ok_or_else(|| format!("{text:?} is not the name of an interface"))
+}
+
+/// Why no connection can be made to the server in the way it is to be: it has an address of the other family. What has a
+/// name is seen when it is connected to.
+pub(in crate::config) fn mismatch(endpoint: &Endpoint, way: Option<&Arc<Way>>) -> Option<String> {
+    let source = way?.source.as_ref()?;
+    let server: IpAddr = endpoint.host.parse().ok()?;
+    (server.is_ipv4() != source.ip.is_ipv4()).then(|| {
+        format!("`source {source}`: no connection can be made from there to {server}: one is IPv4, one IPv6")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read_as_haproxy_writes_them() {
+        for (text, shown) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("10.0.0.1:0", "10.0.0.1"),
+            ("10.0.0.1:5000", "10.0.0.1:5000"),
+            ("10.0.0.1:5000-6000", "10.0.0.1:5000-6000"),
+            ("*", "0.0.0.0"),
+            (":5000-5001", "0.0.0.0:5000-5001"),
+            ("ipv4@127.0.0.1", "127.0.0.1"),
+            ("::1", "::1"),
+            ("[::1]", "::1"),
+            ("[::1]:80", "[::1]:80"),
+            ("ipv6@*", "::"),
+            ("ipv6@::1", "::1"),
+        ] {
+            assert_eq!(source(text).unwrap().to_string(), shown, "{text}");
+        }
+        for text in
+            ["10.0.0.1:6000-5000", "10.0.0.1:x", "10.0.0.1:70000", "no name", "5", "a:1-2-3"]
+        {
+            assert!(source(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_source_may_have_a_device_and_nothing_else() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let (source, on) = source_line(&words("10.0.0.1 interface eth0")).unwrap();
+        assert_eq!((source.to_string().as_str(), on.as_deref()), ("10.0.0.1", Some("eth0")));
+        for (text, error) in [
+            ("10.0.0.1 usesrc clientip", "`usesrc` is refused: "),
+            ("10.0.0.1 interface", "`interface` needs a value"),
+            ("10.0.0.1 interface much-too-long-name", "\"much-too-long-name\" is not the name"),
+            ("10.0.0.1 x y", "unknown word \"x\""),
+        ] {
+            let said = source_line(&words(text)).unwrap_err();
+            assert!(said.starts_with(error), "{text}: {said}");
+        }
+    }
+}
