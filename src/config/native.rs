@@ -14,7 +14,7 @@ use super::balance::{self, Algorithm, HashType};
 use super::forward_for;
 use super::haproxy::ServiceParts;
 use super::native_check::{self, CheckRules};
-use super::native_connect::{self, ConnectRules};
+use super::native_connect;
 use super::origins::{is_inherited, set_origin};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
@@ -202,14 +202,7 @@ impl Overrides {
             }
         }
         if let Some(connect) = &self.connect {
-            let only_missing = layer == Layer::Defaults;
-            let rules = ConnectRules::new(Arc::clone(&parts.rules), connect.clone(), only_missing);
-            parts.rules = Arc::new(rules);
-            for (name, value) in connect.describe() {
-                if layer == Layer::Service || is_inherited(name, &parts.origins) {
-                    set_origin(&mut parts.origins, name.to_owned(), value, connect.place());
-                }
-            }
+            connect.lay(parts, layer == Layer::Defaults);
         }
     }
 }

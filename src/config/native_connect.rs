@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::haproxy;
+use super::haproxy::{self, ServiceParts};
+use super::origins::{is_inherited, set_origin};
 use super::reader::Cursor;
 use super::report::{Place, Report};
 use super::text::BareNumber;
@@ -100,13 +101,19 @@ fn keep_alive(value: &Cursor<'_>, report: &mut Report) -> Option<KeepAlive> {
 }
 
 impl ConnectOverride {
-    /// Where it stands.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// Lays the section over what is known of a service. `only_missing`: what the service itself says stays.
+    pub fn lay(&self, parts: &mut ServiceParts, only_missing: bool) {
+        let rules = ConnectRules::new(Arc::clone(&parts.rules), self.clone(), only_missing);
+        parts.rules = Arc::new(rules);
+        for (name, value) in self.describe() {
+            if !only_missing || is_inherited(name, &parts.origins) {
+                set_origin(&mut parts.origins, name.to_owned(), value, &self.place);
+            }
+        }
     }
 
     /// Names and values for `synapse check`: what the section says, nothing else.
-    pub fn describe(&self) -> Vec<(&'static str, String)> {
+    fn describe(&self) -> Vec<(&'static str, String)> {
         fn show<T: ToString>(it: &Option<Option<T>>) -> Option<String> {
             let shown =
                 |it: &Option<T>| it.as_ref().map_or_else(|| "none".to_owned(), T::to_string);
@@ -152,7 +159,7 @@ impl ConnectOverride {
 
 /// Server rules whose connecting is edited afterwards.
 #[derive(Debug)]
-pub struct ConnectRules {
+struct ConnectRules {
     inner: Arc<dyn ServerRules>,
     change: ConnectOverride,
     only_missing: bool,
@@ -160,7 +167,7 @@ pub struct ConnectRules {
 
 impl ConnectRules {
     /// `only_missing`: what the options of a server say stays.
-    pub fn new(inner: Arc<dyn ServerRules>, change: ConnectOverride, only_missing: bool) -> Self {
+    fn new(inner: Arc<dyn ServerRules>, change: ConnectOverride, only_missing: bool) -> Self {
         Self { inner, change, only_missing }
     }
 }

@@ -4,11 +4,10 @@
 //! What receives it has to expect it: there is no way to find out, and a server that does not takes it for the beginning
 //! of what the client says.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
-
-use crate::digits;
 
 /// `send-proxy`, `send-proxy-v2`, `send-proxy-v2-ssl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,16 +82,14 @@ fn line(out: &mut Vec<u8>, whose: Whose) {
         return out.extend_from_slice(b"PROXY UNKNOWN\r\n");
     };
     let is_v4 = from.is_ipv4() && to.is_ipv4();
-    out.extend_from_slice(if is_v4 { b"PROXY TCP4 " } else { b"PROXY TCP6 " });
-    for end in [from, to] {
-        let ip = if is_v4 { end.ip() } else { wide(end.ip()).into() };
-        digits::ip(out, ip);
-        out.push(b' ');
-    }
-    digits::number(out, from.port().into());
-    out.push(b' ');
-    digits::number(out, to.port().into());
-    out.extend_from_slice(b"\r\n");
+    let family = if is_v4 { "TCP4" } else { "TCP6" };
+    let (from_ip, to_ip) = match is_v4 {
+        true => (from.ip(), to.ip()),
+        false => (wide(from.ip()).into(), wide(to.ip()).into()),
+    };
+    let (from, to) = (from.port(), to.port());
+    let written = write!(out, "PROXY {family} {from_ip} {to_ip} {from} {to}\r\n");
+    debug_assert!(written.is_ok(), "a buffer takes everything");
 }
 
 fn binary(out: &mut Vec<u8>, whose: Whose, more: &[u8]) {

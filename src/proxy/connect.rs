@@ -4,7 +4,6 @@
 //! backend the next attempt goes elsewhere at once, while another has room; otherwise the same backend is tried again, after a refusal with a
 //! turn-around of min(1 s, `timeout connect`), after a timeout (which was a wait) at once. The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +13,11 @@ use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::every::Every;
+use super::evidence::evidence;
 use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
+use crate::dial;
 use crate::dial::header::Whose;
-use crate::dial::{self, Address};
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
 use crate::lb::queue::Ahead;
@@ -288,34 +288,11 @@ pub(crate) fn whose(peer: SocketAddr, local: Option<SocketAddr>) -> Whose {
     local.map_or(Whose::Unknown, |local| Whose::Clients(peer, local))
 }
 
-/// True when a connect failed for want of something here: descriptors, ports, memory.
-pub(crate) fn is_shortage(addr: &Address, error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    // Of a unix socket EAGAIN says that its listener does not accept.
-    if addr.inet().is_none() && error.kind() == io::ErrorKind::WouldBlock {
-        return false;
-    }
-    [Errno::ADDRNOTAVAIL, Errno::ADDRINUSE, Errno::AGAIN]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-        || super::accept::is_shortage(error)
-}
-
-/// What a failed connect says about the backend; `None` when the trouble is ours (descriptors, ports).
-fn evidence(error: &io::Error) -> Option<OutcomeKind> {
-    use io::ErrorKind as K;
-    let kind = error.kind();
-    // Nobody listens: a socket that is not there says it that way.
-    if matches!(kind, K::ConnectionRefused | K::NotFound) {
-        return Some(OutcomeKind::Refused);
-    }
-    matches!(kind, K::ConnectionReset | K::TimedOut | K::HostUnreachable | K::NetworkUnreachable)
-        .then_some(OutcomeKind::ConnectFailed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dial::Address;
+    use std::io;
 
     fn retry(retries: u32, redispatch: bool, connect: Option<u64>) -> Retry {
         Retry {
@@ -384,18 +361,5 @@ mod tests {
     #[test]
     fn zero_retries_give_up_at_the_first_failure() {
         assert_eq!(retry(0, true, None).after_failure(BackendId(1), &refused(), 3), Next::GiveUp);
-    }
-
-    #[test]
-    fn our_own_shortage_is_no_evidence() {
-        let errno = |e: rustix::io::Errno| io::Error::from_raw_os_error(e.raw_os_error());
-        assert_eq!(evidence(&errno(rustix::io::Errno::MFILE)), None);
-        assert_eq!(evidence(&errno(rustix::io::Errno::ADDRNOTAVAIL)), None);
-        let refused = evidence(&errno(rustix::io::Errno::CONNREFUSED));
-        assert_eq!(refused, Some(OutcomeKind::Refused));
-        // Of a unix socket: not there; and its listener does not accept fast enough.
-        let absent = evidence(&errno(rustix::io::Errno::NOENT));
-        assert_eq!(absent, Some(OutcomeKind::Refused));
-        assert_eq!(evidence(&errno(rustix::io::Errno::AGAIN)), None);
     }
 }

@@ -15,6 +15,7 @@ pub mod connect;
 mod direction;
 pub mod error;
 mod every;
+mod evidence;
 mod gate;
 pub mod http;
 pub mod http2;

@@ -4,8 +4,8 @@
 //! As haproxy 2.6 says them for the same events (`tests/it/access_log` compares); where an event has no counterpart there
 //! the letters mean what its manual says they mean.
 
-use super::connect::is_shortage;
 use super::error::ProxyError;
+use super::evidence::is_shortage;
 use super::http::{Expiry, Outcome, Phase};
 use super::relay::{Finish, Which};
 use crate::lb::PickError;

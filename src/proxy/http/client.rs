@@ -177,6 +177,12 @@ impl Client {
         }
     }
 
+    /// Whose its requests are, for a backend that wants to be told.
+    pub(crate) fn whose(&self, fixed: &Fixed) -> Whose {
+        let local = fixed.destination.or_else(|| self.socket.local_addr().ok());
+        whose(fixed.peer, local)
+    }
+
     /// Counts what ends the connection; what follows from it is not counted again.
     pub(crate) fn count_end(&mut self, fixed: &Fixed, cause: ErrorCause) {
         if !std::mem::replace(&mut self.counted, true) {

@@ -17,10 +17,9 @@ use super::message::Version;
 use super::pool::Want;
 use super::reply::{self, Form};
 use super::upstream::Upstream;
-use crate::dial::header;
 use crate::lb::lease::Lease;
 use crate::lb::{PickContext, PickError, Protocol};
-use crate::proxy::connect::{Dialer, whose};
+use crate::proxy::connect::Dialer;
 use crate::proxy::error::ProxyError;
 use crate::proxy::tcp::Chain;
 use crate::proxy::{CloseMode, ProxySettings, Reuse};
@@ -198,10 +197,9 @@ fn idle(
     let first = client.is_first_request;
     let own = Some(fixed.timer.entry());
     let (proven, owner) = match client.settings.http.reuse {
-        _ if lease.header().is_some() => (false, own),
-        Reuse::Never => (false, own),
+        reuse if reuse == Reuse::Never || lease.header().is_some() => (false, own),
         Reuse::Safe if first && !repeatable => return None,
-        Reuse::Safe | Reuse::Always => (false, None),
+        Reuse::Never | Reuse::Safe | Reuse::Always => (false, None),
         Reuse::Aggressive => (first, None),
     };
     let (id, addr) = (lease.backend().id, lease.addr());
@@ -217,11 +215,8 @@ async fn connect(
     lease: Lease,
 ) -> Result<(Lease, Box<Upstream>), ProxyError> {
     let (lease, stream) = watched(client, dialer.connect(lease)).await?;
-    let mut upstream = Upstream::new(&lease, &fixed.listener.service.name, stream);
-    if let Some(form) = lease.header() {
-        let local = fixed.destination.or_else(|| client.socket.local_addr().ok());
-        upstream.preface = header::render(form, whose(fixed.peer, local));
-    }
+    let name = &fixed.listener.service.name;
+    let upstream = Upstream::new(&lease, name, stream, || client.whose(fixed));
     Ok((lease, upstream))
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::socket::{Glance, Socket};
+use crate::dial::header::{self, Whose};
 use crate::dial::{Address, Way};
 use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
@@ -38,14 +39,20 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// A fresh connection.
-    pub(crate) fn new(lease: &Lease, service: &ServiceName, stream: TcpStream) -> Box<Self> {
+    /// A fresh connection; `whose` is asked if it is to say so.
+    pub(crate) fn new(
+        lease: &Lease,
+        service: &ServiceName,
+        stream: TcpStream,
+        whose: impl FnOnce() -> Whose,
+    ) -> Box<Self> {
+        let header = lease.header().map(|form| header::render(form, whose()));
         Box::new(Self {
             socket: Socket::Watched(stream),
             id: lease.backend().id,
             addr: lease.addr().clone(),
             way: lease.way().cloned(),
-            preface: Bytes::new(),
+            preface: header.unwrap_or_default(),
             service: service.clone(),
             backend: Arc::downgrade(lease.backend()),
             idle_since: Millis(0),

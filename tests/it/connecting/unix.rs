@@ -42,13 +42,13 @@ async fn requests_sessions_and_checks_go_over_a_socket() {
     recorder.until("a header", |said| said.text().starts_with("PROXY TCP4 127.")).await;
     for name in ["web", "db"] {
         let shown = synapse.service(name).await;
-        let backend = &shown["backends"][0];
+        let backend = &shown["servers"][0];
         assert_eq!(backend["address"], format!("unix@{at}"), "{shown:#}");
         assert_eq!(backend["name"], "s", "{shown:#}");
     }
     eventually("a check has passed", PATIENCE, || async {
         let shown = synapse.service("web").await;
-        let code = shown["backends"][0]["last_check"]["code"].clone();
+        let code = shown["servers"][0]["last_check"]["code"].clone();
         if code == "L4OK" { Ok(()) } else { Err(code) }
     })
     .await;
@@ -66,15 +66,15 @@ async fn a_socket_that_is_gone_is_down_and_comes_back() {
         let synapse = &synapse;
         eventually(wanted, PATIENCE, move || async move {
             let shown = synapse.service("web").await;
-            let backend = shown["backends"][0].clone();
+            let backend = shown["servers"][0].clone();
             if backend["state"] == wanted { Ok(backend) } else { Err(backend) }
         })
     };
-    let down = health("down").await;
+    let down = health("DOWN").await;
     assert_eq!(down["last_check"]["code"], "L4CON", "{down:#}");
     assert_eq!(client::get(front, "/").await.expect("an answer").status, 503);
     let _recorder = Recorder::unix(&path);
-    health("up").await;
+    health("UP").await;
     eventually("requests are served again", Duration::from_secs(5), || async {
         match client::get(front, "/").await {
             Ok(answer) if answer.status == 200 => Ok(()),

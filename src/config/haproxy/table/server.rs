@@ -1,6 +1,6 @@
 //! Words of a `server` or `default-server` line, `server_options` and a registration's own options.
 
-use super::super::way;
+use super::super::source;
 use super::{Class, Group, S, not_yet, refused, words};
 
 const TLS: Class = refused(
@@ -50,7 +50,7 @@ pub(super) const GROUPS: &[Group] = &[
     words(S, 1, not_yet("the built-in idle pool applies"), &[
         "pool-max-conn", "pool-purge-delay", "pool-low-conn", "max-reuse", "idle-ping", "pool-conn-name",
     ]),
-    words(S, 1, refused(way::USESRC.0, way::USESRC.1), &["usesrc"]),
+    words(S, 1, refused(source::USESRC.0, source::USESRC.1), &["usesrc"]),
     words(S, 1, not_yet("the verdict starts up, and the first failed check takes it down"), &["init-state"]),
     words(S, 1, not_yet("checks use the http or tcp of the traffic"), &["check-proto"]),
     words(S, 0, TLS, &["ssl", "check-ssl"]),
