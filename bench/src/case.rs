@@ -19,6 +19,12 @@ const ORIGIN_PORT: u16 = 7101;
 /// Port of the many origins, each of which has an address of its own.
 const MANY_PORT: u16 = 7200;
 
+/// First port of the origins that speak HTTP/2.
+const HTTP2_PORT: u16 = 7151;
+
+/// Bytes of a header of the PROXY protocol, version 2, with two IPv4 addresses.
+const PROXY_V2: usize = 28;
+
 /// One message of a ping-pong.
 const MESSAGE: usize = 64;
 
@@ -48,6 +54,8 @@ pub(crate) enum Traffic {
     Paced(u32),
     /// HTTP/2 from `h2load`: so many small requests at a time on each connection.
     Streams(u16),
+    /// The same, and the servers speak HTTP/2, too.
+    Streams2(u16),
     /// One small request, then nothing: what counts is the memory.
     Idle,
     /// Nothing at all: what counts is the memory after the start.
@@ -58,6 +66,8 @@ pub(crate) enum Traffic {
     PingPong,
     /// A message there and back on each connection.
     Session,
+    /// The same behind a PROXY header, as text to the proxy and in binary to the origin.
+    Headed,
     /// A message there and back, then nothing: what counts is the memory.
     Parked,
 }
@@ -94,20 +104,22 @@ impl Traffic {
             | Self::Close(_)
             | Self::Paced(_)
             | Self::Streams(_)
+            | Self::Streams2(_)
             | Self::Idle
             | Self::Start => "http",
-            Self::Bulk | Self::PingPong | Self::Session | Self::Parked => "tcp",
+            Self::Bulk | Self::PingPong | Self::Session | Self::Headed | Self::Parked => "tcp",
         }
     }
 
     fn work(self) -> Work {
         match self {
             Self::KeepAlive(exchange) | Self::Close(exchange) => Work::Http(exchange),
-            Self::Paced(_) | Self::Streams(_) | Self::Idle | Self::Start => {
+            Self::Paced(_) | Self::Streams(_) | Self::Streams2(_) | Self::Idle | Self::Start => {
                 Work::Http(Exchange::SMALL)
             }
             Self::Bulk => Work::Source,
-            Self::PingPong | Self::Session | Self::Parked => Work::Echo,
+            Self::PingPong | Self::Session | Self::Parked => Work::Echo(0),
+            Self::Headed => Work::Echo(PROXY_V2),
         }
     }
 }
@@ -148,8 +160,10 @@ impl Case {
             | Traffic::Close(_)
             | Traffic::Paced(_)
             | Traffic::Streams(_)
+            | Traffic::Streams2(_)
             | Traffic::PingPong
-            | Traffic::Session => "us/req",
+            | Traffic::Session
+            | Traffic::Headed => "us/req",
         }
     }
 
@@ -170,17 +184,30 @@ impl Case {
         Ok(world)
     }
 
+    /// True when its servers speak HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.traffic, Traffic::Streams2(_))
+    }
+
+    /// The servers of a proxy.
+    pub(crate) fn servers(&self, setup: &Setup) -> Vec<SocketAddr> {
+        if self.is_http2() { http2_origins() } else { origins(setup.backends) }
+    }
+
     /// Connects the clients.
     pub(crate) fn begin(&self, world: &mut World, to: SocketAddr) -> Outcome<()> {
         let (task, ask) = match self.traffic {
             Traffic::KeepAlive(exchange) => (Task::KeepAlive, exchange.ask(false)),
             Traffic::Close(exchange) => (Task::Reconnect, exchange.ask(true)),
-            Traffic::Paced(_) | Traffic::Streams(_) | Traffic::Idle | Traffic::Start => {
-                (Task::Kept, Exchange::SMALL.ask(false))
-            }
+            Traffic::Paced(_)
+            | Traffic::Streams(_)
+            | Traffic::Streams2(_)
+            | Traffic::Idle
+            | Traffic::Start => (Task::Kept, Exchange::SMALL.ask(false)),
             Traffic::Bulk => (Task::Sink, Ask { bytes: Arc::default(), expects: 0 }),
             Traffic::PingPong => (Task::PingPong, message()),
             Traffic::Session => (Task::Session, message()),
+            Traffic::Headed => (Task::Session, headed()),
             Traffic::Parked => (Task::Parked, message()),
         };
         for _ in 0..self.clients {
@@ -197,11 +224,13 @@ impl Case {
             Traffic::KeepAlive(_)
             | Traffic::Close(_)
             | Traffic::Streams(_)
+            | Traffic::Streams2(_)
             | Traffic::Idle
             | Traffic::Start
             | Traffic::Bulk
             | Traffic::PingPong
             | Traffic::Session
+            | Traffic::Headed
             | Traffic::Parked => None,
         }
     }
@@ -210,6 +239,13 @@ impl Case {
 /// What is sent and comes back.
 fn message() -> Ask {
     Ask { bytes: Arc::new([b'm'; MESSAGE]), expects: MESSAGE }
+}
+
+/// The same behind a header of the PROXY protocol, which nobody sends back.
+fn headed() -> Ask {
+    let mut bytes = b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 80\r\n".to_vec();
+    bytes.extend([b'm'; MESSAGE]);
+    Ask { bytes: bytes.into(), expects: MESSAGE }
 }
 
 /// Addresses of so many origins: the usual ones have ports, of many each has an address.
@@ -223,6 +259,11 @@ pub(crate) fn origins(number: u16) -> Vec<SocketAddr> {
         SocketAddr::new(IpAddr::V4(addr), MANY_PORT)
     };
     (0..number).map(one).collect()
+}
+
+/// Addresses of the origins that speak HTTP/2.
+pub(crate) fn http2_origins() -> Vec<SocketAddr> {
+    (0..BACKENDS).map(|n| SocketAddr::new(IP, HTTP2_PORT + n)).collect()
 }
 
 /// How long a measurement takes.

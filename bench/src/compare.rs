@@ -111,9 +111,11 @@ fn rounds(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> 
     }
     let start = |number: usize, setup: Setup| {
         let site = Site(u16::try_from(number)?);
-        let what = (dir, case.mode(), &*case::origins(setup.backends));
+        let what = (dir, case.mode(), &*case.servers(&setup));
         Proxy::start(setup, site, &plan.programs, what, cores)
     };
+    let addrs = case.is_http2().then(case::http2_origins);
+    let origin = addrs.map(|addrs| Proxy::http2_origin(dir, &addrs, cores)).transpose()?;
     let mut proxies = Vec::new();
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
@@ -140,6 +142,7 @@ fn rounds(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> 
         rounds.push(round);
     }
     drop(proxies);
+    drop(origin);
     let first_error = world.shared.tally.first_error.take();
     Ok(Series { case, rounds, first_error })
 }

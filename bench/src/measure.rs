@@ -48,7 +48,7 @@ pub(crate) fn measure(
     match case.traffic {
         Traffic::Idle | Traffic::Parked => return idle(case, world, proxy),
         Traffic::Start => return started(world, proxy),
-        Traffic::Streams(streams) => {
+        Traffic::Streams(streams) | Traffic::Streams2(streams) => {
             return streams::measure((case, streams), world, proxy, spans);
         }
         Traffic::KeepAlive(_)
@@ -56,7 +56,8 @@ pub(crate) fn measure(
         | Traffic::Paced(_)
         | Traffic::Bulk
         | Traffic::PingPong
-        | Traffic::Session => {}
+        | Traffic::Session
+        | Traffic::Headed => {}
     }
     let front = proxy.site.front();
     proxy.forget_lines()?;

@@ -183,24 +183,43 @@ fn special(peers: &[Kind]) -> Vec<Case> {
         entrant.goal = None;
     }
     let mut streams = case(&small("h2_streams_8x16", 8, Traffic::Streams(16)), peers);
-    streams.entrants.retain(is_configured_alike);
-    for entrant in &mut streams.entrants {
-        entrant.goal = None;
-    }
-    let two = [("two_workers_32", 32), ("two_workers_256", 256)];
-    let two =
-        two.map(|(name, clients)| two_workers(case(&small(name, clients, keep_alive), &[]), peers));
-    let mut all = vec![idle, parked, start, many, streams];
+    alike(&mut streams, "", "");
+    let mut streams2 = case(&small("h2_both_8x16", 8, Traffic::Streams2(16)), peers);
+    alike(&mut streams2, "", "proto h2");
+    let mut queue = case(&small("http_queue_64", 64, keep_alive), peers);
+    alike(&mut queue, "", "maxconn 4");
+    let mut headed = case(&small("tcp_proxy_32", 32, Traffic::Headed), peers);
+    alike(&mut headed, "accept-proxy", "send-proxy-v2");
+    let two = [
+        ("two_workers_32", 32, keep_alive),
+        ("two_workers_256", 256, keep_alive),
+        ("two_workers_paced_4000", 32, Traffic::Paced(4_000)),
+    ];
+    let two = two.map(|(name, clients, traffic)| {
+        two_workers(case(&small(name, clients, traffic), &[]), peers)
+    });
+    let mut all = vec![idle, parked, start, many, streams, streams2, queue, headed];
     all.extend(two);
     all
+}
+
+/// The same options for those who understand them.
+fn alike(case: &mut Case, bind_options: &'static str, server_options: &'static str) {
+    case.entrants.retain(is_configured_alike);
+    for entrant in &mut case.entrants {
+        entrant.goal = None;
+        entrant.setup = Setup { bind_options, server_options, ..entrant.setup };
+    }
 }
 
 /// Two workers, then one, both free to run on either core; and haproxy's threads, to know what the machine makes of it.
 fn two_workers(mut two: Case, peers: &[Kind]) -> Case {
     let free = |kind, workers| Setup { is_pinned: false, workers, ..Setup::of(kind) };
+    // At a low rate wake-ups decide.
+    let goal = two.is_saturating().then_some(TWO_WORKERS_COST);
     two.entrants = vec![
         Entrant { setup: free(Kind::Synapse, 2), goal: None },
-        Entrant { setup: free(Kind::Synapse, 1), goal: Some(TWO_WORKERS_COST) },
+        Entrant { setup: free(Kind::Synapse, 1), goal },
     ];
     if peers.contains(&Kind::Haproxy) {
         let haproxy = [2, 1].map(|workers| free(Kind::Haproxy, workers));

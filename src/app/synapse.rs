@@ -280,7 +280,12 @@ fn start_workers(
     let pipes = pipe_limit(process.max_pipes, descriptors, count);
     let others = listeners as u64 + 2 * u64::from(pipes) * count as u64;
     let limit = connection_limit(process.max_connections, descriptors, others);
-    Workers::start(count, WorkerSettings { max_connections: Some(limit), max_pipes: Some(pipes) })
+    let settings = WorkerSettings {
+        max_connections: Some(limit),
+        max_pipes: Some(pipes),
+        gives_way: process.give_way,
+    };
+    Workers::start(count, settings)
 }
 
 fn make_discovery(service: &ServiceConfig, registries: &Opened) -> MakeDiscovery {

@@ -26,6 +26,9 @@ pub const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// `hard_stop_after`: see [`ProcessSettings`](super::ProcessSettings).
 pub const HARD_STOP_AFTER: Duration = Duration::from_secs(30);
 
+/// `give_way`: with clients and backends on the same cores two workers cost a third less per request.
+pub const GIVE_WAY: bool = true;
+
 /// Most data-plane threads that `workers` may ask for; a typing error should not start a million.
 pub const WORKERS_MAX: u64 = 1024;
 

@@ -127,6 +127,7 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
         // Only a start reads it.
         seed: _,
         workers,
+        give_way,
         session_timeout,
         max_connections,
         max_pipes,
@@ -142,6 +143,7 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
         ("admin.listen", *admin_listen != new.admin_listen),
         ("state_dir", *state_dir != new.state_dir),
         ("workers", *workers != new.workers),
+        ("give_way", *give_way != new.give_way),
         ("zk_session_timeout", *session_timeout != new.session_timeout),
         ("haproxy.global maxconn", *max_connections != new.max_connections),
         ("haproxy.global maxpipes or nosplice", *max_pipes != new.max_pipes),
@@ -215,7 +217,7 @@ mod tests {
     fn process_wide_keys_that_need_a_restart_are_named() {
         let old = config("workers: 2\nservices: {}\n");
         let new = config(
-            "workers: 3\nadmin: {listen: 3211}\nstate_dir: /x\nzk_session_timeout: 5s\nlog: {format: json}\nhard_stop_after: 7s\nhaproxy: {global: [maxconn 5, user u, group g]}\nservices: {}\n",
+            "workers: 3\ngive_way: false\nadmin: {listen: 3211}\nstate_dir: /x\nzk_session_timeout: 5s\nlog: {format: json}\nhard_stop_after: 7s\nhaproxy: {global: [maxconn 5, user u, group g]}\nservices: {}\n",
         );
         assert_eq!(
             diff(&old, &new).needs_restart,
@@ -223,6 +225,7 @@ mod tests {
                 "admin.listen",
                 "state_dir",
                 "workers",
+                "give_way",
                 "zk_session_timeout",
                 "haproxy.global maxconn",
                 "log.format",

@@ -81,6 +81,8 @@ pub struct ProcessSettings {
     pub seed: Option<SeedFile>,
     /// `workers`: data-plane threads. Default: the cores.
     pub workers: NonZeroUsize,
+    /// `give_way`: a data-plane thread offers its core to others before it sleeps. Default true.
+    pub give_way: bool,
     /// `zk_session_timeout`. Default 30 s.
     pub session_timeout: Duration,
     /// `global maxconn`: client connections of the whole process. Unset: what the descriptor limit allows.

@@ -17,7 +17,7 @@ use super::{Complaint, EffectiveValue, ProcessSettings};
 use crate::discovery::saved::SeedFile;
 
 /// Keys of the top level.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "services",
     "service_conf_dir",
     "haproxy",
@@ -25,6 +25,7 @@ pub const KEYS: [&str; 13] = [
     "admin",
     "state_dir",
     "workers",
+    "give_way",
     "zk_session_timeout",
     "hard_stop_after",
     "log",
@@ -65,6 +66,8 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let workers_key = top.get("workers");
     let workers = workers_key.as_ref().and_then(|c| workers(c, report)).unwrap_or_else(cores);
     show("workers", workers.to_string(), workers_key.as_ref());
+    let give_way = top.flag("give_way", defaults::GIVE_WAY, report);
+    show("give_way", give_way.to_string(), top.get("give_way").as_ref());
 
     let timeout_key = top.get("zk_session_timeout");
     let session_timeout = timeout_key
@@ -96,6 +99,7 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
         state_dir,
         seed,
         workers,
+        give_way,
         session_timeout,
         max_connections: global.max_connections,
         max_pipes: global.max_pipes,

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::local::Local;
@@ -133,16 +133,7 @@ impl Direction {
             return Poll::Ready(Ok(()));
         };
         while !pipe.is_empty() {
-            ready!(to.poll_write_ready(cx)).map_err(Break::Sink)?;
-            match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
-                Ok(0) => {
-                    return Poll::Ready(Err(Break::Sink(io::ErrorKind::WriteZero.into())));
-                }
-                Ok(n) => self.moved += n,
-                // The reactor has forgotten its readiness: the next look waits.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(Break::Sink(error))),
-            }
+            self.moved += ready!(pipe.poll_drain(cx, to)).map_err(Break::Sink)?;
         }
         if let Some(pipe) = self.pipe.take() {
             local.pipes.borrow_mut().give(pipe);
@@ -157,29 +148,18 @@ impl Direction {
         from: &TcpStream,
         (mut pipe, local): (Pipe, &Local),
     ) -> Poll<Result<(), Break>> {
-        let filled = loop {
-            match from.poll_read_ready(cx) {
-                Poll::Pending => break None,
-                Poll::Ready(Err(error)) => break Some(Err(error)),
-                Poll::Ready(Ok(())) => {}
-            }
-            match from.try_io(Interest::READABLE, || pipe.fill(from, PIPE_BYTES)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => break Some(other),
-            }
-        };
-        match filled {
-            Some(Ok(n)) if n > 0 => {
+        match pipe.poll_fill(cx, (from, PIPE_BYTES)) {
+            Poll::Ready(Ok(n)) if n > 0 => {
                 if n < SMALL {
                     self.pace = Pace::Copies(0);
                 }
                 self.pipe = Some(pipe);
                 return Poll::Ready(Ok(()));
             }
-            Some(Err(error)) if pipe::is_unsupported(&error) => self.pace = Pace::CopiesOnly,
-            Some(Err(error)) => return Poll::Ready(Err(Break::Source(error))),
-            Some(Ok(_end)) => self.ended = true,
-            None => {
+            Poll::Ready(Err(error)) if pipe::is_unsupported(&error) => self.pace = Pace::CopiesOnly,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(Break::Source(error))),
+            Poll::Ready(Ok(_end)) => self.ended = true,
+            Poll::Pending => {
                 local.pipes.borrow_mut().give(pipe);
                 return Poll::Pending;
             }

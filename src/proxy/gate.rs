@@ -23,10 +23,15 @@ impl Gate {
         true
     }
 
-    /// One less; wakes one who waits.
+    /// One less; wakes one who waits, and all of them when nobody is inside any more.
     pub(crate) fn leave(&self) {
-        self.open.fetch_sub(1, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        let before = self.open.fetch_sub(1, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        if before == 1 {
+            self.left.notify_waiters();
+        } else {
             self.left.notify_one();
         }
     }

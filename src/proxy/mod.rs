@@ -17,6 +17,7 @@ pub mod error;
 mod every;
 mod evidence;
 mod gate;
+mod give_way;
 pub mod http;
 pub mod http2;
 pub mod listener;

@@ -10,11 +10,12 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::accept::{self, Accepted};
+use super::give_way::GiveWay;
 use super::http;
 use super::local::Local;
 use super::shared::{Listener, Shared};
@@ -65,9 +66,7 @@ impl Thread {
             std::thread::Builder::new().name(format!("worker-{}", worker.0)).spawn(move || {
                 // Dropped last: tells that everything else is.
                 let _alive = alive;
-                let runtime =
-                    Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-                match runtime {
+                match runtime(shared.settings.gives_way) {
                     Ok(runtime) => {
                         drop(ready.send(Ok(())));
                         runtime.block_on(run(Local::new(worker, shared), receiver, handovers));
@@ -78,6 +77,16 @@ impl Thread {
         is_ready.recv().map_err(|_closed| worker_gone())??;
         Ok(Self { commands, handle, gone })
     }
+}
+
+fn runtime(gives_way: bool) -> io::Result<LocalRuntime> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all();
+    if gives_way {
+        let way = GiveWay::new();
+        builder.on_thread_park(move || way.before_sleep());
+    }
+    builder.build_local(LocalOptions::default())
 }
 
 /// A worker's main task: takes commands and connections until the command channel closes.

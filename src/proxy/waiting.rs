@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use rustix::net::RecvFlags;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::connect::{Dialer, Trail};
 use super::error::ProxyError;
+use super::http::socket::forget_readiness;
 use crate::lb::lease::Lease;
 use crate::lb::queue::{Ahead, Place};
 
@@ -88,11 +88,7 @@ async fn gone(client: &TcpStream) {
             Ok((_, 0)) => return,
             // Nothing more can be learnt while that waits to be read.
             Ok(_) => std::future::pending::<()>().await,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
-                let nothing = || Err::<(), _>(std::io::ErrorKind::WouldBlock.into());
-                // The error is what clears the readiness.
-                drop(client.try_io(Interest::READABLE, nothing));
-            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => forget_readiness(client),
             Err(_) => return,
         }
     }

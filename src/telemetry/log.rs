@@ -9,6 +9,7 @@
 use std::io;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -31,20 +32,23 @@ pub enum LogError {
         /// Its value.
         text: String,
         /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
+        source: ParseError,
     },
     /// The process logs already.
     #[error("logs are set up already")]
     Taken(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// Filter when neither variable is set. The AMQP client calls every broken connection an error of its own; the check that
-/// uses it says what there is to say.
-const DEFAULT_FILTER: &str = "info,lapin=off";
+/// Comes before every filter, which may say otherwise. The AMQP client calls every broken connection an error of its own; the
+/// check that uses it says what there is to say. The `h2` crate warns of clients that misbehave, once for each of their
+/// connections: whoever attacks would write our log, on the data path's threads; they are counted instead.
+const QUIET: &str = "lapin=off,h2=off";
+
+/// Filter when neither variable is set.
+const DEFAULT_FILTER: &str = "info";
 
 /// Filter when `DEBUG` is set: ours in full, the libraries' noise stays out.
-const DEBUG_FILTER: &str =
-    "info,lapin=off,smartstack=debug,synapse=debug,nerve=debug,zookeeper_client=debug";
+const DEBUG_FILTER: &str = "info,smartstack=debug,synapse=debug,nerve=debug,zookeeper_client=debug";
 
 /// Sends the process's log lines to stderr. Call once, after the configuration is read.
 ///
@@ -53,9 +57,7 @@ const DEBUG_FILTER: &str =
 pub fn init(format: Format) -> Result<(), LogError> {
     let filter =
         filter_text(std::env::var("SYNAPSE_LOG").ok(), std::env::var_os("DEBUG").is_some());
-    let filter = EnvFilter::builder()
-        .parse(&filter)
-        .map_err(|source| LogError::Filter { text: filter, source })?;
+    let filter = parsed(&filter).map_err(|source| LogError::Filter { text: filter, source })?;
     subscriber(format, filter, || OneLine(io::stderr())).try_init().map_err(LogError::Taken)
 }
 
@@ -63,6 +65,12 @@ fn filter_text(filter: Option<String>, debug: bool) -> String {
     filter
         .filter(|text| !text.trim().is_empty())
         .unwrap_or_else(|| String::from(if debug { DEBUG_FILTER } else { DEFAULT_FILTER }))
+}
+
+/// # Errors
+/// When `text` is no filter.
+fn parsed(text: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(format!("{QUIET},{text}"))
 }
 
 /// Keeps an event on its line: names from the registry may contain anything, a line break would forge a log line and an
@@ -143,15 +151,28 @@ mod tests {
     }
 
     fn written(format: Format, filter: &str) -> String {
-        let lines = Lines::default();
-        let target = lines.clone();
-        let filter = EnvFilter::builder().parse(filter).unwrap();
-        let subscriber = subscriber(format, filter, move || OneLine(target.clone()));
-        tracing::subscriber::with_default(subscriber, || {
+        said(format, filter, || {
             info!(service = %"search", streak = 3, "backend down");
             debug!("not for everybody");
-        });
+        })
+    }
+
+    fn said(format: Format, filter: &str, say: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let target = lines.clone();
+        let filter = parsed(filter).unwrap();
+        let subscriber = subscriber(format, filter, move || OneLine(target.clone()));
+        tracing::subscriber::with_default(subscriber, say);
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_client_cannot_write_our_log_unless_somebody_wants_to_see_it() {
+        let attack = || tracing::warn!(target: "h2::proto::streams", "too many resets");
+        for quiet in ["", DEFAULT_FILTER, DEBUG_FILTER, "debug"] {
+            assert_eq!(said(Format::Text, quiet, attack), "", "{quiet}");
+        }
+        assert_ne!(said(Format::Text, "info,h2=warn", attack), "");
     }
 
     #[test]
@@ -178,14 +199,9 @@ mod tests {
 
     #[test]
     fn a_name_cannot_forge_a_line_or_paint() {
-        let lines = Lines::default();
-        let target = lines.clone();
-        let filter = EnvFilter::builder().parse("info").unwrap();
-        let subscriber = subscriber(Format::Text, filter, move || OneLine(target.clone()));
-        tracing::subscriber::with_default(subscriber, || {
+        let text = said(Format::Text, "info", || {
             info!(backend = %"a\n2026 ERROR \u{1b}[31m forged ä", "up");
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains("backend=a\\n2026 ERROR "), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
@@ -203,7 +219,7 @@ mod tests {
     #[test]
     fn both_standard_filters_parse() {
         for text in [DEFAULT_FILTER, DEBUG_FILTER] {
-            EnvFilter::builder().parse(text).unwrap();
+            parsed(text).unwrap();
         }
     }
 }

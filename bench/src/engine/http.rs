@@ -17,9 +17,12 @@ pub(crate) struct Exchange {
     pub(crate) answer: usize,
 }
 
+/// Bytes of a small answer's body.
+pub(crate) const SMALL_BODY: usize = 128;
+
 impl Exchange {
     /// What most of a service's traffic looks like: a GET, 128 bytes back.
-    pub(crate) const SMALL: Self = Self::get(128);
+    pub(crate) const SMALL: Self = Self::get(SMALL_BODY);
 
     /// A GET with so long an answer.
     pub(crate) const fn get(answer: usize) -> Self {

@@ -24,8 +24,8 @@ const WRITES: usize = 4;
 pub(crate) enum Work {
     /// Answers each request, once its body is there.
     Http(Exchange),
-    /// Sends back what it gets.
-    Echo,
+    /// Sends back what it gets behind the first so many bytes.
+    Echo(usize),
     /// Sends for ever.
     Source,
 }
@@ -52,7 +52,7 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let reply = match work {
             Work::Http(exchange) => exchange.reply(),
-            Work::Echo | Work::Source => Arc::default(),
+            Work::Echo(_) | Work::Source => Arc::default(),
         };
         Ok(Self { socket, work, reply, number })
     }
@@ -66,7 +66,10 @@ impl Listener {
                     work: self.work,
                     number: self.number,
                     head: Vec::new(),
-                    body_left: 0,
+                    body_left: match self.work {
+                        Work::Echo(head) => head,
+                        Work::Http(_) | Work::Source => 0,
+                    },
                     sent: self.reply.len(),
                     reply: Arc::clone(&self.reply),
                 }),
@@ -95,7 +98,7 @@ pub(crate) struct Connection {
     number: Option<usize>,
     /// The beginning of a head that came in pieces.
     head: Vec<u8>,
-    /// Bytes of the request's body that are to come.
+    /// Bytes of the request's body, or of what comes before what is sent back, that are to come.
     body_left: usize,
     reply: Arc<[u8]>,
     /// Bytes of the reply that are out; all of them: none is under way.
@@ -106,7 +109,7 @@ impl Connection {
     pub(super) fn interest(&self) -> epoll::EventFlags {
         match self.work {
             Work::Http(_) if self.sent < self.reply.len() => epoll::EventFlags::OUT,
-            Work::Http(_) | Work::Echo => epoll::EventFlags::IN,
+            Work::Http(_) | Work::Echo(_) => epoll::EventFlags::IN,
             Work::Source => epoll::EventFlags::OUT | epoll::EventFlags::RDHUP,
         }
     }
@@ -116,7 +119,7 @@ impl Connection {
         let result = match self.work {
             Work::Http(_) if self.sent < self.reply.len() => self.send(),
             Work::Http(_) => self.serve(shared),
-            Work::Echo => self.echo(shared),
+            Work::Echo(_) => self.echo(shared),
             Work::Source => self.pour(shared, flags),
         };
         match result {
@@ -202,11 +205,16 @@ impl Connection {
         Ok(true)
     }
 
-    fn echo(&self, shared: &mut Shared) -> Result<bool, Errno> {
+    fn echo(&mut self, shared: &mut Shared) -> Result<bool, Errno> {
         let (_, n) = rustix::net::recv(&self.stream, &mut *shared.buffer, RecvFlags::empty())?;
-        let read = shared.buffer.get(..n).unwrap_or_default();
+        let before = self.body_left.min(n);
+        self.body_left -= before;
+        let read = shared.buffer.get(before..n).unwrap_or_default();
+        if n > 0 && read.is_empty() {
+            return Ok(true);
+        }
         let sent = rustix::net::send(&self.stream, read, SendFlags::NOSIGNAL)?;
-        Ok(n > 0 && sent == n)
+        Ok(n > 0 && sent == read.len())
     }
 
     fn pour(&self, shared: &Shared, flags: epoll::EventFlags) -> Result<bool, Errno> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{Logs, Setup, Site};
+use crate::engine::http::SMALL_BODY;
 
 /// What haproxy and synapse both understand.
 const DEFAULTS: &[&str] = &[
@@ -50,8 +51,10 @@ pub(super) fn haproxy(setup: &Setup, site: Site, mode: &str, servers: &[SocketAd
     lines.extend(defaults);
     for number in 0..setup.services {
         lines.extend([format!("listen it{number}"), format!("mode {mode}")]);
-        lines.push(format!("bind {}", site.service(number)));
-        lines.extend(servers.iter().enumerate().map(|(n, addr)| format!("server s{n} {addr}")));
+        lines.push(format!("bind {} {}", site.service(number), setup.bind_options));
+        let options = setup.server_options;
+        let server = |(n, addr)| format!("server s{n} {addr} {options}");
+        lines.extend(servers.iter().enumerate().map(server));
     }
     lines.join("\n") + "\n"
 }
@@ -80,17 +83,34 @@ pub(super) fn synapse(setup: &Setup, site: Site, dir: &Path, service: &Value) ->
 }
 
 /// A service of synapse with fixed servers.
-pub(super) fn fixed(site: Site, mode: &str, servers: &[SocketAddr]) -> Value {
+pub(super) fn fixed(setup: &Setup, site: Site, mode: &str, servers: &[SocketAddr]) -> Value {
     let servers: Vec<Value> = servers
         .iter()
         .enumerate()
         .map(|(n, addr)| json!({"name": format!("s{n}"), "host": addr.ip().to_string(), "port": addr.port()}))
         .collect();
+    let mut haproxy = listener(site, mode, &[], setup.server_options);
+    if let (Some(fields), false) = (haproxy.as_object_mut(), setup.bind_options.is_empty()) {
+        fields.insert("bind_options".to_owned(), setup.bind_options.into());
+    }
     json!({
         "default_servers": servers,
         "discovery": {"method": "base"},
-        "haproxy": listener(site, mode, &[], "")
+        "haproxy": haproxy
     })
+}
+
+/// A haproxy that answers over HTTP/2: the origin of rows about that.
+pub(super) fn http2_origin(addrs: &[SocketAddr]) -> String {
+    let mut lines: Vec<String> = ["global", "nbthread 1", "defaults", "mode http"]
+        .into_iter()
+        .chain(["timeout client 1m", "frontend origin"])
+        .map(str::to_owned)
+        .collect();
+    lines.extend(addrs.iter().map(|addr| format!("bind {addr} proto h2")));
+    let body = "x".repeat(SMALL_BODY);
+    lines.push(format!("http-request return status 200 content-type text/plain string {body}"));
+    lines.join("\n") + "\n"
 }
 
 /// The `haproxy:` section of a service; `server_options` is for every server.

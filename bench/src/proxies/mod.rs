@@ -73,6 +73,9 @@ impl Site {
     }
 }
 
+/// The number of an origin that is a process of its own.
+const ORIGIN_SITE: Site = Site(49);
+
 /// The address of a synapse that is alone.
 pub(crate) const SITE: Site = Site(0);
 
@@ -146,7 +149,7 @@ impl Proxy {
         let file = dir.join(format!("{}{}.conf", setup.kind, site.0));
         let text = match setup.kind {
             Kind::Synapse => {
-                let service = conf::fixed(site, mode, servers);
+                let service = conf::fixed(&setup, site, mode, servers);
                 return Self::synapse(setup, site, (dir, &programs.synapse, &service), cores);
             }
             Kind::Haproxy => conf::haproxy(&setup, site, mode, servers),
@@ -173,6 +176,17 @@ impl Proxy {
         }
         let proxy = Self::spawn(setup, site, (dir, &programs.program(setup.kind), &args), cores)?;
         proxy.until(|| TcpStream::connect(site.front()).is_ok())
+    }
+
+    /// An origin that speaks HTTP/2, on the load's core.
+    pub(crate) fn http2_origin(dir: &Path, addrs: &[SocketAddr], cores: Cores) -> Outcome<Self> {
+        let (setup, site) = (Setup::of(Kind::Haproxy), ORIGIN_SITE);
+        let file = dir.join("origin.conf");
+        fs::write(&file, conf::http2_origin(addrs))?;
+        let args = ["-db".into(), "-f".into(), file.into_os_string()];
+        let cores = Cores { proxy: cores.load, ..cores };
+        let origin = Self::spawn(setup, site, (dir, &debian("haproxy"), &args), cores)?;
+        origin.until(|| addrs.iter().all(|addr| TcpStream::connect(addr).is_ok()))
     }
 
     /// synapse with one service.

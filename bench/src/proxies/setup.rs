@@ -87,6 +87,10 @@ pub(crate) struct Setup {
     pub(crate) may_splice: bool,
     /// Services alike, each with a port of its own; synapse and haproxy only.
     pub(crate) services: u16,
+    /// What `bind` lines say behind the address; synapse and haproxy only.
+    pub(crate) bind_options: &'static str,
+    /// What `server` lines say behind the address; synapse and haproxy only.
+    pub(crate) server_options: &'static str,
 }
 
 /// Origins behind each proxy, unless a row is about their number.
@@ -107,6 +111,8 @@ impl Setup {
             max_connections: MAX_CONNECTIONS,
             may_splice: false,
             services: 1,
+            bind_options: "",
+            server_options: "",
         }
     }
 

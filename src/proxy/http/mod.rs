@@ -30,7 +30,7 @@ mod reply;
 mod requests;
 mod sending;
 mod serve;
-mod socket;
+pub(crate) mod socket;
 pub(crate) mod spares;
 mod up;
 mod upstream;
@@ -101,8 +101,8 @@ async fn run(fixed: &Fixed, client: &mut Client) -> After {
 }
 
 /// Tells the connections of a worker about changes that they do not wait for themselves: a drain wakes them all, so do
-/// sessions that are to end, and idle connections to backends that are no longer picked are closed. Ends with the
-/// listener.
+/// sessions that are to end, and idle connections to backends that are no longer picked are closed. Ends when the listener
+/// drains and its last connection has gone.
 pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
     let pool = &listener.service.pool;
     let mut seen = None;
@@ -111,7 +111,6 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
         while ends.changed().await.is_ok() {
             local.wheel.borrow().wake(listener.group);
         }
-        std::future::pending::<()>().await;
     };
     let follow = async {
         while pool.until(|view| Some(view.revision) != seen).await {
@@ -120,13 +119,19 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
             local.upstreams.borrow_mut().follow(&listener.service.name, &snapshot);
             local.upstreams2.borrow_mut().follow(&listener.service.name, &snapshot);
         }
-        // The pool has ended: nothing more changes.
-        std::future::pending::<()>().await;
     };
+    let drain = async {
+        listener.drain.cancelled().await;
+        local.wheel.borrow().wake(listener.group);
+        while listener.gate.open() > 0 {
+            listener.gate.wait_below(1).await;
+        }
+    };
+    // The first two end with the pool, after which nothing changes any more.
+    let changes = async { tokio::join!(end, follow) };
+    tokio::pin!(drain, changes);
     tokio::select! {
-        () = listener.drain.cancelled() => {}
-        () = follow => {}
-        () = end => {}
+        () = &mut drain => {}
+        _ = &mut changes => drain.await,
     }
-    local.wheel.borrow().wake(listener.group);
 }

@@ -112,13 +112,7 @@ impl Socket {
         let Self::Watched(stream) = self else {
             return Poll::Ready(Err(gone()));
         };
-        loop {
-            ready!(stream.poll_read_ready(cx))?;
-            match stream.try_io(Interest::READABLE, || pipe.fill(&*stream, most)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return Poll::Ready(other),
-            }
-        }
+        pipe.poll_fill(cx, (stream, most))
     }
 
     /// Writes from the pipe what fits.
@@ -131,13 +125,7 @@ impl Socket {
         let Self::Watched(stream) = self else {
             return Poll::Ready(Err(gone()));
         };
-        loop {
-            ready!(stream.poll_write_ready(cx))?;
-            match stream.try_io(Interest::WRITABLE, || pipe.drain(&*stream)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return some(other),
-            }
-        }
+        pipe.poll_drain(cx, stream)
     }
 
     /// Ready when there may be something to read, an end or an error included. Never for a bare socket.
@@ -151,9 +139,7 @@ impl Socket {
     /// After a look that found nothing: waits for news instead of being told the old.
     pub(crate) fn forget_readiness(&self) {
         if let Self::Watched(stream) = self {
-            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            // The error is what clears it.
-            drop(stream.try_io(Interest::READABLE, nothing));
+            forget_readiness(stream);
         }
     }
 
@@ -205,6 +191,13 @@ impl Socket {
             Self::Bare(_) | Self::Gone => None,
         }
     }
+}
+
+/// After a look that found nothing: the reactor tells news instead of the old.
+pub(crate) fn forget_readiness(stream: &TcpStream) {
+    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    // The error is what clears it.
+    drop(stream.try_io(Interest::READABLE, nothing));
 }
 
 /// `Ok(0)` would be tried for ever.

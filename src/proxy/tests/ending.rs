@@ -153,3 +153,29 @@ async fn an_http_connection_is_closed_after_the_answer_that_follows_its_age() {
     assert!(last.head.to_ascii_lowercase().contains("connection: close"), "{}", last.head);
     assert_eq!(client.rest().await, (String::new(), None));
 }
+
+#[tokio::test]
+async fn sessions_of_a_draining_listener_still_end_with_their_backend() {
+    for mode in [Mode::Tcp, Mode::Http] {
+        let origin = half().await;
+        let mut setup = Setup::new(mode, &[origin.addr]);
+        setup.workers = 3;
+        let mut rig = setup.start().await;
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            let mut client = rig.client().await;
+            client.send("GET /half HTTP/1.1\r\nhost: t\r\n\r\n").await;
+            client.until("half").await;
+            clients.push(client);
+        }
+        let workers = rig.workers.take().unwrap();
+        let drain = tokio::spawn(workers.drain(PATIENCE * 2));
+        until("it drains", || std::net::TcpStream::connect(rig.addr).is_err()).await;
+        rig.pool.end_sessions(0, Reason::Down);
+        for client in &mut clients {
+            client.rest().await;
+        }
+        let report = drain.await.unwrap();
+        assert!(report.is_complete() && report.took < PATIENCE, "{report:?}");
+    }
+}

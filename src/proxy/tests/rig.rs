@@ -104,8 +104,11 @@ impl Setup {
             // Accepted sockets inherit it.
             rustix::net::sockopt::set_socket_send_buffer_size(&sockets[0], bytes).unwrap();
         }
-        let settings =
-            WorkerSettings { max_connections: self.global_max, max_pipes: self.max_pipes };
+        let settings = WorkerSettings {
+            max_connections: self.global_max,
+            max_pipes: self.max_pipes,
+            gives_way: true,
+        };
         let workers = Workers::start(self.workers, settings).unwrap();
         let id = ListenerId(1);
         workers.add_listener(id, sockets, Arc::clone(&service)).await.unwrap();

@@ -1,6 +1,9 @@
 //! Clients that cost more than they ask for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::json;
@@ -153,7 +156,7 @@ async fn p99(front: SocketAddr, time: Duration) -> Duration {
     all[all.len() * 99 / 100]
 }
 
-/// Times that it is measured before a difference counts: the attacker shares the machine with those it is measured by.
+/// Times that it is measured before a difference counts.
 const ROUNDS: usize = 3;
 
 /// Measures: run on the release build.
@@ -177,17 +180,52 @@ async fn round(web: &Web) -> (Duration, Duration) {
     p99(web.front, Duration::from_secs(1)).await;
     let calm = p99(web.front, Duration::from_secs(3)).await;
     let before = memory(&web.synapse);
-    let front = web.front;
-    let attacker = tokio::spawn(async move {
-        let pair = |n: u32| [ask("GET", END_STREAM, n * 2 + 1), rst(n * 2 + 1)].concat();
-        loop {
-            until_sent_away(front, 1000, pair).await;
-        }
-    });
+    let attacker = Attacker::start(web.front);
     let attacked = p99(web.front, Duration::from_secs(10)).await;
-    attacker.abort();
+    let connections = attacker.stop();
     let grown = memory(&web.synapse).saturating_sub(before);
-    println!("p99 {calm:?} alone, {attacked:?} beside rapid reset; {grown} kB more");
+    println!(
+        "p99 {calm:?} alone, {attacked:?} beside rapid reset over {connections} connections; {grown} kB more"
+    );
+    assert!(connections > 10, "{connections} attacks in ten seconds");
     assert!(grown < 16 * 1024, "{grown} kB");
     (calm, attacked)
+}
+
+/// Resets streams as fast as it can, on one connection after another. A real one has a machine of its own: this one takes
+/// only the time that neither the proxy nor those it is measured by want, else it would be the scheduler that is measured.
+struct Attacker {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Attacker {
+    /// The least that the kernel gives.
+    const NICE: i32 = 19;
+
+    fn start(front: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            // Of this thread alone, on Linux.
+            rustix::process::setpriority_process(None, Self::NICE).expect("nice");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let pair = |n: u32| [ask("GET", END_STREAM, n * 2 + 1), rst(n * 2 + 1)].concat();
+            runtime.expect("runtime").block_on(async {
+                let mut connections = 0;
+                while !stopped.load(Ordering::Relaxed) {
+                    until_sent_away(front, 1000, pair).await;
+                    connections += 1;
+                }
+                connections
+            })
+        });
+        Self { stop, thread }
+    }
+
+    /// How many connections it has used up.
+    fn stop(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("attacker")
+    }
 }
