@@ -118,9 +118,13 @@ impl WayDraft {
         let traffic = Way {
             header: form,
             source,
-            device: self.device.as_ref().map(|it| Arc::clone(&it.value)).or(device.flatten()),
+            device: self
+                .device
+                .as_ref()
+                .map(|it| Arc::clone(&it.value))
+                .or_else(|| device.flatten()),
             user_timeout: self.user_timeout.as_ref().map(|it| it.value).filter(|it| !it.is_zero()),
-            keep_alive: back.keep_alive.value.then(|| KeepAlive {
+            keep_alive: back.keep_alive.value.then_some(KeepAlive {
                 idle: back.idle.value,
                 interval: back.interval.value,
                 count: back.count.value,

@@ -58,8 +58,9 @@ impl Record {
     /// address could have in common with it.
     pub(super) fn check_target(&self, check: &CheckSettings) -> Option<Address> {
         let address = self.address.as_ref().ok()?;
-        let ip = check.addr.or(address.inet().map(|traffic| traffic.ip()));
-        let port = check.port.or(address.inet().map(|traffic| traffic.port()));
+        let traffic = address.inet();
+        let ip = check.addr.or_else(|| traffic.map(|it| it.ip()));
+        let port = check.port.or_else(|| traffic.map(|it| it.port()));
         let elsewhere = ip.zip(port).map(|(ip, port)| SocketAddr::new(ip, port).into());
         Some(elsewhere.unwrap_or_else(|| address.clone()))
     }
