@@ -19,6 +19,7 @@ const LINES: u64 = 200;
 fn record(begun: u64) -> Record<'static> {
     Record {
         client: Some("10.20.30.40:45678".parse().expect("an address")),
+        socket: 1,
         local: Some("127.0.0.1:3301".parse().expect("an address")),
         begun,
         server: Some("search-12_10.20.0.5:8081"),

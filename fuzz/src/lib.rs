@@ -1,4 +1,4 @@
-//! Fuzz targets for SmartStack's HTTP/1 engine: `fuzz/run` runs them, `docs/fuzzing.md` says what they are for.
+//! Fuzz targets for SmartStack's HTTP/1 engine and what else reads the bytes of strangers: `fuzz/run` runs them, `docs/fuzzing.md` says what they are for.
 //!
 //! The laws are those that the package's own tests hold against the seeds; the differential targets, which need a parser
 //! written in C, are only here.
@@ -24,6 +24,11 @@ pub fn response_head(input: &[u8]) {
 /// The laws of a body in chunks.
 pub fn chunks(input: &[u8]) {
     proxy::http::laws::chunks(input);
+}
+
+/// The laws of a header of the PROXY protocol.
+pub fn proxy_header(input: &[u8]) {
+    proxy::proxy_protocol::laws::header(input);
 }
 
 /// The laws of a client's connection.

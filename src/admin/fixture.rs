@@ -62,7 +62,7 @@ pub(super) fn entry(name: &str, mode: Mode, view: PoolView) -> ServiceEntry {
             pool: made_up::pool(name, view),
             cells: PerWorker::new(2),
         }),
-        listen: vec![([127, 0, 0, 1], 3213).into()],
+        listen: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 3213)).into()],
         source: zookeeper(name),
         strategy: Strategy::RoundRobin,
         disabled: false,

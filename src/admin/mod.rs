@@ -39,7 +39,6 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -50,8 +49,8 @@ use tokio::time::Instant;
 
 use crate::discovery::{Discovered, SourceSettings};
 use crate::lb::Strategy;
-use crate::proxy::Service;
 use crate::proxy::pulse::Pulse;
+use crate::proxy::{ListenAddr, Service};
 use crate::readiness::Readiness;
 use crate::registry::Session;
 use crate::telemetry::cold::ColdMetrics;
@@ -124,7 +123,7 @@ pub struct ServiceEntry {
     /// The live service: name, settings, pool, counters.
     pub service: Arc<Service>,
     /// Addresses that are bound; empty without `port` or when disabled.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddr>,
     /// Where its members come from.
     pub source: SourceSettings,
     /// The source's channel. The pool's view is rebuilt on changes only; a mere confirmation shows here alone.

@@ -4,7 +4,6 @@
 //! has to agree with anybody about addresses or settings. A panic while one is obeyed ends that one order; it is counted
 //! and the services run on as they are.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +20,7 @@ use crate::admin::RegistryEntry;
 use crate::config::synapse::{LoadOptions, Loaded};
 use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig, SynapseConfig};
 use crate::endpoint::ServiceName;
+use crate::proxy::listener::Listening;
 use crate::telemetry::cold;
 
 /// Generator configs that may wait; whoever finds another waits with it.
@@ -111,12 +111,18 @@ impl Fleet {
     ///
     /// # Errors
     /// When the workers cannot take them (out of descriptors).
-    pub async fn listen(&mut self, sockets: Vec<Vec<TcpListener>>) -> std::io::Result<()> {
+    pub async fn listen(&mut self, sockets: Vec<Vec<Listening>>) -> std::io::Result<()> {
         for (service, sockets) in self.services.iter_mut().zip(sockets) {
             service.listen(sockets).await?;
         }
         self.show_services();
         Ok(())
+    }
+
+    /// The files of unix sockets that another process has handed over are ours from now on.
+    pub(super) fn own_files(&self) {
+        let sockets = self.services.iter().flat_map(ServiceRuntime::sockets);
+        sockets.for_each(|socket| socket.own_file(true));
     }
 
     /// Lets SIGHUP load the configuration again.

@@ -4,7 +4,6 @@
 //! One whose address is taken is tried again.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::inventory::Inventory;
 use super::service::ServiceRuntime;
 use crate::config::ServiceConfig;
 use crate::endpoint::ServiceName;
-use crate::proxy::listener;
+use crate::proxy::listener::{self, Listening};
 use crate::telemetry::statsd;
 
 /// Between two tries of a generator config whose address is taken.
@@ -85,7 +84,7 @@ async fn regenerate(
 async fn sockets(
     service: &mut ServiceRuntime,
     config: &ServiceConfig,
-) -> Result<Option<Vec<TcpListener>>, CannotListen> {
+) -> Result<Option<Vec<Listening>>, CannotListen> {
     let mut own = Inventory::default();
     own.offer(service.sockets());
     match own.take_for(service, config) {
@@ -100,7 +99,7 @@ async fn sockets(
 async fn rebind(
     service: &mut ServiceRuntime,
     config: &ServiceConfig,
-) -> Result<Vec<TcpListener>, CannotListen> {
+) -> Result<Vec<Listening>, CannotListen> {
     let lost = |error: io::Error| CannotListen { error: error.to_string(), try_again: true };
     service.listen(Vec::new()).await.map_err(lost)?;
     let error = match config.listener.as_ref().map(listener::bind) {

@@ -3,29 +3,26 @@
 //! An address that both the old and the new configuration name keeps its socket, whichever service has it: a connection
 //! that waits in its queue is served, and nothing is refused. Everything else is bound before anything is closed.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 
 use super::service::ServiceRuntime;
 use crate::config::ServiceConfig;
-use crate::proxy::listener::BindError;
-use crate::proxy::{ListenerSettings, listener};
+use crate::proxy::listener::{BindError, Held, Listening};
+use crate::proxy::{ListenAddr, ListenerSettings};
 
 /// Sockets that are bound and whose service may give them away.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
-    free: HashMap<SocketAddr, TcpListener>,
+    free: Held,
 }
 
 impl Inventory {
     /// Adds shared copies of `sockets`. One that cannot be copied (out of descriptors) is not offered: whoever wants its
     /// address will be told that it is in use.
-    pub(super) fn offer(&mut self, sockets: &[TcpListener]) {
+    pub(super) fn offer(&mut self, sockets: &[Listening]) {
         for socket in sockets {
-            let copy = || io::Result::Ok((socket.local_addr()?, socket.try_clone()?));
-            match copy() {
-                Ok((addr, socket)) => drop(self.free.insert(addr, socket)),
+            match socket.try_clone() {
+                Ok(socket) => self.free.add(socket),
                 Err(error) => tracing::warn!(%error, "a listening socket cannot be passed on"),
             }
         }
@@ -39,7 +36,7 @@ impl Inventory {
         &mut self,
         service: &ServiceRuntime,
         config: &ServiceConfig,
-    ) -> Result<Option<Vec<TcpListener>>, BindError> {
+    ) -> Result<Option<Vec<Listening>>, BindError> {
         // Sockets may have been lost in a move that failed.
         let is_served = config.listener.is_some() != service.sockets().is_empty();
         if config.listener == service.current().listener && is_served {
@@ -58,27 +55,16 @@ impl Inventory {
     pub(super) fn take(
         &mut self,
         settings: &ListenerSettings,
-    ) -> Result<Vec<TcpListener>, BindError> {
-        let mut fresh = settings.clone();
-        fresh.addrs.retain(|wanted| !self.free.contains_key(&wanted.addr));
-        let mut sockets = listener::bind(&fresh)?;
-        for wanted in &settings.addrs {
-            if let Some(socket) = self.free.remove(&wanted.addr) {
-                let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
-                // Listening again changes the length of the queue and nothing else.
-                if let Err(error) = rustix::net::listen(&socket, backlog) {
-                    tracing::warn!(addr = %wanted.addr, %error, "the backlog stays as it was");
-                }
-                sockets.push(socket);
-            }
-        }
-        Ok(sockets)
+    ) -> Result<Vec<Listening>, BindError> {
+        self.free.take(settings)
     }
 
     /// True when an offered socket is in the way: `127.0.0.1:80` and `0.0.0.0:80` exclude each other.
     pub(super) fn overlaps(&self, refused: &BindError) -> bool {
-        let same_port = |held: &SocketAddr| held.port() == refused.addr.port();
-        refused.source.kind() == io::ErrorKind::AddrInUse && self.free.keys().any(same_port)
+        let port = |addr: &ListenAddr| addr.tcp().map(|addr| addr.port());
+        let wanted = port(&refused.addr);
+        let is_in_use = refused.source.kind() == io::ErrorKind::AddrInUse;
+        is_in_use && wanted.is_some() && self.free.addrs().any(|held| port(held) == wanted)
     }
 
     /// The refusal in words, for a reload: it does not close anything before it has everything.
@@ -96,16 +82,17 @@ impl Inventory {
 mod tests {
     use super::*;
     use crate::proxy::BindAddr;
+    use std::net::SocketAddr;
 
     fn settings(addrs: &[SocketAddr]) -> ListenerSettings {
-        let addrs = addrs.iter().map(|addr| BindAddr { addr: *addr, required: true });
+        let addrs = addrs.iter().map(|addr| BindAddr::required(*addr));
         ListenerSettings { addrs: addrs.collect(), backlog: 16 }
     }
 
-    fn bound() -> (TcpListener, SocketAddr) {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn bound() -> (Listening, SocketAddr) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = socket.local_addr().unwrap();
-        (socket, addr)
+        (Listening::adopted(socket, None, false).unwrap(), addr)
     }
 
     #[test]
@@ -115,7 +102,7 @@ mod tests {
         let mut inventory = Inventory::default();
         inventory.offer(&[socket]);
         let taken = inventory.take(&settings(&[addr])).unwrap();
-        let (_, peer) = taken[0].accept().unwrap();
+        let (_, peer) = taken[0].socket.accept().unwrap();
         assert_eq!(peer, waiting.local_addr().unwrap());
         let error = inventory.take(&settings(&[addr])).unwrap_err();
         assert_eq!(error.to_string(), format!("{addr}: address already in use"));

@@ -3,6 +3,7 @@
 use rustix::process::{Gid, Resource, Rlimit, Uid, getgid, getrlimit, getuid, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use crate::config::accounts;
 use crate::proxy::pipe::MAX_PIPES;
 
 /// Descriptors kept for everything that is not a client connection: listeners, checks, sessions, admin, logs.
@@ -64,7 +65,7 @@ pub fn drop_privileges(user: Option<&str>, group: Option<&str>) -> std::io::Resu
     if !getuid().is_root() || (user.is_none() && group.is_none()) {
         return Ok(());
     }
-    let account = user.and_then(|name| lookup("/etc/passwd", name));
+    let account = user.and_then(accounts::user);
     if let (Some(name), None) = (user, &account) {
         tracing::warn!(
             user = name,
@@ -73,7 +74,7 @@ pub fn drop_privileges(user: Option<&str>, group: Option<&str>) -> std::io::Resu
         return Ok(());
     }
     let gid = match group {
-        Some(name) => lookup("/etc/group", name).map(|ids| ids.0),
+        Some(name) => accounts::group(name),
         None => account.as_ref().and_then(|ids| ids.1),
     };
     if let Some(gid) = gid.and_then(Gid::from_raw_checked) {
@@ -94,7 +95,7 @@ pub(super) fn identity(user: Option<&str>, group: Option<&str>) -> Option<(u32, 
     if !getuid().is_root() {
         return None;
     }
-    let account = user.map(|name| lookup("/etc/passwd", name));
+    let account = user.map(accounts::user);
     // An unknown user keeps everything as it is.
     let account = match account {
         Some(None) => return None,
@@ -102,7 +103,7 @@ pub(super) fn identity(user: Option<&str>, group: Option<&str>) -> Option<(u32, 
         None => None,
     };
     let gid = match group {
-        Some(name) => lookup("/etc/group", name).map(|ids| ids.0),
+        Some(name) => accounts::group(name),
         None => account.and_then(|ids| ids.1),
     };
     if account.is_none() && gid.is_none() {
@@ -129,29 +130,9 @@ impl FromRawChecked for Uid {
     }
 }
 
-/// Third and fourth field of the line of `name` in a passwd-like file.
-fn lookup(file: &str, name: &str) -> Option<(u32, Option<u32>)> {
-    find_account(&std::fs::read_to_string(file).ok()?, name)
-}
-
-fn find_account(table: &str, name: &str) -> Option<(u32, Option<u32>)> {
-    let line = table.lines().find(|line| line.split(':').next() == Some(name))?;
-    let mut fields = line.split(':').skip(2);
-    let id = fields.next()?.parse().ok()?;
-    Some((id, fields.next().and_then(|gid| gid.parse().ok())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn accounts_are_found_by_their_whole_name() {
-        let table = "root:x:0:0:root:/root:/bin/sh\nhaproxy2:x:7:8::/:/bin/false\nhaproxy:x:107:113::/:/bin/false\n";
-        assert_eq!(find_account(table, "haproxy"), Some((107, Some(113))));
-        assert_eq!(find_account(table, "hap"), None);
-        assert_eq!(find_account("smartstack:x:1001:a,b\n", "smartstack"), Some((1001, None)));
-    }
 
     #[test]
     fn connections_fit_into_the_descriptors() {

@@ -7,7 +7,6 @@
 mod plan;
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -20,6 +19,7 @@ use crate::config::report::{Report, grouped};
 use crate::config::synapse::{LoadOptions, Loaded, load};
 use crate::config::{ProcessSettings, ServiceConfig};
 use crate::endpoint::ServiceName;
+use crate::proxy::listener::Listening;
 use crate::telemetry::statsd::{self, Program};
 use crate::telemetry::{access, cold};
 
@@ -149,7 +149,7 @@ impl Fleet {
     /// All added services listen, or none of them runs.
     async fn start_added(
         &mut self,
-        added: Vec<(ServiceConfig, Vec<TcpListener>)>,
+        added: Vec<(ServiceConfig, Vec<Listening>)>,
     ) -> Result<Vec<ServiceRuntime>, String> {
         let mut started = Vec::new();
         for (config, sockets) in added {

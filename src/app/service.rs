@@ -6,7 +6,6 @@
 mod judgement;
 mod source;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -28,6 +27,7 @@ use crate::lb::handle::PoolHandle;
 use crate::lb::pool::state::PoolState;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
 use crate::proxy::Service;
+use crate::proxy::listener::Listening;
 use crate::proxy::worker::{ListenerId, Workers};
 use crate::telemetry::cells::PerWorker;
 
@@ -87,7 +87,7 @@ pub struct ServiceRuntime {
     try_again: bool,
     service: Arc<Service>,
     /// What it listens on, for keeping an address that a new configuration names again.
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Listening>,
     pool: mpsc::Sender<PoolCommand>,
     found: watch::Sender<Discovered>,
     source: Source,
@@ -178,7 +178,7 @@ impl ServiceRuntime {
     }
 
     /// What it listens on.
-    pub fn sockets(&self) -> &[TcpListener] {
+    pub fn sockets(&self) -> &[Listening] {
         &self.sockets
     }
 
@@ -194,10 +194,9 @@ impl ServiceRuntime {
 
     /// Its entry on the admin page.
     pub fn entry(&self) -> ServiceEntry {
-        let addrs = self.sockets.iter().map(TcpListener::local_addr);
         ServiceEntry {
             service: Arc::clone(&self.service),
-            listen: addrs.filter_map(Result::ok).collect(),
+            listen: self.sockets.iter().map(|socket| socket.addr.clone()).collect(),
             source: self.current.source.clone(),
             strategy: self.current.pool.strategy.clone(),
             disabled: self.current.disabled,
@@ -217,7 +216,7 @@ impl ServiceRuntime {
         &mut self,
         config: ServiceConfig,
         generator: Option<Arc<str>>,
-        sockets: Option<Vec<TcpListener>>,
+        sockets: Option<Vec<Listening>>,
     ) -> std::io::Result<()> {
         let name = self.file.name.clone();
         self.generator = generator;
@@ -248,13 +247,13 @@ impl ServiceRuntime {
     ///
     /// # Errors
     /// When the workers cannot take them (out of descriptors): the former ones are still served.
-    pub async fn listen(&mut self, sockets: Vec<TcpListener>) -> std::io::Result<()> {
+    pub async fn listen(&mut self, sockets: Vec<Listening>) -> std::io::Result<()> {
         let workers = &self.context.workers;
         if sockets.is_empty() {
             workers.remove_listener(self.id).await;
         } else {
             let shared =
-                sockets.iter().map(TcpListener::try_clone).collect::<std::io::Result<_>>()?;
+                sockets.iter().map(Listening::try_clone).collect::<std::io::Result<_>>()?;
             let service = Arc::clone(&self.service);
             // A client that is accepted finds what is known from before the start.
             service.pool.until(|view| view.revision > 0).await;

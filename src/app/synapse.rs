@@ -5,7 +5,6 @@
 //! discovery → sessions → admin, last, so that it can be watched.
 
 use std::io;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,6 +37,7 @@ use crate::discovery::build;
 use crate::discovery::names::{NameCache, NameSettings};
 use crate::discovery::saved::Store;
 use crate::health::runner::CheckRunner;
+use crate::proxy::listener::Listening;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::worker::{TICK, WorkerSettings, Workers};
 use crate::readiness::Readiness;
@@ -185,7 +185,7 @@ async fn serve(
 /// What the services begin with.
 struct Opening {
     /// In the order of the services.
-    sockets: Vec<Vec<TcpListener>>,
+    sockets: Vec<Vec<Listening>>,
     /// What a former process knew.
     former: State,
     state_dir: Option<PathBuf>,
@@ -203,6 +203,7 @@ async fn open(
     opening.former.until_ready(&fleet.services).await?;
     fleet.listen(opening.sockets).await?;
     let post = take_post(taking, front, opening.state_dir.as_deref()).await?;
+    fleet.own_files();
     Ok((fleet, post))
 }
 

@@ -5,7 +5,6 @@
 //! number itself stays open, which changes nothing: systemd holds the socket anyway.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,6 +16,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use rustix::time::{ClockId, clock_gettime};
 
 use super::handover::take::adopt;
+use crate::proxy::listener::Listening;
 
 /// First descriptor that is passed (`SD_LISTEN_FDS_START`).
 const FIRST_DESCRIPTOR: i32 = 3;
@@ -98,13 +98,13 @@ impl Notifier {
     }
 }
 
-/// The listening TCP sockets of a socket unit (`LISTEN_FDS`); others are skipped with a warning.
-pub(crate) fn sockets() -> Vec<TcpListener> {
+/// The listening TCP and unix sockets of a socket unit (`LISTEN_FDS`); others are skipped with a warning.
+pub(crate) fn sockets() -> Vec<Listening> {
     let is_meant = env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
     let count = env::var("LISTEN_FDS").ok().filter(|_| is_meant);
     let count = count.and_then(|count| count.parse::<i32>().ok()).unwrap_or(0);
     (FIRST_DESCRIPTOR..FIRST_DESCRIPTOR + count.clamp(0, MAX_DESCRIPTORS))
-        .filter_map(|number| match own(number).and_then(adopt) {
+        .filter_map(|number| match own(number).and_then(|socket| adopt(socket, None, true)) {
             Ok(socket) => Some(socket),
             Err(error) => {
                 tracing::warn!(number, %error, "LISTEN_FDS: a descriptor cannot be used");
@@ -122,6 +122,7 @@ fn own(number: i32) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
     use std::os::fd::AsRawFd as _;
     use std::process::Command;
 
@@ -170,18 +171,19 @@ mod tests {
     fn a_number_becomes_a_descriptor_of_our_own() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = socket.local_addr().unwrap();
-        let copy = own(socket.as_raw_fd()).and_then(adopt).unwrap();
+        let adopted = |number| own(number).and_then(|socket| adopt(socket, None, true));
+        let copy = adopted(socket.as_raw_fd()).unwrap();
         drop(socket);
-        assert_eq!(copy.local_addr().unwrap(), addr);
-        assert!(own(i32::MAX).is_err());
+        assert_eq!(copy.addr, addr.into());
+        assert!(adopted(i32::MAX).is_err());
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(own(file.as_raw_fd()).and_then(adopt).is_err(), "not a socket");
+        assert!(adopted(file.as_raw_fd()).is_err(), "not a socket");
     }
 
     /// What the child of the next test runs.
     #[test]
     fn listen_fds_of_this_process() {
-        let addrs: Vec<_> = sockets().iter().map(|s| s.local_addr().unwrap()).collect();
+        let addrs: Vec<_> = sockets().into_iter().map(|socket| socket.addr).collect();
         let wanted = env::var("WANTED_ADDR").ok();
         assert_eq!(addrs.iter().map(ToString::to_string).next(), wanted);
     }

@@ -11,16 +11,19 @@ use super::reader::Section;
 use super::report::{Place, Report};
 use super::service::{Resolved, Shared};
 use crate::endpoint::ServiceName;
+use crate::proxy::ListenAddr;
 
 /// Who binds which address.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
     by_port: HashMap<u16, Vec<Bound>>,
+    /// Unix sockets.
+    named: HashMap<ListenAddr, Bound>,
 }
 
 #[derive(Clone, Debug)]
 struct Bound {
-    addr: SocketAddr,
+    addr: ListenAddr,
     owner: Owner,
     place: Place,
 }
@@ -47,13 +50,13 @@ impl Taken {
     pub fn new(admin: SocketAddr, top: &Section<'_>, shared: &Shared, report: &mut Report) -> Self {
         let mut taken = Self::default();
         taken.bind(Bound {
-            addr: admin,
+            addr: admin.into(),
             owner: Owner::Admin,
             place: top.place().key("admin").key("listen"),
         });
         for (addr, title, place) in &shared.top.extra_binds {
-            let bound =
-                Bound { addr: *addr, owner: Owner::Section(title.clone()), place: place.clone() };
+            let owner = Owner::Section(title.clone());
+            let bound = Bound { addr: (*addr).into(), owner, place: place.clone() };
             report.complaints.extend(taken.clash(&bound));
             taken.bind(bound);
         }
@@ -68,6 +71,24 @@ impl Taken {
         }
     }
 
+    /// Unix sockets of `service` that the file does not give to it: whoever writes its registrations must not have files
+    /// made or replaced on this host.
+    pub fn not_given(&self, name: &ServiceName, service: &Resolved) -> Vec<Complaint> {
+        let is_given = |bound: &Bound| {
+            let given = self.named.get(&bound.addr);
+            given.is_some_and(|given| given.owner == Owner::Service(name.clone()))
+        };
+        bounds(service)
+            .into_iter()
+            .filter(|bound| bound.addr.is_unix() && !is_given(bound))
+            .map(|bound| {
+                let text =
+                    format!("{} is refused here: only the file may name a unix socket", bound.addr);
+                bound.place.complaint(text)
+            })
+            .collect()
+    }
+
     /// The complaint if somebody else has an address of `service`. One is enough: `localhost` has two addresses.
     pub fn conflict(&self, name: &ServiceName, service: &Resolved) -> Option<Complaint> {
         bounds(service)
@@ -77,9 +98,12 @@ impl Taken {
     }
 
     fn clash(&self, wanted: &Bound) -> Option<Complaint> {
-        let same_port = self.by_port.get(&wanted.addr.port())?;
-        let other =
-            same_port.iter().find(|b| b.owner != wanted.owner && overlaps(b.addr, wanted.addr))?;
+        let others = match wanted.addr.tcp() {
+            Some(addr) => self.by_port.get(&addr.port()).map_or(&[][..], Vec::as_slice),
+            None => self.named.get(&wanted.addr).map_or(&[][..], std::slice::from_ref),
+        };
+        let mut others = others.iter().filter(|other| other.owner != wanted.owner);
+        let other = others.find(|other| overlaps(&other.addr, &wanted.addr))?;
         let text = format!(
             "{} of {} is taken by {} ({})",
             wanted.addr, wanted.owner, other.owner, other.place
@@ -88,9 +112,11 @@ impl Taken {
     }
 
     fn bind(&mut self, bound: Bound) {
-        // Port 0: the kernel chooses a free one.
-        if bound.addr.port() != 0 {
-            self.by_port.entry(bound.addr.port()).or_default().push(bound);
+        match bound.addr.tcp().map(|addr| addr.port()) {
+            // The kernel chooses a free one.
+            Some(0) => {}
+            Some(port) => self.by_port.entry(port).or_default().push(bound),
+            None => drop(self.named.entry(bound.addr.clone()).or_insert(bound)),
         }
     }
 }
@@ -100,7 +126,7 @@ fn bounds(service: &Resolved) -> Vec<Bound> {
     listener
         .flat_map(|listener| &listener.addrs)
         .map(|addr| Bound {
-            addr: addr.addr,
+            addr: addr.addr.clone(),
             owner: Owner::Service(service.config.name.clone()),
             place: service.port_place.clone(),
         })
@@ -108,7 +134,10 @@ fn bounds(service: &Resolved) -> Vec<Bound> {
 }
 
 /// Same port given: the same address, or one of them stands for all of its family.
-fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
+fn overlaps(a: &ListenAddr, b: &ListenAddr) -> bool {
+    let (Some(a), Some(b)) = (a.tcp(), b.tcp()) else {
+        return a == b;
+    };
     a.is_ipv4() == b.is_ipv4()
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }

@@ -71,10 +71,9 @@ impl Generator {
         };
         let mut report = Report::default();
         let resolved = self.shared.resolve(name, &service, Some(haproxy), &mut report);
-        if let Some(resolved) = &resolved
-            && let Some(conflict) = self.taken.conflict(name, resolved)
-        {
-            report.complaints.push(conflict);
+        if let Some(resolved) = &resolved {
+            report.complaints.extend(self.taken.conflict(name, resolved));
+            report.complaints.extend(self.taken.not_given(name, resolved));
         }
         // What the file says was remarked upon when it was loaded.
         for remark in report.warnings.iter().filter(|w| w.file == haproxy.place().file) {
@@ -125,7 +124,7 @@ services:
 
     fn ports(config: &ServiceConfig) -> Vec<u16> {
         let listener = config.listener.iter().flat_map(|l| &l.addrs);
-        listener.map(|a| a.addr.port()).collect()
+        listener.filter_map(|a| Some(a.addr.tcp()?.port())).collect()
     }
 
     #[test]

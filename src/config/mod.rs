@@ -8,6 +8,7 @@
 //! Nothing below this module can name a config file.
 
 pub mod access_log;
+pub(crate) mod accounts;
 pub mod addresses;
 mod balance;
 pub mod check;

@@ -240,6 +240,9 @@ impl Setting {
             Self::Backlog(backlog) => {
                 if let Some(listener) = &mut parts.listener {
                     listener.backlog = *backlog;
+                    for bind in &mut listener.addrs {
+                        Arc::make_mut(&mut bind.options).backlog = None;
+                    }
                 }
             }
             Self::AccessLog(log) => {

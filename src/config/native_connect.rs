@@ -89,7 +89,7 @@ fn keep_alive(value: &Cursor<'_>, report: &mut Report) -> Option<KeepAlive> {
         Some(time)
     };
     let count = |report: &mut Report| {
-        let most = u64::from(haproxy::MAX_KEEPCNT);
+        let most = u64::from(haproxy::MAX_KEEPALIVE_COUNT);
         let count = section.get("count")?.integer(1..=most, "a number of probes", report)?;
         u32::try_from(count).ok().and_then(NonZeroU32::new)
     };
@@ -303,7 +303,7 @@ services:
             (["", "", "usesrc clientip", ""], "`usesrc` is refused"),
             (["", "source 10.0.0.1 usesrc client", "", ""], "`usesrc` is refused"),
             (["", "", "source 127.0.0.1:1-x", ""], "\"x\" is not a whole number"),
-            (["", "srvtcpka-idle 10ms", "", ""], "10ms is less than a second"),
+            (["", "srvtcpka-idle 40000", "", ""], "\"40000\" is more than 32767 seconds"),
             (["", "", "", "connect: {send_proxy: v3}"], "services.a.proxy.connect.send_proxy"),
             (["", "", "", "connect: {source: '::1'}"], "one is IPv4, one IPv6"),
             (["", "", "", "connect: {keep_alive: {idle: 0.5}}"], "less than a second"),

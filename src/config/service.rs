@@ -182,7 +182,7 @@ fn listen_origin(
     if origins.iter().any(|o| o.setting == "listen" || o.setting == "bind") {
         return None;
     }
-    let addrs: Vec<_> = listener.addrs.iter().map(|a| a.addr.to_string()).collect();
+    let addrs: Vec<_> = listener.addrs.iter().map(ToString::to_string).collect();
     Some(effective("listen", addrs.join(", "), Some(place)))
 }
 

@@ -268,7 +268,7 @@ pub(super) mod tests {
         assert_eq!(servers[1].server_options.as_deref(), Some("backup"));
         assert_eq!(servers[0].server_name(), "bill-a_10.20.0.4:8081");
         let addrs = &billing.listener.as_ref().unwrap().addrs;
-        assert_eq!(addrs[0].addr.port(), 3310);
+        assert_eq!(addrs[0].addr.tcp().unwrap().port(), 3310);
         // Nothing but the one line about keys of the haproxy process.
         assert_eq!(loaded.config.warnings.len(), 1, "{:#?}", loaded.config.warnings);
         assert!(loaded.config.warnings[0].text.contains("haproxy.config_file_path"));
@@ -615,7 +615,14 @@ haproxy: {port: 3300}",
         std::fs::write(dir.0.join("o.yaml"), "services: {cart: {haproxy: {port: 3310}}}").unwrap();
         let loaded = load(&overlaid(&dir)).unwrap();
         let cart = &loaded.config.services[0];
-        assert!(cart.listener.as_ref().unwrap().addrs.iter().all(|a| a.addr.port() == 3310));
+        assert!(
+            cart.listener
+                .as_ref()
+                .unwrap()
+                .addrs
+                .iter()
+                .all(|a| a.addr.tcp().unwrap().port() == 3310)
+        );
         let path = cart.origins.iter().find(|o| o.setting == "discovery.path").unwrap();
         assert!(path.origin.ends_with("s.d/cart.yaml: discovery.path"), "{}", path.origin);
     }

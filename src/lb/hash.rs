@@ -105,10 +105,10 @@ impl Key {
 }
 
 impl Hashing {
-    /// The number of a client where there is no request: only `source` has one.
-    pub fn of_client(&self, client: IpAddr) -> Option<u32> {
+    /// The number of a client where there is no request: only `source` has one, and only of a client with an address.
+    pub fn of_client(&self, client: Option<IpAddr>) -> Option<u32> {
         match self.key {
-            Key::Source => Some(self.spread(source(client))),
+            Key::Source => client.map(|client| self.spread(source(client))),
             Key::Uri { .. } | Key::Header { .. } | Key::Parameter(_) => None,
         }
     }
@@ -117,7 +117,7 @@ impl Hashing {
     /// name. `None`: what is hashed is not there.
     pub fn of_request<'a>(
         &self,
-        client: IpAddr,
+        client: Option<IpAddr>,
         target: &'a [u8],
         header: impl FnOnce(&str) -> Option<&'a [u8]>,
     ) -> Option<u32> {

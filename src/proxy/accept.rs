@@ -18,8 +18,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use super::door::{Door, DoorId};
 use super::local::Local;
-use super::shared::{Listener, Shared};
+use super::peer::{Entrance, Peer};
+use super::shared::Listener;
+use super::slot::Slot;
 use crate::telemetry::cells::WorkerId;
 
 /// How long accepting rests when the process (EMFILE) or host (ENFILE) has no descriptor left: long enough not to
@@ -36,47 +39,9 @@ const LIMIT_RECHECK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
+    pub(crate) entrance: Entrance,
     pub(crate) slot: Slot,
-}
-
-/// Proof that a connection is counted: globally, in its service and on its worker. Dropping it uncounts.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    shared: Arc<Shared>,
-    pub(crate) listener: Arc<Listener>,
-    worker: WorkerId,
-}
-
-impl Slot {
-    /// Counts for `worker`, under both limits having been entered.
-    fn take(shared: &Arc<Shared>, listener: &Arc<Listener>, worker: WorkerId) -> Self {
-        if let Some(seat) = shared.seat(worker) {
-            seat.open.fetch_add(1, Ordering::SeqCst);
-        }
-        Self { shared: Arc::clone(shared), listener: Arc::clone(listener), worker }
-    }
-
-    /// Counts it in the cells of its worker, whose thread alone may do so: not where it was accepted.
-    pub(crate) fn begin(&self) {
-        self.listener.service.cells.of(self.worker).connections.add(1);
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.shared.count_panic();
-            tracing::error!(service = %self.listener.service.name, "connection task panicked");
-        }
-        if let Some(seat) = self.shared.seat(self.worker) {
-            seat.open.fetch_sub(1, Ordering::SeqCst);
-        }
-        let cells = self.listener.service.cells.of(self.worker);
-        cells.connections_closed.add(1);
-        self.listener.gate.leave();
-        self.shared.gate.leave();
-    }
 }
 
 /// A listening socket as an acceptor of the current runtime uses it.
@@ -94,11 +59,11 @@ pub(crate) fn register(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> 
 /// Accepts until told to stop; what waits in the queue at that moment is still taken.
 pub(crate) async fn run(
     local: Rc<Local>,
-    listener: Arc<Listener>,
+    (listener, door): (Arc<Listener>, DoorId),
     socket: Rc<AsyncFd<TcpListener>>,
 ) {
     let stop = listener.stop_accepting.clone();
-    let acceptor = Acceptor { local, listener, socket, stopped: Cell::new(false) };
+    let acceptor = Acceptor { local, listener, door, socket, stopped: Cell::new(false) };
     loop {
         tokio::select! {
             biased;
@@ -116,6 +81,7 @@ pub(crate) async fn run(
 struct Acceptor {
     local: Rc<Local>,
     listener: Arc<Listener>,
+    door: DoorId,
     socket: Rc<AsyncFd<TcpListener>>,
     /// Stopped by a limit or a shortage, and not accepted since.
     stopped: Cell<bool>,
@@ -140,6 +106,8 @@ enum End {
     GlobalLimit(u32),
     /// So many of this service may be open and are.
     ServiceLimit(u32),
+    /// So many that came through this socket may be open and are.
+    DoorLimit(u32),
     /// No descriptors.
     Shortage(io::Error),
 }
@@ -162,6 +130,13 @@ impl Acceptor {
                 let wait = self.listener.gate.wait_below(limit);
                 drop(tokio::time::timeout(LIMIT_RECHECK, wait).await);
             }
+            End::DoorLimit(max) => {
+                self.count_refused();
+                if let Some(limit) = self.door().and_then(|door| door.limit.as_ref()) {
+                    let wait = limit.gate.wait_below(max);
+                    drop(tokio::time::timeout(LIMIT_RECHECK, wait).await);
+                }
+            }
             End::Shortage(error) => {
                 self.count_refused();
                 self.local.shared.count_accept_pause();
@@ -175,6 +150,9 @@ impl Acceptor {
     fn burst(&self) -> End {
         let global = self.local.shared.settings.max_connections;
         let own = self.listener.service.settings.load().max_connections;
+        let Some(door) = self.door() else {
+            return End::Empty;
+        };
         for _ in 0..BURST {
             if !self.local.shared.gate.try_enter(global) {
                 return End::GlobalLimit(global.unwrap_or(u32::MAX));
@@ -183,9 +161,15 @@ impl Acceptor {
                 self.local.shared.gate.leave();
                 return End::ServiceLimit(own.unwrap_or(u32::MAX));
             }
-            match accept(self.socket.get_ref()) {
+            if let Err(max) = door.try_enter() {
+                self.listener.gate.leave();
+                self.local.shared.gate.leave();
+                return End::DoorLimit(max);
+            }
+            match accept(self.socket.get_ref(), door.is_unix()) {
                 Ok((stream, peer)) => self.place(stream, peer),
                 Err(error) => {
+                    door.leave();
                     self.listener.gate.leave();
                     self.local.shared.gate.leave();
                     if error.kind() == io::ErrorKind::WouldBlock {
@@ -203,10 +187,12 @@ impl Acceptor {
     }
 
     /// Serves here, or where clearly less is to do.
-    fn place(&self, stream: TcpStream, peer: SocketAddr) {
+    fn place(&self, stream: TcpStream, peer: Peer) {
         let shared = &self.local.shared;
         let worker = self.least_loaded().unwrap_or(self.local.worker);
-        let accepted = Accepted { stream, peer, slot: Slot::take(shared, &self.listener, worker) };
+        let slot = Slot::take(shared, (&self.listener, self.door), worker);
+        let entrance = Entrance::from(self.door);
+        let accepted = Accepted { stream, peer, entrance, slot };
         self.stopped.set(false);
         if worker == self.local.worker {
             self.local.start(accepted);
@@ -233,6 +219,10 @@ impl Acceptor {
         }
     }
 
+    fn door(&self) -> Option<&Door> {
+        self.listener.door(self.door)
+    }
+
     fn cells(&self) -> &crate::telemetry::cells::ServiceCells {
         self.listener.service.cells.of(self.local.worker)
     }
@@ -245,15 +235,20 @@ fn tolerance(least: u32) -> u32 {
     (least / 8).max(1)
 }
 
-fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+/// A unix socket's descriptor is carried by TCP's type: reading and writing are the same.
+fn accept(socket: &TcpListener, is_unix: bool) -> io::Result<(TcpStream, Peer)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    if is_unix {
+        let fd = rustix::net::accept_with(socket.as_fd(), flags)?;
+        return Ok((TcpStream::from(fd), Peer::UNIX));
+    }
     let (fd, peer) = rustix::net::acceptfrom_with(socket.as_fd(), flags)?;
     let stream = TcpStream::from(fd);
     let peer = match peer.and_then(|any| SocketAddr::try_from(any).ok()) {
         Some(peer) => peer,
         None => stream.peer_addr()?,
     };
-    Ok((stream, peer))
+    Ok((stream, peer.into()))
 }
 
 pub(crate) fn is_shortage(error: &io::Error) -> bool {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::error::ProxyError;
 use super::every::Every;
 use super::evidence::evidence;
+use super::peer::Peer;
 use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
 use crate::dial;
@@ -283,9 +284,9 @@ impl<'a> Dialer<'a> {
 }
 
 /// Whose a connection to a backend is: that of the client at `peer`, which has connected to `local`.
-pub(crate) fn whose(peer: SocketAddr, local: Option<SocketAddr>) -> Whose {
-    // A unix socket has no address.
-    local.map_or(Whose::Unknown, |local| Whose::Clients(peer, local))
+pub(crate) fn whose(peer: Peer, local: Option<SocketAddr>) -> Whose {
+    // A unix socket has no addresses.
+    peer.addr().zip(local).map_or(Whose::Unknown, |(peer, local)| Whose::Clients(peer, local))
 }
 
 #[cfg(test)]

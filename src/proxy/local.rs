@@ -10,7 +10,7 @@ use super::millis::Clock;
 use super::pipe::{MAX_PIPES, Pipes};
 use super::shared::{Listener, Shared};
 use super::wheel::Wheel;
-use super::{Mode, http, http2, tcp};
+use super::{Mode, http, http2, proxied, tcp};
 use crate::lb::backend::Backend;
 use crate::telemetry::access::{AccessLog, Conns, Pen, Record};
 use crate::telemetry::cells::WorkerId;
@@ -66,6 +66,11 @@ impl Local {
         };
         accepted.slot.begin();
         let local = Rc::clone(self);
+        if accepted.slot.accepts_proxy() {
+            let serve = proxied::serve(local, accepted);
+            tokio::task::spawn_local(seat.connections.track_future(serve));
+            return;
+        }
         let settings = accepted.slot.listener.service.settings.load_full();
         match settings.mode {
             Mode::Tcp => {

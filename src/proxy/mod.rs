@@ -13,6 +13,7 @@ mod age;
 mod buffer;
 pub mod connect;
 mod direction;
+mod door;
 pub mod error;
 mod every;
 mod evidence;
@@ -23,10 +24,14 @@ pub mod http2;
 pub mod listener;
 mod local;
 mod millis;
+mod peer;
 pub mod pipe;
+mod proxied;
+pub mod proxy_protocol;
 pub mod pulse;
 pub mod relay;
 mod shared;
+mod slot;
 mod states;
 pub mod tcp;
 mod thread;
@@ -38,10 +43,10 @@ pub mod worker;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::listener::{BindAddr, ListenAddr, ListenerSettings, SocketOptions};
 use crate::telemetry::access::AccessLog;
 
 /// `mode`.
@@ -51,24 +56,6 @@ pub enum Mode {
     Tcp,
     /// HTTP/1.x requests.
     Http,
-}
-
-/// Where a service listens. Changing it means other sockets; everything else is [`ProxySettings`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerSettings {
-    /// Addresses to bind; `localhost` has become 127.0.0.1 (required) and ::1 (where IPv6 is up).
-    pub addrs: Vec<BindAddr>,
-    /// Queue of connections not yet accepted, bounded by the kernel's `somaxconn`. Default 4096.
-    pub backlog: u32,
-}
-
-/// One address to bind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BindAddr {
-    /// The address.
-    pub addr: SocketAddr,
-    /// False: quietly go without when the host has no such address family (::1 for `localhost`).
-    pub required: bool,
 }
 
 /// How a service's connections are treated. Replaced whole by a change of configuration.

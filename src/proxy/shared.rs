@@ -1,6 +1,5 @@
 //! What workers, acceptors and the control thread see of each other: limits, loads, proofs of life.
 
-use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +11,9 @@ use tokio_util::task::TaskTracker;
 
 use super::Service;
 use super::accept::Accepted;
+use super::door::{Door, DoorId};
 use super::gate::Gate;
+use super::listener::Listening;
 use super::pulse::ControlLife;
 use super::wheel::Group;
 use super::worker::WorkerSettings;
@@ -53,8 +54,8 @@ pub(crate) struct Listener {
     pub(crate) gate: Gate,
     /// Requests and sessions under way, of those that are logged.
     busy: AtomicU32,
-    /// Where it listens.
-    addrs: Box<[SocketAddr]>,
+    /// Its sockets, as acceptors see them.
+    doors: Box<[Door]>,
     /// Acceptors end.
     pub(crate) stop_accepting: CancellationToken,
     /// Connections end as soon as it does no harm. Cancelled after `draining` is set.
@@ -62,20 +63,19 @@ pub(crate) struct Listener {
     draining: AtomicBool,
     pub(crate) acceptors: TaskTracker,
     /// The sockets, for a successor; empty once closed.
-    sockets: Mutex<Vec<TcpListener>>,
+    sockets: Mutex<Vec<Listening>>,
     /// Milliseconds that connections at rest stay open in a drain.
     rest: AtomicU64,
 }
 
 impl Listener {
-    pub(crate) fn new(service: Arc<Service>, sockets: Vec<TcpListener>) -> Self {
-        let addrs = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+    pub(crate) fn new(service: Arc<Service>, sockets: Vec<Listening>) -> Self {
         static GROUPS: AtomicU32 = AtomicU32::new(0);
         Self {
             service,
             group: Group(GROUPS.fetch_add(1, Ordering::Relaxed)),
             busy: AtomicU32::new(0),
-            addrs,
+            doors: sockets.iter().map(Door::new).collect(),
             gate: Gate::default(),
             stop_accepting: CancellationToken::new(),
             drain: CancellationToken::new(),
@@ -87,9 +87,9 @@ impl Listener {
     }
 
     /// Duplicates of the sockets.
-    pub(crate) fn sockets(&self) -> std::io::Result<Vec<TcpListener>> {
+    pub(crate) fn sockets(&self) -> std::io::Result<Vec<Listening>> {
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        sockets.iter().map(TcpListener::try_clone).collect()
+        sockets.iter().map(Listening::try_clone).collect()
     }
 
     /// Connections at rest are closed this long after the drain began, not at once. Call before [`Listener::close`].
@@ -113,9 +113,9 @@ impl Listener {
         self.drain.cancel();
     }
 
-    /// The address that `peer` connected to, as it is bound: a socket bound to all addresses says just that.
-    pub(crate) fn local(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        self.addrs.iter().find(|addr| addr.is_ipv4() == peer.is_ipv4()).copied()
+    /// One of its sockets.
+    pub(crate) fn door(&self, id: DoorId) -> Option<&Door> {
+        self.doors.get(usize::from(id.0))
     }
 
     /// Requests and sessions under way, of those that are logged: a service without an access log counts none.

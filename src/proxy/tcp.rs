@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,13 +11,15 @@ use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::accept::{Accepted, Slot};
+use super::accept::Accepted;
 use super::age;
 use super::connect::{Dialer, Trail, whose};
 use super::error::ProxyError;
 use super::local::Local;
+use super::peer::{Entrance, Peer};
 use super::relay::{self, End, Finish, Meter, Patience, Which};
 use super::shared::{Busy, Listener};
+use super::slot::Slot;
 use super::states::{self, State};
 use super::timer::Timer;
 use super::wheel::Group;
@@ -37,9 +38,19 @@ pub(crate) fn serve(
     accepted: Accepted,
     settings: Arc<ProxySettings>,
 ) -> impl Future<Output = ()> {
-    let Accepted { stream, peer, slot } = accepted;
-    let mut session = Session::new(&slot.listener, &settings);
-    let fixed = Fixed { local, settings, peer, slot };
+    serve_since(local, accepted, settings, Instant::now())
+}
+
+/// The same for one that was accepted earlier.
+pub(crate) fn serve_since(
+    local: Rc<Local>,
+    accepted: Accepted,
+    settings: Arc<ProxySettings>,
+    since: Instant,
+) -> impl Future<Output = ()> {
+    let Accepted { stream, peer, entrance, slot } = accepted;
+    let mut session = Session::new(&slot.listener, &settings, since);
+    let fixed = Fixed { local, settings, peer, entrance, slot };
     async move {
         let forwarded = forward(&fixed, stream, &mut session).await;
         if let Err(error) = &forwarded {
@@ -52,7 +63,7 @@ pub(crate) fn serve(
             }
         }
         if let Some(log) = &fixed.settings.access_log {
-            session.write(&fixed.local, log, (&fixed.slot.listener, fixed.peer));
+            session.write(&fixed, log);
         }
         drop(fixed);
     }
@@ -62,7 +73,8 @@ pub(crate) fn serve(
 struct Fixed {
     local: Rc<Local>,
     settings: Arc<ProxySettings>,
-    peer: SocketAddr,
+    peer: Peer,
+    entrance: Entrance,
     /// Given up last: the connection counts until then.
     slot: Slot,
 }
@@ -121,7 +133,10 @@ async fn open(
     }
     let (lease, backend) = connected?;
     if let Some(form) = lease.header() {
-        let header = header::render(form, whose(fixed.peer, client.local_addr().ok()));
+        let header = header::render(
+            form,
+            whose(fixed.peer, fixed.entrance.reached(|| client.local_addr().ok())),
+        );
         let follows = poll_fn(|cx| Poll::Ready(client.poll_read_ready(cx).is_ready())).await;
         dial::announce(&backend, &header, follows).map_err(|source| ProxyError::Backend {
             addr: lease.addr().clone(),
@@ -144,9 +159,9 @@ struct Session {
 }
 
 impl Session {
-    fn new(listener: &Arc<Listener>, settings: &ProxySettings) -> Self {
+    fn new(listener: &Arc<Listener>, settings: &ProxySettings, accepted: Instant) -> Self {
         Self {
-            accepted: Instant::now(),
+            accepted,
             connected: None,
             trail: Trail::default(),
             moved: (0, 0),
@@ -156,7 +171,8 @@ impl Session {
         }
     }
 
-    fn write(mut self, local: &Local, log: &Arc<AccessLog>, (on, peer): (&Listener, SocketAddr)) {
+    fn write(mut self, fixed: &Fixed, log: &Arc<AccessLog>) {
+        let Fixed { local, peer, entrance, slot, .. } = fixed;
         drop(self.busy.take());
         let at = |time| local.clock.of(time);
         let accepted = at(self.accepted);
@@ -165,8 +181,9 @@ impl Session {
         let waited = server.is_some() || self.trail.is_queued;
         let (cause, stage) = self.state;
         let record = Record {
-            client: Some(peer),
-            local: on.local(peer),
+            client: peer.addr(),
+            local: entrance.local(&slot.listener),
+            socket: entrance.door.number(),
             begun: local.clock.unix(accepted),
             server: server.map(|backend| &*backend.server_name),
             timers: Timers {
@@ -180,7 +197,7 @@ impl Session {
             bytes_in: self.moved.0,
             cause,
             stage,
-            conns: local.conns(on, server),
+            conns: local.conns(&slot.listener, server),
             retries: self.trail.retries,
             redispatched: self.trail.redispatched,
             queued: (self.trail.ahead.server, self.trail.ahead.backend),

@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpListener;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,8 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::accept::{self, Accepted};
+use super::door::DoorId;
 use super::give_way::GiveWay;
 use super::http;
+use super::listener::Listening;
 use super::local::Local;
 use super::shared::{Listener, Shared};
 use super::worker::TICK;
@@ -41,11 +42,7 @@ pub(crate) struct Thread {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Accept on these sockets.
-    Add {
-        listener: Arc<Listener>,
-        sockets: Vec<TcpListener>,
-        done: oneshot::Sender<io::Result<()>>,
-    },
+    Add { listener: Arc<Listener>, sockets: Vec<Listening>, done: oneshot::Sender<io::Result<()>> },
 }
 
 pub(crate) fn worker_gone() -> io::Error {
@@ -141,16 +138,17 @@ async fn turn(local: &Local) {
     .await
 }
 
-fn add(local: &Rc<Local>, listener: &Arc<Listener>, sockets: Vec<TcpListener>) -> io::Result<()> {
+fn add(local: &Rc<Local>, listener: &Arc<Listener>, sockets: Vec<Listening>) -> io::Result<()> {
     if let Some(seat) = local.shared.seat(local.worker) {
         let watch = http::watch(Rc::clone(local), Arc::clone(listener));
         tokio::task::spawn_local(seat.connections.track_future(watch));
     }
-    for socket in sockets {
-        let socket = Rc::new(accept::register(socket)?);
+    for (door, socket) in (0..).map(DoorId).zip(sockets) {
+        let socket = Rc::new(accept::register(socket.socket)?);
         let (worker, on) = (Rc::clone(local), Arc::clone(listener));
-        let acceptor =
-            restarted(move || accept::run(Rc::clone(&worker), Arc::clone(&on), Rc::clone(&socket)));
+        let acceptor = restarted(move || {
+            accept::run(Rc::clone(&worker), (Arc::clone(&on), door), Rc::clone(&socket))
+        });
         tokio::task::spawn_local(listener.acceptors.track_future(acceptor));
     }
     Ok(())

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Service;
+use super::listener::Listening;
 use super::pulse::Pulse;
 use super::shared::{Listener, Shared};
 use super::thread::{Command, Thread, worker_gone};
@@ -88,7 +88,7 @@ impl Workers {
     pub async fn add_listener(
         &self,
         id: ListenerId,
-        sockets: Vec<TcpListener>,
+        sockets: Vec<Listening>,
         service: Arc<Service>,
     ) -> io::Result<()> {
         let kept = duplicate(&sockets)?;
@@ -110,7 +110,7 @@ impl Workers {
         spread
     }
 
-    async fn spread(&self, listener: &Arc<Listener>, sockets: &[TcpListener]) -> io::Result<()> {
+    async fn spread(&self, listener: &Arc<Listener>, sockets: &[Listening]) -> io::Result<()> {
         for thread in &self.threads {
             let sockets = duplicate(sockets)?;
             let (done, added) = oneshot::channel();
@@ -181,7 +181,7 @@ impl Workers {
     ///
     /// # Errors
     /// When there is no descriptor for one.
-    pub fn listening(&self) -> io::Result<Vec<TcpListener>> {
+    pub fn listening(&self) -> io::Result<Vec<Listening>> {
         let mut all = Vec::new();
         for listener in self.lock().values() {
             all.append(&mut listener.sockets()?);
@@ -230,6 +230,6 @@ impl Workers {
     }
 }
 
-fn duplicate(sockets: &[TcpListener]) -> io::Result<Vec<TcpListener>> {
-    sockets.iter().map(TcpListener::try_clone).collect()
+fn duplicate(sockets: &[Listening]) -> io::Result<Vec<Listening>> {
+    sockets.iter().map(Listening::try_clone).collect()
 }

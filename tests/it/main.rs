@@ -38,6 +38,7 @@ mod http;
 mod idle;
 mod last_known;
 mod layers;
+mod listening;
 mod nerve;
 mod outages;
 mod queue;

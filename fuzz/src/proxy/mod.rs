@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(crate) mod http;
+pub(crate) mod proxy_protocol;
 
 /// `option forwardfor`.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
 //! The side that runs: offers what it has to whoever starts in its place, and lets go only when that one has it all.
 
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use super::state::{State, Totals};
 use super::{PATIENCE, READY_PATIENCE, REPORT_EVERY, with_causes};
 use crate::admin::AdminState;
 use crate::app::front::Front;
+use crate::proxy::listener::Listening;
 use crate::proxy::worker::Workers;
 
 /// What a successor gets.
@@ -88,7 +88,7 @@ async fn negotiate(
         return Err(ProtocolError::Unexpected("another version"));
     }
     tracing::info!(pid, version = greeting.program, "hand-over asked for");
-    offer(&mut stream, house).await?;
+    let sockets = offer(&mut stream, house).await?;
     receive(&mut stream, READY_PATIENCE).await?.must_be(&Message::Ready)?;
     house.front.stop().await;
     let reported = house.totals();
@@ -101,24 +101,33 @@ async fn negotiate(
         drop(send(&mut stream, &Message::Refused { reason }, PATIENCE).await);
         return Err(error);
     }
+    // Before it is told: it may stop at once, and must be the only one to remove them then.
+    sockets.iter().for_each(|socket| socket.own_file(false));
     send(&mut stream, &Message::Draining, PATIENCE).await?;
     Ok(Successor { stream, pid, reported })
 }
 
-async fn offer(stream: &mut UnixStream, house: &House<'_>) -> Result<(), ProtocolError> {
+/// Offers everything; gives the sockets.
+async fn offer(
+    stream: &mut UnixStream,
+    house: &House<'_>,
+) -> Result<Vec<Listening>, ProtocolError> {
     let mut sockets = house.workers.listening()?;
-    sockets.push(house.front.socket()?);
-    let listeners: Vec<SocketAddr> =
-        sockets.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
+    sockets.push(Listening::adopted(house.front.socket()?, None, false)?);
+    let listeners = sockets.iter().map(|socket| socket.addr.to_string()).collect();
+    let foreign = sockets.iter().filter(|socket| socket.is_foreign());
+    let foreign = foreign.map(|socket| socket.addr.to_string()).collect();
     let entries = house.admin.services.load_full();
     let message = Message::Offer {
         from: Greeting::own(),
         listeners,
+        foreign,
         state: Box::new(State::read(&entries).await),
     };
     send(stream, &message, PATIENCE).await?;
-    let descriptors: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
-    send_descriptors(stream, &descriptors, PATIENCE).await
+    let descriptors: Vec<_> = sockets.iter().map(|socket| socket.socket.as_fd()).collect();
+    send_descriptors(stream, &descriptors, PATIENCE).await?;
+    Ok(sockets)
 }
 
 /// One at a time: two successors of one process would both believe to be the one.

@@ -17,7 +17,6 @@
 //! process goes on.
 
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::time::Duration;
 
@@ -43,8 +42,11 @@ pub(crate) enum Message {
     Offer {
         /// Who offers.
         from: Greeting,
-        /// Addresses of the sockets.
-        listeners: Vec<SocketAddr>,
+        /// Addresses of the sockets, as a `bind` line names them.
+        listeners: Vec<String>,
+        /// Those whose files are nobody's to remove: systemd has made them.
+        #[serde(default)]
+        foreign: Vec<String>,
         /// What it knows.
         state: Box<State>,
     },
@@ -257,7 +259,8 @@ mod tests {
         let (mut ours, mut theirs) = pair();
         let offer = Message::Offer {
             from: Greeting::own(),
-            listeners: vec!["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
+            listeners: vec!["127.0.0.1:1".to_owned(), "/run/x.sock".to_owned()],
+            foreign: vec!["/run/x.sock".to_owned()],
             state: Box::default(),
         };
         let totals = Message::Counters(Box::default());
@@ -324,7 +327,8 @@ mod tests {
         fn damaged_messages_never_panic(at in 0_usize..4000, byte: u8) {
             let offer = Message::Offer {
                 from: Greeting::own(),
-                listeners: vec!["127.0.0.1:1".parse().unwrap()],
+                listeners: vec!["127.0.0.1:1".to_owned()],
+                foreign: Vec::new(),
                 state: Box::new(super::super::state::tests::example()),
             };
             let mut bytes = frame(&offer).unwrap();

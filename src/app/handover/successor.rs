@@ -13,7 +13,7 @@ use super::protocol::{Greeting, ProtocolError};
 use super::state::State;
 use super::take::{Predecessor, Taking, approach};
 use super::{SERVICE_PATIENCE, with_causes};
-use crate::app::bound::{Adopted, Bound};
+use crate::app::bound::Bound;
 use crate::app::front::Front;
 use crate::app::service::{Inherited, ServiceRuntime};
 use crate::app::systemd;
@@ -21,6 +21,7 @@ use crate::config::synapse::Loaded;
 use crate::config::{GeneratorRules, ServiceConfig};
 use crate::discovery::names::NameCache;
 use crate::lb::handle::PoolHandle;
+use crate::proxy::listener::Held;
 
 impl State {
     /// What is known about the service that `file` describes; `None`: it starts from nothing.
@@ -90,13 +91,13 @@ pub(crate) fn arrive(loaded: &Loaded) -> Result<(Bound, Option<Predecessor>), Ve
     let process = &loaded.config.process;
     let former = process.state_dir.as_deref().map_or(Ok(None), approach);
     let mut former = former.map_err(|error| vec![with_causes(&error)])?;
-    let mut adopted = Adopted::default();
+    let mut adopted = Held::default();
     if let Some(former) = &mut former {
         let Greeting { pid, program, .. } = &former.from;
         tracing::info!(pid, version = program, "taking over from a running synapse");
-        adopted.add(std::mem::take(&mut former.sockets));
+        former.sockets.drain(..).for_each(|socket| adopted.add(socket));
     }
-    adopted.add(systemd::sockets());
+    systemd::sockets().into_iter().for_each(|socket| adopted.add(socket));
     let state = former.as_ref().map(|former| &former.state);
     let in_force = |file: &ServiceConfig| {
         let inherited = state?.inheritance(file, &*loaded.generator)?;
@@ -109,7 +110,7 @@ pub(crate) fn arrive(loaded: &Loaded) -> Result<(Bound, Option<Predecessor>), Ve
         .map(|file| in_force(file).unwrap_or_else(|| file.clone()))
         .collect();
     let bound = Bound::bind(process.admin_listen, &configs, &mut adopted)?;
-    let unused = adopted.close();
+    let unused: Vec<_> = adopted.addrs().map(ToString::to_string).collect();
     if !unused.is_empty() {
         tracing::info!(?unused, "sockets that were passed on but are not configured are closed");
     }

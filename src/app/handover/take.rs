@@ -18,6 +18,8 @@ use super::protocol::{Greeting, Message, ProtocolError, frame, receive, receive_
 use super::state::{State, Totals};
 use super::{PATIENCE, REPORT_EVERY, door, is_trusted};
 use crate::admin::AdminState;
+use crate::proxy::ListenAddr;
+use crate::proxy::listener::Listening;
 
 /// The running process, and what it has offered.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub(crate) struct Predecessor {
     /// Who it is.
     pub(crate) from: Greeting,
     /// Its listening sockets.
-    pub(crate) sockets: Vec<TcpListener>,
+    pub(crate) sockets: Vec<Listening>,
     /// What it knows.
     pub(crate) state: State,
 }
@@ -86,32 +88,41 @@ fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&frame(&Message::Hello(Greeting::own()))?)?;
     let said = receive_blocking(&mut stream)?;
-    let Message::Offer { from, listeners, state } = said else {
+    let Message::Offer { from, listeners, foreign, state } = said else {
         return Err(said.unexpected());
     };
     let sockets = receive_descriptors(&stream, listeners.len())?
         .into_iter()
-        .filter_map(|socket| match adopt(socket) {
-            Ok(socket) => Some(socket),
-            Err(error) => {
-                tracing::warn!(%error, "a descriptor that was handed over cannot be used");
-                None
+        .zip(&listeners)
+        .filter_map(|(socket, addr)| {
+            match adopt(socket, addr.parse().ok(), foreign.contains(addr)) {
+                Ok(socket) => Some(socket),
+                Err(error) => {
+                    tracing::warn!(%error, "a descriptor that was handed over cannot be used");
+                    None
+                }
             }
         })
         .collect();
     Ok(Predecessor { stream, from, sockets, state: *state })
 }
 
-/// Makes sure that a descriptor from elsewhere is what we take it for.
-pub(crate) fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
-    let is_tcp = matches!(socket_domain(&socket)?, AddressFamily::INET | AddressFamily::INET6)
-        && socket_type(&socket)? == SocketType::STREAM;
-    if !is_tcp || !socket_acceptconn(&socket)? {
-        return Err(io::Error::other("not a listening TCP socket"));
+/// Makes sure that a descriptor from elsewhere is what we take it for; see [`Listening::adopted`].
+pub(crate) fn adopt(
+    socket: OwnedFd,
+    addr: Option<ListenAddr>,
+    is_foreign: bool,
+) -> io::Result<Listening> {
+    let domain = socket_domain(&socket)?;
+    let is_known =
+        [AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX].contains(&domain);
+    let is_stream = socket_type(&socket)? == SocketType::STREAM;
+    if !is_known || !is_stream || !socket_acceptconn(&socket)? {
+        return Err(io::Error::other("not a listening TCP or unix socket"));
     }
     let socket = TcpListener::from(socket);
     socket.set_nonblocking(true)?;
-    Ok(socket)
+    Listening::adopted(socket, addr, is_foreign)
 }
 
 impl Predecessor {

@@ -2,7 +2,6 @@
 //! sockets.
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use crate::app::fleet::Fleet;
@@ -11,6 +10,7 @@ use crate::app::service::ServiceRuntime;
 use crate::config::synapse::Loaded;
 use crate::config::{GeneratorRules, ServiceConfig};
 use crate::endpoint::ServiceName;
+use crate::proxy::listener::Listening;
 
 /// What a running service is told.
 pub(super) struct Order {
@@ -22,7 +22,7 @@ pub(super) struct Order {
     /// Why the generator config is not in force any more.
     pub(super) refused: Vec<String>,
     /// `None`: nothing changes about them.
-    pub(super) sockets: Option<Vec<TcpListener>>,
+    pub(super) sockets: Option<Vec<Listening>>,
 }
 
 /// What a generator config in force comes to under the new file.
@@ -37,7 +37,7 @@ pub(super) struct Plan {
     /// For services that run, by name.
     pub(super) orders: HashMap<ServiceName, Order>,
     /// Services to start, with their sockets.
-    pub(super) added: Vec<(ServiceConfig, Vec<TcpListener>)>,
+    pub(super) added: Vec<(ServiceConfig, Vec<Listening>)>,
 }
 
 impl Fleet {
@@ -144,7 +144,7 @@ fn order(
     Ok(order)
 }
 
-fn take(config: &ServiceConfig, inventory: &mut Inventory) -> Result<Vec<TcpListener>, String> {
+fn take(config: &ServiceConfig, inventory: &mut Inventory) -> Result<Vec<Listening>, String> {
     match &config.listener {
         Some(settings) => inventory.take(settings).map_err(|error| inventory.explain(&error)),
         None => Ok(Vec::new()),

@@ -9,10 +9,11 @@ use super::log;
 use super::routing::Sides;
 use super::server::{self, Issue, MAX_INT};
 use super::statement::Statement;
-use super::values::{network, number, time};
+use super::values::{MAX_KEEPALIVE_COUNT, network, number, seconds, time};
 use crate::config::balance;
 use crate::config::report::Report;
 use crate::health::ProbeSettings;
+use crate::proxy::listener::Keepalive;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch, Reuse};
 
 /// Applies a supported statement to the sides it was routed to.
@@ -79,6 +80,10 @@ fn apply_value(
             draft.full_connections.set((full > 0).then_some(full), origin);
         }
         "backlog" => draft.backlog.set(number(one(args)?, 1..=MAX_INT)?, origin),
+        "clitcpka-cnt" | "clitcpka-idle" | "clitcpka-intvl" => {
+            let detail = keepalive(draft.keepalive.detail.value, statement)?;
+            draft.keepalive.detail.set(detail, origin);
+        }
         "timeout connect" | "contimeout" | "timeout contimeout" => {
             timeouts.connect.set(timeout(args)?, origin);
         }
@@ -137,11 +142,18 @@ fn apply_option(
                 draft.probe.set(ProbeSettings::Tcp, origin);
             }
         }
+        "clitcpka" => draft.keepalive.is_on.set(on, origin),
         "allbackups" => draft.all_backups.set(on, origin),
         "abortonclose" => draft.abort_on_close.set(on, origin),
-        // Of `tcpka` the half that is about servers.
-        "srvtcpka" | "tcpka" if sides.back => draft.way.keep_alive.set(on, origin),
-        "tcpka" => {}
+        "srvtcpka" => draft.way.keep_alive.set(on, origin),
+        "tcpka" => {
+            if sides.front {
+                draft.keepalive.is_on.set(on, origin);
+            }
+            if sides.back {
+                draft.way.keep_alive.set(on, origin);
+            }
+        }
         other => {
             return Err(format!("supported, but option {other:?} has no rule; this is a bug"));
         }
@@ -190,6 +202,19 @@ fn reuse(text: &str) -> Result<Reuse, String> {
 fn timeout(args: &[String]) -> Result<Option<Duration>, String> {
     // haproxy: 0 = no timeout.
     Ok(Some(time(one(args)?)?).filter(|time| !time.is_zero()))
+}
+
+/// 0 is haproxy's "not set".
+fn keepalive(mut so_far: Keepalive, statement: &Statement<'_>) -> Result<Keepalive, String> {
+    let value = one(statement.args())?;
+    match statement.directive.keyword {
+        "clitcpka-cnt" => {
+            so_far.count = Some(number(value, 0..=MAX_KEEPALIVE_COUNT)?).filter(|count| *count > 0);
+        }
+        "clitcpka-idle" => so_far.idle = seconds(value)?,
+        _ => so_far.interval = seconds(value)?,
+    }
+    Ok(so_far)
 }
 
 fn redispatch(args: &[String]) -> Result<Redispatch, String> {

@@ -1,27 +1,30 @@
-//! Addresses to bind: `localhost`, `*`, literals, names, and what can only be warned about.
+//! Addresses to bind: `localhost`, `*`, literals, names, paths, and what can only be warned about.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
-use super::server::{MAX_INT, not_yet, refused, unknown};
-use super::table::{self, Class, Sections};
+use super::bind_options::options_of;
 use super::values::number;
 use crate::config::report::{Place, Report};
-use crate::proxy::BindAddr;
 use crate::proxy::http2::FrontProtocol;
+use crate::proxy::{BindAddr, ListenAddr, SocketOptions};
 
 /// What an address means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// These TCP addresses.
-    Tcp(Vec<BindAddr>),
-    /// A path or another kind of socket that is not bound yet.
-    NotTcp(String),
+    /// These.
+    Known(Vec<BindAddr>),
+    /// A kind of socket that is not bound.
+    Unknown(String),
 }
 
 /// `HOST` and a port given apart, as Synapse has them.
 pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
-    if is_not_tcp(host) {
-        return Ok(Target::NotTcp(host.to_owned()));
+    if is_other(host) {
+        return Ok(Target::Unknown(host.to_owned()));
+    }
+    if unix(host).is_some() {
+        return Err(format!("{host:?} has no port; write `port: null`"));
     }
     if port == 0 {
         return Err("0 is not a port to listen on; use 1 to 65535".to_owned());
@@ -30,21 +33,21 @@ pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
         (_, Some(host)) => (host, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
         (host4, None) => (host4.unwrap_or(host), Ipv4Addr::UNSPECIFIED.into()),
     };
-    let required = |ip: IpAddr| BindAddr { addr: SocketAddr::new(ip, port), required: true };
+    let required = |ip: IpAddr| BindAddr::required(SocketAddr::new(ip, port));
     let bare = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
     if bare.is_empty() || bare == "*" {
-        return Ok(Target::Tcp(vec![required(any)]));
+        return Ok(Target::Known(vec![required(any)]));
     }
     if bare == "localhost" {
-        return Ok(Target::Tcp(vec![
+        return Ok(Target::Known(vec![
             required(Ipv4Addr::LOCALHOST.into()),
-            BindAddr { addr: SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port), required: false },
+            BindAddr { required: false, ..required(Ipv6Addr::LOCALHOST.into()) },
         ]));
     }
     if let Ok(ip) = bare.parse::<IpAddr>() {
-        return Ok(Target::Tcp(vec![required(ip)]));
+        return Ok(Target::Known(vec![required(ip)]));
     }
-    resolve(bare, port).map(|ip| Target::Tcp(vec![required(ip)]))
+    resolve(bare, port).map(|ip| Target::Known(vec![required(ip)]))
 }
 
 /// haproxy takes the first address of a name.
@@ -64,29 +67,29 @@ pub(super) fn resolve(host: &str, port: u16) -> Result<IpAddr, String> {
         .ok_or_else(|| format!("the name {host:?} has no address; use an address"))
 }
 
-fn is_not_tcp(address: &str) -> bool {
-    [
-        "/",
-        "unix@",
-        "uxst@",
-        "abns@",
-        "abnsz@",
-        "fd@",
-        "sockpair@",
-        "udp@",
-        "udp4@",
-        "udp6@",
-        "quic4@",
-        "quic6@",
-    ]
-    .iter()
-    .any(|prefix| address.starts_with(prefix))
+/// A path or an abstract name, which haproxy takes for what it is: nothing is looked for in it.
+fn unix(text: &str) -> Option<ListenAddr> {
+    if let Some(name) = text.strip_prefix("abns@") {
+        return Some(ListenAddr::Abstract(name.into()));
+    }
+    let path = text.strip_prefix("unix@").or_else(|| text.strip_prefix("uxst@"));
+    let path = path.or_else(|| text.starts_with('/').then_some(text))?;
+    Some(ListenAddr::Unix(std::path::Path::new(path).into()))
 }
 
-/// `ADDR:PORT` as on a `bind` line.
+fn is_other(address: &str) -> bool {
+    ["abnsz@", "fd@", "sockpair@", "udp@", "udp4@", "udp6@", "quic4@", "quic6@"]
+        .iter()
+        .any(|prefix| address.starts_with(prefix))
+}
+
+/// `ADDR:PORT` or a path, as on a `bind` line.
 pub(super) fn address(text: &str) -> Result<Target, String> {
-    if is_not_tcp(text) {
-        return Ok(Target::NotTcp(text.to_owned()));
+    if is_other(text) {
+        return Ok(Target::Unknown(text.to_owned()));
+    }
+    if let Some(addr) = unix(text) {
+        return Ok(Target::Known(vec![BindAddr::required(addr)]));
     }
     let (host, port) =
         text.rsplit_once(':').ok_or_else(|| format!("{text:?} has no port; write ADDRESS:PORT"))?;
@@ -100,11 +103,11 @@ pub(super) fn address(text: &str) -> Result<Target, String> {
     }
     let mut all = Vec::new();
     for port in first..=last {
-        if let Target::Tcp(addrs) = host_and_port(host, port)? {
+        if let Target::Known(addrs) = host_and_port(host, port)? {
             all.extend(addrs);
         }
     }
-    Ok(Target::Tcp(all))
+    Ok(Target::Known(all))
 }
 
 /// More listening sockets from one line are taken for a mistake.
@@ -113,39 +116,40 @@ const MAX_RANGE: u16 = 1_000;
 /// A `bind` line's words after `bind`: what was found, with every odd thing reported.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bound {
-    /// TCP addresses.
+    /// Addresses, with what is said about their sockets.
     pub(super) addrs: Vec<BindAddr>,
-    /// Sockets that are not bound yet.
-    pub(super) not_tcp: Vec<String>,
-    /// `backlog` of the line.
-    pub(super) backlog: Option<u32>,
     /// `proto` of each line, or that it has none.
     pub(super) protocols: Vec<FrontProtocol>,
 }
 
-/// What the words after an address say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Options {
-    /// `backlog`.
-    pub(super) backlog: Option<u32>,
-    /// `proto`.
-    pub(super) protocol: FrontProtocol,
-    /// `v6only`: `::` does not stand for IPv4 as well.
-    pub(super) is_v6_only: bool,
-}
-
 /// haproxy leaves it to the kernel that `::` takes IPv4 as well. Our IPv6 sockets never do, so that clients keep their
 /// plain addresses: every `::` has an IPv4 socket at its side.
-pub(super) fn with_ipv4(addrs: Vec<BindAddr>, is_v6_only: bool) -> Vec<BindAddr> {
+fn with_ipv4(addrs: Vec<BindAddr>, is_v6_only: bool) -> Vec<BindAddr> {
     let twin = |bind: &BindAddr| {
-        let stands_for_both = bind.addr.ip() == Ipv6Addr::UNSPECIFIED && !is_v6_only;
-        stands_for_both.then(|| BindAddr {
-            addr: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), bind.addr.port()),
-            required: bind.required,
-        })
+        let wide = bind.addr.tcp().filter(|addr| addr.ip() == Ipv6Addr::UNSPECIFIED);
+        let port = wide.filter(|_| !is_v6_only)?.port();
+        let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port).into();
+        Some(BindAddr { addr, ..bind.clone() })
     };
     let twins: Vec<BindAddr> = addrs.iter().filter_map(twin).collect();
     addrs.into_iter().chain(twins).collect()
+}
+
+impl Bound {
+    /// Adds addresses with what `words` say about their sockets.
+    pub(super) fn add(
+        &mut self,
+        addrs: Vec<BindAddr>,
+        words: &[String],
+        place: &Place,
+        report: &mut Report,
+    ) {
+        let options = options_of(words, place, report);
+        let socket: Arc<SocketOptions> = Arc::new(options.socket);
+        let about = |bind| BindAddr { options: Arc::clone(&socket), ..bind };
+        self.addrs.extend(with_ipv4(addrs, options.is_v6_only).into_iter().map(about));
+        self.protocols.push(options.protocol);
+    }
 }
 
 /// Reads the words of a `bind` line.
@@ -155,86 +159,29 @@ pub(super) fn line(words: &[String], place: &Place, report: &mut Report) -> Boun
         report.complain(place, "`bind` needs an address such as 127.0.0.1:8080");
         return bound;
     };
+    let mut addrs = Vec::new();
+    let mut is_all_unknown = true;
     for text in addresses.split(',') {
         match address(text) {
-            Ok(Target::Tcp(addrs)) => bound.addrs.extend(addrs),
-            Ok(Target::NotTcp(path)) => {
-                report.warn(place, unbound(&path));
-                bound.not_tcp.push(path);
+            Ok(Target::Known(more)) => addrs.extend(more),
+            Ok(Target::Unknown(other)) => {
+                report.warn(place, unbound(&other));
+                continue;
             }
             Err(error) => report.complain(place, format!("`bind`: {error}")),
         }
+        is_all_unknown = false;
     }
-    // Options of a socket that is not bound change nothing: Yelp's `bind /path accept-proxy`.
-    if bound.not_tcp.is_empty() || !bound.addrs.is_empty() {
-        let options = options_of(options, place, report);
-        bound.backlog = options.backlog;
-        bound.protocols.push(options.protocol);
-        bound.addrs = with_ipv4(bound.addrs, options.is_v6_only);
+    // Options of a socket that is not bound change nothing.
+    if !is_all_unknown {
+        bound.add(addrs, options, place, report);
     }
     bound
 }
 
 /// Text about a socket that is not bound.
-pub(super) fn unbound(path: &str) -> String {
-    format!("{path:?} is not bound: unix sockets and other kinds than tcp are not supported yet")
-}
-
-/// Reads the words after the address, or `bind_options`.
-pub(super) fn options_of(words: &[String], place: &Place, report: &mut Report) -> Options {
-    let mut options = Options::default();
-    let mut rest = words;
-    while let [word, after @ ..] = rest {
-        rest = after;
-        let Some(directive) = table::find(std::slice::from_ref(word), Sections::BIND) else {
-            report.complain(place, format!("`bind`: {}", unknown(word, Sections::BIND)));
-            let meant = table::nearest(std::slice::from_ref(word), Sections::BIND);
-            rest = rest.get(meant.map_or(0, |directive| directive.args)..).unwrap_or_default();
-            continue;
-        };
-        let Some((args, after)) = rest.split_at_checked(directive.args) else {
-            report.complain(place, format!("`bind`: `{word}` needs a value"));
-            break;
-        };
-        rest = after;
-        match directive.class {
-            Class::Harmless => {}
-            Class::NotYet { meanwhile } => {
-                report.warn(place, format!("`bind`: {}", not_yet(word, meanwhile)));
-            }
-            Class::Refused { reason, instead } => {
-                report.complain(place, format!("`bind`: {}", refused(word, reason, instead)));
-            }
-            Class::Supported if directive.args == 0 => {
-                options.is_v6_only = directive.keyword == "v6only";
-            }
-            Class::Supported if directive.keyword == "proto" => {
-                match protocol(args.first().map_or("", String::as_str)) {
-                    Ok(protocol) => options.protocol = protocol,
-                    Err(error) => report.complain(place, format!("`bind`: `{word}`: {error}")),
-                }
-            }
-            Class::Supported => {
-                match number(args.first().map_or("", String::as_str), 1..=MAX_INT) {
-                    Ok(number) => options.backlog = Some(number),
-                    Err(error) => report.complain(place, format!("`bind`: `{word}`: {error}")),
-                }
-            }
-        }
-    }
-    options
-}
-
-/// haproxy refuses it, too.
-pub(super) const PROTOCOL_IN_TCP: &str =
-    "`proto` needs `mode http`: in mode tcp bytes pass whatever they mean";
-
-fn protocol(value: &str) -> Result<FrontProtocol, String> {
-    match value {
-        "h1" => Ok(FrontProtocol::Http1),
-        "h2" => Ok(FrontProtocol::Http2),
-        _ => Err(format!("{value:?} is not offered; use h1 or h2")),
-    }
+pub(super) fn unbound(address: &str) -> String {
+    format!("{address:?} is not bound: kinds of sockets other than tcp and unix are not supported")
 }
 
 /// What all lines of a service say together; lines that differ leave it to the client's first bytes.
@@ -262,8 +209,10 @@ mod tests {
 
     fn addrs(text: &str) -> Vec<(String, bool)> {
         match address(text).unwrap() {
-            Target::Tcp(addrs) => addrs.iter().map(|a| (a.addr.to_string(), a.required)).collect(),
-            Target::NotTcp(path) => vec![(path, false)],
+            Target::Known(addrs) => {
+                addrs.iter().map(|a| (a.addr.to_string(), a.required)).collect()
+            }
+            Target::Unknown(other) => vec![(other, false)],
         }
     }
 
@@ -288,7 +237,10 @@ mod tests {
             ("ipv4@:80", "0.0.0.0:80"),
             ("ipv6@*:80", "[::]:80"),
             ("/run/x.sock", "/run/x.sock"),
-            ("unix@/run/x.sock", "unix@/run/x.sock"),
+            ("unix@/run/x.sock", "/run/x.sock"),
+            ("unix@x.sock", "unix@x.sock"),
+            ("abns@name", "abns@name"),
+            ("fd@3", "fd@3"),
         ] {
             assert_eq!(addrs(text)[0].0, addr, "{text}");
         }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::defaults;
 use super::log::LogDraft;
 use super::server::ServerDraft;
+use super::values::show_time;
 use super::way::BackWay;
 use crate::config::balance::{Algorithm, HashType};
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
 use crate::lb::hash::Factor;
+use crate::proxy::listener::Keepalive;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch, Reuse};
 
 /// Where a value comes from, as `synapse check` shows it.
@@ -92,6 +94,38 @@ pub(super) struct TimeoutDraft {
     pub(super) tarpit: Tracked<Option<Duration>>,
 }
 
+/// `option clitcpka` and `clitcpka-…`.
+#[derive(Clone, Debug)]
+pub(super) struct KeepaliveDraft {
+    pub(super) is_on: Tracked<bool>,
+    pub(super) detail: Tracked<Keepalive>,
+}
+
+impl KeepaliveDraft {
+    fn new(origin: &Origin) -> Self {
+        let detail = Tracked::new(Keepalive::default(), origin);
+        Self { is_on: Tracked::new(false, origin), detail }
+    }
+
+    /// `None`: nobody is asked. The other lines change nothing then, as with haproxy.
+    pub(super) fn resolve(&self) -> Option<Keepalive> {
+        self.is_on.value.then_some(self.detail.value)
+    }
+}
+
+/// As `synapse check` shows it.
+impl std::fmt::Display for KeepaliveDraft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(Keepalive { idle, interval, count }) = self.resolve() else {
+            return f.write_str("off");
+        };
+        let hosts = || "host's".to_owned();
+        let seconds = |time: Option<Duration>| time.map_or_else(hosts, show_time);
+        let count = count.map_or_else(hosts, |count| count.to_string());
+        write!(f, "idle {}, intvl {}, cnt {count}", seconds(idle), seconds(interval))
+    }
+}
+
 /// The frontend and backend of a service, or what `defaults` makes of them.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
@@ -101,6 +135,7 @@ pub(super) struct Draft {
     pub(super) max_connections: Tracked<Option<u32>>,
     pub(super) full_connections: Tracked<Option<u32>>,
     pub(super) backlog: Tracked<u32>,
+    pub(super) keepalive: KeepaliveDraft,
     pub(super) algorithm: Tracked<Algorithm>,
     pub(super) hash_type: Tracked<HashType>,
     pub(super) factor: Tracked<Option<Factor>>,
@@ -144,6 +179,7 @@ impl Default for Draft {
             max_connections: Tracked::new(None, &haproxy),
             full_connections: Tracked::new(None, &haproxy),
             backlog: Tracked::new(defaults::BACKLOG, &ours),
+            keepalive: KeepaliveDraft::new(&haproxy),
             algorithm: Tracked::new(defaults::ALGORITHM, &haproxy),
             hash_type: Tracked::new(HashType::default(), &haproxy),
             factor: Tracked::new(None, &haproxy),

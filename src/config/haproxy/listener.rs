@@ -1,12 +1,17 @@
 //! Where a service listens: `port`, `bind_address`, `bind_options` and its `bind` lines.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::bind::{self, Bound, Target};
+use super::draft::Draft;
 use super::{PortKey, ServiceSection, Top, defaults, words};
 use crate::config::report::{Place, Report};
 use crate::proxy::http2::FrontProtocol;
-use crate::proxy::{BindAddr, ListenerSettings};
+use crate::proxy::listener::MAX_PATH_BYTES;
+use crate::proxy::{BindAddr, ListenAddr, ListenerSettings};
 
 /// The listener of `section`; `bound` is what its `bind` lines gave. `None` without `port` and when nothing can be
 /// bound, which has been reported then.
@@ -14,7 +19,7 @@ pub(super) fn resolve(
     section: &ServiceSection,
     top: &Top,
     mut bound: Bound,
-    backlog: u32,
+    draft: &Draft,
     report: &mut Report,
 ) -> Option<(ListenerSettings, FrontProtocol)> {
     let address = section.bind_address.as_ref().or(top.bind_address.as_ref());
@@ -29,43 +34,74 @@ pub(super) fn resolve(
         // Any port will do to find out what is wrong with the rest.
         PortKey::Invalid => bind::host_and_port(text, 1),
     };
-    let mut is_v6_only = false;
-    let mut protocol = FrontProtocol::Auto;
-    if let Some(line) = &section.bind_options {
-        match words::split(&line.text) {
-            // Options of a socket that is not bound change nothing.
-            Ok(_) if matches!(target, Ok(Target::NotTcp(_))) => {}
-            Ok(words) => {
-                let own = bind::options_of(&words, &line.place, report);
-                bound.backlog = own.backlog.or(bound.backlog);
-                is_v6_only = own.is_v6_only;
-                protocol = own.protocol;
-            }
-            Err(error) => report.complain(&line.place, error),
+    let words = section.bind_options.as_ref().map(|line| (words::split(&line.text), &line.place));
+    let addrs = match target {
+        Ok(Target::Known(addrs)) if section.port != PortKey::Invalid => addrs,
+        Ok(Target::Known(_)) => Vec::new(),
+        Ok(Target::Unknown(address)) => {
+            report.warn(place, bind::unbound(&address));
+            Vec::new()
         }
-    }
-    match target {
-        Ok(Target::Tcp(_)) if section.port == PortKey::Invalid => {}
-        Ok(Target::Tcp(addrs)) => {
-            bound.protocols.push(protocol);
-            bound.addrs.extend(bind::with_ipv4(addrs, is_v6_only));
+        Err(error) => {
+            report.complain(place, error);
+            Vec::new()
         }
-        Ok(Target::NotTcp(path)) => report.warn(place, bind::unbound(&path)),
-        Err(error) => report.complain(place, error),
+    };
+    match words {
+        Some((Ok(words), place)) => bound.add(addrs, &words, place, report),
+        Some((Err(error), place)) => report.complain(place, error),
+        None => bound.add(addrs, &[], place, report),
     }
+    finish(&mut bound.addrs, draft, top, &section.place, report);
     let addrs = once_each(bound.addrs, &section.place, report);
     if addrs.is_empty() {
         return None;
     }
     let protocol = bind::common(&bound.protocols, &section.place, report);
-    let listener = ListenerSettings { addrs, backlog: bound.backlog.unwrap_or(backlog) };
-    Some((listener, protocol))
+    Some((ListenerSettings { addrs, backlog: draft.backlog.value }, protocol))
+}
+
+/// What is said elsewhere about all sockets: `unix-bind`, `option clitcpka`.
+fn finish(addrs: &mut [BindAddr], draft: &Draft, top: &Top, place: &Place, report: &mut Report) {
+    let keepalive = draft.keepalive.resolve();
+    for bind in addrs {
+        let ListenAddr::Unix(path) = &mut bind.addr else {
+            if keepalive.is_some() && !bind.addr.is_unix() {
+                Arc::make_mut(&mut bind.options).keepalive = keepalive;
+            }
+            continue;
+        };
+        let unix = &top.unix_bind;
+        if !unix.prefix.is_empty() {
+            let mut whole = OsString::from(&unix.prefix);
+            whole.push(&**path);
+            *path = Path::new(&whole).into();
+        }
+        let len = path.as_os_str().len();
+        if len == 0 || len > MAX_PATH_BYTES {
+            let path = path.display().to_string();
+            report.complain(
+                place,
+                format!("{path:?} is no path to listen on: it has {len} bytes, not 1 to {MAX_PATH_BYTES}"),
+            );
+        }
+        let of_all = unix.permissions;
+        if !of_all.is_empty() {
+            let own = &mut Arc::make_mut(&mut bind.options).permissions;
+            own.mode = own.mode.or(of_all.mode);
+            own.uid = own.uid.or(of_all.uid);
+            own.gid = own.gid.or(of_all.gid);
+        }
+    }
 }
 
 /// One service may name an address twice, or one beside the wildcard that covers it: haproxy binds both, here one serves.
 fn once_each(all: Vec<BindAddr>, place: &Place, report: &mut Report) -> Vec<BindAddr> {
-    let wildcards: Vec<SocketAddr> =
-        all.iter().map(|bind| bind.addr).filter(|addr| addr.ip().is_unspecified()).collect();
+    let wildcards: Vec<SocketAddr> = all
+        .iter()
+        .filter_map(|bind| bind.addr.tcp())
+        .filter(|addr| addr.ip().is_unspecified())
+        .collect();
     let is_covered = |addr: SocketAddr| {
         !addr.ip().is_unspecified()
             && wildcards
@@ -74,7 +110,8 @@ fn once_each(all: Vec<BindAddr>, place: &Place, report: &mut Report) -> Vec<Bind
     };
     let mut addrs: Vec<BindAddr> = Vec::with_capacity(all.len());
     for bind in all {
-        if !is_covered(bind.addr) && !addrs.iter().any(|other| other.addr == bind.addr) {
+        let is_covered = bind.addr.tcp().is_some_and(is_covered);
+        if !is_covered && !addrs.iter().any(|other| other.addr == bind.addr) {
             addrs.push(bind);
         } else if bind.required {
             report.warn(place, format!("{} is given twice by this service; bound once", bind.addr));

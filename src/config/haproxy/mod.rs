@@ -12,6 +12,7 @@
 
 mod apply;
 mod bind;
+mod bind_options;
 mod defaults;
 mod draft;
 pub(super) mod httpchk;
@@ -53,7 +54,8 @@ pub use self::service::resolve_service;
 pub(super) use self::source::{device, source};
 pub use self::table::{Class, Directive, Sections, directives};
 pub use self::top::resolve_top;
-pub(super) use self::way::{MAX_KEEPCNT, mismatch};
+pub(super) use self::values::MAX_KEEPALIVE_COUNT;
+pub(super) use self::way::mismatch;
 use super::EffectiveValue;
 use super::report::{Line, Place};
 use crate::config::balance::Balancing;
@@ -100,6 +102,15 @@ pub struct GlobalSettings {
     pub http2: crate::proxy::http2::Http2Settings,
 }
 
+/// `unix-bind`: what is said about the files of all unix sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct UnixBind {
+    /// Goes before every path.
+    prefix: String,
+    /// Unless a `bind` line says otherwise.
+    permissions: crate::proxy::listener::Permissions,
+}
+
 /// The resolved top-level section, the base of every service.
 #[derive(Clone, Debug, Default)]
 pub struct Top {
@@ -108,6 +119,7 @@ pub struct Top {
     /// Addresses that `extra_sections` would bind (the statistics page): not bound yet, but not free either. With the
     /// section's name and the place.
     pub extra_binds: Vec<(SocketAddr, String, Place)>,
+    unix_bind: UnixBind,
     spread_origin: Option<draft::Origin>,
     log: log::GlobalLog,
     draft: draft::Draft,

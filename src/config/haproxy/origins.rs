@@ -67,6 +67,7 @@ pub(super) fn of(
         }),
         tracked("retries", &draft.retries, u32::to_string),
         tracked("redispatch", &draft.redispatch, redispatch),
+        tracked("clitcpka", &draft.keepalive.is_on, |_| draft.keepalive.to_string()),
         tracked("timeout.connect", &timeouts.connect, time),
         tracked("timeout.queue", &timeouts.queue, |it| or(*it, "timeout.connect")),
         tracked("timeout.client", &timeouts.client, time),
@@ -278,7 +279,7 @@ pub(super) fn of_binding(
         (_, PortKey::Omitted) => "none (no port)".to_owned(),
         (None, _) => "none".to_owned(),
         (Some(listener), _) => {
-            let addrs: Vec<String> = listener.addrs.iter().map(|it| it.addr.to_string()).collect();
+            let addrs: Vec<String> = listener.addrs.iter().map(ToString::to_string).collect();
             addrs.join(", ")
         }
     };

@@ -10,8 +10,8 @@ use super::routing::{Sides, route};
 use super::statement::{Parsed, Statement, show, unknown_directive};
 use super::table::{self, Sections};
 use super::{
-    PortKey, ServiceParts, ServiceSection, Top, defaults, listener, origins, server_rules,
-    treatment,
+    PortKey, ServiceParts, ServiceSection, Top, bind_options, defaults, listener, origins,
+    server_rules, treatment,
 };
 use crate::config::balance::Balancing;
 use crate::config::report::{Line, Report};
@@ -131,8 +131,6 @@ impl Resolver<'_> {
         if keyword == "bind" && !statement.negated {
             let bound = bind::line(statement.args(), &statement.line.place, self.report);
             self.bound.addrs.extend(bound.addrs);
-            self.bound.not_tcp.extend(bound.not_tcp);
-            self.bound.backlog = bound.backlog.or(self.bound.backlog);
             self.bound.protocols.extend(bound.protocols);
             return;
         }
@@ -150,7 +148,7 @@ impl Resolver<'_> {
             section,
             top,
             std::mem::take(&mut self.bound),
-            self.draft.backlog.value,
+            &self.draft,
             self.report,
         );
         let (listener, front) = listening.unzip();
@@ -159,7 +157,7 @@ impl Resolver<'_> {
         let rules = server_rules::resolve(section, &self.draft, top, self.report);
         let is_said = http2.front != FrontProtocol::Auto || rules.base.protocol.is_some();
         if mode.value == Mode::Tcp && is_said {
-            self.report.complain(&section.place, bind::PROTOCOL_IN_TCP);
+            self.report.complain(&section.place, bind_options::PROTOCOL_IN_TCP);
         }
         let order = self.order(section, top);
         let mut origins = origins::of(&self.draft, &mode, &http2);

@@ -12,6 +12,7 @@ use crate::config::report::Report;
 use crate::endpoint::{Endpoint, ServiceName, Weight};
 use crate::health::ProbeSettings;
 use crate::lb::{ServerSettings, ShuffleSeed};
+use crate::proxy::listener::Keepalive;
 use crate::proxy::{CloseMode, Mode, Redispatch};
 
 fn place(path: &str) -> Place {
@@ -171,13 +172,13 @@ fn an_address_beside_its_wildcard_is_bound_once() {
 }
 
 #[test]
-fn options_of_a_unix_socket_are_moot_as_it_is_not_bound() {
+fn options_of_a_socket_that_is_not_bound_are_moot() {
     let mut report = Report::default();
     let place = line_at("x", "").place;
-    let words = ["/run/x.prxy", "accept-proxy"].map(str::to_owned);
-    bind::line(&words, &place, &mut report);
-    assert!(report.complaints.is_empty(), "{report:?}");
-    let words = ["127.0.0.1:80", "accept-proxy"].map(str::to_owned);
+    let words = ["fd@3", "ssl"].map(str::to_owned);
+    assert!(bind::line(&words, &place, &mut report).addrs.is_empty());
+    assert_eq!((report.complaints.len(), report.warnings.len()), (0, 1), "{report:?}");
+    let words = ["127.0.0.1:80", "ssl"].map(str::to_owned);
     bind::line(&words, &place, &mut report);
     assert_eq!(report.complaints.len(), 1, "{report:?}");
 }
@@ -673,37 +674,106 @@ fn bad_words_of_a_registration_are_skipped_and_named() {
 }
 
 #[test]
-fn unix_sockets_are_not_bound_but_said() {
+fn a_path_is_a_whole_address() {
     let mut section = section();
     section.port = PortKey::Null;
     section.bind_address = Some(("/run/x.sock".to_owned(), place("b")));
+    section.bind_options = Some(Line { text: "mode 600 user root".to_owned(), place: place("o") });
     let (parts, complaints, warnings) = one(TIMEOUTS, &section);
-    assert!(parts.listener.is_none());
-    assert_eq!(complaints, Vec::<String>::new());
-    assert!(warnings[0].contains("unix sockets"), "{warnings:?}");
+    assert_eq!((complaints, warnings), (Vec::new(), Vec::new()));
+    assert_eq!(parts.listener.unwrap().addrs[0].to_string(), "/run/x.sock mode 600 uid 0");
+    section.bind_options = None;
+    section.bind_address = Some((format!("/{}", "x".repeat(97)), place("b")));
+    let (_, complaints, _) = one(TIMEOUTS, &section);
+    assert!(complaints[0].contains("it has 98 bytes, not 1 to 97"), "{complaints:?}");
     section.bind_address = Some(("127.0.0.1".to_owned(), place("b")));
     assert_eq!(one(TIMEOUTS, &section).1.len(), 1);
     section.bind_address = Some(("127.0.0.1:80".to_owned(), place("b")));
     assert!(one(TIMEOUTS, &section).0.listener.is_some());
+    section.port = PortKey::Number(80);
+    section.bind_address = Some(("/run/x.sock".to_owned(), place("b")));
+    let (_, complaints, _) = one(TIMEOUTS, &section);
+    assert!(complaints[0].contains("write `port: null`"), "{complaints:?}");
 }
 
 #[test]
-fn bind_lines_add_addresses_and_options_are_judged() {
+fn bind_lines_add_addresses_with_options_of_their_own() {
     let mut section = section();
-    section.frontend =
-        lines("f", &["bind 127.0.0.3:81,127.0.0.4:82 defer-accept backlog 9", "bind /x.sock"]);
+    section.frontend = lines(
+        "f",
+        &[
+            "bind 127.0.0.3:81,127.0.0.4:82 defer-accept backlog 9 tcp-ut 5s mss 1400 interface lo",
+            "bind /x.sock accept-proxy maxconn 7 mode 660 gid 5 maxconn 0",
+        ],
+    );
     section.bind_options = Some(Line { text: "mode 666".to_owned(), place: place("o") });
     let (parts, complaints, warnings) = one(TIMEOUTS, &section);
+    assert_eq!((complaints, warnings), (Vec::new(), Vec::new()));
     let listener = parts.listener.unwrap();
-    assert_eq!(listener.addrs.len(), 4);
-    assert_eq!(listener.backlog, 9);
-    assert_eq!(complaints, Vec::<String>::new());
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let shown: Vec<String> = listener.addrs.iter().map(ToString::to_string).collect();
+    let both = "backlog 9 tcp-ut 5000ms mss 1400 interface lo";
+    assert_eq!(shown[0], format!("127.0.0.3:81 {both}"));
+    assert_eq!(shown[1], format!("127.0.0.4:82 {both}"));
+    assert_eq!(shown[2], "/x.sock accept-proxy mode 660 gid 5", "0 is not set");
+    assert_eq!(listener.addrs.len(), 5);
     section.frontend = lines("f", &["bind 127.0.0.1:3301 accept-proxy"]);
     let (parts, complaints, warnings) = one(TIMEOUTS, &section);
-    assert_eq!(complaints.len(), 1, "the proxy protocol: {complaints:?}");
-    assert_eq!(warnings.len(), 2, "twice, and `mode`: {warnings:?}");
+    assert_eq!(complaints, Vec::<String>::new());
+    assert_eq!(warnings.len(), 1, "twice: {warnings:?}");
     assert_eq!(parts.listener.unwrap().addrs.len(), 2);
+    for wrong in ["mode 99", "user nosuch-user", "uid x", "maxconn -1", "mss 70000", "tcp-ut x"] {
+        section.frontend = lines("f", &[&format!("bind /x {wrong}")]);
+        assert_eq!(one(TIMEOUTS, &section).1.len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn unix_bind_says_what_lines_do_not() {
+    let top = TopSection {
+        global: lines("g", &["unix-bind prefix /run/p- mode 666 gid 7"]),
+        ..TopSection::default()
+    };
+    let mut report = Report::default();
+    let top = resolve_top(&top, &mut report);
+    let mut section = section();
+    section.frontend = lines("f", &["bind unix@a", "bind unix@b mode 600", "bind abns@c"]);
+    let parts = resolve_service(&ServiceName::new("x"), &section, &top, &mut report);
+    assert!(report.complaints.is_empty(), "{report:?}");
+    let shown: Vec<String> =
+        parts.listener.unwrap().addrs.iter().map(ToString::to_string).collect();
+    assert_eq!(shown[0], "/run/p-a mode 666 gid 7");
+    assert_eq!(shown[1], "/run/p-b mode 600 gid 7");
+    assert_eq!(shown[2], "abns@c");
+    for wrong in ["unix-bind mode", "unix-bind mode 9", "unix-bind nonsense 1"] {
+        let top = TopSection { global: lines("g", &[wrong]), ..TopSection::default() };
+        let mut report = Report::default();
+        resolve_top(&top, &mut report);
+        assert_eq!(report.complaints.len(), 1, "{wrong}: {report:?}");
+    }
+}
+
+#[test]
+fn keep_alive_of_clients_is_set_on_tcp_sockets() {
+    let keepalive = |more: &[&str]| {
+        let mut section = section();
+        let own =
+            ["bind /x.sock", "option clitcpka"].iter().chain(more).copied().collect::<Vec<_>>();
+        section.frontend = lines("f", &own);
+        let (parts, complaints, _) = one(TIMEOUTS, &section);
+        let addrs = parts.listener.unwrap().addrs;
+        assert_eq!(addrs[0].options.keepalive, None, "a unix socket has none");
+        (addrs[1].options.keepalive, complaints.len())
+    };
+    let all = ["clitcpka-cnt 3", "clitcpka-idle 10", "clitcpka-intvl 2s"];
+    let (told, _) = keepalive(&all);
+    let told = told.unwrap();
+    assert_eq!((told.count, told.interval), (Some(3), Some(Duration::from_secs(2))));
+    assert_eq!(keepalive(&["clitcpka-cnt 0"]), (Some(Keepalive::default()), 0));
+    assert_eq!(keepalive(&["no option clitcpka"]), (None, 0));
+    assert_eq!(told.idle, Some(Duration::from_secs(10)), "a bare number is of seconds");
+    let rounded = keepalive(&["clitcpka-intvl 1500ms"]).0.unwrap();
+    assert_eq!(rounded.interval, Some(Duration::from_secs(2)));
+    assert_eq!(keepalive(&["clitcpka-intvl 10h"]).1, 1);
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use super::apply::apply;
 use super::bind;
+use super::bind_options::permission;
 use super::draft::{Draft, Level, Origin};
 use super::routing::Sides;
 use super::server::MAX_INT;
 use super::statement::{Parsed, Statement, unknown_directive};
 use super::table::Sections;
 use super::values::{number, time};
-use super::{Top, TopSection, words};
+use super::{Top, TopSection, UnixBind, words};
 use crate::config::report::{Line, Place, Report};
 
 /// Both halves of `defaults`.
@@ -72,6 +73,9 @@ fn global(top: &mut Top, statement: &Statement<'_>) -> Result<(), String> {
         top.global.max_pipes = Some(0);
         return Ok(());
     }
+    if statement.directive.keyword == "unix-bind" {
+        return unix_bind(&mut top.unix_bind, statement.args());
+    }
     let [value] = statement.args() else {
         return Err("one value is expected".to_owned());
     };
@@ -107,6 +111,27 @@ fn global(top: &mut Top, statement: &Statement<'_>) -> Result<(), String> {
         }
         other => {
             return Err(format!("supported, but {other:?} has no rule; this is a bug"));
+        }
+    }
+    Ok(())
+}
+
+fn unix_bind(unix: &mut UnixBind, mut rest: &[String]) -> Result<(), String> {
+    while let [word, after @ ..] = rest {
+        let (value, after) =
+            after.split_first().ok_or_else(|| format!("`{word}` needs a value"))?;
+        rest = after;
+        match word.as_str() {
+            "prefix" => unix.prefix.clone_from(value),
+            "mode" | "user" | "group" | "uid" | "gid" => {
+                let given = permission(&mut unix.permissions, word, value);
+                given.map_err(|error| format!("`{word}`: {error}"))?;
+            }
+            _ => {
+                return Err(format!(
+                    "unknown word {word:?}; use prefix, mode, user, uid, group or gid"
+                ));
+            }
         }
     }
     Ok(())
@@ -228,6 +253,7 @@ fn listening_section(
     binds
         .into_iter()
         .flat_map(|(bound, place)| bound.addrs.into_iter().map(move |bind| (bind.addr, place)))
+        .filter_map(|(addr, place)| Some((addr.tcp()?, place)))
         .map(|(addr, place)| (addr, owner.clone(), place.clone()))
         .collect()
 }

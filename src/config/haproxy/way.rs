@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::draft::{Origin, Tracked};
 use super::source::{device, source, source_line};
-use super::values::{number, seconds, show_time, time};
+use super::values::{MAX_KEEPALIVE_COUNT, number, seconds, show_time, time};
 use crate::config::EffectiveValue;
 use crate::dial::header::Form;
 use crate::dial::{KeepAlive, Source, Way};
@@ -187,9 +187,12 @@ impl BackWay {
     ) -> Option<Result<(), String>> {
         let outcome = match (keyword, args) {
             ("source", _) => source_line(args).map(|it| self.source.set(Some(it), origin)),
-            ("srvtcpka-idle", [it]) => seconds(it).map(|it| self.idle.set(Some(it), origin)),
-            ("srvtcpka-intvl", [it]) => seconds(it).map(|it| self.interval.set(Some(it), origin)),
-            ("srvtcpka-cnt", [it]) => count(it).map(|it| self.count.set(Some(it), origin)),
+            ("srvtcpka-idle", [it]) => seconds(it).map(|it| self.idle.set(it, origin)),
+            ("srvtcpka-intvl", [it]) => seconds(it).map(|it| self.interval.set(it, origin)),
+            ("srvtcpka-cnt", [it]) => {
+                let count = number(it, 0..=MAX_KEEPALIVE_COUNT);
+                count.map(|it| self.count.set(NonZeroU32::new(it), origin))
+            }
             ("srvtcpka-idle" | "srvtcpka-intvl" | "srvtcpka-cnt", _) => {
                 Err("one value is expected".to_owned())
             }
@@ -212,13 +215,6 @@ impl BackWay {
         }
         said
     }
-}
-
-/// Linux has no more: `MAX_TCP_KEEPCNT`.
-pub(in crate::config) const MAX_KEEPCNT: u32 = 127;
-
-fn count(text: &str) -> Result<NonZeroU32, String> {
-    number(text, NonZeroU32::MIN..=NonZeroU32::MIN.saturating_add(MAX_KEEPCNT - 1))
 }
 
 /// Why no connection can be made to the server in the way it is to be: it has an address of the other family. What has a

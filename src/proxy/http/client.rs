@@ -18,6 +18,7 @@ use crate::proxy::buffer::Mark;
 use crate::proxy::connect::whose;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
+use crate::proxy::peer::{Entrance, Peer};
 use crate::proxy::shared::Listener;
 use crate::proxy::timer::Timer;
 use crate::telemetry::cells::{ErrorCause, ServiceCells};
@@ -27,20 +28,26 @@ use crate::telemetry::cells::{ErrorCause, ServiceCells};
 pub(crate) struct Fixed {
     pub(crate) local: Rc<Local>,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
+    pub(crate) entrance: Entrance,
     /// The address that the client has connected to. `None`: its socket knows.
-    pub(crate) destination: Option<SocketAddr>,
+    pub(crate) reached: Option<Arc<SocketAddr>>,
     pub(crate) timer: Timer,
 }
 
 impl Fixed {
+    /// The address that the client connected to; see [`Entrance::local`].
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.entrance.local(&self.listener)
+    }
+
     pub(crate) fn cells(&self) -> &ServiceCells {
         self.listener.service.cells.of(self.local.worker)
     }
 
     /// Whose its requests are, for a backend that wants to be told.
     pub(crate) fn whose(&self) -> Whose {
-        whose(self.peer, self.destination)
+        whose(self.peer, self.entrance.reached(|| self.reached.as_deref().copied()))
     }
 
     /// The time of the last look at the clock: see [`Clock`](crate::proxy::millis::Clock).
@@ -179,8 +186,7 @@ impl Client {
 
     /// Whose its requests are, for a backend that wants to be told.
     pub(crate) fn whose(&self, fixed: &Fixed) -> Whose {
-        let local = fixed.destination.or_else(|| self.socket.local_addr().ok());
-        whose(fixed.peer, local)
+        whose(fixed.peer, fixed.entrance.reached(|| self.socket.local_addr().ok()))
     }
 
     /// Counts what ends the connection; what follows from it is not counted again.

@@ -1,10 +1,12 @@
 //! What an attempt's end means for its request.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::client::{Client, Ending, Expiry, Fixed};
 use super::exchange::{Exchange, Outcome, Phase};
 use super::serve::{After, Tunnel};
+use crate::dial::Address;
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::error::ProxyError;
@@ -21,6 +23,9 @@ pub(super) enum Judged {
     Unanswered(Lease, Option<io::Error>),
 }
 
+/// Stands where a backend should when none is leased any more.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// Judges, counts, and ends the exchange unless it can go on.
 pub(super) fn judge(
     fixed: &Fixed,
@@ -33,7 +38,7 @@ pub(super) fn judge(
         notes.state = Some(states::attempt(&outcome, exchange.down.phase, is_sent));
     }
     let to = exchange.lease.as_ref().map(|lease| lease.addr().clone());
-    let addr = to.unwrap_or_else(|| fixed.peer.into());
+    let addr = to.unwrap_or(Address::Inet(NOBODY));
     let has_answer = exchange.down.phase == Phase::Body;
     match outcome {
         Outcome::Answered if exchange.down.keep_client => Judged::Over(After::Next),

@@ -8,7 +8,7 @@ use crate::lb::hash::Hashing;
 ///
 /// Not to be inlined: only services that balance by hash need it.
 #[inline(never)]
-pub(super) fn hash(hashing: &Hashing, client: IpAddr, head: &[u8]) -> Option<u32> {
+pub(super) fn hash(hashing: &Hashing, client: Option<IpAddr>, head: &[u8]) -> Option<u32> {
     let mut lines = head.trim_ascii_start().split(|b| *b == b'\n');
     let mut words = lines.next()?.split(|b| *b == b' ').filter(|word| !word.is_empty());
     let target = words.nth(1)?;

@@ -201,8 +201,9 @@ pub(super) fn write(fixed: &Fixed, client: &Client, mut notes: Box<Notes>) {
         let mut response = [None; CAPTURES];
         let (cause, stage) = notes.state.unwrap_or(states::DONE);
         let record = Record {
-            client: Some(fixed.peer),
-            local: fixed.listener.local(fixed.peer),
+            client: fixed.peer.addr(),
+            local: fixed.local_addr(),
+            socket: fixed.entrance.door.number(),
             begun: fixed.local.clock.unix(notes.first),
             server: asked.map(|backend| &*backend.server_name),
             timers: notes.timers(fixed, fixed.now()),
@@ -245,8 +246,9 @@ pub(super) fn unbegun(fixed: &Fixed, client: &Client, (cause, stage): State, sta
     };
     let begun = client.since;
     let record = Record {
-        client: Some(fixed.peer),
-        local: fixed.listener.local(fixed.peer),
+        client: fixed.peer.addr(),
+        local: fixed.local_addr(),
+        socket: fixed.entrance.door.number(),
         begun: fixed.local.clock.unix(begun),
         server: None,
         timers: Timers { total: fixed.tick().since(begun), ..Timers::default() },

@@ -54,10 +54,10 @@ use super::timer::Timer;
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
-    let Accepted { stream, peer, slot } = accepted;
+    let Accepted { stream, peer, entrance, slot } = accepted;
     let timer = Timer::new(&local, slot.listener.group).await;
-    let fixed =
-        Fixed { local, listener: Arc::clone(&slot.listener), peer, destination: None, timer };
+    let listener = Arc::clone(&slot.listener);
+    let fixed = Fixed { local, listener, peer, entrance, reached: None, timer };
     let settings = fixed.listener.service.settings.load_full();
     let is_only2 = settings.http.http2.front == FrontProtocol::Http2;
     if is_only2 || fixed.listener.service.pool.snapshot().has_http2() {

@@ -110,7 +110,8 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
         local: Rc::clone(&front.fixed.local),
         listener: Arc::clone(&front.fixed.listener),
         peer: front.fixed.peer,
-        destination: front.fixed.destination,
+        entrance: front.fixed.entrance.clone(),
+        reached: front.fixed.reached.clone(),
         // Of its own: the connection's waits for the client meanwhile.
         timer: Timer::new(&front.fixed.local, front.fixed.listener.group).await,
     };

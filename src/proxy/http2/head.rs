@@ -44,7 +44,7 @@ pub(super) struct Head {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules<'a> {
     pub(super) forward_for: Option<&'a ForwardFor>,
-    pub(super) client: IpAddr,
+    pub(super) client: Option<IpAddr>,
 }
 
 /// Judges a request.
@@ -74,8 +74,8 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     join_cookies(&mut fields);
-    if let Some(rule) = rules.forward_for {
-        forwarded(&mut fields, rule, rules.client);
+    if let (Some(rule), Some(client)) = (rules.forward_for, rules.client) {
+        forwarded(&mut fields, rule, client);
     }
     Ok(Head { method, path, host, fields, takes_trailers, expects })
 }
@@ -215,7 +215,7 @@ fn forwarded(fields: &mut HeaderMap, rule: &ForwardFor, client: IpAddr) {
 
 impl Head {
     /// What it is balanced by. Of HTTP/2 that is the path, as of HTTP/1, not the whole URI.
-    pub(super) fn hash(&self, hashing: &Hashing, client: IpAddr) -> Option<u32> {
+    pub(super) fn hash(&self, hashing: &Hashing, client: Option<IpAddr>) -> Option<u32> {
         hashing.of_request(client, self.path.as_bytes(), |name| {
             let value = if name.eq_ignore_ascii_case("host") {
                 Some(&self.host)
@@ -287,7 +287,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let rule = ForwardFor { header: "X-Forwarded-For".into(), except: None, if_none: false };
-        let rules = Rules { forward_for: Some(&rule), client: CLIENT };
+        let rules = Rules { forward_for: Some(&rule), client: Some(CLIENT) };
         judge(request.body(()).unwrap().into_parts().0, rules)
     }
 
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn without_a_host_it_is_the_backends() {
         let request = Request::get("/x").version(Version::HTTP_10).body(()).unwrap();
-        let rules = Rules { forward_for: None, client: CLIENT };
+        let rules = Rules { forward_for: None, client: Some(CLIENT) };
         let old = judge(request.into_parts().0, rules).unwrap();
         let empty = asked("GET", "/x", &[("host", "")]).unwrap();
         for head in [old, empty] {

@@ -35,12 +35,13 @@ pub use self::settings::*;
 pub(crate) use self::upstream::Upstreams;
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::accept::Slot;
 use super::http::client::Fixed;
+use super::slot::Slot;
 use crate::telemetry::cells::ErrorCause;
 
 /// The first line of what an HTTP/2 client says first. HTTP/1 has no such version, so nobody else says it.
@@ -104,5 +105,5 @@ fn settle(fixed: &mut Fixed, stream: &TcpStream) {
     // Many small frames: none waits for the acknowledgement of the one before. Fails on a connection that is reset
     // already: the first read tells.
     drop(stream.set_nodelay(true));
-    fixed.destination = fixed.destination.or_else(|| stream.local_addr().ok());
+    fixed.reached = stream.local_addr().ok().map(Arc::new);
 }

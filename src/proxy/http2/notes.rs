@@ -1,6 +1,5 @@
 //! What the access log says about a request that came or went over HTTP/2.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -135,10 +134,10 @@ impl Notes {
         let request: Vec<_> = self.request_captures.iter().map(at).collect();
         let response: Vec<_> = self.response_captures.iter().map(at).collect();
         let (cause, stage) = self.state.unwrap_or(states::DONE);
-        let peer: SocketAddr = fixed.peer;
         let record = Record {
-            client: Some(peer),
-            local: fixed.listener.local(peer),
+            client: fixed.peer.addr(),
+            local: fixed.local_addr(),
+            socket: fixed.entrance.door.number(),
             begun: fixed.local.clock.unix(self.first),
             server: asked.map(|backend| &*backend.server_name),
             timers: self.timers(fixed, fixed.tick()),

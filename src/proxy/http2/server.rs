@@ -222,12 +222,13 @@ impl Served {
             return;
         };
         let (local, listener) = (Rc::clone(&of.local), Arc::clone(&of.listener));
-        let (peer, destination) = (of.peer, of.destination);
+        let (peer, entrance) = (of.peer, of.entrance.clone());
+        let reached = of.reached.clone();
         let streams = Rc::clone(streams);
         drop(tokio::task::spawn_local(seat.connections.track_future(async move {
             // The wheel wakes the task that made the timer: this one.
             let timer = Timer::new(&local, listener.group).await;
-            let fixed = Fixed { local, listener, peer, destination, timer };
+            let fixed = Fixed { local, listener, peer, entrance, reached, timer };
             stream::serve(streams, fixed, request, respond).await;
         })));
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::{Client, Origin, Rig, Setup, until};
-use crate::proxy::Mode;
 use crate::proxy::worker::ListenerId;
+use crate::proxy::{BindAddr, ListenerSettings, Mode, listener};
 
 /// Holds connections open until their client closes.
 async fn holder() -> Origin {
@@ -154,8 +154,8 @@ async fn a_listener_whose_start_was_broken_off_holds_up_no_stop() {
     let mut setup = Setup::new(Mode::Http, &[origin.addr]);
     setup.workers = 16;
     let mut rig = setup.start().await;
-    let sockets = vec![std::net::TcpListener::bind("127.0.0.1:0").unwrap()];
-    sockets[0].set_nonblocking(true).unwrap();
+    let any = BindAddr::required(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let sockets = listener::bind(&ListenerSettings { addrs: vec![any], backlog: 16 }).unwrap();
     let workers = rig.workers.take().unwrap();
     {
         // Some workers have been told, and not all have answered.

@@ -15,8 +15,8 @@ use crate::lb::fixed::{FixedPool, fixed, fixed_with};
 use crate::lb::snapshot::Picker;
 use crate::proxy::worker::{ListenerId, WorkerSettings, Workers};
 use crate::proxy::{
-    BindAddr, CloseMode, ForwardFor, HttpSettings, ListenerSettings, Mode, ProxySettings,
-    Redispatch, Service, Timeouts, listener,
+    BindAddr, CloseMode, ForwardFor, HttpSettings, ListenAddr, ListenerSettings, Mode,
+    ProxySettings, Redispatch, Service, SocketOptions, Timeouts, listener,
 };
 use crate::telemetry::cells::{ErrorCause, PerWorker};
 
@@ -66,6 +66,10 @@ pub(super) struct Setup {
     pub(super) picker: Option<Box<dyn Picker>>,
     /// Bytes that the kernel takes for a client; `None`: as many as it likes.
     pub(super) send_buffer: Option<usize>,
+    /// Default: a free port.
+    pub(super) listen: ListenAddr,
+    /// What is said about the listening socket.
+    pub(super) socket: SocketOptions,
 }
 
 impl Setup {
@@ -79,6 +83,8 @@ impl Setup {
             workers: 1,
             picker: None,
             send_buffer: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+            socket: SocketOptions::default(),
         }
     }
 
@@ -94,15 +100,14 @@ impl Setup {
             pool: pool.handle.clone(),
             cells: PerWorker::new(self.workers),
         });
-        let sockets = listener::bind(&ListenerSettings {
-            addrs: vec![BindAddr { addr: "127.0.0.1:0".parse().unwrap(), required: true }],
-            backlog: 128,
-        })
-        .unwrap();
-        let addr = sockets[0].local_addr().unwrap();
+        let bind = BindAddr { options: Arc::new(self.socket), ..BindAddr::required(self.listen) };
+        let settings = ListenerSettings { addrs: vec![bind], backlog: 128 };
+        let sockets = listener::bind(&settings).unwrap();
+        // Of a unix socket its file's path is needed, not this.
+        let addr = sockets[0].addr.tcp().unwrap_or_else(nobody);
         if let Some(bytes) = self.send_buffer {
             // Accepted sockets inherit it.
-            rustix::net::sockopt::set_socket_send_buffer_size(&sockets[0], bytes).unwrap();
+            rustix::net::sockopt::set_socket_send_buffer_size(&sockets[0].socket, bytes).unwrap();
         }
         let settings = WorkerSettings {
             max_connections: self.global_max,

@@ -25,7 +25,7 @@ pub(crate) use self::pen::is_wanted;
 
 pub use self::counts::{Loss, written};
 pub use self::pen::{MAX_WAIT, Pen, post_in_time};
-pub use self::record::{Cause, Conns, Http, Record, Stage, Timers};
+pub use self::record::{Cause, Conns, Failure, Http, Record, Stage, Timers};
 pub use self::target::{
     Facility, Framing, Level, MAX_LEN, MAX_RAW_LEN, Place, Tag, Target, Targets,
 };

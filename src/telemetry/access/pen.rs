@@ -12,7 +12,7 @@ use super::clock::Clock;
 use super::counts::Loss;
 use super::target::MAX_RAW_LEN;
 use super::writer::Writer;
-use super::{AccessLog, Cause, Format, Level, Record, format};
+use super::{AccessLog, Cause, Failure, Format, Level, Record, format};
 
 /// Longest time that a line waits for others before it goes to the writer. Who watches a log does not notice it, and an
 /// idle worker wakes the writer ten times a second at most.
@@ -63,9 +63,29 @@ impl Pen {
 
     /// Writes one line. Never blocks, does not allocate on the steady path; a line for which there is no room is counted.
     pub fn write(&mut self, log: &Arc<AccessLog>, record: &Record<'_>) {
-        let Some(level) = level(log, record) else {
-            return;
-        };
+        if let Some(level) = level(log, record) {
+            let at = record.begun.saturating_add(u64::from(record.timers.total));
+            self.append(log, (level, at), |out, clock| format::render(out, log, record, clock));
+        }
+    }
+
+    /// Writes one line about a connection that was no session. haproxy's rules for it are its own: nothing without
+    /// `option httplog` or `option tcplog`, and `option dontlog-normal` says nothing about it.
+    pub fn write_failure(&mut self, log: &Arc<AccessLog>, it: &Failure<'_>) {
+        let level = if log.separate_errors { Level::ERR } else { Level::INFO };
+        let is_unwanted = log.format == Format::Connect || (log.skip_null && it.is_silent);
+        if !is_unwanted && log.targets.take(level) {
+            let at = it.begun.saturating_add(u64::from(it.took));
+            self.append(log, (level, at), |out, clock| format::failure(out, log, it, clock));
+        }
+    }
+
+    fn append(
+        &mut self,
+        log: &Arc<AccessLog>,
+        (level, at): (Level, u64),
+        render: impl FnOnce(&mut Vec<u8>, &mut Clock),
+    ) {
         if self.open.as_mut().is_some_and(|batch| batch.place_of(&log.targets).is_none()) {
             self.post();
         }
@@ -77,10 +97,9 @@ impl Pen {
         let batch = self.open.insert(batch);
         let targets = batch.place_of(&log.targets).unwrap_or_default();
         let start = batch.bytes.len();
-        format::render(&mut batch.bytes, log, record, &mut self.clock);
+        render(&mut batch.bytes, &mut self.clock);
         batch.bytes.truncate(start + MAX_RAW_LEN);
         batch.bytes.push(b'\n');
-        let at = record.begun.saturating_add(u64::from(record.timers.total));
         batch.lines.push(Line { end: batch.bytes.len(), targets, level, at });
         if batch.is_full() {
             self.post();

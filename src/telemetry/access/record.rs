@@ -9,6 +9,9 @@ pub struct Record<'a> {
     pub client: Option<SocketAddr>,
     /// The address the client connected to; JSON and the line without `option httplog`.
     pub local: Option<SocketAddr>,
+    /// Number of the listening socket within its frontend, from 1 on: what haproxy writes for the port of those who have
+    /// none (`unix:1`).
+    pub socket: u16,
     /// Unix time in ms: HTTP: when the first byte of the request came (`%tr`); TCP: when the connection was accepted
     /// (`%t`).
     pub begun: u64,
@@ -34,6 +37,23 @@ pub struct Record<'a> {
     pub queued: (u32, u32),
     /// HTTP only.
     pub http: Option<Http<'a>>,
+}
+
+/// A connection that ended before it was a session: without a good header of the PROXY protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure<'a> {
+    /// The client, as of [`Record::client`].
+    pub client: Option<SocketAddr>,
+    /// The listening socket, as of [`Record::socket`].
+    pub socket: u16,
+    /// Unix time in ms when it was accepted.
+    pub begun: u64,
+    /// Milliseconds until it ended.
+    pub took: u32,
+    /// The client had said nothing: `option dontlognull` leaves it out.
+    pub is_silent: bool,
+    /// What was wrong, in haproxy's words.
+    pub text: &'a str,
 }
 
 /// What only requests have.

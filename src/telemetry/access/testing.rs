@@ -15,6 +15,7 @@ pub(super) fn log_to(targets: Vec<Target>) -> Arc<AccessLog> {
 pub(super) fn request(line: &[u8]) -> Record<'_> {
     Record {
         client: Some(([10, 0, 0, 1], 4711).into()),
+        socket: 1,
         local: Some(([10, 0, 0, 2], 80).into()),
         begun: 1_795_641_092_809,
         server: Some("s1"),

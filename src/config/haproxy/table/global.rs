@@ -40,7 +40,7 @@ pub(super) const GROUPS: &[Group] = &[
     group(G, not_yet("there is no haproxy admin socket; use the admin listener"), &[
         "stats socket", "stats timeout", "stats maxconn", "stats bind-process",
     ]),
-    group(G, not_yet("unix sockets are not bound"), &["unix-bind"]),
+    group(G, Class::Supported, &["unix-bind"]),
     group(G, not_yet("privileges are dropped to `user` and `group` only"), &["uid", "gid", "chroot", "setcap"]),
     group(G, not_yet("variables in haproxy lines are not expanded"), &["setenv", "presetenv", "set-var", "set-var-fmt"]),
     group(G, not_yet("lua is not run"), &["lua-load", "lua-load-per-thread", "lua-prepend-path"]),

@@ -26,7 +26,7 @@ pub(super) const GROUPS: &[Group] = &[
         "option contstats", "option socket-stats",
     ]),
     group(DB, not_yet("changes of a check's verdict are logged, single checks are not"), &["option log-health-checks"]),
-    group(DF, not_yet("the built-in keep-alive of sockets applies"), &["option clitcpka"]),
+    group(DF, Class::Supported, &["option clitcpka"]),
     group(DFB, not_yet("sockets are closed in the usual way"), &["option nolinger"]),
     group(DFB, not_yet("both directions share one idle timer"), &["option independent-streams"]),
     group(DF, not_yet("invalid requests are answered with 400"), &[

@@ -67,7 +67,7 @@ pub(super) const GROUPS: &[Group] = &[
         "tcp-check send-lf", "tcp-check send-binary-lf", "tcp-check set-var", "tcp-check unset-var", "tcp-check",
     ]),
     group(DB, not_yet("a tcp connect is checked instead"), &["external-check command", "external-check path"]),
-    group(DF, not_yet("the built-in keep-alive of sockets applies"), &["clitcpka-cnt", "clitcpka-idle", "clitcpka-intvl"]),
+    group(DF, Class::Supported, &["clitcpka-cnt", "clitcpka-idle", "clitcpka-intvl"]),
     group(DF, not_yet("connections are not rate limited"), &["rate-limit sessions"]),
     group(FB, not_yet("nothing is counted in stick tables"), &["stick-table"]),
     group(DFB, STATS, &[

@@ -32,7 +32,7 @@ const BYTEWISE: usize = 512;
 /// Bytes that we may add to a head: a version, a host, `connection`, `te`, `content-length`, an address.
 const ADDED: usize = 256;
 
-const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
+const CLIENT: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9)));
 
 /// The head of a request: judged alike whenever it is whole, and what goes on is one head in one form, which we would
 /// read as the same request and send on unchanged.

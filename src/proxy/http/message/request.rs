@@ -34,7 +34,7 @@ pub(crate) struct Request {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules<'a> {
     pub(crate) forward_for: Option<&'a ForwardFor>,
-    pub(crate) client: IpAddr,
+    pub(crate) client: Option<IpAddr>,
     /// The backend is to close after its answer.
     pub(crate) close: bool,
 }
@@ -261,8 +261,8 @@ impl<'b> Judged<'b> {
         } else if rules.close {
             push_line(out, "connection", b"close");
         }
-        if let Some(rule) = rules.forward_for {
-            forwarded::append(out, rule, rules.client, lines.headers);
+        if let (Some(rule), Some(client)) = (rules.forward_for, rules.client) {
+            forwarded::append(out, rule, client, lines.headers);
         }
         out.extend_from_slice(b"\r\n");
     }

@@ -20,7 +20,7 @@ fn ask_with(input: &str, rules: &Rules<'_>) -> Result<(Request, String), u16> {
 }
 
 fn ask(input: &str) -> Result<(Request, String), u16> {
-    ask_with(input, &Rules { forward_for: None, client: CLIENT, close: false })
+    ask_with(input, &Rules { forward_for: None, client: Some(CLIENT), close: false })
 }
 
 /// A GET with `lines` besides its host.
@@ -250,7 +250,7 @@ fn heads_are_bounded() {
     assert_eq!(with(HEAD_BYTES, 0), Err(431));
     let long = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(HEAD_BYTES));
     assert_eq!(ask(&long).map(|_| ()), Err(414));
-    let rules = Rules { forward_for: None, client: CLIENT, close: false };
+    let rules = Rules { forward_for: None, client: Some(CLIENT), close: false };
     let open = long.get(..HEAD_BYTES + 1).unwrap();
     let answer = request::read(open.as_bytes(), &rules, &mut Vec::new());
     assert_eq!(answer.map_err(|r: Refusal| r.status), Err(414), "no end in sight");
@@ -259,7 +259,7 @@ fn heads_are_bounded() {
 /// Found by fuzzing: which answer a refused head gets must not depend on its packets.
 #[test]
 fn a_refusal_is_the_same_in_any_packets() {
-    let rules = Rules { forward_for: None, client: CLIENT, close: false };
+    let rules = Rules { forward_for: None, client: Some(CLIENT), close: false };
     let read = |input: &[u8]| {
         request::read(input, &rules, &mut Vec::new()).map(|r| r.is_some()).map_err(|r| r.status)
     };
@@ -288,7 +288,8 @@ fn what_the_proxy_adds() {
         if_none,
     };
     let added = |rule: &ForwardFor, client: &str| {
-        let rules = Rules { forward_for: Some(rule), client: client.parse().unwrap(), close: true };
+        let rules =
+            Rules { forward_for: Some(rule), client: Some(client.parse().unwrap()), close: true };
         let input = "GET / HTTP/1.1\r\nhost: a\r\nX-Forwarded-For: 1.1.1.1\r\n\r\n";
         let out = ask_with(input, &rules).unwrap().1;
         lines(&out).get(2..).unwrap().join(" ")
@@ -309,7 +310,7 @@ fn what_the_proxy_adds() {
     }
     // A client must not get rid of its address by naming the header in `Connection`.
     let rule_if_none = rule(None, true);
-    let rules = Rules { forward_for: Some(&rule_if_none), client: CLIENT, close: false };
+    let rules = Rules { forward_for: Some(&rule_if_none), client: Some(CLIENT), close: false };
     let input = "GET / HTTP/1.1\r\nhost: a\r\nX-Forwarded-For: 1.1.1.1\r\n\
                  connection: x-forwarded-for\r\n\r\n";
     let out = ask_with(input, &rules).unwrap().1;
@@ -605,7 +606,7 @@ proptest! {
 
     #[test]
     fn heads_mean_the_same_in_any_packets(input in near_head(), cut in 0_usize..200) {
-        let rules = Rules { forward_for: None, client: CLIENT, close: false };
+        let rules = Rules { forward_for: None, client: Some(CLIENT), close: false };
         let read = |bytes: &[u8]| {
             let mut out = Vec::new();
             request::read(bytes, &rules, &mut out).map(|r| r.map(|r| (r, out)))
@@ -628,7 +629,7 @@ proptest! {
 
     #[test]
     fn nothing_panics(input in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let rules = Rules { forward_for: None, client: CLIENT, close: true };
+        let rules = Rules { forward_for: None, client: Some(CLIENT), close: true };
         let _any = request::read(&input, &rules, &mut Vec::new());
         let _any = response::read(&input, &ASKED, &mut Vec::new());
         drop(decode(&input, Keep::Framed, &[]));
@@ -636,7 +637,7 @@ proptest! {
 
     #[test]
     fn what_goes_on_is_read_as_the_same_request(input in near_head()) {
-        let rules = Rules { forward_for: None, client: CLIENT, close: false };
+        let rules = Rules { forward_for: None, client: Some(CLIENT), close: false };
         let mut out = Vec::new();
         if let Ok(Some(first)) = request::read(&input, &rules, &mut out) {
             let mut again = Vec::new();

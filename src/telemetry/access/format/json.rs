@@ -1,26 +1,18 @@
 //! The line as JSON: one flat object, the same keys in the same order in every line of a kind.
 
+use std::net::SocketAddr;
+
 use super::number::{address, millis};
 use super::{backend, escape, request_line};
 use crate::digits;
 use crate::telemetry::access::clock::Clock;
-use crate::telemetry::access::{AccessLog, Capture, Http, Record};
+use crate::telemetry::access::{AccessLog, Capture, Failure, Http, Record};
 
 /// Appends the object.
 pub(super) fn object(out: &mut Vec<u8>, log: &AccessLog, record: &Record<'_>, clock: &mut Clock) {
-    let second = clock.second(record.begun);
-    out.extend_from_slice(b"{\"time\":\"");
-    out.extend_from_slice(&second.iso);
-    out.push(b'.');
-    millis(out, record.begun);
-    out.extend_from_slice(&second.offset);
-    out.push(b'"');
+    time(out, record.begun, clock);
     for (name, addr) in [("client", record.client), ("local", record.local)] {
-        key(out, name);
-        match addr {
-            Some(_) => quoted(out, |out| address(out, addr)),
-            None => out.extend_from_slice(b"null"),
-        }
+        of_socket(out, name, addr);
     }
     text(out, "frontend", Some(log.frontend.as_bytes()));
     text(out, "backend", Some(backend(log, record).as_bytes()));
@@ -36,6 +28,36 @@ pub(super) fn object(out: &mut Vec<u8>, log: &AccessLog, record: &Record<'_>, cl
         all_captures(out, log, &http);
     }
     out.push(b'}');
+}
+
+/// Appends the object about a connection that was no session.
+pub(super) fn failure(out: &mut Vec<u8>, log: &AccessLog, it: &Failure<'_>, clock: &mut Clock) {
+    time(out, it.begun, clock);
+    of_socket(out, "client", it.client);
+    text(out, "frontend", Some(log.frontend.as_bytes()));
+    text(out, "error", Some(it.text.as_bytes()));
+    number(out, "total_ms", Some(u64::from(it.took)));
+    out.push(b'}');
+}
+
+/// How every object begins.
+fn time(out: &mut Vec<u8>, at: u64, clock: &mut Clock) {
+    let second = clock.second(at);
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(&second.iso);
+    out.push(b'.');
+    millis(out, at);
+    out.extend_from_slice(&second.offset);
+    out.push(b'"');
+}
+
+fn of_socket(out: &mut Vec<u8>, name: &str, addr: Option<SocketAddr>) {
+    key(out, name);
+    match addr {
+        // The number stands in for an address alone.
+        Some(_) => quoted(out, |out| address(out, addr, 0)),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn numbers(out: &mut Vec<u8>, record: &Record<'_>) {

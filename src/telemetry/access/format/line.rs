@@ -1,19 +1,17 @@
 //! haproxy's lines.
 
-use std::net::SocketAddr;
-
 use super::number::{address, millis, reached};
 use super::{backend, escape, request_line};
 use crate::digits;
 use crate::telemetry::access::clock::Clock;
-use crate::telemetry::access::{AccessLog, Capture, Http, Record};
+use crate::telemetry::access::{AccessLog, Capture, Failure, Http, Record};
 
 /// `Connect from %ci:%cp to %fi:%fp (%f/MODE)`.
 pub(super) fn connect(out: &mut Vec<u8>, log: &AccessLog, record: &Record<'_>) {
     out.extend_from_slice(b"Connect from ");
-    address(out, record.client);
+    address(out, record.client, record.socket);
     out.extend_from_slice(b" to ");
-    address(out, record.local);
+    address(out, record.local, record.socket);
     out.extend_from_slice(b" (");
     out.extend_from_slice(log.frontend.as_bytes());
     out.extend_from_slice(if record.http.is_some() { b"/HTTP)" } else { b"/TCP)" });
@@ -67,15 +65,30 @@ pub(super) fn http(out: &mut Vec<u8>, log: &AccessLog, record: &Record<'_>, cloc
     out.push(b'"');
 }
 
+/// `client [time] frontend/socket: text`.
+pub(super) fn failure(out: &mut Vec<u8>, log: &AccessLog, it: &Failure<'_>, clock: &mut Clock) {
+    address(out, it.client, it.socket);
+    time(out, it.begun, clock);
+    out.extend_from_slice(log.frontend.as_bytes());
+    out.push(b'/');
+    digits::number(out, u64::from(it.socket));
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(it.text.as_bytes());
+}
+
+/// ` [time] `.
+fn time(out: &mut Vec<u8>, at: u64, clock: &mut Clock) {
+    out.extend_from_slice(b" [");
+    out.extend_from_slice(&clock.second(at).log);
+    out.push(b'.');
+    millis(out, at);
+    out.extend_from_slice(b"] ");
+}
+
 /// `client [time] frontend backend/server `.
 fn start(out: &mut Vec<u8>, log: &AccessLog, record: &Record<'_>, clock: &mut Clock) {
-    let client: Option<SocketAddr> = record.client;
-    address(out, client);
-    out.extend_from_slice(b" [");
-    out.extend_from_slice(&clock.second(record.begun).log);
-    out.push(b'.');
-    millis(out, record.begun);
-    out.extend_from_slice(b"] ");
+    address(out, record.client, record.socket);
+    time(out, record.begun, clock);
     out.extend_from_slice(log.frontend.as_bytes());
     out.push(b' ');
     out.extend_from_slice(backend(log, record).as_bytes());

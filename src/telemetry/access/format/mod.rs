@@ -6,7 +6,7 @@ mod line;
 mod number;
 
 use super::clock::Clock;
-use super::{AccessLog, Format, Record};
+use super::{AccessLog, Failure, Format, Record};
 
 /// Bytes of the request line that are written at most: haproxy's `tune.http.logurilen`.
 const MAX_REQUEST_LINE: usize = 1023;
@@ -18,6 +18,14 @@ pub(super) fn render(out: &mut Vec<u8>, log: &AccessLog, record: &Record<'_>, cl
         Format::Http => line::http(out, log, record, clock),
         Format::Tcp => line::tcp(out, log, record, clock),
         Format::Json => json::object(out, log, record, clock),
+    }
+}
+
+/// Appends the line about a connection that was no session, without a line end.
+pub(super) fn failure(out: &mut Vec<u8>, log: &AccessLog, it: &Failure<'_>, clock: &mut Clock) {
+    match log.format {
+        Format::Json => json::failure(out, log, it, clock),
+        Format::Connect | Format::Http | Format::Tcp => line::failure(out, log, it, clock),
     }
 }
 

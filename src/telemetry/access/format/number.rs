@@ -19,11 +19,11 @@ pub(super) fn reached(out: &mut Vec<u8>, time: Option<u32>) {
     }
 }
 
-/// Appends an address and its port as haproxy does: no brackets.
-pub(super) fn address(out: &mut Vec<u8>, addr: Option<SocketAddr>) {
+/// Appends an address and its port as haproxy does: no brackets, and for a unix socket the number of the listening one.
+pub(super) fn address(out: &mut Vec<u8>, addr: Option<SocketAddr>, socket: u16) {
     let Some(addr) = addr else {
-        out.extend_from_slice(b"unix:0");
-        return;
+        out.extend_from_slice(b"unix:");
+        return number(out, u64::from(socket));
     };
     ip(out, addr.ip());
     out.push(b':');

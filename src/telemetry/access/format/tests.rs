@@ -30,6 +30,7 @@ fn record(http: Option<Http<'_>>) -> Record<'_> {
     Record {
         client: Some(([127, 0, 0, 1], 36226).into()),
         local: Some(([127, 0, 0, 1], 15201).into()),
+        socket: 1,
         begun: BEGUN,
         server: Some("s1"),
         timers: Timers {
@@ -137,7 +138,7 @@ fn the_line_without_options_names_both_ends() {
     let expected = "Connect from 127.0.0.1:36226 to 127.0.0.1:15201 (f1/HTTP)";
     assert_eq!(text(&log, &record(Some(http(None, 400)))), expected);
     let six = Record { client: Some("[::1]:7".parse().unwrap()), local: None, ..record(None) };
-    assert_eq!(text(&log, &six), "Connect from ::1:7 to unix:0 (f1/TCP)");
+    assert_eq!(text(&log, &six), "Connect from ::1:7 to unix:1 (f1/TCP)");
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! What a `bind` line says about its socket. All of it is set on the listening socket, from which the kernel hands it on
+//! to what is accepted: it costs nothing per connection.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use super::Permissions;
+
+/// What is said about one listening socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `accept-proxy`: every connection begins with a header of the PROXY protocol. Default false.
+    pub accept_proxy: bool,
+    /// `maxconn`: connections of this socket alone. Default none: the limits of the service and of the process.
+    pub max_connections: Option<u32>,
+    /// `backlog`. Default that of the service.
+    pub backlog: Option<u32>,
+    /// `option clitcpka`: clients that are silent are asked whether they are there. Default none.
+    pub keepalive: Option<Keepalive>,
+    /// `tcp-ut`: how long data may stay unacknowledged. Default the kernel's (some 15 minutes).
+    pub user_timeout: Option<Duration>,
+    /// `mss`: longest segment in bytes. Default the path's.
+    pub max_segment: Option<u16>,
+    /// `interface`: only what comes in through this device. Default all. Not changed without another socket.
+    pub interface: Option<Arc<str>>,
+    /// Of a unix socket's file.
+    pub permissions: Permissions,
+}
+
+/// How silent peers are asked. `None`: as the host does (`net.ipv4.tcp_keepalive_…`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// `clitcpka-idle`: silence before the first question. Whole seconds.
+    pub idle: Option<Duration>,
+    /// `clitcpka-intvl`: between questions. Whole seconds.
+    pub interval: Option<Duration>,
+    /// `clitcpka-cnt`: unanswered questions that end the connection.
+    pub count: Option<u32>,
+}
+
+/// As words of a `bind` line, but for ids in the place of names.
+impl fmt::Display for SocketOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.accept_proxy {
+            f.write_str(" accept-proxy")?;
+        }
+        let Permissions { mode, uid, gid } = self.permissions;
+        let mode = mode.map(|mode| format!("{mode:o}"));
+        let number = |it: Option<u32>| it.map(|it| it.to_string());
+        let millis = self.user_timeout.map(|time| format!("{}ms", time.as_millis()));
+        for (word, value) in [
+            ("maxconn", number(self.max_connections)),
+            ("backlog", number(self.backlog)),
+            ("tcp-ut", millis),
+            ("mss", number(self.max_segment.map(u32::from))),
+            ("interface", self.interface.as_deref().map(str::to_owned)),
+            ("mode", mode),
+            ("uid", number(uid)),
+            ("gid", number(gid)),
+        ] {
+            if let Some(value) = value {
+                write!(f, " {word} {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SocketOptions {
+    /// Sets what may be different from one configuration to the next, on a TCP socket.
+    pub(super) fn set(&self, socket: &Socket) -> io::Result<()> {
+        // Accepted sockets inherit it: one system call less per connection.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_keepalive(self.keepalive.is_some())?;
+        if let Some(keepalive) = self.keepalive {
+            keepalive.set(socket)?;
+        }
+        socket.set_tcp_user_timeout(self.user_timeout)?;
+        match self.max_segment {
+            Some(bytes) => socket.set_tcp_mss(bytes.into())?,
+            // 0 forgets what a former configuration said; where that is refused there is nothing to forget.
+            None => drop(socket.set_tcp_mss(0)),
+        }
+        Ok(())
+    }
+}
+
+impl Keepalive {
+    fn set(self, socket: &Socket) -> io::Result<()> {
+        // What is not said is as on a new socket, whatever a former configuration said.
+        let new = Socket::new(Domain::IPV4, Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+        let count = self.count.map_or_else(|| new.tcp_keepalive_retries(), Ok)?;
+        let idle = self.idle.map_or_else(|| new.tcp_keepalive_time(), Ok)?;
+        let interval = self.interval.map_or_else(|| new.tcp_keepalive_interval(), Ok)?;
+        let all = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(count);
+        socket.set_tcp_keepalive(&all)
+    }
+}
