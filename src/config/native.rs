@@ -110,8 +110,7 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Overrides {
             settings.push((setting, value.place().clone()));
         }
     }
-    let timeouts = section.get("timeouts").and_then(|c| c.section(&TIMEOUT_KEYS, report));
-    if let Some(timeouts) = timeouts {
+    if let Some(timeouts) = section.get("timeouts").and_then(|c| c.section(&TIMEOUT_KEYS, report)) {
         read_timeouts(&timeouts, &mut settings, report);
     }
     let check = section.get("check").and_then(|c| native_check::read(&c, report));
@@ -201,9 +200,8 @@ impl Overrides {
                 }
             }
         }
-        if let Some(connect) = &self.connect {
-            connect.lay(parts, layer == Layer::Defaults);
-        }
+        let connect = self.connect.as_ref();
+        connect.into_iter().for_each(|it| it.lay(parts, layer == Layer::Defaults));
     }
 }
 

@@ -23,6 +23,11 @@ impl Address {
             Self::Unix(_) => None,
         }
     }
+
+    /// What it is called where a request must name a host and its client has not: a socket has none.
+    pub fn authority(&self) -> String {
+        self.inet().map_or_else(|| "localhost".to_owned(), |addr| addr.to_string())
+    }
 }
 
 impl From<SocketAddr> for Address {

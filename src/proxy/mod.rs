@@ -12,6 +12,7 @@ pub mod accept;
 mod age;
 mod buffer;
 pub mod connect;
+mod course;
 mod direction;
 mod door;
 pub mod error;

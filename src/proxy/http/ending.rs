@@ -111,7 +111,7 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
     });
     if !flushed.await {
         if let Some(mut notes) = notes {
-            notes.state = Some(states::UNREAD);
+            notes.course.state = Some(states::UNREAD);
             logged::write(fixed, client, notes);
         }
         return;
@@ -132,8 +132,8 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
     drop(lease);
     if let Some(mut notes) = notes {
         fixed.tick();
-        notes.state = Some(states::tunnel(&finish));
-        notes.bytes_in += bytes_in;
+        notes.course.state = Some(states::tunnel(&finish));
+        notes.course.bytes_in += bytes_in;
         notes.tunnelled = bytes_out;
         logged::write(fixed, client, notes);
     }

@@ -35,7 +35,7 @@ pub(super) fn judge(
 ) -> Judged {
     if let Some(notes) = &mut exchange.notes {
         let is_sent = exchange.up.body.is_done();
-        notes.state = Some(states::attempt(&outcome, exchange.down.phase, is_sent));
+        notes.course.state = Some(states::attempt(&outcome, exchange.down.phase, is_sent));
     }
     let to = exchange.lease.as_ref().map(|lease| lease.addr().clone());
     let addr = to.unwrap_or(Address::Inet(NOBODY));

@@ -5,19 +5,16 @@
 
 use std::future::poll_fn;
 use std::ops::Range;
-use std::sync::Arc;
 use std::task::Poll;
 
 use super::client::{Client, Ending, Fixed};
 use super::serve::After;
-use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
-use crate::proxy::connect::Trail;
+use crate::proxy::course::{Course, Said, Unbegun};
 use crate::proxy::error::ProxyError;
 use crate::proxy::millis::Millis;
-use crate::proxy::shared::Busy;
 use crate::proxy::states::{self, State};
-use crate::telemetry::access::{AccessLog, Http, Record, Timers};
+use crate::telemetry::access::AccessLog;
 
 /// Most captured headers of a request, and of an answer; further `capture` lines are not filled.
 pub(super) const CAPTURES: usize = 32;
@@ -28,29 +25,17 @@ type Captured = Option<Range<usize>>;
 /// Notes about one request.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
+    pub(super) course: Course,
     /// The request line, then captured values.
     text: Vec<u8>,
     /// Of the request line.
     line_len: usize,
     request_captures: Vec<Captured>,
     response_captures: Vec<Captured>,
-    first: Millis,
-    head: Millis,
-    /// When the connection to the backend stood.
-    connected: Option<Millis>,
-    answered: Option<Millis>,
     /// What the client had been sent before.
     said_before: u64,
-    /// Bytes taken from the client, through a tunnel too.
-    pub(super) bytes_in: u64,
     /// Bytes that went to the client through a tunnel.
     pub(super) tunnelled: u64,
-    pub(super) status: Option<u16>,
-    pub(super) state: Option<State>,
-    pub(super) trail: Trail,
-    server: Option<Arc<Backend>>,
-    is_reused: bool,
-    busy: Option<Busy>,
 }
 
 /// Begins the notes of the request whose head is `head`, as it came.
@@ -66,12 +51,9 @@ pub(super) fn begin(fixed: &Fixed, client: &Client, log: &AccessLog, head: &[u8]
     notes.line_len = line.len();
     let names = log.request_captures.iter().map(|c| &*c.name);
     capture(head, names, (&mut notes.text, &mut notes.request_captures));
-    notes.first = client.first;
-    notes.head = fixed.now();
     notes.said_before = client.said();
-    notes.bytes_in = head.len() as u64;
-    notes.is_reused = !client.is_first_request;
-    notes.busy = Some(Busy::new(&fixed.listener));
+    notes.course = Course::begin(fixed, client.first, head.len() as u64);
+    notes.course.is_reused = !client.is_first_request;
     notes
 }
 
@@ -79,15 +61,13 @@ impl Notes {
     /// A connection to a backend stands.
     #[inline(never)]
     pub(super) fn attempt(&mut self, lease: &Lease, now: Millis) {
-        self.server = Some(Arc::clone(lease.backend()));
-        self.connected = Some(now);
+        self.course.attempt(lease, now);
     }
 
     /// The answer's head has come.
     #[inline(never)]
     pub(super) fn answer(&mut self, log: &AccessLog, now: Millis, (status, head): (u16, &[u8])) {
-        self.answered = Some(now);
-        self.status = Some(status);
+        self.course.answer(status, now);
         let names = log.response_captures.iter().map(|c| &*c.name);
         capture(head, names, (&mut self.text, &mut self.response_captures));
     }
@@ -95,12 +75,7 @@ impl Notes {
     /// No backend's answer will come.
     #[inline(never)]
     pub(super) fn fail(&mut self, error: &ProxyError) {
-        if states::is_before_attempt(error) {
-            self.connected = None;
-        }
-        let left = self.trail.is_queued && matches!(error, ProxyError::ClientAbort);
-        let state = if left { states::LEFT_QUEUE } else { states::failed(error, self.state) };
-        self.state = Some(state);
+        self.course.fail(error);
     }
 
     /// Empty again, with its buffers.
@@ -119,21 +94,6 @@ impl Notes {
             response_captures: response,
             ..Self::default()
         };
-    }
-
-    /// See [`Timers`]; `end` is the end. As haproxy counts them: `Tc` from the choice of the backend that was connected
-    /// to, pauses between attempts included, `Tr` from the connection on.
-    fn timers(&self, fixed: &Fixed, end: Millis) -> Timers {
-        let is_asked = self.server.is_some() || self.trail.server.is_some() || self.trail.is_queued;
-        let chosen = self.trail.chosen.map_or(self.head, |chosen| fixed.local.clock.of(chosen));
-        let connected = self.connected.map(|connected| connected.max(chosen));
-        Timers {
-            request: Some(self.head.since(self.first)),
-            queue: is_asked.then(|| chosen.since(self.head)),
-            connect: connected.map(|connected| connected.since(chosen)),
-            response: self.answered.map(|at| at.since(connected.unwrap_or(at))),
-            total: end.since(self.first),
-        }
     }
 }
 
@@ -168,7 +128,7 @@ pub(super) async fn settle_later(
     let (state, ending) = flushed(fixed, client).await;
     fixed.tick();
     if ending.is_some() {
-        notes.state = Some(state);
+        notes.course.state = Some(state);
     }
     write(fixed, client, notes);
     match (after, ending) {
@@ -192,38 +152,17 @@ async fn flushed(fixed: &Fixed, client: &mut Client) -> (State, Option<Ending>) 
 
 /// Writes the line of a request, and gives the notes back.
 pub(super) fn write(fixed: &Fixed, client: &Client, mut notes: Box<Notes>) {
-    drop(notes.busy.take());
     if let Some(log) = &client.settings.access_log {
-        let former = notes.server.as_ref().filter(|_| !notes.trail.is_queued);
-        let asked = notes.trail.server.as_ref().or(former);
         let at = |range: &Range<usize>| notes.text.get(range.clone());
         let mut request = [None; CAPTURES];
         let mut response = [None; CAPTURES];
-        let (cause, stage) = notes.state.unwrap_or(states::DONE);
-        let record = Record {
-            client: fixed.peer.addr(),
-            local: fixed.local_addr(),
-            socket: fixed.entrance.door.number(),
-            begun: fixed.local.clock.unix(notes.first),
-            server: asked.map(|backend| &*backend.server_name),
-            timers: notes.timers(fixed, fixed.now()),
+        let said = Said {
+            line: at(&(0..notes.line_len)),
+            request_captures: values(&notes.request_captures, at, &mut request),
+            response_captures: values(&notes.response_captures, at, &mut response),
             bytes_out: client.said().wrapping_sub(notes.said_before) + notes.tunnelled,
-            bytes_in: notes.bytes_in,
-            cause,
-            stage,
-            conns: fixed.local.conns(&fixed.listener, asked),
-            retries: notes.trail.retries,
-            redispatched: notes.trail.redispatched,
-            queued: (notes.trail.ahead.server, notes.trail.ahead.backend),
-            http: Some(Http {
-                line: at(&(0..notes.line_len)),
-                status: notes.status,
-                request_captures: values(&notes.request_captures, at, &mut request),
-                response_captures: values(&notes.response_captures, at, &mut response),
-                reused: notes.is_reused,
-            }),
         };
-        fixed.local.log(log, &record);
+        notes.course.write(fixed, log, (said, fixed.now()));
     }
     fixed.local.spares.borrow_mut().give_notes(notes);
 }
@@ -240,35 +179,19 @@ fn values<'t, 'v>(
 }
 
 /// Writes the line of what never became a request. Nothing has been sent but what waits.
-pub(super) fn unbegun(fixed: &Fixed, client: &Client, (cause, stage): State, status: u16) {
+pub(super) fn unbegun(fixed: &Fixed, client: &Client, state: State, status: u16) {
     let Some(log) = &client.settings.access_log else {
         return;
     };
-    let begun = client.since;
-    let record = Record {
-        client: fixed.peer.addr(),
-        local: fixed.local_addr(),
-        socket: fixed.entrance.door.number(),
-        begun: fixed.local.clock.unix(begun),
-        server: None,
-        timers: Timers { total: fixed.tick().since(begun), ..Timers::default() },
-        bytes_out: client.waiting(),
+    let unbegun = Unbegun {
+        since: client.since,
         bytes_in: client.inbox.len().saturating_sub(client.used) as u64,
-        cause,
-        stage,
-        conns: fixed.local.conns(&fixed.listener, None),
-        retries: 0,
-        redispatched: false,
-        queued: (0, 0),
-        http: Some(Http {
-            line: None,
-            status: Some(status),
-            request_captures: &[],
-            response_captures: &[],
-            reused: !client.is_first_request,
-        }),
+        bytes_out: client.waiting(),
+        state,
+        status,
+        is_reused: !client.is_first_request,
     };
-    fixed.local.log(log, &record);
+    unbegun.write(fixed, log);
 }
 
 /// Finds the last value of each of `names` in a head that has been judged, so that its lines are as they should be.

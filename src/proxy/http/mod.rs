@@ -26,7 +26,7 @@ mod logged;
 pub(crate) mod message;
 mod over;
 pub mod pool;
-mod reply;
+pub(crate) mod reply;
 mod requests;
 mod sending;
 mod serve;

@@ -38,7 +38,7 @@ impl Exchange {
         let now = fixed.local.clock.instant();
         service.latency.observe(now.saturating_duration_since(self.started));
         if let Some(notes) = &mut self.notes {
-            notes.bytes_in += self.up.bytes;
+            notes.course.bytes_in += self.up.bytes;
         }
         client.end_request(fixed, fixed.now());
         // An answer that did not wait for its request: the rest of that may still come.

@@ -98,11 +98,11 @@ async fn ask(
         let dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
         let mut dialer = dialer.hashed(exchange.hash);
         if let Some(notes) = &mut exchange.notes {
-            dialer.trail = std::mem::take(&mut notes.trail);
+            dialer.trail = std::mem::take(&mut notes.course.trail);
         }
         let after = persist(fixed, client, exchange, (&mut dialer, start)).await;
         if let Some(notes) = &mut exchange.notes {
-            notes.trail = dialer.trail;
+            notes.course.trail = dialer.trail;
         }
         after
     };
@@ -235,7 +235,7 @@ async fn wait(
     let waited = watched(client, dialer.wait()).await;
     exchange.up.sent_at = fixed.tick();
     if let Some(notes) = &mut exchange.notes {
-        notes.trail = dialer.trail;
+        notes.course.trail = dialer.trail;
     }
     waited
 }
@@ -287,7 +287,7 @@ fn give_up(
         && stays(fixed, client, &client.settings);
     fixed.cells().response(status.as_u16());
     if let Some(notes) = &mut exchange.notes {
-        notes.status = Some(status.as_u16());
+        notes.course.status = Some(status.as_u16());
     }
     let form = Form { keep, is_head: exchange.request.is_head };
     reply::push(client.outbox(fixed), status, form);

@@ -13,9 +13,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use hyper::Version;
+
 use super::attempt::{Begun, attempt};
 use super::dial::line;
-use super::head::Head;
+use super::head::{self, Head};
 use super::notes::Notes;
 use super::upload::Upload;
 use crate::lb::BackendId;
@@ -43,6 +45,25 @@ pub(super) struct Asking<'a> {
 pub(super) struct Answer {
     pub(super) begun: Begun,
     pub(super) lease: Lease,
+}
+
+impl Answer {
+    /// Counts and notes it, and makes its head what a client may get in `version`.
+    pub(super) fn settle(
+        &mut self,
+        (fixed, notes): (&Fixed, &mut Option<Box<Notes>>),
+        version: Version,
+    ) {
+        let head = &mut self.begun.head;
+        head::strip_answer(&mut head.headers);
+        head.version = version;
+        let status = head.status.as_u16();
+        fixed.cells().response(status);
+        self.lease.backend().cells.of(fixed.local.worker).response(status);
+        if let Some(notes) = notes {
+            notes.answer(head, fixed.tick());
+        }
+    }
 }
 
 impl Asking<'_> {
@@ -76,7 +97,7 @@ pub(super) async fn ask(
     };
     asking.upload.borrow_mut().settle();
     if let Some(notes) = notes {
-        notes.trail = dialer.trail;
+        notes.course.trail = dialer.trail;
         if let Err(error) = &answer {
             notes.fail(error, asking.upload.borrow().is_done());
         }
@@ -103,7 +124,7 @@ async fn persist(
         };
         if let Some(notes) = notes {
             let is_sent = asking.upload.borrow().is_done();
-            notes.state = Some(states::attempt(&outcome, Phase::Head, is_sent));
+            notes.course.state = Some(states::attempt(&outcome, Phase::Head, is_sent));
         }
         lease = again(asking, (dialer, &mut is_replayed), lease, outcome).await?;
     }

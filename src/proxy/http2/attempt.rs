@@ -4,16 +4,15 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use h2::{Reason, SendStream};
-use hyper::body::{Body, Frame};
+use h2::Reason;
+use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::response;
 
 use super::ask::Asking;
+use super::carry::{Carried, Carrier};
 use super::dial::Line;
-use super::head;
 use super::outlet::{Outlet, Spare};
 use super::upload::Reader;
 use super::upstream::{InUse, Key};
@@ -60,7 +59,7 @@ async fn over_stream(asking: &Asking<'_>, lease: &Lease, stream: InUse) -> Resul
     let is_whole = reader.is_end_stream();
     let request = asking.head.to_http2(lease.addr()).ok_or(Outcome::Nonsense("host"))?;
     let (mut response, send) = sender.send_request(request, is_whole).map_err(|_h2| unsent())?;
-    let mut pump = (!is_whole).then(|| Pump::new(reader, send));
+    let mut pump = (!is_whole).then(|| Pump { reader, carrier: Carrier::new(send) });
     let answer = wait
         .until(|cx| {
             if let Some(moving) = &mut pump
@@ -205,84 +204,16 @@ impl Waiting<'_> {
 #[derive(Debug)]
 pub(super) struct Pump {
     reader: Reader,
-    send: SendStream<Bytes>,
-    /// Read, and not yet taken.
-    chunk: Bytes,
+    carrier: Carrier,
 }
 
 impl Pump {
-    fn new(reader: Reader, send: SendStream<Bytes>) -> Self {
-        Self { reader, send, chunk: Bytes::new() }
-    }
-
     /// Ready when nothing more is to be moved: all has gone, or one side has ended.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if !self.chunk.is_empty() {
-                let is_last = self.reader.is_end_stream();
-                match ready!(push(&mut self.send, (&mut self.chunk, is_last), cx)) {
-                    Pushed::Some => continue,
-                    Pushed::Last | Pushed::Nowhere => return Poll::Ready(()),
-                }
-            }
-            if self.send.poll_reset(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            let came = ready!(self.reader.poll_next(cx));
-            match came.map(|came| came.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => {
-                    self.send.reserve_capacity(data.len());
-                    self.chunk = data;
-                }
-                // An error means that the stream has ended already.
-                Some(Ok(Err(other))) => {
-                    let mut trailers = other.into_trailers().unwrap_or_default();
-                    head::strip_answer(&mut trailers);
-                    drop(self.send.send_trailers(trailers));
-                    return Poll::Ready(());
-                }
-                None => {
-                    drop(self.send.send_data(Bytes::new(), true));
-                    return Poll::Ready(());
-                }
-                Some(Err(_)) => {
-                    self.send.send_reset(Reason::CANCEL);
-                    return Poll::Ready(());
-                }
-            }
+        match ready!(self.carrier.poll(&mut self.reader, |_moved| {}, cx)) {
+            Carried::Whole | Carried::Nowhere => {}
+            Carried::Broken(_) => self.carrier.reset(Reason::CANCEL),
         }
+        Poll::Ready(())
     }
-}
-
-/// What became of a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
-    /// Some of it went.
-    Some,
-    /// All of it went, and the stream's end with it.
-    Last,
-    /// The stream has ended.
-    Nowhere,
-}
-
-/// Sends as much of a chunk as there is room for, and the end of the stream with it if it `is_last`.
-pub(super) fn push(
-    send: &mut SendStream<Bytes>,
-    (chunk, is_last): (&mut Bytes, bool),
-    cx: &mut Context<'_>,
-) -> Poll<Pushed> {
-    let mut room = send.capacity();
-    while room == 0 {
-        room = match ready!(send.poll_capacity(cx)) {
-            Some(Ok(room)) => room,
-            Some(Err(_)) | None => return Poll::Ready(Pushed::Nowhere),
-        };
-    }
-    let part = chunk.split_to(room.min(chunk.len()));
-    let ends = is_last && chunk.is_empty();
-    Poll::Ready(match (send.send_data(part, ends), ends) {
-        (Ok(()), false) => Pushed::Some,
-        (Ok(()), true) => Pushed::Last,
-        (Err(_), _) => Pushed::Nowhere,
-    })
 }

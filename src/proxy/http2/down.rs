@@ -6,11 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use hyper::body::Frame;
 
-use super::attempt::{Pump, Pushed, push};
+use super::attempt::Pump;
+use super::carry::{Carried, Carrier, Moved};
 use super::gauge::Talk;
-use super::head;
 use super::outlet::Outlet;
 use super::upload::Upload;
 use crate::lb::lease::Lease;
@@ -29,9 +28,7 @@ pub(super) struct Down<'a> {
     upload: &'a Rc<RefCell<Upload>>,
     pump: Option<Pump>,
     outlet: Outlet,
-    send: SendStream<Bytes>,
-    /// Come from the backend, not yet taken by the client.
-    chunk: Bytes,
+    carrier: Carrier,
     client_moved: Millis,
     backend_moved: Millis,
     /// Handed to the client.
@@ -54,8 +51,7 @@ impl<'a> Down<'a> {
             upload,
             pump,
             outlet,
-            send,
-            chunk: Bytes::new(),
+            carrier: Carrier::new(send),
             client_moved: now,
             backend_moved: now,
             bytes: 0,
@@ -83,51 +79,27 @@ impl<'a> Down<'a> {
     }
 
     fn move_on(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        loop {
-            if !self.chunk.is_empty() {
-                let before = self.chunk.len();
-                let is_last = self.outlet.is_end();
-                let pushed = ready!(push(&mut self.send, (&mut self.chunk, is_last), cx));
-                let went = (before - self.chunk.len()) as u64;
-                self.client_moved = self.fixed.now();
-                self.bytes += went;
-                self.talk.add_useful(went);
-                match pushed {
-                    Pushed::Some => continue,
-                    Pushed::Last => return Poll::Ready(Outcome::Answered),
-                    Pushed::Nowhere => return Poll::Ready(Outcome::Aborted),
-                }
+        let Self { carrier, outlet, fixed, talk, client_moved, backend_moved, bytes, .. } = self;
+        let moved = |moved| match moved {
+            Moved::Came => *backend_moved = fixed.tick(),
+            Moved::Went(n) => {
+                *client_moved = fixed.now();
+                *bytes += n as u64;
+                talk.add_useful(n as u64);
             }
-            if self.send.poll_reset(cx).is_ready() {
-                return Poll::Ready(Outcome::Aborted);
-            }
-            let came = ready!(self.outlet.poll(cx));
-            self.backend_moved = self.fixed.tick();
-            match came.map(|came| came.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => {
-                    self.send.reserve_capacity(data.len());
-                    self.chunk = data;
-                }
-                Some(Ok(Err(other))) => {
-                    let mut trailers = other.into_trailers().unwrap_or_default();
-                    head::strip_answer(&mut trailers);
-                    let sent = self.send.send_trailers(trailers);
-                    return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
-                }
-                None => {
-                    let sent = self.send.send_data(Bytes::new(), true);
-                    return Poll::Ready(sent.map_or(Outcome::Aborted, |()| Outcome::Answered));
-                }
-                Some(Err(error)) => return Poll::Ready(Outcome::Cut(std::io::Error::other(error))),
-            }
-        }
+        };
+        Poll::Ready(match ready!(carrier.poll(outlet, moved, cx)) {
+            Carried::Whole => Outcome::Answered,
+            Carried::Nowhere => Outcome::Aborted,
+            Carried::Broken(error) => Outcome::Cut(std::io::Error::other(error)),
+        })
     }
 
     /// Whose turn it is, and until when: as with HTTP/1.
     fn deadline(&self) -> (Expiry, Millis) {
         let t = &self.settings.timeouts;
         let upload = self.upload.borrow();
-        if !self.chunk.is_empty() {
+        if self.carrier.is_waiting() {
             return (Expiry::Client, self.client_moved.after_or_never(t.client));
         }
         let both = self.client_moved.max(self.backend_moved).max(upload.active);
@@ -144,10 +116,10 @@ impl<'a> Down<'a> {
                 self.outlet.complete(&self.fixed.local);
             }
             Outcome::Answered | Outcome::Aborted => {}
-            Outcome::Expired(Expiry::Client) => self.send.send_reset(Reason::CANCEL),
+            Outcome::Expired(Expiry::Client) => self.carrier.reset(Reason::CANCEL),
             Outcome::Expired(Expiry::Server) | Outcome::Ended(_) => {
                 self.outlet.distrust();
-                self.send.send_reset(Reason::INTERNAL_ERROR);
+                self.carrier.reset(Reason::INTERNAL_ERROR);
             }
             Outcome::Cut(_)
             | Outcome::Switched(_)
@@ -155,7 +127,7 @@ impl<'a> Down<'a> {
             | Outcome::Unheard(_)
             | Outcome::HalfHeard
             | Outcome::Nonsense(_)
-            | Outcome::Malformed => self.send.send_reset(Reason::INTERNAL_ERROR),
+            | Outcome::Malformed => self.carrier.reset(Reason::INTERNAL_ERROR),
         }
     }
 }

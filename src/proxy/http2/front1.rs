@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,22 +14,26 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use super::gauge::Gauged;
+use super::gauge::{Gauged, Progress, Talk};
 use super::notes::Notes;
+use super::settings::FAREWELL;
 use super::turn::{Down, Turn};
 use super::upload::{Source, Upload};
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::CloseMode;
 use crate::proxy::age;
+use crate::proxy::course::Unbegun;
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS};
+use crate::proxy::http::reply::{self, Form};
 use crate::proxy::http::{Outcome, Phase};
 use crate::proxy::millis::Millis;
+use crate::proxy::states;
 use crate::proxy::timer::Timer;
 use crate::telemetry::cells::ErrorCause;
 
@@ -43,12 +47,111 @@ pub(super) struct Front {
     pub(super) lease: RefCell<Option<Lease>>,
     /// From then on the next answer is the last.
     age: Millis,
+    talk: Rc<Talk>,
+    /// When the client has taken something, or said something.
+    moved: (Progress, Progress),
+    wait: Cell<Option<Wait>>,
+    /// The last request's body, when its answer ended before it: it is bounded elsewhere.
+    unread: RefCell<Option<Rc<RefCell<Upload>>>>,
+}
+
+/// For a request that has not come yet.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    /// When it began to come; before, when the last answer ended.
+    since: Millis,
+    /// What had been heard then.
+    heard: u64,
+    /// Something of it has come. Of the first request, as if.
+    has_begun: bool,
+}
+
+/// Why a connection ends that hyper would have served on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// Nothing more is asked, or nothing taken.
+    Silent,
+    /// A request did not come in time.
+    Late,
 }
 
 impl Front {
     /// Why the answer under way is to end, if it is.
     pub(super) fn ended(&self) -> Option<Reason> {
         self.lease.borrow().as_ref().and_then(Lease::ended)
+    }
+
+    /// An answer has ended: the next request is waited for, once this one's body has come.
+    pub(super) fn rest(&self, now: Millis, upload: &Rc<RefCell<Upload>>) {
+        if !upload.borrow().is_over() {
+            self.unread.replace(Some(Rc::clone(upload)));
+        }
+        self.wait.set(Some(Wait { since: now, heard: self.talk.heard(), has_begun: false }));
+    }
+
+    /// True, with why, when time is up.
+    fn is_over(&self) -> Option<Over> {
+        let (deadline, over) = match self.wait.get() {
+            None => (self.untaken.get(), Over::Silent),
+            Some(wait) => self.patience(wait),
+        };
+        (self.ended().is_some() || self.fixed.timer.expires(deadline)).then_some(over)
+    }
+
+    /// Until when the next request must have come: as with `http`.
+    fn patience(&self, mut wait: Wait) -> (Millis, Over) {
+        let settings = self.fixed.listener.service.settings.load();
+        let t = &settings.timeouts;
+        let clock = &self.fixed.local.clock;
+        let taken = self.moved.0.look(self.talk.taken(), clock);
+        let heard = self.moved.1.look(self.talk.heard(), clock);
+        if self.talk.is_blocked() {
+            // Of the answer before.
+            return (taken.after_or_never(t.client), Over::Silent);
+        }
+        let unread = self.unread.take();
+        if let Some(upload) = unread {
+            self.rest(clock.now(), &upload);
+            if !upload.borrow().is_over() {
+                return (Millis::NEVER, Over::Silent);
+            }
+            wait = Wait { since: clock.now(), heard: self.talk.heard(), has_begun: false };
+        }
+        if !wait.has_begun && self.talk.heard() != wait.heard {
+            wait = Wait { since: heard, has_begun: true, ..wait };
+            self.wait.set(Some(wait));
+        }
+        if !wait.has_begun {
+            let limit = t.http_keep_alive.or(t.http_request).or(t.client);
+            (wait.since.max(taken).after_or_never(limit), Over::Silent)
+        } else if let Some(limit) = t.http_request {
+            (wait.since.after(limit), Over::Late)
+        } else {
+            (heard.after_or_never(t.client), Over::Late)
+        }
+    }
+
+    /// What is said, counted and logged when a request has not come in time.
+    fn late(&self) -> Vec<u8> {
+        let (status, mut page) = (StatusCode::REQUEST_TIMEOUT, Vec::new());
+        reply::push(&mut page, status, Form { keep: false, is_head: false });
+        let fixed = &self.fixed;
+        fixed.cells().error(ErrorCause::ClientTimeout);
+        fixed.cells().response(status.as_u16());
+        if let (Some(log), Some(wait)) =
+            (&fixed.listener.service.settings.load().access_log, self.wait.get())
+        {
+            let unbegun = Unbegun {
+                since: wait.since,
+                bytes_in: self.talk.heard().saturating_sub(wait.heard),
+                bytes_out: page.len() as u64,
+                state: states::LATE,
+                status: status.as_u16(),
+                is_reused: self.served.get() > 0,
+            };
+            unbegun.write(fixed, log);
+        }
+        page
     }
 }
 
@@ -58,13 +161,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let settings = fixed.listener.service.settings.load_full();
-    let age = age::ends_at(fixed.tick(), settings.max_connection_age);
+    let now = fixed.tick();
+    let talk = Rc::new(Talk::default());
     let front = Rc::new(Front {
+        age: age::ends_at(now, settings.max_connection_age),
         fixed,
         served: Cell::new(0),
         untaken: Cell::new(Millis::NEVER),
         lease: RefCell::new(None),
-        age,
+        talk: Rc::clone(&talk),
+        moved: (Progress::new(now), Progress::new(now)),
+        unread: RefCell::new(None),
+        wait: Cell::new(Some(Wait { since: now, heard: 0, has_begun: true })),
     });
     let service = service_fn(|request| {
         let front = Rc::clone(&front);
@@ -72,15 +180,16 @@ where
     });
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.timeouts.http_request.or(settings.timeouts.client))
+        // Time is kept here.
+        .header_read_timeout(None)
         .half_close(true)
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES + 1024);
-    let io = TokioIo::new(Gauged::new(stream, early, None));
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let io = TokioIo::new(Gauged::bytes(stream, early, &talk));
+    let mut connection = builder.serve_connection(io, service);
     let mut is_draining = false;
-    poll_fn(|cx| {
+    let over = poll_fn(|cx| {
+        let mut connection = Pin::new(&mut connection);
         if !is_draining && front.fixed.listener.is_draining() {
             is_draining = true;
             connection.as_mut().graceful_shutdown();
@@ -93,19 +202,27 @@ where
                     front.fixed.cells().error(ErrorCause::ClientProtocol);
                 }
             }
-            return Poll::Ready(());
+            return Poll::Ready(None);
         }
         // Its client may take nothing: then nobody asks for the rest of the answer.
-        if front.ended().is_some() || front.fixed.timer.expires(front.untaken.get()) {
-            return Poll::Ready(());
-        }
-        Poll::Pending
+        front.is_over().map_or(Poll::Pending, |over| Poll::Ready(Some(over)))
     })
     .await;
+    if over == Some(Over::Late) {
+        let mut io = connection.into_parts().io.into_inner();
+        let page = front.late();
+        let farewell = async {
+            io.write_all(&page).await?;
+            io.shutdown().await
+        };
+        // Whether or not it has heard it: the connection closes.
+        drop(front.fixed.timer.within(Some(FAREWELL), farewell).await);
+    }
 }
 
 /// One request's answer.
 async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down> {
+    front.wait.set(None);
     let fixed = Fixed {
         local: Rc::clone(&front.fixed.local),
         listener: Arc::clone(&front.fixed.listener),

@@ -1,5 +1,5 @@
-//! A client's connection as the `h2` crate and hyper read it: what was read before comes first, and frames are told apart
-//! on the way, so that a client that only talks about the connection is noticed.
+//! A client's connection as the `h2` crate and hyper read it: what was read before comes first, and what goes by is counted,
+//! so that a client that only talks about the connection is noticed, and one that does not read.
 
 use std::cell::Cell;
 use std::io;
@@ -7,25 +7,37 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::Watch;
 use super::settings::{FUTILE_BYTES, FUTILE_SHARE};
+use crate::proxy::millis::{Clock, Millis};
 
 /// Bytes that a client has sent about its connection, and those for which it is there. Shared by the connection's tasks.
 #[derive(Debug, Default)]
 pub(super) struct Talk {
     futile: Cell<u64>,
     useful: Cell<u64>,
+    /// Bytes that have come from it.
+    heard: Cell<u64>,
     /// Bytes that its socket has taken.
     taken: Cell<u64>,
     /// More waits, and its socket takes nothing.
     is_blocked: Cell<bool>,
+    /// What is wrong with a frame that has come.
+    fault: Cell<Option<Reason>>,
 }
 
 impl Talk {
     /// Counts bytes of requests and answers.
     pub(super) fn add_useful(&self, bytes: u64) {
         self.useful.set(self.useful.get().saturating_add(bytes));
+    }
+
+    /// Bytes that have come from the client.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.get()
     }
 
     /// Bytes that the client's socket has taken.
@@ -38,6 +50,11 @@ impl Talk {
         self.is_blocked.get()
     }
 
+    /// What is wrong with a frame that has come, if anything is. Nothing from there on is read.
+    pub(super) fn fault(&self) -> Option<Reason> {
+        self.fault.get()
+    }
+
     fn wrote(&self, went: &Poll<io::Result<usize>>) {
         self.is_blocked.set(went.is_pending());
         if let Poll::Ready(Ok(n)) = went {
@@ -45,8 +62,19 @@ impl Talk {
         }
     }
 
-    fn add_futile(&self, bytes: u64) {
+    fn hear(&self, bytes: usize) {
+        self.heard.set(self.heard.get().saturating_add(bytes as u64));
+    }
+
+    /// Counts bytes about the connection.
+    pub(super) fn add_futile(&self, bytes: u64) {
         self.futile.set(self.futile.get().saturating_add(bytes));
+    }
+
+    /// Futile and useful bytes.
+    #[cfg(test)]
+    pub(super) fn counted(&self) -> (u64, u64) {
+        (self.futile.get(), self.useful.get())
     }
 
     /// True for a flood.
@@ -56,62 +84,27 @@ impl Talk {
     }
 }
 
-/// Bytes of the preface, which is no frame.
-const PREFACE_BYTES: usize = 24;
-
-/// Bytes of a frame's head: length (3), type, flags, stream (4).
-const FRAME_HEAD: usize = 9;
-
-/// Tells frames apart.
+/// When a count was last seen to move.
 #[derive(Debug)]
-pub(super) struct Watch {
-    talk: Rc<Talk>,
-    /// Bytes to come of the frame (or preface) that has begun.
-    left: usize,
-    head: [u8; FRAME_HEAD],
-    filled: usize,
-}
+pub(super) struct Progress(Cell<(u64, Millis)>);
 
-impl Watch {
-    /// Of a connection that begins.
-    pub(super) fn new(talk: &Rc<Talk>) -> Self {
-        Self { talk: Rc::clone(talk), left: PREFACE_BYTES, head: [0; FRAME_HEAD], filled: 0 }
+impl Progress {
+    /// Of a count that is 0, as of `now`.
+    pub(super) fn new(now: Millis) -> Self {
+        Self(Cell::new((0, now)))
     }
 
-    /// Takes note of what came.
-    fn see(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let over = self.left.min(bytes.len());
-            self.left -= over;
-            bytes = bytes.get(over..).unwrap_or_default();
-            let wanted = FRAME_HEAD - self.filled;
-            let n = wanted.min(bytes.len());
-            if let (Some(to), Some(from)) =
-                (self.head.get_mut(self.filled..self.filled + n), bytes.get(..n))
-            {
-                to.copy_from_slice(from);
-            }
-            self.filled += n;
-            bytes = bytes.get(n..).unwrap_or_default();
-            if self.filled == FRAME_HEAD {
-                self.filled = 0;
-                self.begin();
-            }
+    /// Looks at the count; when it moved last.
+    pub(super) fn look(&self, count: u64, clock: &Clock) -> Millis {
+        if count != self.0.get().0 {
+            self.0.set((count, clock.tick()));
         }
+        self.last()
     }
 
-    fn begin(&mut self) {
-        /// DATA, HEADERS and CONTINUATION.
-        const CARRIERS: [u8; 3] = [0, 1, 9];
-        let [a, b, c, kind, ..] = self.head;
-        let length = u32::from_be_bytes([0, a, b, c]);
-        self.left = usize::try_from(length).unwrap_or(usize::MAX);
-        let bytes = u64::from(length) + FRAME_HEAD as u64;
-        if length > 0 && CARRIERS.contains(&kind) {
-            self.talk.add_useful(bytes);
-        } else {
-            self.talk.add_futile(bytes);
-        }
+    /// When it was last seen to move.
+    pub(super) fn last(&self) -> Millis {
+        self.0.get().1
     }
 }
 
@@ -121,22 +114,19 @@ pub(super) struct Gauged<S> {
     io: S,
     early: Vec<u8>,
     used: usize,
+    talk: Rc<Talk>,
     watch: Option<Watch>,
 }
 
 impl<S> Gauged<S> {
-    /// `early` comes first.
-    pub(super) fn new(io: S, early: Vec<u8>, watch: Option<Watch>) -> Self {
-        Self { io, early, used: 0, watch }
+    /// HTTP/2. `early` comes first.
+    pub(super) fn frames(io: S, early: Vec<u8>, talk: &Rc<Talk>) -> Self {
+        Self { watch: Some(Watch::new()), ..Self::bytes(io, early, talk) }
     }
-}
 
-impl<S> Gauged<S> {
-    fn wrote(&self, went: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Some(watch) = &self.watch {
-            watch.talk.wrote(&went);
-        }
-        went
+    /// Anything else.
+    pub(super) fn bytes(io: S, early: Vec<u8>, talk: &Rc<Talk>) -> Self {
+        Self { io, early, used: 0, talk: Rc::clone(talk), watch: None }
     }
 }
 
@@ -147,6 +137,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.talk.fault().is_some() {
+            // Whoever owns the connection ends it.
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let early = this.early.get(this.used..).unwrap_or_default();
         if early.is_empty() {
@@ -159,8 +153,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
                 (this.early, this.used) = (Vec::new(), 0);
             }
         }
-        if let Some(watch) = &mut this.watch {
-            watch.see(buffer.filled().get(before..).unwrap_or_default());
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        this.talk.hear(came.len());
+        if let Some(watch) = &mut this.watch
+            && let Err((may, reason)) = watch.see(&this.talk, came)
+        {
+            this.talk.fault.set(Some(reason));
+            buffer.set_filled(before + may);
+            return if may > 0 { Poll::Ready(Ok(())) } else { Poll::Pending };
         }
         Poll::Ready(Ok(()))
     }
@@ -173,7 +173,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let went = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.wrote(went)
+        self.talk.wrote(&went);
+        went
     }
 
     fn poll_write_vectored(
@@ -182,7 +183,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let went = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
-        self.wrote(went)
+        self.talk.wrote(&went);
+        went
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -202,36 +204,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, payload: usize) -> Vec<u8> {
-        let length = u32::try_from(payload).unwrap().to_be_bytes();
-        let mut bytes = vec![length[1], length[2], length[3], kind, 0, 0, 0, 0, 1];
-        bytes.resize(FRAME_HEAD + payload, 7);
-        bytes
-    }
-
-    /// Futile and useful bytes of these frames, read in pieces of `step`.
-    fn seen(frames: &[(u8, usize)], step: usize) -> (u64, u64) {
-        let talk = Rc::new(Talk::default());
-        let mut watch = Watch::new(&talk);
-        let mut all = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        for (kind, payload) in frames {
-            all.extend(frame(*kind, *payload));
-        }
-        for piece in all.chunks(step) {
-            watch.see(piece);
-        }
-        (talk.futile.get(), talk.useful.get())
-    }
-
-    #[test]
-    fn frames_are_told_apart_however_they_come() {
-        let frames = [(4, 0), (1, 20), (0, 100), (0, 0), (6, 8), (9, 5), (3, 4), (8, 4)];
-        for step in [1, 2, 7, 9, 24, 1000] {
-            let futile = 9 + 9 + 17 + 13 + 13;
-            assert_eq!(seen(&frames, step), (futile, 29 + 109 + 14), "in pieces of {step}");
-        }
-    }
-
     #[test]
     fn a_flood_is_what_outweighs_everything_said() {
         let talk = Talk::default();
@@ -246,9 +218,10 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_before_comes_first() {
         use tokio::io::AsyncReadExt;
-        let mut gauged = Gauged::new(&b"second"[..], b"first ".to_vec(), None);
+        let talk = Rc::new(Talk::default());
+        let mut gauged = Gauged::bytes(&b"second"[..], b"first ".to_vec(), &talk);
         let mut all = String::new();
         gauged.read_to_string(&mut all).await.unwrap();
-        assert_eq!(all, "first second");
+        assert_eq!((all.as_str(), talk.heard()), ("first second", 12));
     }
 }

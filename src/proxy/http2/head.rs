@@ -10,10 +10,11 @@ use hyper::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request;
+use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
 use crate::dial::Address;
-use crate::lb::hash::Hashing;
+use crate::lb::hash::{Hashing, Key};
 use crate::proxy::ForwardFor;
 use crate::proxy::http::message::fields::{has_token, tokens};
 use crate::proxy::http::message::forwarded::is_exempt;
@@ -21,15 +22,17 @@ use crate::proxy::http::message::framing::Framing;
 use crate::proxy::http::message::target::{is_host, is_same_host};
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS, Refusal};
 
-/// What a backend without an address is called when the client has not said a host.
-const NO_HOST: &str = "localhost";
+/// Beside `Upgrade: h2c`, which is left out.
+const SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// A request as a backend may get it, in either version.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,
+    /// Of a target that said all: scheme, host and path.
+    scheme: Option<Scheme>,
     /// Path and query, or `*`.
-    path: String,
+    path: PathAndQuery,
     /// The one host for every reader.
     host: HeaderValue,
     /// Neither `host` nor anything about the connection.
@@ -57,8 +60,12 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
     if method == Method::CONNECT {
         return Err(Refusal::new(405, "method not allowed"));
     }
-    let path = path(&method, &uri)?;
+    if version == Version::HTTP_2 && uri.scheme_str().is_some_and(str::is_empty) {
+        return Err(Refusal::bad("no scheme"));
+    }
     let host = host(version, &uri, &headers)?;
+    let scheme = uri.scheme().cloned();
+    let path = path(&method, uri)?;
     if headers.values().any(|value| is_padded(value.as_bytes())) {
         return Err(Refusal::bad("space around a value"));
     }
@@ -67,7 +74,7 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
     let takes_trailers = has(&headers, &TE, "trailers");
     let mut fields = headers;
     strip(&mut fields);
-    for name in [HOST, TE, EXPECT, CONTENT_LENGTH, HeaderName::from_static("http2-settings")] {
+    for name in [HOST, TE, EXPECT, SETTINGS] {
         fields.remove(name);
     }
     if let Some(length) = length {
@@ -77,7 +84,7 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
     if let (Some(rule), Some(client)) = (rules.forward_for, rules.client) {
         forwarded(&mut fields, rule, client);
     }
-    Ok(Head { method, path, host, fields, takes_trailers, expects })
+    Ok(Head { method, scheme, path, host, fields, takes_trailers, expects })
 }
 
 /// The same sizes as with HTTP/1.
@@ -95,22 +102,24 @@ fn is_within_bounds(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-fn path(method: &Method, uri: &Uri) -> Result<String, Refusal> {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    if path == "*" {
+fn path(method: &Method, uri: Uri) -> Result<PathAndQuery, Refusal> {
+    let path = uri.into_parts().path_and_query;
+    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let text = path.as_str();
+    if text == "*" {
         return if method == Method::OPTIONS {
-            Ok(path.to_owned())
+            Ok(path)
         } else {
             Err(Refusal::bad("* is only for OPTIONS"))
         };
     }
-    if !path.starts_with('/') {
+    if !text.starts_with('/') {
         return Err(Refusal::bad("target is not a path"));
     }
-    if !path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+    if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(Refusal::bad("byte in the target"));
     }
-    Ok(path.to_owned())
+    Ok(path)
 }
 
 /// `:authority` (or an absolute target's), else `host`; both must agree.
@@ -161,6 +170,18 @@ fn has(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
 /// Removes what is about one connection: the known names and those that `Connection` names. Framing and `Host` are not
 /// removed for being named: a client could change where a message ends.
 pub(super) fn strip(fields: &mut HeaderMap) {
+    /// What every connection may say; beside it `Connection` names others.
+    const KNOWN: [HeaderName; 5] = [
+        CONNECTION,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ];
+    // Most heads have none: looking through the few names costs less than five searches.
+    if !fields.keys().any(|name| KNOWN.contains(name)) {
+        return;
+    }
     let named: Vec<HeaderName> = fields
         .get_all(CONNECTION)
         .iter()
@@ -168,14 +189,7 @@ pub(super) fn strip(fields: &mut HeaderMap) {
         .filter_map(|token| HeaderName::from_bytes(token).ok())
         .filter(|name| *name != CONTENT_LENGTH && *name != HOST)
         .collect();
-    let known = [
-        CONNECTION,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ];
-    for name in named.into_iter().chain(known) {
+    for name in named.into_iter().chain(KNOWN) {
         fields.remove(name);
     }
 }
@@ -214,9 +228,18 @@ fn forwarded(fields: &mut HeaderMap, rule: &ForwardFor, client: IpAddr) {
 }
 
 impl Head {
-    /// What it is balanced by. Of HTTP/2 that is the path, as of HTTP/1, not the whole URI.
+    /// What it is balanced by. The URI of HTTP/2 is all of it, as with haproxy, unless the configuration says `path-only`.
     pub(super) fn hash(&self, hashing: &Hashing, client: Option<IpAddr>) -> Option<u32> {
-        hashing.of_request(client, self.path.as_bytes(), |name| {
+        let whole;
+        let target = match (&self.scheme, &hashing.key) {
+            (Some(scheme), Key::Uri { path_only: false, .. }) => {
+                let start = [scheme.as_str().as_bytes(), b"://", self.host.as_bytes()];
+                whole = [&start.concat(), self.path.as_str().as_bytes()].concat();
+                &whole
+            }
+            _ => self.path.as_str().as_bytes(),
+        };
+        hashing.of_request(client, target, |name| {
             let value = if name.eq_ignore_ascii_case("host") {
                 Some(&self.host)
             } else {
@@ -235,12 +258,15 @@ impl Head {
     pub(super) fn to_http1<B>(&self, body: B, close: bool) -> Request<B> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        // Judged above; a path that cannot be one would have been refused there.
-        *request.uri_mut() = self.path.parse().unwrap_or_default();
+        *request.uri_mut() = Uri::from(self.path.clone());
         let fields = request.headers_mut();
+        // And what is added below.
+        fields.reserve(self.fields.len() + 4);
         // First, as clients send it.
         fields.insert(HOST, self.host.clone());
-        fields.extend(self.fields.clone());
+        for (name, value) in &self.fields {
+            fields.append(name, value.clone());
+        }
         if self.takes_trailers {
             fields.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -252,12 +278,9 @@ impl Head {
 
     /// For an HTTP/2 backend at `addr`, whose host it is when the client has not said one.
     pub(super) fn to_http2(&self, addr: &Address) -> Option<Request<()>> {
-        let uri = Uri::builder().scheme("http").path_and_query(self.path.as_str());
+        let uri = Uri::builder().scheme("http").path_and_query(self.path.clone());
         let uri = match self.host.to_str().ok()? {
-            // A socket has no host.
-            "" => {
-                uri.authority(addr.inet().map_or_else(|| NO_HOST.to_owned(), |it| it.to_string()))
-            }
+            "" => uri.authority(addr.authority()),
             authority => uri.authority(authority),
         };
         let mut request = Request::new(());
@@ -389,7 +412,9 @@ mod tests {
     #[test]
     fn what_two_readers_could_understand_differently_is_refused() {
         let status = |method, uri, fields: &[(&'static str, &str)]| {
-            asked(method, uri, fields).map(|head| head.path).map_err(|refusal| refusal.status)
+            asked(method, uri, fields)
+                .map(|head| head.path.to_string())
+                .map_err(|refusal| refusal.status)
         };
         assert_eq!(status("CONNECT", "a:80", &[]), Err(405));
         assert_eq!(status("GET", "*", &[("host", "a")]), Err(400));

@@ -17,8 +17,10 @@
 
 mod ask;
 mod attempt;
+mod carry;
 mod dial;
 mod down;
+mod frames;
 mod front1;
 mod gauge;
 mod head;

@@ -8,6 +8,7 @@ use h2::RecvStream;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
 
+use super::carry::Frames;
 use super::upload::{Reader, poll_stream};
 use super::upstream::{InUse, Key};
 use crate::proxy::local::Local;
@@ -49,9 +50,10 @@ pub(super) struct Spare {
     pub(super) sender: SendRequest<Reader>,
 }
 
-impl Outlet {
-    /// The next frame. It is asked for only when there is room for it.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+impl Frames for Outlet {
+    type Error = Cut;
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::Page(page) => {
@@ -67,8 +69,7 @@ impl Outlet {
         }
     }
 
-    /// True when nothing more will come.
-    pub(super) fn is_end(&self) -> bool {
+    fn is_end(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Page(page) => page.is_empty(),
@@ -76,7 +77,9 @@ impl Outlet {
             Self::Http1(body, _) => body.is_end_stream(),
         }
     }
+}
 
+impl Outlet {
     /// It did not go on in time, or had to end. Perhaps the whole connection stands still, without having been told of its end: the next
     /// stream goes over another.
     pub(super) fn distrust(&self) {

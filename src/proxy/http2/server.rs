@@ -11,7 +11,7 @@ use h2::Reason;
 use h2::server::{Builder, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::gauge::{Gauged, Talk, Watch};
+use super::gauge::{Gauged, Progress, Talk};
 use super::settings::{
     CLIENT_FRAMES_BYTES, EARLY_RESETS, FAREWELL, Http2Settings, LOCAL_RESETS, PENDING_RESETS,
     SEND_BUFFER_BYTES,
@@ -60,7 +60,7 @@ where
 {
     let settings = fixed.listener.service.settings.load_full();
     let talk = Rc::new(Talk::default());
-    let io = Gauged::new(stream, early, Some(Watch::new(&talk)));
+    let io = Gauged::frames(stream, early, &talk);
     let limit = settings.timeouts.http_request.or(settings.timeouts.client);
     let handshake = builder(&settings.http.http2).handshake::<_, Bytes>(io);
     let mut connection = match fixed.timer.within(limit, handshake).await {
@@ -76,7 +76,7 @@ where
         last: Cell::new(fixed.tick()),
     });
     let age = age::ends_at(fixed.tick(), settings.max_connection_age);
-    let taken = Cell::new((0, fixed.tick()));
+    let taken = Progress::new(fixed.tick());
     let was_blocked = Cell::new(false);
     let mut served = Served { fixed, streams, age, draining_since: None, taken, was_blocked };
     let end = poll_fn(|cx| served.poll(&mut connection, cx)).await;
@@ -85,6 +85,10 @@ where
         End::Closed => return,
         End::Broken(error) => return protocol(fixed, &error),
         End::Idle => Reason::NO_ERROR,
+        End::Fault(reason) => {
+            fixed.cells().error(ErrorCause::ClientProtocol);
+            reason
+        }
         End::Flood(what) => {
             let (service, peer) = (&fixed.listener.service.name, fixed.peer);
             tracing::debug!(%service, %peer, what, "client sent away");
@@ -115,6 +119,8 @@ enum End {
     Broken(h2::Error),
     /// Nothing is asked any more.
     Idle,
+    /// A frame came that cannot be one.
+    Fault(Reason),
     /// The client asks too much.
     Flood(&'static str),
 }
@@ -125,8 +131,8 @@ struct Served {
     /// Then it is told to go.
     age: Millis,
     draining_since: Option<Millis>,
-    /// How many bytes the client has taken, and when that was seen first.
-    taken: Cell<(u64, Millis)>,
+    /// When the client has taken something.
+    taken: Progress,
     /// It had not taken all, when last seen.
     was_blocked: Cell<bool>,
 }
@@ -144,6 +150,9 @@ impl Served {
                 Poll::Pending if self.drains() => connection.graceful_shutdown(),
                 Poll::Pending => break,
             }
+        }
+        if let Some(reason) = self.streams.talk.fault() {
+            return Poll::Ready(End::Fault(reason));
         }
         if self.streams.talk.is_flood() {
             return Poll::Ready(End::Flood("frames that carry nothing"));
@@ -185,13 +194,13 @@ impl Served {
         let is_blocked = self.streams.talk.is_blocked();
         let was_blocked = self.was_blocked.replace(is_blocked);
         if is_blocked || was_blocked {
-            self.note_taken();
+            self.taken.look(self.streams.talk.taken(), &self.fixed.local.clock);
         }
         if is_blocked {
             // Answers that have ended for us wait for it to read.
-            return self.taken.get().1.after_or_never(settings.timeouts.client);
+            return self.taken.last().after_or_never(settings.timeouts.client);
         }
-        let last = self.streams.last.get().max(self.taken.get().1);
+        let last = self.streams.last.get().max(self.taken.last());
         if let Some(since) = self.draining_since {
             // It has been told to go; a request that it had sent before may still be on its way.
             return since.max(last).after(FAREWELL);
@@ -200,13 +209,6 @@ impl Served {
         let has_begun = self.streams.begun.get() > 0;
         let limit = if has_begun { http_keep_alive.or(http_request) } else { http_request };
         last.after_or_never(limit.or(client))
-    }
-
-    fn note_taken(&self) {
-        let taken = self.streams.talk.taken();
-        if taken != self.taken.get().0 {
-            self.taken.set((taken, self.fixed.tick()));
-        }
     }
 
     fn begin(
@@ -225,11 +227,12 @@ impl Served {
         let (peer, entrance) = (of.peer, of.entrance.clone());
         let reached = of.reached.clone();
         let streams = Rc::clone(streams);
-        drop(tokio::task::spawn_local(seat.connections.track_future(async move {
+        // Boxed: a task moves what it runs four times, and this is large.
+        drop(tokio::task::spawn_local(seat.connections.track_future(Box::pin(async move {
             // The wheel wakes the task that made the timer: this one.
             let timer = Timer::new(&local, listener.group).await;
             let fixed = Fixed { local, listener, peer, entrance, reached, timer };
             stream::serve(streams, fixed, request, respond).await;
-        })));
+        }))));
     }
 }

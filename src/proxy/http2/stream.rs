@@ -12,6 +12,8 @@ use h2::server::SendResponse;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::ask::{Answer, Asking, ask};
+use super::attempt::Begun;
+use super::carry::Frames;
 use super::down::Down;
 use super::gauge::Talk;
 use super::head::{self, Rules};
@@ -85,7 +87,7 @@ pub(super) async fn serve(
     upload.borrow_mut().abandon();
     fixed.cells().bytes_in.add(bytes_in);
     if let Some(mut notes) = stream.notes.take() {
-        notes.bytes_in += bytes_in;
+        notes.course.bytes_in += bytes_in;
         notes.write(&fixed);
     }
 }
@@ -147,7 +149,7 @@ impl Stream<'_> {
         tracing::debug!(%service, %peer, %refusal, "bad request");
         self.fixed.cells().error(ErrorCause::ClientProtocol);
         if let Some(notes) = &mut self.notes {
-            notes.state = Some(states::REFUSED);
+            notes.course.state = Some(states::REFUSED);
         }
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
         self.say(status, is_head);
@@ -178,7 +180,7 @@ impl Stream<'_> {
             .header("content-type", "text/html");
         self.fixed.cells().response(status.as_u16());
         if let Some(notes) = &mut self.notes {
-            notes.status = Some(status.as_u16());
+            notes.course.status = Some(status.as_u16());
             notes.bytes_out = page.len() as u64;
         }
         let Ok(head) = head.body(()) else {
@@ -193,19 +195,9 @@ impl Stream<'_> {
     }
 
     /// Hands an answer on.
-    async fn hand_on(&mut self, answer: Answer, upload: &Rc<RefCell<Upload>>, is_head: bool) {
-        let Answer { begun, lease } = answer;
-        let now = self.fixed.tick();
-        let mut head = begun.head;
-        head::strip_answer(&mut head.headers);
-        head.version = Version::HTTP_2;
-        let status = head.status.as_u16();
-        self.fixed.cells().response(status);
-        lease.backend().cells.of(self.fixed.local.worker).response(status);
-        if let Some(notes) = &mut self.notes {
-            notes.answer(&head, now);
-        }
-        let mut outlet = begun.outlet;
+    async fn hand_on(&mut self, mut answer: Answer, upload: &Rc<RefCell<Upload>>, is_head: bool) {
+        answer.settle((self.fixed, &mut self.notes), Version::HTTP_2);
+        let Answer { begun: Begun { head, mut outlet, pump }, lease } = answer;
         let is_short = is_head || outlet.is_end();
         let sent =
             self.respond.borrow_mut().send_response(Response::from_parts(head, ()), is_short);
@@ -218,7 +210,7 @@ impl Stream<'_> {
                 Outcome::Answered
             }
             Ok(send) => {
-                let moving = (outlet, begun.pump, send);
+                let moving = (outlet, pump, send);
                 let with = (&*self.streams.talk, &lease);
                 let mut down = Down::new((self.fixed, &self.settings), with, upload, moving);
                 let outcome = poll_fn(|cx| down.poll(cx)).await;
@@ -243,7 +235,7 @@ impl Stream<'_> {
 
     fn judge(&mut self, lease: &Lease, outcome: Outcome, is_sent: bool) {
         if let Some(notes) = &mut self.notes {
-            notes.state = Some(states::attempt(&outcome, Phase::Body, is_sent));
+            notes.course.state = Some(states::attempt(&outcome, Phase::Body, is_sent));
         }
         let cause = match outcome {
             Outcome::Aborted => ErrorCause::ClientAbort,

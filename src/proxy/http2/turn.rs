@@ -14,7 +14,8 @@ use hyper::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::ask::{Answer, Asking, ask};
-use super::attempt::Pump;
+use super::attempt::{Begun, Pump};
+use super::carry::Frames;
 use super::front1::Front;
 use super::head::{self, Rules};
 use super::notes::Notes;
@@ -70,7 +71,7 @@ impl Turn {
     fn refuse(&mut self, refusal: Refusal) -> StatusCode {
         self.fixed.cells().error(ErrorCause::ClientProtocol);
         if let Some(notes) = &mut self.notes {
-            notes.state = Some(states::REFUSED);
+            notes.course.state = Some(states::REFUSED);
         }
         StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST)
     }
@@ -87,7 +88,7 @@ impl Turn {
     pub(super) fn say(mut self, status: StatusCode) -> Response<Down> {
         self.fixed.cells().response(status.as_u16());
         if let Some(notes) = &mut self.notes {
-            notes.status = Some(status.as_u16());
+            notes.course.status = Some(status.as_u16());
         }
         self.outcome = Outcome::Answered;
         let page = Bytes::from_static(error::page(status).as_bytes());
@@ -102,24 +103,16 @@ impl Turn {
         response
     }
 
-    pub(super) fn hand_on(mut self, answer: Answer, is_head: bool) -> Response<Down> {
-        let Answer { begun, lease } = answer;
-        let mut head = begun.head;
-        head::strip_answer(&mut head.headers);
-        head.version = Version::HTTP_11;
-        let status = head.status.as_u16();
-        self.fixed.cells().response(status);
-        lease.backend().cells.of(self.fixed.local.worker).response(status);
-        if let Some(notes) = &mut self.notes {
-            notes.answer(&head, self.fixed.now());
-        }
+    pub(super) fn hand_on(mut self, mut answer: Answer, is_head: bool) -> Response<Down> {
+        answer.settle((&self.fixed, &mut self.notes), Version::HTTP_11);
+        let Answer { begun: Begun { head, outlet, pump }, lease } = answer;
         *self.front.lease.borrow_mut() = Some(lease);
         self.phase = Phase::Body;
         if !self.upload.borrow().is_over() {
             // hyper asks for the answer only as fast as the client takes it; the request goes on meanwhile.
-            drop(tokio::task::spawn_local(self.remainder(begun.pump)));
+            drop(tokio::task::spawn_local(self.remainder(pump)));
         }
-        let outlet = if is_head { Outlet::Empty } else { begun.outlet };
+        let outlet = if is_head { Outlet::Empty } else { outlet };
         if outlet.is_end() {
             self.outcome = Outcome::Answered;
         }
@@ -163,6 +156,7 @@ impl Drop for Turn {
         let now = fixed.tick();
         self.upload.borrow_mut().answered = Some(now);
         self.front.untaken.set(Millis::NEVER);
+        self.front.rest(now, &self.upload);
         let lease = self.front.lease.take();
         if let (Outcome::Aborted, Some(reason)) =
             (&self.outcome, lease.as_ref().and_then(Lease::ended))
@@ -197,11 +191,11 @@ impl Drop for Turn {
             cells.response_errors.add(u64::from(cause == Some(ErrorCause::Backend)));
         }
         if let Some(mut notes) = self.notes.take() {
-            notes.bytes_in += bytes_in;
+            notes.course.bytes_in += bytes_in;
             notes.bytes_out += bytes_out;
-            if notes.state.is_none() {
+            if notes.course.state.is_none() {
                 let is_sent = self.upload.borrow().is_done();
-                notes.state = Some(states::attempt(&self.outcome, self.phase, is_sent));
+                notes.course.state = Some(states::attempt(&self.outcome, self.phase, is_sent));
             }
             notes.write(fixed);
         }
@@ -232,7 +226,7 @@ impl Body for Down {
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let Self { turn, outlet, owed_since } = &mut *self;
         turn.front.untaken.set(Millis::NEVER);
-        let Poll::Ready(came) = outlet.poll(cx) else {
+        let Poll::Ready(came) = outlet.poll_next(cx) else {
             if let Some(reason) = turn.front.ended() {
                 turn.outcome = Outcome::Ended(reason);
                 return Poll::Ready(Some(Err(Cut::ended())));

@@ -13,6 +13,7 @@ use h2::RecvStream;
 use hyper::HeaderMap;
 use hyper::body::{Body, Frame, Incoming};
 
+use super::carry::Frames;
 use super::settings::REPLAY_BYTES;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
@@ -204,11 +205,22 @@ impl Reader {
         Self { upload: Rc::clone(upload), attempt, next: 0, has_ended: false }
     }
 
-    /// The next frame.
-    pub(super) fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn keep(&mut self, upload: &mut Upload, data: Bytes) {
+        if upload.keeps && upload.kept_bytes + data.len() <= REPLAY_BYTES {
+            upload.kept_bytes += data.len();
+            upload.kept.push(data);
+            self.next += 1;
+        } else {
+            upload.keeps = false;
+            upload.is_whole = false;
+        }
+    }
+}
+
+impl Frames for Reader {
+    type Error = Broken;
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let upload = Rc::clone(&self.upload);
         let mut upload = upload.borrow_mut();
         if upload.attempt != self.attempt {
@@ -242,15 +254,10 @@ impl Reader {
         Poll::Ready(came)
     }
 
-    fn keep(&mut self, upload: &mut Upload, data: Bytes) {
-        if upload.keeps && upload.kept_bytes + data.len() <= REPLAY_BYTES {
-            upload.kept_bytes += data.len();
-            upload.kept.push(data);
-            self.next += 1;
-        } else {
-            upload.keeps = false;
-            upload.is_whole = false;
-        }
+    fn is_end(&self) -> bool {
+        let upload = self.upload.borrow();
+        let all_read = self.next >= upload.kept.len() && upload.has_ended;
+        self.has_ended || (all_read && upload.trailers.is_none())
     }
 }
 
@@ -267,8 +274,6 @@ impl Body for Reader {
     }
 
     fn is_end_stream(&self) -> bool {
-        let upload = self.upload.borrow();
-        let all_read = self.next >= upload.kept.len() && upload.has_ended;
-        self.has_ended || (all_read && upload.trailers.is_none())
+        self.is_end()
     }
 }

@@ -2,10 +2,15 @@
 
 mod abuse;
 mod beside;
+mod changes;
 mod ends;
 mod grpc;
+mod hashing;
+mod hpack;
+mod judge;
 mod origin;
 mod raw;
 mod rules;
+mod rules_more;
 mod stalls;
 mod waits;

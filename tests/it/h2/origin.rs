@@ -7,6 +7,7 @@
 //! | `/echo` | every message as it comes; the request's trailers |
 //! | `/refuse` | REFUSED_STREAM by backend `A`; by others as `/unary` |
 //! | `/leave` | backend `A` goes away (GOAWAY) without having looked at it; others as `/unary` |
+//! | `/last` | as `/unary`, on a connection that takes no more (GOAWAY) |
 //! | `/hold` | nothing, until the client gives up |
 //! | `/flood/N` | N times 64 kB |
 //! | `/stall` | the backend's name, then nothing until the client gives up |
@@ -61,7 +62,10 @@ pub(super) async fn start(name: &'static str, addr: SocketAddr) -> Backend {
 }
 
 async fn connection(name: &'static str, stream: TcpStream, seen: Arc<Seen>) {
-    let Ok(mut connection) = h2::server::handshake(stream).await else {
+    // Small messages that nobody reads must not end it.
+    let mut builder = h2::server::Builder::new();
+    let handshake = builder.data_frame_budget(64 << 20).handshake::<_, Bytes>(stream);
+    let Ok(mut connection) = handshake.await else {
         return;
     };
     while let Some(Ok((request, mut respond))) = connection.accept().await {
@@ -75,6 +79,9 @@ async fn connection(name: &'static str, stream: TcpStream, seen: Arc<Seen>) {
             drop(respond);
             connection.abrupt_shutdown(Reason::NO_ERROR);
             continue;
+        }
+        if path == "/last" {
+            connection.graceful_shutdown();
         }
         tokio::spawn(serve(name, path, request, respond, Arc::clone(&seen)));
     }

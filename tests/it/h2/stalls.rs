@@ -19,7 +19,7 @@ use super::raw::{
 use crate::support::lab::Lab;
 use crate::support::synapse::{config, fixed};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All that an HTTP/1 client hears until its connection ends.
 async fn heard(front: SocketAddr, said: &[u8]) -> String {
@@ -220,4 +220,67 @@ async fn what_an_answer_says_of_its_connection_goes_no_further() {
     let (all, trailers) = collect(&mut body).await.expect("whole");
     assert_eq!(all, b"hello");
     assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-sum"]);
+}
+
+/// Says a POST of which only a part comes; what is answered, and when.
+async fn half_a_post(front: SocketAddr, path: &'static str) -> (u16, Duration) {
+    let begun = Instant::now();
+    let mut sender = connect(front).await.ready().await.expect("ready");
+    let (response, mut send) = sender.send_request(post(path), false).expect("sent");
+    send.send_data(Bytes::from_static(b"half of it"), false).expect("sent");
+    let answer = timeout(PATIENCE, response).await.expect("in time").expect("an answer");
+    (answer.status().as_u16(), begun.elapsed())
+}
+
+/// Whoever reads the body: hyper's task for a backend of HTTP/1, the stream's own for one of HTTP/2.
+#[tokio::test]
+async fn a_client_that_stalls_its_upload_has_the_clients_time_out() {
+    let lab = Lab::new().await;
+    let (first, second) = (lab.origin("A").await, origin::start("B", lab.free_addr()).await);
+    let (one, two) = (lab.free_addr(), lab.free_addr());
+    let lines = ["timeout client 400ms", "timeout server 60s"];
+    let services = json!({
+        "one": fixed(one, "http", &lines, &[("A", first.addr(), "")]),
+        "two": fixed(two, "http", &lines, &[("B", second.addr, "proto h2")]),
+    });
+    let mut config = config(services);
+    config["workers"] = json!(1);
+    let _synapse = lab.synapse(config).await;
+    for front in [one, two] {
+        // It begins no answer before the body has come.
+        let (status, took) = half_a_post(front, "/collect").await;
+        assert_eq!(status, 408);
+        assert!(took < PATIENCE / 2, "{took:?}");
+    }
+    // The client's fault: the connection to the backend serves others.
+    let got = ask(&connect(two).await, "/unary", b"x").await.expect("an answer");
+    assert_eq!(got.status, 200);
+    assert_eq!(second.seen.connections.load(Ordering::SeqCst), 1);
+}
+
+/// Small messages that a stalled backend does not take fill the windows of their streams, and end nothing.
+#[tokio::test]
+async fn many_small_messages_for_a_stalled_backend_end_no_connection() {
+    const CALLS: u32 = 15;
+    const MESSAGES: usize = 3000;
+    let lab = Lab::new().await;
+    let backend = origin::start("A", lab.free_addr()).await;
+    let front = lab.free_addr();
+    let service = fixed(front, "http", &[], &[("A", backend.addr, "proto h2")]);
+    let _synapse = lab.synapse(config(json!({"it": service}))).await;
+    let mut raw = Raw::open(front).await;
+    for call in 0..CALLS {
+        let stream = 2 * call + 1;
+        let messages = frame(DATA, 0, stream, &[b'm'; 20]).repeat(MESSAGES);
+        raw.send(&[asks("POST", "/hold", 0, stream), messages].concat()).await;
+    }
+    let last = 2 * CALLS + 1;
+    raw.send(&asks("GET", "/unary", END_STREAM, last)).await;
+    loop {
+        let frame = raw.next().await.expect("the connection lasts");
+        assert!(frame.kind != RST_STREAM, "{frame:?}");
+        if frame.stream == last && frame.flags & END_STREAM != 0 {
+            break;
+        }
+    }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::grpc::three;
 use super::origin::{ask, connect, post};
 use super::raw::{self, ACK, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, Raw, SETTINGS};
+use crate::support::client::Conn;
 use crate::support::lab::Lab;
 use crate::support::synapse::{config, fixed};
 
@@ -108,6 +109,51 @@ async fn the_preface_may_come_in_pieces() {
                 assert_eq!(frame.payload.first(), Some(&0x88), "200");
                 break;
             }
+        }
+    }
+}
+
+/// Between requests `http-keep-alive` counts, from the first byte on `http-request`: as for HTTP/1 servers.
+#[tokio::test]
+async fn http1_clients_of_http2_servers_have_the_time_outs_of_http1() {
+    let lab = Lab::new().await;
+    let h2 = super::origin::start("B", lab.free_addr()).await;
+    let origin = lab.origin("A").await;
+    let lines = [
+        "timeout http-keep-alive 300ms",
+        "timeout http-request 1s",
+        "timeout client 60s",
+        "timeout server 60s",
+    ];
+    let (old, new) = (lab.free_addr(), lab.free_addr());
+    let services = json!({
+        "old": fixed(old, "http", &lines, &[("A", origin.addr(), "")]),
+        "new": fixed(new, "http", &lines, &[("B", h2.addr, "proto h2")]),
+    });
+    let _synapse = lab.synapse(config(services)).await;
+    for front in [old, new] {
+        // At rest it is closed, and nothing is said.
+        let mut conn = Conn::open(front).await.expect("connect");
+        conn.get("/x").await.expect("an answer");
+        let mut rest = Vec::new();
+        conn.read_rest(&mut rest).await.expect("closed");
+        assert!(rest.is_empty(), "{front}: {}", String::from_utf8_lossy(&rest));
+        // What has begun has longer, then 408: the first request, and the next one.
+        for requests in [0, 1] {
+            let mut conn = Conn::open(front).await.expect("connect");
+            for _ in 0..requests {
+                conn.get("/x").await.expect("an answer");
+            }
+            let begun = Instant::now();
+            conn.send(b"GET /x HTTP/1.1\r\nHo").await.expect("sent");
+            let answer = conn.response("GET").await.expect("an answer");
+            assert_eq!(answer.status, 408, "{front}");
+            assert!(
+                begun.elapsed() >= Duration::from_millis(950),
+                "{front}: {:?}",
+                begun.elapsed()
+            );
+            assert!(answer.text().contains("Request Time-out"), "{}", answer.text());
         }
     }
 }
