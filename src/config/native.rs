@@ -24,8 +24,9 @@ use crate::lb::hash::Factor;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
 
 /// Keys of `proxy`.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 20] = [
     "mode",
+    "listen",
     "balance",
     "hash_type",
     "hash_balance_factor",
@@ -200,8 +201,7 @@ impl Overrides {
                 }
             }
         }
-        let connect = self.connect.as_ref();
-        connect.into_iter().for_each(|it| it.lay(parts, layer == Layer::Defaults));
+        self.connect.iter().for_each(|it| it.lay(parts, layer == Layer::Defaults));
     }
 }
 
