@@ -242,6 +242,7 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
         listener: Arc::clone(&front.fixed.listener),
         peer: front.fixed.peer,
         entrance: front.fixed.entrance.clone(),
+        reached: front.fixed.reached.clone(),
         // Of its own: the connection's waits for the client meanwhile.
         timer: Timer::new(&front.fixed.local, front.fixed.listener.group).await,
     };
