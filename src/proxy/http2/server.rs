@@ -86,6 +86,8 @@ where
         End::Broken(error) => return protocol(fixed, &error),
         End::Idle => Reason::NO_ERROR,
         End::Fault(reason) => {
+            let (service, peer) = (&fixed.listener.service.name, fixed.peer);
+            tracing::debug!(%service, %peer, ?reason, "connection failed");
             fixed.cells().error(ErrorCause::ClientProtocol);
             reason
         }
