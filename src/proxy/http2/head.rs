@@ -74,7 +74,9 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
     let mut fields = headers;
     strip(&mut fields);
     for name in [HOST, TE, EXPECT, SETTINGS] {
-        fields.remove(name);
+        if is_there(&fields, &name) {
+            fields.remove(name);
+        }
     }
     if let Some(length) = length {
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -84,6 +86,20 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
         forwarded(&mut fields, rule, client);
     }
     Ok(Head { method, scheme, path, host, fields, takes_trailers, expects })
+}
+
+/// Looked for one by one: heads have few names, and most of these are in none. A search would hash each.
+fn is_there(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.keys().any(|it| it == name)
+}
+
+/// The values of a name that few have.
+fn values<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a HeaderValue> + use<'a> {
+    let found = is_there(headers, name).then(|| headers.get_all(name));
+    found.into_iter().flatten()
 }
 
 /// The same sizes as with HTTP/1.
@@ -123,7 +139,7 @@ fn path(method: &Method, uri: Uri) -> Result<PathAndQuery, Refusal> {
 
 /// `:authority` (or an absolute target's), else `host`; both must agree.
 fn host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
-    let mut lines = headers.get_all(HOST).iter();
+    let mut lines = values(headers, &HOST);
     let host = lines.next();
     if lines.any(|line| Some(line) != host) {
         return Err(Refusal::bad("two different hosts"));
@@ -150,7 +166,7 @@ fn host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue,
 
 fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     let mut framing = Framing::default();
-    for value in headers.get_all(CONTENT_LENGTH) {
+    for value in values(headers, &CONTENT_LENGTH) {
         framing.add_length(value.as_bytes()).map_err(|error| Refusal::bad(error.0))?;
     }
     Ok(framing.length)
@@ -163,46 +179,49 @@ fn is_padded(value: &[u8]) -> bool {
 }
 
 fn has(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    headers.get_all(name).iter().any(|value| has_token(value.as_bytes(), word))
+    values(headers, name).any(|value| has_token(value.as_bytes(), word))
 }
 
 /// Removes what is about one connection: the known names and those that `Connection` names. Framing and `Host` are not
 /// removed for being named: a client could change where a message ends.
 pub(super) fn strip(fields: &mut HeaderMap) {
     /// What every connection may say; beside it `Connection` names others.
-    const KNOWN: [HeaderName; 5] = [
+    static KNOWN: [HeaderName; 5] = [
         CONNECTION,
         TRANSFER_ENCODING,
         UPGRADE,
         HeaderName::from_static("keep-alive"),
         HeaderName::from_static("proxy-connection"),
     ];
-    // Most heads have none: looking through the few names costs less than five searches.
+    /// What it says and is no name, or a known one.
+    const USUAL: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
     if !fields.keys().any(|name| KNOWN.contains(name)) {
         return;
     }
-    let named: Vec<HeaderName> = fields
-        .get_all(CONNECTION)
-        .iter()
+    let named: Vec<HeaderName> = values(fields, &CONNECTION)
         .flat_map(|value| tokens(value.as_bytes()))
+        .filter(|token| !USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(token)))
         .filter_map(|token| HeaderName::from_bytes(token).ok())
         .filter(|name| *name != CONTENT_LENGTH && *name != HOST)
         .collect();
-    for name in named.into_iter().chain(KNOWN) {
-        fields.remove(name);
+    for name in named.iter().chain(&KNOWN) {
+        if is_there(fields, name) {
+            fields.remove(name);
+        }
     }
 }
 
 /// The same for what a backend says, before a body and after it: `te` is for requests.
 pub(super) fn strip_answer(fields: &mut HeaderMap) {
     strip(fields);
-    fields.remove(TE);
+    if is_there(fields, &TE) {
+        fields.remove(TE);
+    }
 }
 
 /// Clients may cut cookies into crumbs for the sake of compression (RFC 9113 8.2.3); applications expect one line.
 fn join_cookies(fields: &mut HeaderMap) {
-    let mut crumbs = fields.get_all(COOKIE).iter();
-    if crumbs.next().is_none() || crumbs.next().is_none() {
+    if values(fields, &COOKIE).nth(1).is_none() {
         return;
     }
     let crumbs: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
