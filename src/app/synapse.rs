@@ -223,8 +223,7 @@ async fn unless_stopped<T>(
 
 fn admin_state(workers: usize) -> io::Result<Arc<AdminState>> {
     let cold = ColdMetrics::install().map_err(io::Error::other)?;
-    let state = AdminState::new(About::now(workers), Readiness::new(), cold);
-    Ok(Arc::new(state))
+    Ok(Arc::new(AdminState::new(About::now(workers), Readiness::new(), cold)))
 }
 
 /// What all services share; starts the task that resolves names and the control thread's signs of life.

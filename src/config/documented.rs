@@ -1,8 +1,8 @@
 //! `docs/configuration.md` and the readers know the same keys.
 
 use super::{
-    access_log, daemon, forward_for, membership, native, native_check, process, sections, servers,
-    service, source, statsd, zookeeper,
+    access_log, daemon, forward_for, membership, native, native_check, native_listen, process,
+    sections, servers, service, source, statsd, zookeeper,
 };
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -20,7 +20,7 @@ fn documented(heading: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_page_and_the_readers_know_the_same_keys() {
-    let tables: [(&str, &[&str]); 19] = [
+    let tables: [(&str, &[&str]); 20] = [
         ("## Top level", &process::KEYS),
         ("## `admin`", &process::ADMIN_KEYS),
         ("## `log`", &daemon::LOG_KEYS),
@@ -38,6 +38,7 @@ fn the_page_and_the_readers_know_the_same_keys() {
         ("## `proxy`", &native::KEYS),
         ("### `proxy.timeouts`", &native::TIMEOUT_KEYS),
         ("### `proxy.forward_for`", &forward_for::KEYS),
+        ("### `proxy.listen`", &native_listen::KEYS),
         ("### `proxy.access_log`", &access_log::KEYS),
         ("### `proxy.check`", &native_check::KEYS),
     ];

@@ -139,6 +139,20 @@ services:
     }
 
     #[test]
+    fn only_the_file_may_name_unix_sockets() {
+        let theirs = r#"{"haproxy": {"port": null, "bind_address": "/run/x.sock"}}"#;
+        let complaints = resolve(theirs).unwrap_err();
+        assert!(complaints[0].contains("/run/x.sock is refused here"), "{complaints:?}");
+        let generator =
+            good(&CONFIG.replace("port: 3400,", "port: null, bind_address: /run/x.sock,"));
+        let rules = generator.generator;
+        let of = |json: &str| rules.resolve(&ServiceName::new("a"), json);
+        assert!(of(theirs).unwrap().unwrap().listener.is_some(), "the same one");
+        assert!(of(&theirs.replace("x.sock", "y.sock")).is_err());
+        assert!(of(&theirs.replace("/run/x.sock", "abns@x")).is_err());
+    }
+
+    #[test]
     fn nothing_about_haproxy_keeps_the_local_section() {
         for json in
             ["", "  ", "{}", r#"{"haproxy": {}}"#, r#"{"haproxy": null}"#, r#"{"file_output": {}}"#]

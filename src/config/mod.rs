@@ -26,6 +26,7 @@ pub mod json;
 pub mod membership;
 pub mod native;
 pub mod native_check;
+mod native_listen;
 pub mod nerve;
 pub mod origins;
 pub mod process;

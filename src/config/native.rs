@@ -23,8 +23,9 @@ use crate::lb::hash::Factor;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
 
 /// Keys of `proxy`.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 19] = [
     "mode",
+    "listen",
     "balance",
     "hash_type",
     "hash_balance_factor",

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::access_log::format_name;
-use super::haproxy::{self, PortKey, ServiceParts, Top};
+use super::haproxy::{self, ServiceParts, Top};
 use super::native::{self, Layer, Overrides};
 use super::native_check::{CheckOverride, CheckRules};
 use super::origins::{effective, shorten};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
 use super::source::SourceParts;
-use super::{Complaint, EffectiveValue, ServiceConfig, sections, source};
+use super::{Complaint, EffectiveValue, ServiceConfig, native_listen, sections, source};
 use crate::endpoint::ServiceName;
 use crate::lb::{PoolSettings, Strategy};
 use crate::proxy::Mode;
@@ -66,9 +66,12 @@ impl Shared {
         let service = cursor.section(&KEYS, report)?;
         let source = source::read(&service, report);
         let local = service.get("haproxy");
-        let section = sections::read_service(&service, replaced.or(local.as_ref()), report);
+        let mut section = sections::read_service(&service, replaced.or(local.as_ref()), report);
+        if let Some(sockets) = service.get("proxy").and_then(|proxy| proxy.peek("listen")) {
+            section.sockets = native_listen::read(&sockets, report);
+        }
         let port_place = section.place.key("port");
-        if section.port == PortKey::Omitted && !section.disabled {
+        if !section.serves() && !section.disabled {
             report.warn(
                 &section.place,
                 "no port: backends are discovered and checked, nothing listens",

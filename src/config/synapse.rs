@@ -114,6 +114,9 @@ fn read_shared(top: &Section<'_>, document: &Document, report: &mut Report) -> S
     let section =
         top.get("haproxy").map_or_else(TopSection::default, |c| sections::read_top(&c, report));
     let native = top.get("proxy").map(|c| native::read(&c, report));
+    if let Some(sockets) = top.get("proxy").and_then(|proxy| proxy.peek("listen")) {
+        report.complain(sockets.place(), "belongs to a service: no two may listen on one address");
+    }
     Shared {
         file: Arc::clone(document.file()),
         top: haproxy::resolve_top(&section, report),
@@ -436,6 +439,40 @@ services:
             "{one}"
         );
         assert!(one.ends_with("(499 more, the last at services.s499.haproxy.listen[0])"), "{one}");
+    }
+
+    #[test]
+    fn a_service_may_listen_where_its_proxy_section_says() {
+        let shown = |own: &str| {
+            let loaded =
+                good(&format!("services: {{a: {{discovery: {{method: file, path: /f}}, {own}}}}}"));
+            let service = loaded.config.services[0].clone();
+            let addrs = service.listener.map(|listener| listener.addrs).unwrap_or_default();
+            addrs.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let both = "[{address: /run/a.sock, accept_proxy: true, mode: '660', max_connections: 5}, '127.0.0.2:80']";
+        let own = ["/run/a.sock accept-proxy maxconn 5 mode 660", "127.0.0.2:80"];
+        assert_eq!(
+            shown(&format!("haproxy: {{listen: [mode http]}}, proxy: {{listen: {both}}}")),
+            own
+        );
+        let with_port =
+            format!("haproxy: {{port: 80, bind_address: 127.0.0.1}}, proxy: {{listen: {both}}}");
+        assert_eq!(shown(&with_port)[..2], own);
+        assert_eq!(shown(&with_port)[2..], ["127.0.0.1:80"]);
+        for (wrong, text) in [
+            ("{address: /x, mode: 660}", "write it in quotes"),
+            ("{mode: '660'}", "address"),
+            ("'127.0.0.1'", "has no port"),
+            ("{address: /x, user_timeout: soon}", "user_timeout"),
+        ] {
+            let texts = complaints(&format!(
+                "services: {{a: {{discovery: {{method: file, path: /f}}, proxy: {{listen: [{wrong}]}}}}}}"
+            ));
+            assert!(texts.len() == 1 && texts[0].contains(text), "{wrong}: {texts:?}");
+        }
+        let texts = complaints("proxy: {listen: [/x]}\nservices: {}");
+        assert!(texts[0].contains("belongs to a service"), "{texts:?}");
     }
 
     #[test]

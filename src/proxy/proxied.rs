@@ -29,9 +29,9 @@ enum Unproxied {
     /// It does not begin with a header.
     #[error("{0}")]
     Malformed(#[from] Malformed),
-    /// `timeout client`.
+    /// `timeout client`, before anything has come or after a part.
     #[error("timeout while waiting for the PROXY protocol header")]
-    Late,
+    Late { is_silent: bool },
     /// The end came within the header.
     #[error("truncated PROXY protocol header received")]
     Truncated,
@@ -54,7 +54,7 @@ impl Unproxied {
                 "Received an unhandled protocol in the PROXY protocol header"
             }
             Self::Malformed(Malformed::Invalid) => "Received an invalid PROXY protocol header",
-            Self::Late => "Timeout while waiting for PROXY protocol header",
+            Self::Late { .. } => "Timeout while waiting for PROXY protocol header",
             Self::Truncated => "Truncated PROXY protocol header received",
             Self::Gone => "Connection closed while waiting for PROXY protocol header",
             Self::Broken(_) => "Connection error while waiting for PROXY protocol header",
@@ -64,7 +64,7 @@ impl Unproxied {
     fn cause(&self) -> ErrorCause {
         match self {
             Self::Malformed(_) | Self::Truncated => ErrorCause::ClientProtocol,
-            Self::Late => ErrorCause::ClientTimeout,
+            Self::Late { .. } => ErrorCause::ClientTimeout,
             Self::Gone | Self::Broken(_) => ErrorCause::ClientAbort,
         }
     }
@@ -106,7 +106,7 @@ fn log(local: &Local, accepted: &Accepted, (error, since): (&Unproxied, Instant)
         socket: accepted.entrance.door.number(),
         begun: local.clock.unix(begun),
         took: local.clock.tick().since(begun),
-        is_silent: matches!(error, Unproxied::Gone | Unproxied::Late),
+        is_silent: matches!(error, Unproxied::Gone | Unproxied::Late { is_silent: true }),
         text: error.logged(),
     };
     local.pen.borrow_mut().write_failure(log, &failure);
@@ -137,7 +137,8 @@ async fn header(local: &Rc<Local>, accepted: &Accepted) -> Result<Header, Unprox
             }
         }
     };
-    timer.within(limit, whole).await.unwrap_or(Err(Unproxied::Late))
+    let whole = timer.within(limit, whole).await;
+    whole.unwrap_or(Err(Unproxied::Late { is_silent: taken.is_empty() }))
 }
 
 /// Takes what has come of the header, and nothing behind it; `None`: it is not whole yet.

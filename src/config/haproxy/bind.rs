@@ -136,6 +136,12 @@ fn with_ipv4(addrs: Vec<BindAddr>, is_v6_only: bool) -> Vec<BindAddr> {
 }
 
 impl Bound {
+    /// Adds what another line gave.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.addrs.extend(other.addrs);
+        self.protocols.extend(other.protocols);
+    }
+
     /// Adds addresses with what `words` say about their sockets.
     pub(super) fn add(
         &mut self,

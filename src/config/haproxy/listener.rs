@@ -25,8 +25,14 @@ pub(super) fn resolve(
     let address = section.bind_address.as_ref().or(top.bind_address.as_ref());
     let text = address.map_or(defaults::BIND_ADDRESS, |(text, _)| text);
     let place = address.map_or(&section.place, |(_, place)| place);
+    if !section.serves() {
+        return None;
+    }
+    for (words, place) in &section.sockets {
+        bound.merge(bind::line(words, place, report));
+    }
     let target = match section.port {
-        PortKey::Omitted => return None,
+        PortKey::Omitted => Ok(Target::Known(Vec::new())),
         PortKey::Null => bind::address(text).map_err(|error| {
             format!("`port` is null, so `bind_address` is the whole address, but {error}")
         }),
@@ -48,6 +54,7 @@ pub(super) fn resolve(
         }
     };
     match words {
+        _ if section.port == PortKey::Omitted => {}
         Some((Ok(words), place)) => bound.add(addrs, &words, place, report),
         Some((Err(error), place)) => report.complain(place, error),
         None => bound.add(addrs, &[], place, report),

@@ -151,6 +151,8 @@ pub struct ServiceSection {
     pub bind_options: Option<Line>,
     /// `server_options`, a template.
     pub server_options: Option<Line>,
+    /// `listen` of the native `proxy` section: words as of `bind` lines.
+    pub sockets: Vec<(Vec<String>, Place)>,
     /// `frontend`.
     pub frontend: Vec<Line>,
     /// `backend`.
@@ -165,6 +167,13 @@ pub struct ServiceSection {
     pub cookie_value_method: Option<String>,
     /// `shared_frontend`.
     pub shared_frontend: Vec<Line>,
+}
+
+impl ServiceSection {
+    /// False for a service whose backends are discovered and checked, and that nobody can reach.
+    pub fn serves(&self) -> bool {
+        self.port != PortKey::Omitted || !self.sockets.is_empty()
+    }
 }
 
 /// What a service's `haproxy:` section comes to.

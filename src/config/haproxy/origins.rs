@@ -6,7 +6,7 @@ use super::defaults;
 use super::draft::{Draft, Origin, Tracked};
 use super::server::ServerDraft;
 use super::values::show_time;
-use super::{PortKey, ServiceSection, Top};
+use super::{ServiceSection, Top};
 use crate::config::EffectiveValue;
 use crate::config::balance;
 use crate::config::report::Line;
@@ -271,12 +271,12 @@ pub(super) fn of_binding(
     listener: Option<&ListenerSettings>,
 ) -> Vec<EffectiveValue> {
     let address = section.bind_address.as_ref().or(top.bind_address.as_ref());
-    let origin =
-        address.map_or_else(|| "default (synapse)".to_owned(), |(_, place)| place.path.clone());
-    let value = match (listener, section.port) {
-        (_, PortKey::Omitted) => "none (no port)".to_owned(),
-        (None, _) => "none".to_owned(),
-        (Some(listener), _) => {
+    let place = address.map(|(_, place)| place).or_else(|| section.sockets.first().map(|it| &it.1));
+    let origin = place.map_or_else(|| "default (synapse)".to_owned(), |place| place.path.clone());
+    let value = match listener {
+        None if !section.serves() => "none (no port)".to_owned(),
+        None => "none".to_owned(),
+        Some(listener) => {
             let addrs: Vec<String> = listener.addrs.iter().map(ToString::to_string).collect();
             addrs.join(", ")
         }

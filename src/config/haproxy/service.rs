@@ -10,8 +10,8 @@ use super::routing::{Sides, route};
 use super::statement::{Parsed, Statement, show, unknown_directive};
 use super::table::{self, Sections};
 use super::{
-    PortKey, ServiceParts, ServiceSection, Top, bind_options, defaults, listener, origins,
-    server_rules, treatment,
+    ServiceParts, ServiceSection, Top, bind_options, defaults, listener, origins, server_rules,
+    treatment,
 };
 use crate::config::balance::Balancing;
 use crate::config::report::{Line, Report};
@@ -31,7 +31,7 @@ pub fn resolve_service(
     let mut resolver = Resolver {
         name: name.as_str(),
         backend: section.backend_name.as_deref().unwrap_or(name.as_str()),
-        serves: section.port != PortKey::Omitted,
+        serves: section.serves(),
         draft: top.draft.clone(),
         bound: Bound::default(),
         report: &mut own,
@@ -52,7 +52,7 @@ struct Resolver<'a> {
     name: &'a str,
     /// `backend_name`: routing to it changes nothing.
     backend: &'a str,
-    /// Without `port` no client is served, so nothing that clients see can change.
+    /// Without any address no client is served, so nothing that clients see can change.
     serves: bool,
     draft: Draft,
     bound: Bound,
@@ -130,8 +130,7 @@ impl Resolver<'_> {
         }
         if keyword == "bind" && !statement.negated {
             let bound = bind::line(statement.args(), &statement.line.place, self.report);
-            self.bound.addrs.extend(bound.addrs);
-            self.bound.protocols.extend(bound.protocols);
+            self.bound.merge(bound);
             return;
         }
         let legal = statement.directive.sections;
@@ -194,9 +193,9 @@ impl Resolver<'_> {
     /// comes to http; said on purpose on both sides it is more likely a mistake.
     fn mode(&mut self, section: &ServiceSection) -> Tracked<Mode> {
         let (front, back) = (&self.draft.front.mode, &self.draft.back.mode);
-        if front.value == back.value || section.port == PortKey::Omitted {
+        if front.value == back.value || !self.serves {
             let stronger = if front.origin.level > back.origin.level { front } else { back };
-            let chosen = if section.port == PortKey::Omitted { back } else { stronger };
+            let chosen = if self.serves { stronger } else { back };
             return chosen.clone();
         }
         if front.value == Mode::Tcp && front.origin.level < Level::Service {

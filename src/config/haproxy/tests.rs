@@ -48,6 +48,7 @@ fn section_of(haproxy: &Value, at: &Place) -> ServiceSection {
         bind_address: placed("bind_address"),
         bind_options: line("bind_options"),
         server_options: line("server_options"),
+        sockets: Vec::new(),
         frontend: list(&haproxy["frontend"], &at.key("frontend")),
         backend: list(&haproxy["backend"], &at.key("backend")),
         listen: list(&haproxy["listen"], &at.key("listen")),

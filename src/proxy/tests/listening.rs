@@ -140,6 +140,30 @@ fn a_file_that_somebody_has_replaced_is_left_alone() {
 }
 
 #[test]
+fn a_file_is_removed_by_whom_it_belongs_to() {
+    let dir = Dir::new("adopted");
+    let path = dir.path("a.sock");
+    let adopt = |is_foreign| {
+        let socket = bind(&only(dir.addr("a.sock"), SocketOptions::default())).unwrap().remove(0);
+        let copy = socket.socket.try_clone().unwrap();
+        socket.own_file(false);
+        // It has been renamed: the kernel knows the former name.
+        Listening::adopted(copy, Some(dir.addr("a.sock")), is_foreign).unwrap()
+    };
+    drop(adopt(false));
+    assert!(path.exists(), "of a process that still runs");
+    let taken_over = adopt(false);
+    taken_over.own_file(true);
+    drop(taken_over);
+    assert!(!path.exists());
+    let systemds = adopt(true);
+    systemds.own_file(true);
+    assert!(systemds.is_foreign());
+    drop(systemds);
+    assert!(path.exists(), "systemd's");
+}
+
+#[test]
 fn what_cannot_be_bound_says_why() {
     let dir = Dir::new("refused");
     std::fs::write(dir.path("file"), "precious").unwrap();

@@ -69,12 +69,9 @@ impl Pen {
         }
     }
 
-    /// Writes one line about a connection that was no session. haproxy's rules for it are its own: nothing without
-    /// `option httplog` or `option tcplog`, and `option dontlog-normal` says nothing about it.
+    /// Writes one line about a connection that was no session.
     pub fn write_failure(&mut self, log: &Arc<AccessLog>, it: &Failure<'_>) {
-        let level = if log.separate_errors { Level::ERR } else { Level::INFO };
-        let is_unwanted = log.format == Format::Connect || (log.skip_null && it.is_silent);
-        if !is_unwanted && log.targets.take(level) {
+        if let Some(level) = level_of_failure(log, it) {
             let at = it.begun.saturating_add(u64::from(it.took));
             self.append(log, (level, at), |out, clock| format::failure(out, log, it, clock));
         }
@@ -194,6 +191,16 @@ fn level(log: &AccessLog, record: &Record<'_>) -> Option<Level> {
         return None;
     }
     let level = if log.separate_errors && went_wrong { Level::ERR } else { Level::INFO };
+    log.targets.take(level).then_some(level)
+}
+
+/// The level of the line about a connection that was no session; `None` when it is not wanted. haproxy's rules for it are
+/// its own: nothing without `option httplog` or `option tcplog`, and `option dontlog-normal` says nothing about it.
+fn level_of_failure(log: &AccessLog, it: &Failure<'_>) -> Option<Level> {
+    if log.format == Format::Connect || (log.skip_null && it.is_silent) {
+        return None;
+    }
+    let level = if log.separate_errors { Level::ERR } else { Level::INFO };
     log.targets.take(level).then_some(level)
 }
 

@@ -40,6 +40,23 @@ fn null_connections_are_left_out_on_demand() {
     assert!(level(&log, &request(b"GET /")).is_some());
 }
 
+#[test]
+fn what_was_no_session_is_an_error_that_dontlog_normal_keeps() {
+    let failure =
+        |is_silent| Failure { client: None, socket: 1, begun: 0, took: 0, is_silent, text: "bad" };
+    for (is_silent, log, wanted) in [
+        (false, plain(), Some(Level::INFO)),
+        (true, plain(), Some(Level::INFO)),
+        (false, AccessLog { skip_normal: true, ..plain() }, Some(Level::INFO)),
+        (false, AccessLog { separate_errors: true, ..plain() }, Some(Level::ERR)),
+        (false, AccessLog { skip_null: true, ..plain() }, Some(Level::INFO)),
+        (true, AccessLog { skip_null: true, ..plain() }, None),
+        (false, AccessLog { format: Format::Connect, ..plain() }, None),
+    ] {
+        assert_eq!(level_of_failure(&log, &failure(is_silent)), wanted, "{is_silent} {log:?}");
+    }
+}
+
 /// As haproxy 2.6 does with all three options.
 #[test]
 fn the_line_without_options_knows_no_end() {

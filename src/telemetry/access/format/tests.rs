@@ -142,6 +142,34 @@ fn the_line_without_options_names_both_ends() {
 }
 
 #[test]
+fn what_was_no_session_has_lines_of_its_own() {
+    let begun = record(None).begun;
+    let client = Some(([127, 0, 0, 1], 46476).into());
+    let text = "Truncated PROXY protocol header received";
+    let it = Failure { client, socket: 2, begun, took: 7, is_silent: false, text };
+    let said = |format: Format, it: &Failure<'_>| {
+        let mut out = Vec::new();
+        failure(&mut out, &log(format), it, &mut Clock::default());
+        String::from_utf8(out).unwrap()
+    };
+    let line = said(Format::Http, &it);
+    assert!(
+        line.starts_with("127.0.0.1:46476 [") && line.ends_with(&format!("] f1/2: {text}")),
+        "{line}"
+    );
+    assert_eq!(said(Format::Tcp, &it), line);
+    let unix = Failure { client: None, ..it };
+    assert!(said(Format::Http, &unix).starts_with("unix:2 ["), "its socket's number");
+    let object = |it: &Failure<'_>| {
+        serde_json::from_str::<serde_json::Value>(&said(Format::Json, it)).unwrap()
+    };
+    let value = object(&it);
+    assert_eq!((&value["client"], &value["frontend"]), (&"127.0.0.1:46476".into(), &"f1".into()));
+    assert_eq!((&value["error"], &value["total_ms"]), (&text.into(), &7.into()));
+    assert_eq!(object(&unix)["client"], serde_json::Value::Null);
+}
+
+#[test]
 fn long_request_lines_are_cut_where_haproxy_cuts_them() {
     let line = [b"GET /".as_slice(), &[b'a'; 3000]].concat();
     let text = text(&log(Format::Http), &record(Some(http(Some(&line), 200))));
