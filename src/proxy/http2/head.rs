@@ -3,7 +3,7 @@
 //! The `h2` crate has refused what is no HTTP/2 (names in capitals, pseudo-headers out of place, connection-specific
 //! headers, values with line ends). Here is decided what a proxy may hand on.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
@@ -13,6 +13,7 @@ use hyper::http::request;
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
+use crate::dial::Address;
 use crate::lb::hash::{Hashing, Key};
 use crate::proxy::ForwardFor;
 use crate::proxy::http::message::fields::{has_token, tokens};
@@ -276,10 +277,10 @@ impl Head {
     }
 
     /// For an HTTP/2 backend at `addr`, whose host it is when the client has not said one.
-    pub(super) fn to_http2(&self, addr: SocketAddr) -> Option<Request<()>> {
+    pub(super) fn to_http2(&self, addr: &Address) -> Option<Request<()>> {
         let uri = Uri::builder().scheme("http").path_and_query(self.path.clone());
         let uri = match self.host.to_str().ok()? {
-            "" => uri.authority(addr.to_string()),
+            "" => uri.authority(addr.authority()),
             authority => uri.authority(authority),
         };
         let mut request = Request::new(());
@@ -301,7 +302,7 @@ mod tests {
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
-    const BACKEND: SocketAddr = SocketAddr::new(CLIENT, 80);
+    const BACKEND: Address = Address::Inet(std::net::SocketAddr::new(CLIENT, 80));
 
     fn asked(method: &str, uri: &str, fields: &[(&'static str, &str)]) -> Result<Head, Refusal> {
         let mut request = Request::builder().method(method).uri(uri).version(Version::HTTP_2);
@@ -327,7 +328,7 @@ mod tests {
         assert_eq!(head.to_http1((), false).uri(), "/x?y=1");
         let expected = ["host: a.example:80", "accept: */*", "x-forwarded-for: 192.0.2.7"];
         assert_eq!(lines(&head), expected);
-        let second = head.to_http2(BACKEND).unwrap();
+        let second = head.to_http2(&BACKEND).unwrap();
         assert_eq!(second.uri(), "http://a.example:80/x?y=1");
         assert!(!second.headers().contains_key(HOST));
     }
@@ -391,7 +392,7 @@ mod tests {
         let old = judge(request.into_parts().0, rules).unwrap();
         let empty = asked("GET", "/x", &[("host", "")]).unwrap();
         for head in [old, empty] {
-            assert_eq!(head.to_http2(BACKEND).unwrap().uri(), "http://192.0.2.7:80/x");
+            assert_eq!(head.to_http2(&BACKEND).unwrap().uri(), "http://192.0.2.7:80/x");
             assert_eq!(head.to_http1((), false).headers()[HOST], "");
         }
     }
