@@ -17,7 +17,8 @@ use hyper::Version;
 
 use super::attempt::{Begun, attempt};
 use super::dial::line;
-use super::head::{self, Head};
+use super::fields;
+use super::head::Head;
 use super::notes::Notes;
 use super::upload::Upload;
 use crate::lb::BackendId;
@@ -55,7 +56,7 @@ impl Answer {
         version: Version,
     ) {
         let head = &mut self.begun.head;
-        head::strip_answer(&mut head.headers);
+        fields::strip_answer(&mut head.headers);
         head.version = version;
         let status = head.status.as_u16();
         fixed.cells().response(status);

@@ -20,6 +20,7 @@ mod attempt;
 mod carry;
 mod dial;
 mod down;
+mod fields;
 mod frames;
 mod front1;
 mod gauge;

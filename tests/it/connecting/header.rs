@@ -168,3 +168,35 @@ async fn checks_say_what_haproxys_say() {
         }
     }
 }
+
+/// haproxy as the server: it reads the header, speaks HTTP/2 and answers with what the header says.
+#[tokio::test]
+async fn an_http2_server_has_a_connection_for_each_client() {
+    let lab = Lab::new().await;
+    let server = lab.free_addr();
+    let text = format!(
+        "global\n nbthread 1\ndefaults\n mode http\n timeout client 30s\n\
+         frontend it\n bind {server} accept-proxy proto h2\n http-request return status 200 \
+         content-type text/plain lf-string \"%[src]:%[src_port] %[dst]:%[dst_port]\"\n"
+    );
+    let _origin = Oracle::start_text(&lab, &text, server).await;
+    for word in ["send-proxy", "send-proxy-v2"] {
+        let front = lab.free_addr();
+        let options = format!("{word} proto h2");
+        let service = fixed(front, "http", &[], &[("s", server, &options)]);
+        let synapse = lab.synapse(config(json!({"it": service}))).await;
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(Conn::open(front).await.expect("connect"));
+        }
+        for _ in 0..3 {
+            for client in &mut clients {
+                let said = client.get("/").await.expect("an answer").text();
+                let wanted = format!("{} {front}", client.local_addr());
+                assert_eq!(said, wanted, "{word}");
+            }
+        }
+        let counters = &synapse.service("it").await["servers"][0]["counters"];
+        assert_eq!((&counters["connects"], &counters["reuses"]), (&json!(3), &json!(6)), "{word}");
+    }
+}
