@@ -5,7 +5,6 @@
 //! turn-around of min(1 s, `timeout connect`), after a timeout (which was a wait) at once. The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +14,9 @@ use tokio::time::Instant;
 use super::error::ProxyError;
 use super::every::Every;
 use super::evidence::evidence;
-use super::peer::Peer;
 use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
 use crate::dial;
-use crate::dial::header::Whose;
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
 use crate::lb::queue::Ahead;
@@ -297,16 +294,11 @@ impl<'a> Dialer<'a> {
     }
 }
 
-/// Whose a connection to a backend is: that of the client at `peer`, which has connected to `local`.
-pub(crate) fn whose(peer: Peer, local: Option<SocketAddr>) -> Whose {
-    // A unix socket has no addresses.
-    peer.addr().zip(local).map_or(Whose::Unknown, |(peer, local)| Whose::Clients(peer, local))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dial::Address;
+    use std::net::SocketAddr;
 
     fn retry(retries: u32, redispatch: bool, connect: Option<u64>) -> Retry {
         Retry {

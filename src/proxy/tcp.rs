@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use super::accept::Accepted;
 use super::age;
-use super::connect::{Dialer, Trail, whose};
+use super::connect::{Dialer, Trail};
 use super::error::ProxyError;
 use super::local::Local;
-use super::peer::{Entrance, Peer};
+use super::peer::{Entrance, Peer, whose};
 use super::relay::{self, End, Finish, Meter, Patience, Which};
 use super::shared::{Busy, Listener};
 use super::slot::Slot;
