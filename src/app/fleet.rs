@@ -119,10 +119,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// The files of unix sockets that another process has handed over are ours from now on.
-    pub(super) fn own_files(&self) {
+    /// This process is the one: its sockets are settled, and the files of those that another process has handed over are
+    /// ours from now on. Files of its sockets that are `unused` here go. Gives what could not be done.
+    pub(super) fn settle(&mut self, unused: Vec<Listening>) -> Vec<String> {
+        let undone = self.services.iter_mut().flat_map(ServiceRuntime::settle).collect();
         let sockets = self.services.iter().flat_map(ServiceRuntime::sockets);
-        sockets.for_each(|socket| socket.own_file(true));
+        sockets.chain(&unused).for_each(|socket| socket.own_file(true));
+        undone
     }
 
     /// Lets SIGHUP load the configuration again.
