@@ -2,9 +2,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use super::process::raise_descriptor_limit;
-use crate::config::ServiceConfig;
+use super::process::{identity, raise_descriptor_limit};
 use crate::config::synapse::Loaded;
+use crate::config::{ProcessSettings, ServiceConfig};
 use crate::proxy::listener::{BindError, Held, Listening};
 use crate::proxy::{BindAddr, ListenerSettings};
 
@@ -65,11 +65,15 @@ impl Bound {
         }
     }
 
-    /// Shows the files of unix sockets where clients look for them: what is dropped to may not do that.
+    /// Shows the files of unix sockets where clients look for them if `process` gives up privileges next: what it becomes
+    /// may not be able to.
     ///
     /// # Errors
     /// One cannot be renamed.
-    pub(crate) fn place(&self) -> std::io::Result<()> {
+    pub(crate) fn place_for(&self, process: &ProcessSettings) -> std::io::Result<()> {
+        if identity(process.user.as_deref(), process.group.as_deref()).is_none() {
+            return Ok(());
+        }
         let mut all = self.services.iter().flatten();
         all.try_for_each(Listening::place).map_err(std::io::Error::other)
     }

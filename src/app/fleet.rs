@@ -120,12 +120,20 @@ impl Fleet {
     }
 
     /// This process is the one: its sockets are settled, and the files of those that another process has handed over are
-    /// ours from now on. Files of its sockets that are `unused` here go. Gives what could not be done.
-    pub(super) fn settle(&mut self, unused: Vec<Listening>) -> Vec<String> {
-        let undone = self.services.iter_mut().flat_map(ServiceRuntime::settle).collect();
+    /// ours from now on. Files of its sockets that are `unused` here go.
+    ///
+    /// # Errors
+    /// A file cannot be had by a process that `is_alone`; after a hand-over it is too late to go back.
+    pub(super) fn settle(&mut self, unused: Vec<Listening>, is_alone: bool) -> std::io::Result<()> {
+        for undone in self.services.iter_mut().flat_map(ServiceRuntime::settle) {
+            if is_alone {
+                return Err(std::io::Error::other(undone));
+            }
+            tracing::error!(undone, "a socket is out of its clients' reach");
+        }
         let sockets = self.services.iter().flat_map(ServiceRuntime::sockets);
         sockets.chain(&unused).for_each(|socket| socket.own_file(true));
-        undone
+        Ok(())
     }
 
     /// Lets SIGHUP load the configuration again.

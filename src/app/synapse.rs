@@ -21,7 +21,7 @@ use super::front::Front;
 use super::handover::state::State;
 use super::handover::successor::{Post, arrive, take_post};
 use super::handover::take::{Predecessor, Taking};
-use super::process::{connection_limit, drop_privileges, identity, pipe_limit};
+use super::process::{connection_limit, drop_privileges, pipe_limit};
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery};
 use super::serving::Serving;
@@ -114,9 +114,7 @@ fn start_and_serve(
 ) -> io::Result<()> {
     let process = &start.loaded.config.process;
     let store = state::open(process);
-    if identity(process.user.as_deref(), process.group.as_deref()).is_some() {
-        start.bound.place()?;
-    }
+    start.bound.place_for(process)?;
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
@@ -207,13 +205,7 @@ async fn open(
     fleet.listen(opening.sockets).await?;
     let is_alone = taking.is_none();
     let mut post = take_post(taking, front, opening.state_dir.as_deref()).await?;
-    for undone in fleet.settle(std::mem::take(&mut post.unused)) {
-        if is_alone {
-            return Err(io::Error::other(undone));
-        }
-        // Too late to go back.
-        tracing::error!(undone, "a socket is out of its clients' reach");
-    }
+    fleet.settle(std::mem::take(&mut post.unused), is_alone)?;
     Ok((fleet, post))
 }
 

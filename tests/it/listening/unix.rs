@@ -224,7 +224,7 @@ async fn a_second_start_that_fails_leaves_the_sockets_of_the_first() {
     let file = lab.write("second.conf.json", &format!("{second:#}"));
     let mut second = running.successor(Some(&file));
     assert!(!second.ended().await.success());
-    assert!(second.log().contains("nothing was started"), "{}", second.log());
+    second.until_logged("nothing was started").await;
     assert_eq!(ino(), bound);
     assert!(ask(&path, b"").await.starts_with("HTTP/1.1 200"));
     // And what somebody has removed comes back with the next reload.
