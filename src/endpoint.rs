@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Name of a service, the key under `services` in the config.
@@ -80,9 +81,10 @@ pub type Labels = BTreeMap<String, serde_json::Value>;
 /// What a registration says about one instance of a service. Immutable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// IP address or DNS name, as registered.
+    /// IP address or DNS name, as registered. In the configuration also the path of a unix socket, which begins with `/`;
+    /// what a registry says never does.
     pub host: Arc<str>,
-    /// TCP port, 1..=65535.
+    /// TCP port, 1..=65535; 0 with a socket.
     pub port: u16,
     /// nerve's instance id (or a serverset's shard); part of the identity and of the server's name.
     pub name: Option<Arc<str>>,
@@ -113,16 +115,26 @@ impl Endpoint {
         }
     }
 
+    /// The path of the unix socket that it listens on, if it does on one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.host.starts_with('/').then(|| Path::new(&*self.host))
+    }
+
     /// What makes two registrations the same backend: host, port and name, as the original's dedup key.
     pub fn identity(&self) -> (&str, u16, &str) {
         (&self.host, self.port, self.name.as_deref().unwrap_or(""))
     }
 
-    /// haproxy's server name as Synapse >= 0.13.4 writes it: `NAME_HOST:PORT`, or `HOST:PORT` without a name.
+    /// haproxy's server name as Synapse >= 0.13.4 writes it: `NAME_HOST:PORT`, or `HOST:PORT` without a name. With a
+    /// socket, of which Synapse knows nothing: `NAME`, or the path.
     pub fn server_name(&self) -> String {
-        match self.name.as_deref() {
-            Some(name) if !name.is_empty() => format!("{name}_{}:{}", self.host, self.port),
-            _ => format!("{}:{}", self.host, self.port),
+        let name = self.name.as_deref().filter(|name| !name.is_empty());
+        if self.socket().is_some() {
+            return name.unwrap_or(&self.host).to_owned();
+        }
+        match name {
+            Some(name) => format!("{name}_{}:{}", self.host, self.port),
+            None => format!("{}:{}", self.host, self.port),
         }
     }
 }

@@ -49,7 +49,7 @@
 //! | 3 | [`lb`], [`registration`] | [`lb`]: [`discovery`], rows 0–1; [`registration`]: rows 0–1 |
 //! | 2 | [`discovery`] | [`registry`], [`telemetry`], row 0 |
 //! | 1 | [`health`], [`registry`], [`telemetry`] | row 0 |
-//! | 0 | [`endpoint`], [`backoff`], `digits`, `disk`, [`shutdown`], [`readiness`] | std, tokio |
+//! | 0 | [`endpoint`], [`backoff`], [`dial`], `digits`, `disk`, [`shutdown`], [`readiness`] | std, tokio |
 //!
 //! # Tasks: who runs, who stops them
 //!
@@ -86,6 +86,7 @@ pub mod admin;
 pub mod app;
 pub mod backoff;
 pub mod config;
+pub mod dial;
 pub(crate) mod digits;
 pub mod discovery;
 pub(crate) mod disk;

@@ -4,6 +4,9 @@
 //! written in C, are only here.
 
 pub mod differential;
+#[path = "../../src/digits.rs"]
+#[allow(dead_code, reason = "the targets do not use all of it")]
+mod digits;
 pub mod leniency;
 pub mod oracle;
 mod proxy;

@@ -259,8 +259,11 @@ fn backend(b: &BackendView, now: Now) -> BackendDetail {
     let endpoint = &b.backend.endpoint;
     BackendDetail {
         name: b.backend.server_name.to_string(),
-        registered: format!("{}:{}", endpoint.host, endpoint.port),
-        address: b.addr.map(|addr| addr.to_string()),
+        registered: match endpoint.socket() {
+            Some(_) => endpoint.host.to_string(),
+            None => format!("{}:{}", endpoint.host, endpoint.port),
+        },
+        address: b.addr.as_ref().map(ToString::to_string),
         state: diagnosis::backend_state(b),
         eligible: b.eligible,
         reason: b.reason.clone(),

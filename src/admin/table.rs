@@ -66,7 +66,7 @@ fn service_line(entry: &ServiceEntry, now: Now) -> Line {
 fn backend_line(backend: &BackendView, now: Now) -> Line {
     let cells = &backend.backend.cells;
     let errors = cells.sum(|c| c.connect_errors.get() + c.response_errors.get());
-    let address = backend.addr.map_or_else(|| String::from("-"), |addr| addr.to_string());
+    let address = backend.addr.as_ref().map_or_else(|| String::from("-"), ToString::to_string);
     [
         format!("  {}", printable(&backend.backend.server_name)),
         String::from(diagnosis::backend_state(backend)),

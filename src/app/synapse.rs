@@ -281,9 +281,8 @@ fn start_workers(
     let listeners = services.saturating_mul(2).saturating_mul(count.saturating_add(1));
     let pipes = pipe_limit(process.max_pipes, descriptors, count);
     let others = listeners as u64 + 2 * u64::from(pipes) * count as u64;
-    let limit = connection_limit(process.max_connections, descriptors, others);
     let settings = WorkerSettings {
-        max_connections: Some(limit),
+        max_connections: Some(connection_limit(process.max_connections, descriptors, others)),
         max_pipes: Some(pipes),
         gives_way: process.give_way,
     };

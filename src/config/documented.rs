@@ -1,8 +1,8 @@
 //! `docs/configuration.md` and the readers know the same keys.
 
 use super::{
-    access_log, daemon, forward_for, membership, native, native_check, native_listen, process,
-    sections, servers, service, source, statsd, zookeeper,
+    access_log, daemon, forward_for, membership, native, native_check, native_connect,
+    native_listen, process, sections, servers, service, source, statsd, zookeeper,
 };
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -20,7 +20,7 @@ fn documented(heading: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_page_and_the_readers_know_the_same_keys() {
-    let tables: [(&str, &[&str]); 20] = [
+    let tables: [(&str, &[&str]); 22] = [
         ("## Top level", &process::KEYS),
         ("## `admin`", &process::ADMIN_KEYS),
         ("## `log`", &daemon::LOG_KEYS),
@@ -41,6 +41,8 @@ fn the_page_and_the_readers_know_the_same_keys() {
         ("### `proxy.listen`", &native_listen::KEYS),
         ("### `proxy.access_log`", &access_log::KEYS),
         ("### `proxy.check`", &native_check::KEYS),
+        ("### `proxy.connect`", &native_connect::KEYS),
+        ("#### `proxy.connect.keep_alive`", &native_connect::KEEP_ALIVE_KEYS),
     ];
     for (heading, known) in tables {
         assert_documented(heading, known);

@@ -26,6 +26,7 @@ pub mod json;
 pub mod membership;
 pub mod native;
 pub mod native_check;
+pub mod native_connect;
 mod native_listen;
 pub mod nerve;
 pub mod origins;

@@ -14,6 +14,7 @@ use super::balance::{self, Algorithm, HashType};
 use super::forward_for;
 use super::haproxy::ServiceParts;
 use super::native_check::{self, CheckRules};
+use super::native_connect;
 use super::origins::{is_inherited, set_origin};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
@@ -23,7 +24,7 @@ use crate::lb::hash::Factor;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch};
 
 /// Keys of `proxy`.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 20] = [
     "mode",
     "listen",
     "balance",
@@ -41,6 +42,7 @@ pub const KEYS: [&str; 19] = [
     "forward_for",
     "close_mode",
     "check",
+    "connect",
     "backlog",
     "access_log",
 ];
@@ -72,6 +74,7 @@ pub enum Layer {
 pub struct Overrides {
     settings: Vec<(Setting, Place)>,
     check: Option<native_check::CheckOverride>,
+    connect: Option<native_connect::ConnectOverride>,
 }
 
 #[derive(Clone, Debug)]
@@ -108,12 +111,12 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Overrides {
             settings.push((setting, value.place().clone()));
         }
     }
-    let timeouts = section.get("timeouts").and_then(|c| c.section(&TIMEOUT_KEYS, report));
-    if let Some(timeouts) = timeouts {
+    if let Some(timeouts) = section.get("timeouts").and_then(|c| c.section(&TIMEOUT_KEYS, report)) {
         read_timeouts(&timeouts, &mut settings, report);
     }
     let check = section.get("check").and_then(|c| native_check::read(&c, report));
-    Overrides { settings, check }
+    let connect = section.get("connect").and_then(|c| native_connect::read(&c, report));
+    Overrides { settings, check, connect }
 }
 
 /// `None` also for the keys that are sections of their own.
@@ -198,6 +201,7 @@ impl Overrides {
                 }
             }
         }
+        self.connect.iter().for_each(|it| it.lay(parts, layer == Layer::Defaults));
     }
 }
 

@@ -141,6 +141,7 @@ fn default_check() -> CheckSettings {
         port: None,
         addr: None,
         spread_percent: 0,
+        way: None,
     }
 }
 

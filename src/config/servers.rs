@@ -31,7 +31,15 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Vec<Endpoint> {
 fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
     let section = cursor.section(&KEYS, report)?;
     let host = section.required("host", report).and_then(|c| host(&c, report));
-    let port = section.required("port", report).and_then(|c| c.port(report));
+    let is_socket = host.as_deref().is_some_and(|host| host.starts_with('/'));
+    let port = match section.get("port") {
+        Some(port) if is_socket => {
+            report.complain(port.place(), "a unix socket has no port; remove it");
+            None
+        }
+        None if is_socket => Some(0),
+        _ => section.required("port", report).and_then(|c| c.port(report)),
+    };
     let options = section.get("haproxy_server_options").and_then(|c| c.line(report));
     if let Some(options) = &options {
         judge_server_options(options, report);
@@ -52,8 +60,21 @@ fn record(cursor: &Cursor<'_>, report: &mut Report) -> Option<Endpoint> {
     Some(endpoint)
 }
 
+/// Longest path of a unix socket: `sun_path` with its end.
+const MAX_SOCKET_BYTES: usize = 107;
+
+/// `unix@/path` is the path alone.
 fn host(cursor: &Cursor<'_>, report: &mut Report) -> Option<String> {
     let host = cursor.word(report)?;
+    let path = host.strip_prefix("unix@").unwrap_or(&host);
+    if path.starts_with('/') && !path.contains(char::is_control) && path.len() <= MAX_SOCKET_BYTES {
+        return Some(path.to_owned());
+    }
+    if path.starts_with('/') || host.contains('@') {
+        let known = format!("write an absolute path of at most {MAX_SOCKET_BYTES} bytes");
+        report.complain(cursor.place(), format!("{host:?} is not a unix socket; {known}"));
+        return None;
+    }
     if host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
         report.complain(cursor.place(), format!("{host:?} is not a host name or address"));
         return None;

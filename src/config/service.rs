@@ -90,6 +90,12 @@ impl Shared {
         withdraw_timeout_remark(&parts, &section.place, report);
         // Without a source the configuration is refused; the other judgements (addresses) are still made.
         let source = source.unwrap_or_else(SourceParts::none);
+        if let Some(servers) = service.get("default_servers") {
+            let wrong = source.policy.default_servers.iter().filter_map(|endpoint| {
+                haproxy::mismatch(endpoint, parts.rules.server(endpoint).way.as_ref())
+            });
+            wrong.for_each(|text| report.complain(servers.place(), text));
+        }
         let strategy = settle_balancing(&mut parts, &section.place, report);
         let mut origins = source.origins;
         origins.extend(listen_origin(&parts.listener, &port_place, &parts.origins));

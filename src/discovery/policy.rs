@@ -120,6 +120,8 @@ fn default_servers(policy: &MembershipPolicy) -> EndpointSet {
 }
 
 fn with_port(endpoint: &Endpoint, port: Option<u16>) -> Endpoint {
+    // A socket has none.
+    let port = port.filter(|_| endpoint.socket().is_none());
     Endpoint { port: port.unwrap_or(endpoint.port), ..endpoint.clone() }
 }
 

@@ -8,7 +8,6 @@
 //! Owner of the verdicts: nobody else calls [`RiseFall::record`].
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::rise_fall::{RiseFall, Verdict};
 use super::runner::{Attempt, CheckRunner};
 use super::{CheckSettings, Health, Probe, ProbeError, ProbePass, SOCKET_ERROR};
+use crate::dial::Address;
 
 /// Between two probes that were asked for out of turn, per target: evidence comes in at the rate of requests.
 const MIN_FORCED_GAP: Duration = Duration::from_millis(250);
@@ -55,7 +55,7 @@ pub struct Checker {
 /// One target.
 #[derive(Debug)]
 struct Check {
-    target: SocketAddr,
+    target: Address,
     settings: Arc<CheckSettings>,
     probe: Arc<dyn Probe>,
     verdict: RiseFall,
@@ -90,10 +90,11 @@ impl Checker {
     pub fn set(
         &mut self,
         id: CheckId,
-        target: SocketAddr,
+        target: impl Into<Address>,
         settings: &Arc<CheckSettings>,
         delay: Duration,
     ) {
+        let target = target.into();
         let now = Instant::now();
         let (verdict, first) = match self.checks.get(&id) {
             Some(known) if known.target == target && known.settings == *settings => return,
@@ -229,7 +230,7 @@ impl Checker {
                 continue;
             };
             let attempt =
-                self.runner.attempt(&check.probe, check.target, check.settings.deadline());
+                self.runner.attempt(&check.probe, check.target.clone(), check.settings.deadline());
             let task = self.running.spawn(attempt);
             self.tasks.insert(task.id(), id);
             check.stage = Stage::Probing(task);
@@ -295,6 +296,7 @@ mod tests {
     use super::*;
     use crate::health::runner::DEFAULT_PROBE_LIMIT;
     use crate::health::testing::{Answer, Script, settings};
+    use std::net::SocketAddr;
 
     use tokio::time::timeout;
 

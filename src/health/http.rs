@@ -4,7 +4,6 @@
 //! as it did before, and its answer is one line that matters. The rest of the answer is not read; the connection ends
 //! with RST.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::tcp::{connect, failure};
+use super::tcp::{Connect, failure};
 use super::{BoxFuture, HttpProbeSettings, Probe, ProbeError, ProbePass};
+use crate::dial::Address;
 
 /// Longest status line that is looked at; haproxy looks at a buffer of 16 kB, a reason phrase has some 20 bytes.
 const MAX_STATUS_LINE: usize = 4096;
@@ -22,24 +22,24 @@ const MAX_STATUS_LINE: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct HttpProbe {
     request: Arc<[u8]>,
-    connect_bound: Duration,
+    connect: Connect,
     /// Time to answer once connected; `None`: what the connect left of its bound.
     answer_bound: Option<Duration>,
 }
 
 impl HttpProbe {
-    /// `connect_bound`: time for the connect, or for everything when `answer_bound` is unset.
+    /// The bound of `connect`: time for the connect, or for everything when `answer_bound` is unset.
     pub fn new(
         settings: &HttpProbeSettings,
-        connect_bound: Duration,
+        connect: Connect,
         answer_bound: Option<Duration>,
     ) -> Self {
-        Self { request: request(settings).into(), connect_bound, answer_bound }
+        Self { request: request(settings).into(), connect, answer_bound }
     }
 
-    async fn run(&self, target: SocketAddr) -> Result<ProbePass, ProbeError> {
-        let whole = Instant::now() + self.connect_bound;
-        let mut stream = connect(target, self.connect_bound).await?;
+    async fn run(&self, target: Address) -> Result<ProbePass, ProbeError> {
+        let whole = Instant::now() + self.connect.bound;
+        let mut stream = self.connect.connect(&target, true).await?;
         let deadline = self.answer_bound.map_or(whole, |bound| Instant::now() + bound);
         match timeout_at(deadline, exchange(&mut stream, &self.request)).await {
             Ok(status) => judge(status?),
@@ -49,7 +49,7 @@ impl HttpProbe {
 }
 
 impl Probe for HttpProbe {
-    fn probe(&self, target: SocketAddr) -> BoxFuture<'_, Result<ProbePass, ProbeError>> {
+    fn probe(&self, target: Address) -> BoxFuture<'_, Result<ProbePass, ProbeError>> {
         Box::pin(self.run(target))
     }
 }
@@ -135,6 +135,7 @@ pub(super) fn judge(status: u16) -> Result<ProbePass, ProbeError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::net::SocketAddr;
     use tokio::net::TcpListener;
     use tokio::task::JoinHandle;
 
@@ -173,7 +174,7 @@ mod tests {
     }
 
     fn probe(bound: Duration) -> HttpProbe {
-        HttpProbe::new(&settings("HTTP/1.0", &[]), Duration::from_secs(5), Some(bound))
+        HttpProbe::new(&settings("HTTP/1.0", &[]), Connect::within(LONG), Some(bound))
     }
 
     const LONG: Duration = Duration::from_secs(5);
@@ -196,7 +197,7 @@ mod tests {
             (b"HTTP/1.1 302 Found\nLocation: /x\n\n", 302),
         ] {
             let (addr, task) = origin(answer, true).await;
-            let pass = probe(LONG).probe(addr).await.unwrap();
+            let pass = probe(LONG).probe(addr.into()).await.unwrap();
             assert_eq!(pass, ProbePass { code: "L7OK", status: Some(status) });
             let (asked, end) = task.await.unwrap();
             assert_eq!(asked, b"OPTIONS / HTTP/1.0\r\n\r\n");
@@ -212,7 +213,7 @@ mod tests {
             (b"HTTP/1.1 100 Continue\r\n", 100),
         ] {
             let (addr, _task) = origin(answer, true).await;
-            let error = probe(LONG).probe(addr).await.unwrap_err();
+            let error = probe(LONG).probe(addr.into()).await.unwrap_err();
             assert_eq!((error.code, error.status), ("L7STS", Some(status)));
             assert_eq!(error.detail, format!("status {status}"));
         }
@@ -228,7 +229,7 @@ mod tests {
             (b"HTTP/1.1 200", "closed within the status line"),
         ] {
             let (addr, _task) = origin(answer, false).await;
-            let error = probe(LONG).probe(addr).await.unwrap_err();
+            let error = probe(LONG).probe(addr.into()).await.unwrap_err();
             assert_eq!(error.code, "L7RSP");
             assert!(error.detail.starts_with(detail), "{}", error.detail);
         }
@@ -238,7 +239,7 @@ mod tests {
     async fn an_endless_status_line_is_cut() {
         static LINE: [u8; 3 * MAX_STATUS_LINE] = [b'x'; 3 * MAX_STATUS_LINE];
         let (addr, _task) = origin(&LINE, true).await;
-        let error = probe(LONG).probe(addr).await.unwrap_err();
+        let error = probe(LONG).probe(addr.into()).await.unwrap_err();
         assert_eq!(error.code, "L7RSP");
         assert!(error.detail.starts_with("no status line in"), "{}", error.detail);
     }
@@ -246,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn no_answer_in_time_is_a_layer_seven_timeout() {
         let (addr, _task) = origin(b"HTTP/1.1 2", true).await;
-        let error = probe(Duration::from_millis(30)).probe(addr).await.unwrap_err();
+        let error = probe(Duration::from_millis(30)).probe(addr.into()).await.unwrap_err();
         assert_eq!(error.code, "L7TOUT");
     }
 

@@ -17,13 +17,14 @@ pub mod tcp;
 pub(crate) mod testing;
 
 use std::fmt::Debug;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use build::build;
+
+use crate::dial::{Address, Way};
 
 /// haproxy's code for trouble on our own side (no descriptor, no port, no route family): the verdict does not change.
 pub const SOCKET_ERROR: &str = "SOCKERR";
@@ -47,7 +48,7 @@ pub enum Health {
 /// To add a check: one file implementing this, one variant in [`ProbeSettings`], one arm in `health::build`.
 pub trait Probe: Debug + Send + Sync {
     /// Tries once. The caller bounds the whole attempt with [`CheckSettings::deadline`].
-    fn probe(&self, target: SocketAddr) -> BoxFuture<'_, Result<ProbePass, ProbeError>>;
+    fn probe(&self, target: Address) -> BoxFuture<'_, Result<ProbePass, ProbeError>>;
 }
 
 /// A passed probe, for the status page.
@@ -118,6 +119,8 @@ pub struct CheckSettings {
     pub addr: Option<std::net::IpAddr>,
     /// `spread-checks`: random part of each interval in percent, 0..=50. Default 0.
     pub spread_percent: u8,
+    /// In what way to connect, and whether the check begins with a PROXY header. `None`: the usual way.
+    pub way: Option<Arc<Way>>,
 }
 
 impl CheckSettings {

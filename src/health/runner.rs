@@ -1,7 +1,6 @@
 //! What all checkers of the process share: how probes are made, and how many may be under way.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::{CheckSettings, Probe, ProbeError, ProbePass};
+use crate::dial::Address;
 
 /// Probes under way at once in the whole process. 256 descriptors; with `inter 2s` and answers in 10 ms enough for
 /// 50,000 targets.
@@ -65,7 +65,7 @@ impl CheckRunner {
     pub(super) fn attempt(
         &self,
         probe: &Arc<dyn Probe>,
-        target: SocketAddr,
+        target: Address,
         deadline: Duration,
     ) -> impl Future<Output = Attempt> + Send + 'static {
         attempt(Arc::clone(probe), target, deadline + GRACE, Arc::clone(&self.limit))
@@ -90,7 +90,7 @@ pub(super) type Attempt = (Result<ProbePass, ProbeError>, Duration);
 /// One probe with its permit and its deadline. Waiting for the permit is not the target's fault and not counted.
 async fn attempt(
     probe: Arc<dyn Probe>,
-    target: SocketAddr,
+    target: Address,
     deadline: Duration,
     limit: Arc<Semaphore>,
 ) -> Attempt {

@@ -6,32 +6,54 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{BoxFuture, Probe, ProbeError, ProbePass, SOCKET_ERROR};
+use crate::dial::header::{self, Whose};
+use crate::dial::{self, Address, Way};
 
-/// Passes when the target accepts a connection in time.
+/// How a probe connects.
 #[derive(Clone, Debug)]
-pub struct TcpProbe {
-    bound: Duration,
+pub struct Connect {
+    /// Time for it.
+    pub bound: Duration,
+    /// In what way; `None`: the usual one.
+    pub way: Option<Arc<Way>>,
 }
 
-impl TcpProbe {
-    /// `bound`: time for the connect.
-    pub fn new(bound: Duration) -> Self {
-        Self { bound }
+impl Connect {
+    /// The usual way, in `bound`.
+    pub fn within(bound: Duration) -> Self {
+        Self { bound, way: None }
     }
-}
 
-impl Probe for TcpProbe {
-    fn probe(&self, target: SocketAddr) -> BoxFuture<'_, Result<ProbePass, ProbeError>> {
-        Box::pin(async move {
-            bounded(self.bound, quiet_connect(target)).await?;
-            Ok(ProbePass { code: "L4OK", status: None })
-        })
+    /// A connection that begins with the header that is to be sent. It is reset, not closed, when it is dropped.
+    /// `follows`: the probe says more.
+    pub(super) async fn connect(
+        &self,
+        target: &Address,
+        follows: bool,
+    ) -> Result<TcpStream, ProbeError> {
+        let way = self.way.as_deref();
+        let form = way.and_then(|way| way.header);
+        let is_quiet = !follows && form.is_none();
+        let connecting = dial::connect_prepared(target, way, |socket| {
+            if is_quiet {
+                // Without it the check still works; the application sees it.
+                rustix::net::sockopt::set_tcp_quickack(socket, false).ok();
+            }
+        });
+        let stream = bounded(self.bound, connecting).await?;
+        if let Some(form) = form {
+            let ends = stream.local_addr().ok().zip(target.inet());
+            let header = header::render(form, ends.map_or(Whose::Unknown, Whose::ours));
+            dial::announce(&stream, &header, follows).map_err(|error| connect_error(&error))?;
+        }
+        Ok(stream)
     }
 }
 
@@ -40,15 +62,26 @@ pub(super) async fn connect(target: SocketAddr, bound: Duration) -> Result<TcpSt
     bounded(bound, TcpStream::connect(target)).await
 }
 
-/// Connects without completing the handshake on the wire.
-async fn quiet_connect(target: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match target {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // Without it the check still works; the application sees it.
-    rustix::net::sockopt::set_tcp_quickack(&socket, false).ok();
-    socket.connect(target).await
+/// Passes when the target accepts a connection in time.
+#[derive(Clone, Debug)]
+pub struct TcpProbe {
+    connect: Connect,
+}
+
+impl TcpProbe {
+    /// A probe that connects as `connect` says.
+    pub fn new(connect: Connect) -> Self {
+        Self { connect }
+    }
+}
+
+impl Probe for TcpProbe {
+    fn probe(&self, target: Address) -> BoxFuture<'_, Result<ProbePass, ProbeError>> {
+        Box::pin(async move {
+            self.connect.connect(&target, false).await?;
+            Ok(ProbePass { code: "L4OK", status: None })
+        })
+    }
 }
 
 async fn bounded(
@@ -114,7 +147,10 @@ mod tests {
         let pass = ProbePass { code: "L4OK", status: None };
         let mut seen = 0;
         for _ in 0..20 {
-            assert_eq!(TcpProbe::new(BOUND).probe(target).await.unwrap(), pass);
+            assert_eq!(
+                TcpProbe::new(Connect::within(BOUND)).probe(target.into()).await.unwrap(),
+                pass
+            );
             seen += usize::from(listener.accept().is_ok());
         }
         // A check that is held up for longer than a delayed ACK is seen; not all of them are.
@@ -136,7 +172,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = listener.local_addr().unwrap();
         drop(listener);
-        let error = TcpProbe::new(BOUND).probe(target).await.unwrap_err();
+        let error = TcpProbe::new(Connect::within(BOUND)).probe(target.into()).await.unwrap_err();
         assert_eq!((error.code, error.detail.as_str()), ("L4CON", "connection refused"));
     }
 

@@ -1,7 +1,6 @@
 //! A probe that answers from a script, for tests on the paused clock.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use tokio::time::Instant;
 
 use super::runner::CheckRunner;
 use super::{BoxFuture, CheckSettings, Probe, ProbeError, ProbePass, ProbeSettings, SOCKET_ERROR};
+use crate::dial::Address;
 
 /// What a target answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,19 +27,20 @@ pub(crate) struct Script(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    answers: HashMap<SocketAddr, Answer>,
-    asked: Vec<(SocketAddr, Instant)>,
+    answers: HashMap<Address, Answer>,
+    asked: Vec<(Address, Instant)>,
     under_way: usize,
     most_under_way: usize,
 }
 
 impl Script {
-    pub(crate) fn answer(&self, target: SocketAddr, answer: Answer) {
-        self.0.lock().unwrap().answers.insert(target, answer);
+    pub(crate) fn answer(&self, target: impl Into<Address>, answer: Answer) {
+        self.0.lock().unwrap().answers.insert(target.into(), answer);
     }
 
     /// When `target` was asked, since `start`.
-    pub(crate) fn asked(&self, target: SocketAddr, start: Instant) -> Vec<Duration> {
+    pub(crate) fn asked(&self, target: impl Into<Address>, start: Instant) -> Vec<Duration> {
+        let target = target.into();
         let state = self.0.lock().unwrap();
         let mine = state.asked.iter().filter(|(who, _)| *who == target);
         mine.map(|(_, at)| at.duration_since(start)).collect()
@@ -54,10 +55,10 @@ impl Script {
         CheckRunner::with_probes(limit, Arc::new(move |_| Arc::new(script.clone())))
     }
 
-    async fn play(&self, target: SocketAddr) -> Result<ProbePass, ProbeError> {
+    async fn play(&self, target: Address) -> Result<ProbePass, ProbeError> {
         let answer = {
             let mut state = self.0.lock().unwrap();
-            state.asked.push((target, Instant::now()));
+            state.asked.push((target.clone(), Instant::now()));
             state.under_way += 1;
             state.most_under_way = state.most_under_way.max(state.under_way);
             state.answers.get(&target).copied().unwrap_or(Answer::Pass)
@@ -86,7 +87,7 @@ impl Drop for Over<'_> {
 }
 
 impl Probe for Script {
-    fn probe(&self, target: SocketAddr) -> BoxFuture<'_, Result<ProbePass, ProbeError>> {
+    fn probe(&self, target: Address) -> BoxFuture<'_, Result<ProbePass, ProbeError>> {
         Box::pin(self.play(target))
     }
 }
@@ -105,5 +106,6 @@ pub(crate) fn settings(rise: u32, fall: u32) -> CheckSettings {
         port: None,
         addr: None,
         spread_percent: 0,
+        way: None,
     }
 }

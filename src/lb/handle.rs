@@ -1,6 +1,5 @@
 //! What the others hold of a pool: workers pick and report, admin looks.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::pool::state::PoolState;
 use super::queue::{Place, Queue, QueueView};
 use super::snapshot::Snapshot;
 use super::{Outcome, PickContext, PickError, ServerSettings};
+use crate::dial::Address;
 pub use crate::discovery::policy::SetOrigin;
 use crate::discovery::{Discovered, Membership};
 use crate::endpoint::ServiceName;
@@ -175,7 +175,7 @@ pub struct BackendView {
     /// The backend with its counters.
     pub backend: Arc<Backend>,
     /// Address in use; `None` while its name does not resolve.
-    pub addr: Option<SocketAddr>,
+    pub addr: Option<Address>,
     /// Its server line, shared by all servers that have the same.
     pub settings: Arc<ServerSettings>,
     /// The verdict.

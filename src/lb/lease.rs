@@ -1,6 +1,5 @@
 //! Proof that one use of a backend is counted.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Protocol;
@@ -8,13 +7,17 @@ use super::backend::Backend;
 use super::ending::{Reason, Seen};
 use super::limits::Busy;
 use super::snapshot::Member;
+use crate::dial::header::Form;
+use crate::dial::{Address, Way};
 
 /// One request (HTTP) or connection (TCP) on a backend. Dropping it, however that comes, uncounts it: its slot goes to
 /// whoever waits longest for one, or is free.
 #[derive(Debug)]
 pub struct Lease {
     backend: Arc<Backend>,
-    addr: SocketAddr,
+    addr: Address,
+    /// `None`: the usual one.
+    way: Option<Arc<Way>>,
     /// The backend's mark when it began.
     began: Seen,
     protocol: Protocol,
@@ -38,8 +41,18 @@ impl Lease {
     }
 
     /// Where to connect.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
+    pub fn addr(&self) -> &Address {
+        &self.addr
+    }
+
+    /// In what way, if not the usual one.
+    pub fn way(&self) -> Option<&Arc<Way>> {
+        self.way.as_ref()
+    }
+
+    /// The header that a connection to it begins with: then it carries one client's requests only.
+    pub fn header(&self) -> Option<Form> {
+        self.way.as_ref()?.header
     }
 
     /// What it speaks.
@@ -53,6 +66,7 @@ impl From<Grant> for Lease {
         Self {
             backend: grant.backend,
             addr: grant.addr,
+            way: grant.way,
             began: grant.began,
             protocol: grant.protocol,
         }
@@ -80,7 +94,8 @@ impl Drop for Lease {
 #[must_use]
 pub(super) struct Grant {
     backend: Arc<Backend>,
-    addr: SocketAddr,
+    addr: Address,
+    way: Option<Arc<Way>>,
     began: Seen,
     protocol: Protocol,
 }
@@ -96,7 +111,8 @@ impl Grant {
     pub(super) fn of(member: &Member) -> Self {
         Self {
             backend: Arc::clone(&member.backend),
-            addr: member.addr,
+            addr: member.addr.clone(),
+            way: member.way.clone(),
             began: member.backend.ended.seen(),
             protocol: member.protocol,
         }

@@ -39,7 +39,8 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
             Some(Member {
                 backend: Arc::clone(&b.backend),
                 number: u32::try_from(b.backend.id.0).unwrap(),
-                addr: b.addr?,
+                addr: b.addr.clone()?,
+                way: None,
                 weight: Weight::default(),
                 max_connections: None,
                 protocol: super::Protocol::default(),
@@ -83,7 +84,7 @@ pub(crate) fn backend(n: u8) -> BackendView {
             ended: Mark::default(),
             cells: PerWorker::new(2),
         }),
-        addr: Some(SocketAddr::from(([10, 0, 0, n], 9000))),
+        addr: Some(SocketAddr::from(([10, 0, 0, n], 9000)).into()),
         settings: Arc::default(),
         health: Health::Up,
         eligible: true,

@@ -37,11 +37,11 @@ pub mod snapshot;
 mod static_rr;
 
 use std::fmt::Debug;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dial::{Address, Way};
 use crate::discovery::MembershipPolicy;
 use crate::endpoint::{Endpoint, Weight};
 use crate::health::CheckSettings;
@@ -176,6 +176,8 @@ pub struct ServerSettings {
     pub cookie: Option<String>,
     /// `proto`. Default HTTP/1.
     pub protocol: Protocol,
+    /// `send-proxy`, `source`, `tcp-ut`, … `None`: the usual way.
+    pub way: Option<Arc<Way>>,
     /// Words of a registration's options that were skipped, with the reason.
     pub complaints: Vec<String>,
 }
@@ -215,12 +217,12 @@ pub enum PickError {
 }
 
 /// What the data plane reports about a live attempt; sent over a bounded channel, dropped when it is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Who.
     pub backend: BackendId,
     /// Where.
-    pub addr: SocketAddr,
+    pub addr: Address,
     /// What happened.
     pub kind: OutcomeKind,
 }

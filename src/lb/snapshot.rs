@@ -1,7 +1,6 @@
 //! What a worker sees of a service: the eligible backends and the picker over them, built whole, swapped whole.
 
 use std::fmt::Debug;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use super::backend::Backend;
 use super::lease::{Grant, Lease};
 use super::limits::{Busy, Limits};
 use super::{PickContext, PickError, Protocol};
+use crate::dial::{Address, Way};
 use crate::endpoint::Weight;
 
 /// One eligible backend: up (or unchecked), not disabled, weight above 0, address known.
@@ -20,7 +20,9 @@ pub struct Member {
     /// As its server line says (`id`), else given by the pool: 1, 2, … in balancing order, kept as long as it is known.
     pub number: u32,
     /// Where to connect now; a name in the registration has been resolved by the control plane.
-    pub addr: SocketAddr,
+    pub addr: Address,
+    /// In what way, if not the usual one. Never one that is the usual.
+    pub way: Option<Arc<Way>>,
     /// Share of traffic.
     pub weight: Weight,
     /// `maxconn`.

@@ -4,7 +4,7 @@
 //! backend the next attempt goes elsewhere at once, while another has room; otherwise the same backend is tried again, after a refusal with a
 //! turn-around of min(1 s, `timeout connect`), after a timeout (which was a wait) at once. The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
-use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,12 @@ use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::every::Every;
+use super::evidence::evidence;
+use super::peer::Peer;
 use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
+use crate::dial;
+use crate::dial::header::Whose;
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
 use crate::lb::queue::Ahead;
@@ -250,54 +254,46 @@ impl<'a> Dialer<'a> {
         let cells = lease.backend().cells.of(self.worker());
         // Without a limit the kernel gives up by itself after its SYN retries, about two minutes.
         let limit = self.settings.timeouts.connect;
-        let Some(connected) = self.timer.within(limit, TcpStream::connect(addr)).await else {
+        let connecting = dial::connect(addr, lease.way().map(|way| &**way));
+        let Some(connected) = self.timer.within(limit, connecting).await else {
             cells.connect_errors.add(1);
             self.report(lease, OutcomeKind::ConnectFailed);
-            return Err(ProxyError::ConnectTimeout { addr });
+            return Err(ProxyError::ConnectTimeout { addr: addr.clone() });
         };
         connected
             .inspect(|stream| {
                 cells.connects.add(1);
-                // Fails on a connection that is reset already: the first read tells.
-                drop(stream.set_nodelay(true));
+                if addr.inet().is_some() {
+                    // Fails on a connection that is reset already: the first read tells.
+                    drop(stream.set_nodelay(true));
+                }
             })
             .map_err(|source| {
                 cells.connect_errors.add(1);
                 if let Some(kind) = evidence(&source) {
                     self.report(lease, kind);
                 }
-                ProxyError::Connect { addr, source }
+                ProxyError::Connect { addr: addr.clone(), source }
             })
     }
 
     fn report(&self, lease: &Lease, kind: OutcomeKind) {
-        self.service.pool.report(Outcome { backend: lease.backend().id, addr: lease.addr(), kind });
+        let (backend, addr) = (lease.backend().id, lease.addr().clone());
+        self.service.pool.report(Outcome { backend, addr, kind });
     }
 }
 
-/// True when a connect failed for want of something here: descriptors, ports, memory.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::ADDRNOTAVAIL, Errno::ADDRINUSE, Errno::AGAIN]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-        || super::accept::is_shortage(error)
-}
-
-/// What a failed connect says about the backend; `None` when the trouble is ours (descriptors, ports).
-fn evidence(error: &io::Error) -> Option<OutcomeKind> {
-    use io::ErrorKind as K;
-    let kind = error.kind();
-    if kind == K::ConnectionRefused {
-        return Some(OutcomeKind::Refused);
-    }
-    matches!(kind, K::ConnectionReset | K::TimedOut | K::HostUnreachable | K::NetworkUnreachable)
-        .then_some(OutcomeKind::ConnectFailed)
+/// Whose a connection to a backend is: that of the client at `peer`, which has connected to `local`.
+pub(crate) fn whose(peer: Peer, local: Option<SocketAddr>) -> Whose {
+    // A unix socket has no addresses.
+    peer.addr().zip(local).map_or(Whose::Unknown, |(peer, local)| Whose::Clients(peer, local))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dial::Address;
+    use std::io;
 
     fn retry(retries: u32, redispatch: bool, connect: Option<u64>) -> Retry {
         Retry {
@@ -309,8 +305,8 @@ mod tests {
         }
     }
 
-    fn nowhere() -> std::net::SocketAddr {
-        ([127, 0, 0, 1], 1).into()
+    fn nowhere() -> Address {
+        SocketAddr::from(([127, 0, 0, 1], 1)).into()
     }
 
     fn refused() -> ProxyError {
@@ -366,14 +362,5 @@ mod tests {
     #[test]
     fn zero_retries_give_up_at_the_first_failure() {
         assert_eq!(retry(0, true, None).after_failure(BackendId(1), &refused(), 3), Next::GiveUp);
-    }
-
-    #[test]
-    fn our_own_shortage_is_no_evidence() {
-        let errno = |e: rustix::io::Errno| io::Error::from_raw_os_error(e.raw_os_error());
-        assert_eq!(evidence(&errno(rustix::io::Errno::MFILE)), None);
-        assert_eq!(evidence(&errno(rustix::io::Errno::ADDRNOTAVAIL)), None);
-        let refused = evidence(&errno(rustix::io::Errno::CONNREFUSED));
-        assert_eq!(refused, Some(OutcomeKind::Refused));
     }
 }

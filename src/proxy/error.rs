@@ -3,10 +3,10 @@
 //! One table maps an error to its side, the status the client reads, and the label it is counted under.
 
 use std::io;
-use std::net::SocketAddr;
 
 use hyper::StatusCode;
 
+use crate::dial::Address;
 use crate::lb::PickError;
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
@@ -36,7 +36,7 @@ pub enum ProxyError {
     #[error("connect to {addr}")]
     Connect {
         /// Where to.
-        addr: SocketAddr,
+        addr: Address,
         /// The system's answer.
         source: io::Error,
     },
@@ -44,13 +44,13 @@ pub enum ProxyError {
     #[error("connect to {addr}: timed out")]
     ConnectTimeout {
         /// Where to.
-        addr: SocketAddr,
+        addr: Address,
     },
     /// The backend closed, reset or broke the protocol.
     #[error("backend {addr} broke off")]
     Backend {
         /// Who.
-        addr: SocketAddr,
+        addr: Address,
         /// What hyper or the system said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -58,7 +58,7 @@ pub enum ProxyError {
     #[error("backend {addr} did not answer in time")]
     BackendTimeout {
         /// Who.
-        addr: SocketAddr,
+        addr: Address,
     },
     /// The client went away.
     #[error("client went away")]
@@ -77,7 +77,7 @@ pub enum ProxyError {
     #[error("reused connection to {addr} died under a request that cannot be repeated")]
     Unrepeatable {
         /// Who.
-        addr: SocketAddr,
+        addr: Address,
     },
 }
 
@@ -124,7 +124,7 @@ impl ProxyError {
             Reason::Down => "it went down, and its sessions with it",
             Reason::Removed => "it was removed, and its sessions with it",
         };
-        Self::Backend { addr: lease.addr(), source: why.into() }
+        Self::Backend { addr: lease.addr().clone(), source: why.into() }
     }
 
     /// Who is to blame.
@@ -191,14 +191,17 @@ mod tests {
 
     #[test]
     fn statuses_follow_haproxy() {
-        let addr: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let addr = Address::Inet(([127, 0, 0, 1], 1).into());
         let none = ProxyError::Pick(PickError::NoneEligible { known: 3, up: 0 });
         assert_eq!(none.status().unwrap(), 503);
         assert_eq!(none.cause(), ErrorCause::NoBackend);
-        let refused = ProxyError::Connect { addr, source: io::ErrorKind::ConnectionRefused.into() };
+        let refused = ProxyError::Connect {
+            addr: addr.clone(),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        };
         assert_eq!(refused.status().unwrap(), 503);
         assert!(refused.is_retryable());
-        assert_eq!(ProxyError::BackendTimeout { addr }.status().unwrap(), 504);
+        assert_eq!(ProxyError::BackendTimeout { addr: addr.clone() }.status().unwrap(), 504);
         assert_eq!(ProxyError::Unrepeatable { addr }.status(), None);
         assert_eq!(ProxyError::ClientAbort.side(), Side::Client);
     }

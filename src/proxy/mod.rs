@@ -17,6 +17,7 @@ mod direction;
 mod door;
 pub mod error;
 mod every;
+mod evidence;
 mod gate;
 mod give_way;
 pub mod http;

@@ -62,6 +62,13 @@ impl Entrance {
     }
 }
 
+impl Entrance {
+    /// The address that the client connected to: the carried one, else what its socket says.
+    pub(crate) fn reached(&self, said: impl FnOnce() -> Option<SocketAddr>) -> Option<SocketAddr> {
+        self.carried.as_deref().copied().or_else(said)
+    }
+}
+
 impl From<DoorId> for Entrance {
     fn from(door: DoorId) -> Self {
         Self { door, carried: None }

@@ -4,8 +4,8 @@
 //! As haproxy 2.6 says them for the same events (`tests/it/access_log` compares); where an event has no counterpart there
 //! the letters mean what its manual says they mean.
 
-use super::connect::is_shortage;
 use super::error::ProxyError;
+use super::evidence::is_shortage;
 use super::http::{Expiry, Outcome, Phase};
 use super::relay::{Finish, Which};
 use crate::lb::PickError;
@@ -83,7 +83,7 @@ pub(crate) fn failed(error: &ProxyError, attempt: Option<State>) -> State {
         ProxyError::Pick(PickError::NoneEligible { .. }) => (Cause::Server, Stage::Connect),
         ProxyError::Pick(PickError::AllFull { .. }) => (Cause::Server, Stage::Queue),
         ProxyError::QueueTimeout => (Cause::ServerTimeout, Stage::Queue),
-        ProxyError::Connect { source, .. } if is_shortage(source) => {
+        ProxyError::Connect { addr, source } if is_shortage(addr, source) => {
             (Cause::Resource, Stage::Connect)
         }
         ProxyError::Connect { .. } => (Cause::Server, Stage::Connect),
@@ -167,28 +167,39 @@ mod tests {
 
     #[test]
     fn failures_before_an_attempt_outweigh_it() {
-        let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let addr = || crate::dial::Address::Inet(([127, 0, 0, 1], 1).into());
+        let socket = crate::dial::Address::Unix(std::path::Path::new("/s").into());
         let errno = |e: rustix::io::Errno| io::Error::from_raw_os_error(e.raw_os_error());
         let earlier = Some((Cause::Server, Stage::Headers));
         for (error, state) in [
             (ProxyError::Pick(PickError::NoneEligible { known: 1, up: 0 }), "SC"),
             (ProxyError::Pick(PickError::AllFull { eligible: 1 }), "SQ"),
             (ProxyError::QueueTimeout, "sQ"),
-            (ProxyError::Connect { addr, source: errno(rustix::io::Errno::CONNREFUSED) }, "SC"),
-            (ProxyError::Connect { addr, source: errno(rustix::io::Errno::MFILE) }, "RC"),
-            (ProxyError::Connect { addr, source: errno(rustix::io::Errno::ADDRNOTAVAIL) }, "RC"),
-            (ProxyError::ConnectTimeout { addr }, "sC"),
+            (
+                ProxyError::Connect { addr: addr(), source: errno(rustix::io::Errno::CONNREFUSED) },
+                "SC",
+            ),
+            (ProxyError::Connect { addr: addr(), source: errno(rustix::io::Errno::MFILE) }, "RC"),
+            (
+                ProxyError::Connect {
+                    addr: addr(),
+                    source: errno(rustix::io::Errno::ADDRNOTAVAIL),
+                },
+                "RC",
+            ),
+            (ProxyError::Connect { addr: socket, source: errno(rustix::io::Errno::AGAIN) }, "SC"),
+            (ProxyError::ConnectTimeout { addr: addr() }, "sC"),
             (ProxyError::ClientAbort, "CC"),
         ] {
             assert!(is_before_attempt(&error), "{error}");
             assert_eq!(text(failed(&error, earlier)), state, "{error}");
         }
         for error in [
-            ProxyError::Backend { addr, source: "x".into() },
-            ProxyError::BackendTimeout { addr },
+            ProxyError::Backend { addr: addr(), source: "x".into() },
+            ProxyError::BackendTimeout { addr: addr() },
             ProxyError::ClientProtocol("x"),
             ProxyError::ClientTimeout,
-            ProxyError::Unrepeatable { addr },
+            ProxyError::Unrepeatable { addr: addr() },
         ] {
             assert!(!is_before_attempt(&error), "{error}");
             let state = (Cause::Proxy, Stage::Data);

@@ -1,8 +1,10 @@
 //! A TCP client's connection: one lease, one backend, bytes until the end.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use rustix::net::RecvFlags;
@@ -11,7 +13,7 @@ use tokio::time::Instant;
 
 use super::accept::Accepted;
 use super::age;
-use super::connect::{Dialer, Trail};
+use super::connect::{Dialer, Trail, whose};
 use super::error::ProxyError;
 use super::local::Local;
 use super::peer::{Entrance, Peer};
@@ -22,6 +24,7 @@ use super::states::{self, State};
 use super::timer::Timer;
 use super::wheel::Group;
 use super::{ProxySettings, Service};
+use crate::dial::{self, header};
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::telemetry::access::{AccessLog, Record, Timers};
@@ -103,7 +106,7 @@ async fn forward(
         Finish::Ended(reason) => Err(ProxyError::ended(&lease, reason)),
         Finish::Broken(Which::Client, _) => Err(ProxyError::ClientAbort),
         Finish::Broken(Which::Backend, source) => {
-            Err(ProxyError::Backend { addr: lease.addr(), source: source.into() })
+            Err(ProxyError::Backend { addr: lease.addr().clone(), source: source.into() })
         }
     }
 }
@@ -129,6 +132,17 @@ async fn open(
         session.moved.0 = waiting(&client, &mut fixed.local.buffer.borrow_mut());
     }
     let (lease, backend) = connected?;
+    if let Some(form) = lease.header() {
+        let header = header::render(
+            form,
+            whose(fixed.peer, fixed.entrance.reached(|| client.local_addr().ok())),
+        );
+        let follows = poll_fn(|cx| Poll::Ready(client.poll_read_ready(cx).is_ready())).await;
+        dial::announce(&backend, &header, follows).map_err(|source| ProxyError::Backend {
+            addr: lease.addr().clone(),
+            source: source.into(),
+        })?;
+    }
     Ok((client, backend, lease))
 }
 

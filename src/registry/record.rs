@@ -169,7 +169,8 @@ fn host(map: &Map<String, Value>) -> Result<Arc<str>, RecordError> {
     value
         .as_str()
         .filter(|host| !host.is_empty() && host.len() <= MAX_HOST_BYTES)
-        .filter(|host| host.bytes().all(|byte| byte.is_ascii_graphic()))
+        // Nobody outside makes us connect to a socket of our own host.
+        .filter(|host| host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'))
         .map(Arc::from)
         .ok_or_else(|| unusable("host", value, EXPECTED))
 }
@@ -340,7 +341,15 @@ mod tests {
         assert_eq!(complaint(r#"{"port":1}"#), "host is missing");
         assert_eq!(complaint(r#"{"host":"h"}"#), "port is missing");
         assert_eq!(complaint(r#"{"host":null,"port":1}"#), "host is missing");
-        for host in [r#""""#, r#""a b""#, r#""a\nb""#, r#""caf\u00e9""#, "7"] {
+        for host in [
+            r#""""#,
+            r#""/run/a.sock""#,
+            r#""unix@/run/a.sock""#,
+            r#""a b""#,
+            r#""a\nb""#,
+            r#""caf\u00e9""#,
+            "7",
+        ] {
             let text = complaint(&format!(r#"{{"host":{host},"port":1}}"#));
             assert!(text.ends_with("expected an address or a DNS name"), "{text}");
         }

@@ -23,7 +23,7 @@ const EACH: u64 = 2_500;
 /// Open before the first look: the process's own growth (threads, arenas of the allocator) is not theirs.
 const BEFORE: u64 = 100;
 /// The promise for a start with [`SERVICES`].
-const START: u64 = 12 * 1024 * 1024;
+const START: u64 = 12_000_000;
 const SERVICES: usize = 20;
 /// Connections that are shared between two workers, and how far the two may be apart.
 const SHARED: usize = 8;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The rows, lowest first. A module imports only from lower rows (and from what [`ALSO`] allows).
 const ROWS: &[&[&str]] = &[
-    &["endpoint", "backoff", "digits", "disk", "shutdown", "readiness"],
+    &["endpoint", "backoff", "dial", "digits", "disk", "shutdown", "readiness"],
     &["health", "registry", "telemetry"],
     &["discovery"],
     &["lb", "registration"],

@@ -24,6 +24,7 @@ mod bodies;
 mod budget;
 mod cli;
 mod config;
+mod connecting;
 mod demo;
 mod docs;
 mod ends;

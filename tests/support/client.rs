@@ -63,6 +63,11 @@ impl Conn {
         Ok(Self { stream: BufReader::new(stream), host: addr.to_string(), closed: false })
     }
 
+    /// The address of this end.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().expect("its address")
+    }
+
     /// One GET on this connection.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Response, Failure> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);

@@ -9,7 +9,7 @@ use super::log;
 use super::routing::Sides;
 use super::server::{self, Issue, MAX_INT};
 use super::statement::Statement;
-use super::values::{network, number, time};
+use super::values::{MAX_KEEPALIVE_COUNT, network, number, seconds, time};
 use crate::config::balance;
 use crate::config::report::Report;
 use crate::health::ProbeSettings;
@@ -50,6 +50,9 @@ fn apply_value(
     origin: &Origin,
 ) -> Result<(), String> {
     let args = statement.args();
+    if let Some(outcome) = draft.way.apply(statement.directive.keyword, args, origin) {
+        return outcome;
+    }
     let timeouts = &mut draft.timeouts;
     match statement.directive.keyword {
         "mode" => {
@@ -142,6 +145,15 @@ fn apply_option(
         "clitcpka" => draft.keepalive.is_on.set(on, origin),
         "allbackups" => draft.all_backups.set(on, origin),
         "abortonclose" => draft.abort_on_close.set(on, origin),
+        "srvtcpka" => draft.way.keep_alive.set(on, origin),
+        "tcpka" => {
+            if sides.front {
+                draft.keepalive.is_on.set(on, origin);
+            }
+            if sides.back {
+                draft.way.keep_alive.set(on, origin);
+            }
+        }
         other => {
             return Err(format!("supported, but option {other:?} has no rule; this is a bug"));
         }
@@ -204,21 +216,6 @@ fn keepalive(mut so_far: Keepalive, statement: &Statement<'_>) -> Result<Keepali
     }
     Ok(so_far)
 }
-
-/// Whole seconds, as the kernel counts; a bare number is one of seconds, smaller units are rounded up.
-fn seconds(value: &str) -> Result<Option<Duration>, String> {
-    let is_bare = value.bytes().all(|byte| byte.is_ascii_digit());
-    let time = if is_bare { time(&format!("{value}s"))? } else { time(value)? };
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    if seconds > MAX_KEEPALIVE_SECONDS {
-        return Err(format!("{value:?} is more than {MAX_KEEPALIVE_SECONDS} seconds"));
-    }
-    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
-}
-
-/// The kernel's bounds of `TCP_KEEPIDLE` and `TCP_KEEPINTVL`, and of `TCP_KEEPCNT`.
-const MAX_KEEPALIVE_SECONDS: u64 = 32_767;
-const MAX_KEEPALIVE_COUNT: u32 = 127;
 
 fn redispatch(args: &[String]) -> Result<Redispatch, String> {
     let every = match args {

@@ -51,7 +51,7 @@ pub(super) fn host_and_port(host: &str, port: u16) -> Result<Target, String> {
 }
 
 /// haproxy takes the first address of a name.
-fn resolve(host: &str, port: u16) -> Result<IpAddr, String> {
+pub(super) fn resolve(host: &str, port: u16) -> Result<IpAddr, String> {
     let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     // A resolver would make 0.0.0.5 of `5`, which nobody means.
     let is_number = host.bytes().all(|b| b.is_ascii_digit());

@@ -7,6 +7,7 @@ use super::defaults;
 use super::log::LogDraft;
 use super::server::ServerDraft;
 use super::values::show_time;
+use super::way::BackWay;
 use crate::config::balance::{Algorithm, HashType};
 use crate::config::report::Line;
 use crate::health::ProbeSettings;
@@ -145,6 +146,7 @@ pub(super) struct Draft {
     pub(super) all_backups: Tracked<bool>,
     pub(super) probe: Tracked<ProbeSettings>,
     pub(super) server: ServerDraft,
+    pub(super) way: BackWay,
     pub(super) log: LogDraft,
 }
 
@@ -188,6 +190,7 @@ impl Default for Draft {
             all_backups: Tracked::new(false, &haproxy),
             probe: Tracked::new(ProbeSettings::Tcp, &haproxy),
             server: ServerDraft::default(),
+            way: BackWay::new(&haproxy),
             log: LogDraft::new(&haproxy),
         }
     }

@@ -24,12 +24,14 @@ mod routing;
 mod server;
 mod server_rules;
 mod service;
+mod source;
 mod statement;
 mod table;
 mod template;
 mod top;
 mod treatment;
 mod values;
+mod way;
 mod words;
 
 #[cfg(test)]
@@ -49,8 +51,11 @@ pub(super) use self::log_target::{
 };
 pub use self::server_rules::judge_server_options;
 pub use self::service::resolve_service;
+pub(super) use self::source::{device, source};
 pub use self::table::{Class, Directive, Sections, directives};
 pub use self::top::resolve_top;
+pub(super) use self::values::MAX_KEEPALIVE_COUNT;
+pub(super) use self::way::mismatch;
 use super::EffectiveValue;
 use super::report::{Line, Place};
 use crate::config::balance::Balancing;

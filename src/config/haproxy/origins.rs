@@ -93,6 +93,7 @@ pub(super) fn of(
         tracked("allbackups", &draft.all_backups, bool::to_string),
         tracked("check.probe", &draft.probe, probe),
     ];
+    values.extend(draft.way.origins());
     values.extend(of_http2(http2, chosen_mode));
     values
 }
@@ -208,6 +209,7 @@ pub(super) fn of_servers(
         shown("server.proto", &base.protocol, |it| protocol(*it).to_owned()),
     ];
     values.extend(optional.into_iter().flatten());
+    values.extend(base.way.origins());
     let spread = top.global.spread_percent.to_string();
     let origin = top.spread_origin.as_ref().unwrap_or(&haproxy);
     values.push(effective("spread-checks", spread, origin));

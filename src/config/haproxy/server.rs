@@ -8,6 +8,7 @@ use super::defaults;
 use super::draft::{Origin, Tracked};
 use super::table::{self, Class, Sections};
 use super::values::{number, positive_time, time};
+use super::way::WayDraft;
 use crate::endpoint::Weight;
 use crate::lb::Protocol;
 
@@ -33,6 +34,7 @@ pub(super) struct ServerDraft {
     pub(super) id: Option<Tracked<u32>>,
     pub(super) cookie: Option<Tracked<String>>,
     pub(super) protocol: Option<Tracked<Protocol>>,
+    pub(super) way: WayDraft,
 }
 
 impl ServerDraft {
@@ -113,6 +115,9 @@ fn apply(
     value: &str,
     origin: &Origin,
 ) -> Result<(), String> {
+    if let Some(outcome) = draft.way.apply(keyword, value, origin) {
+        return outcome;
+    }
     match keyword {
         "check" => draft.check = Some(Tracked::new(true, origin)),
         "no-check" => draft.check = Some(Tracked::new(false, origin)),

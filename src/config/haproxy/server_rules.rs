@@ -1,14 +1,17 @@
 //! From a registration to the settings of its server, prepared as far as possible when the config is loaded.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults;
 use super::draft::{Draft, Level, Origin, Tracked};
 use super::server::{self, Issue, ServerDraft};
 use super::template::Template;
-use super::{ServiceSection, Top, words};
+use super::way::BackWay;
+use super::{ServiceSection, Top, way, words};
 use crate::config::report::{Line, Report};
+use crate::dial::Way;
 use crate::endpoint::{Endpoint, Weight};
 use crate::health::{CheckSettings, ProbeSettings};
 use crate::lb::limits::Elastic;
@@ -17,13 +20,15 @@ use crate::lb::{ServerRules, ServerSettings};
 /// How many complaints about one registration are kept: more would only repeat them.
 const MAX_COMPLAINTS: usize = 8;
 
-/// What the checks of all servers of a service share.
+/// What the checks of all servers of a service share, and how all are connected to.
 #[derive(Clone, Debug)]
 struct CheckBasis {
     probe: ProbeSettings,
     timeout: Option<Duration>,
     connect_timeout: Option<Duration>,
     spread_percent: u8,
+    /// Of traffic and checks alike.
+    way: BackWay,
 }
 
 /// The [`ServerRules`] of a service.
@@ -53,6 +58,7 @@ pub(super) fn resolve(
         timeout: draft.timeouts.check.value,
         connect_timeout: draft.timeouts.connect.value,
         spread_percent: top.global.spread_percent,
+        way: draft.way.clone(),
     };
     let full = full_connections(draft, top);
     let mut rules = Rules::new(draft.server.clone(), check, (top.use_nerve_weights, full));
@@ -113,8 +119,11 @@ impl Rules {
         // A `maxconn` below `minconn` becomes that, as with haproxy: then there is one limit.
         let max = max.max(min);
         let is = |flag: &Option<Tracked<bool>>| flag.as_ref().is_some_and(|it| it.value);
+        let is_elsewhere = draft.port.is_some() || draft.addr.is_some();
+        let ways = draft.way.settle(&self.check.way, is_elsewhere);
         ServerSettings {
-            check: is(&draft.check).then(|| check(&draft, &self.check)),
+            check: is(&draft.check).then(|| check(&draft, &self.check, ways.check)),
+            way: ways.traffic,
             weight: draft.weight.map(|it| it.value).unwrap_or_default(),
             backup: is(&draft.backup),
             disabled: is(&draft.disabled),
@@ -161,7 +170,7 @@ fn bounded_words(options: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-fn check(draft: &ServerDraft, basis: &CheckBasis) -> CheckSettings {
+fn check(draft: &ServerDraft, basis: &CheckBasis, way: Option<Arc<Way>>) -> CheckSettings {
     CheckSettings {
         probe: basis.probe.clone(),
         interval: draft.interval(),
@@ -174,6 +183,7 @@ fn check(draft: &ServerDraft, basis: &CheckBasis) -> CheckSettings {
         port: draft.port.as_ref().map(|it| it.value),
         addr: draft.addr.as_ref().map(|it| it.value),
         spread_percent: basis.spread_percent,
+        way,
     }
 }
 
@@ -223,6 +233,8 @@ impl ServerRules for Rules {
             draft.weight = Some(Tracked::new(weight, &self.origin));
         }
         let id = draft.id.take().or(configured_id).map(|it| it.value);
-        ServerSettings { id: id.or(endpoint.server_id), ..self.settings(draft, complaints) }
+        let mut settings = self.settings(draft, complaints);
+        settings.complaints.extend(way::mismatch(endpoint, settings.way.as_ref()));
+        ServerSettings { id: id.or(endpoint.server_id), ..settings }
     }
 }

@@ -243,7 +243,6 @@ fn golden_g2_loads_with_warnings_only() {
             "haproxy.global[5]",
             "haproxy.extra_sections.\"listen stats :3212\"",
             "services.search.haproxy.listen[6]",
-            "services.users-db.haproxy.backend[2]",
         ]
     );
 }

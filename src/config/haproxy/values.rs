@@ -35,6 +35,24 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(micros.div_ceil(1_000)))
 }
 
+/// Whole seconds, as the kernel counts; a bare number is one of seconds, smaller units are rounded up. 0 is haproxy's "not
+/// set".
+pub(super) fn seconds(value: &str) -> Result<Option<Duration>, String> {
+    let is_bare = value.bytes().all(|byte| byte.is_ascii_digit());
+    let time = if is_bare { time(&format!("{value}s"))? } else { time(value)? };
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    if seconds > MAX_KEEPALIVE_SECONDS {
+        return Err(format!("{value:?} is more than {MAX_KEEPALIVE_SECONDS} seconds"));
+    }
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+}
+
+/// The kernel's bound of `TCP_KEEPIDLE` and `TCP_KEEPINTVL`.
+const MAX_KEEPALIVE_SECONDS: u64 = 32_767;
+
+/// The kernel's bound of `TCP_KEEPCNT`.
+pub(in crate::config) const MAX_KEEPALIVE_COUNT: u32 = 127;
+
 fn not_a_time(text: &str) -> String {
     format!(
         "{text:?} is not a time; write a whole number with us, ms, s, m, h or d (without unit: ms)"

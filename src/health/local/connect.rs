@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::{ProbeResult, Target};
-use crate::health::tcp::{TcpProbe, connect_error, failure};
+use crate::health::tcp::{Connect, TcpProbe, connect_error, failure};
 use crate::health::{Probe, ProbeError, SOCKET_ERROR};
 
 /// Look-ups under way at once in the whole process. A resolver that hangs holds a thread for each one, for longer than
@@ -21,7 +21,10 @@ static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
 /// The `tcp` check: passes when a connection is accepted.
 pub(super) async fn probe(target: &Target, deadline: Instant) -> ProbeResult {
-    first(target, deadline, async |addr, bound| TcpProbe::new(bound).probe(addr).await).await
+    first(target, deadline, async |addr, bound| {
+        TcpProbe::new(Connect::within(bound)).probe(addr.into()).await
+    })
+    .await
 }
 
 /// A connection by `deadline`; it is reset, not closed, when it is dropped.

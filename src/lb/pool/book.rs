@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::number;
 use super::warmth::Warmth;
+use crate::dial::Address;
 use crate::discovery::names::{NameCache, Resolved, TrackedName};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::health::checker::CheckId;
@@ -33,10 +34,10 @@ pub(super) struct Record {
     pub(super) number: u32,
     /// The check of `settings`, shared with the checker; `None` also while `disabled` ([`Line`]).
     pub(super) check: Option<Arc<CheckSettings>>,
-    /// Keeps the name of its host resolved.
-    host: TrackedName,
+    /// Keeps the name of its host resolved. `None`: it has none, but a socket.
+    host: Option<TrackedName>,
     /// Where to connect, or why that is not known.
-    pub(super) address: Result<SocketAddr, String>,
+    pub(super) address: Result<Address, String>,
     pub(super) health: Health,
     pub(super) since: Instant,
     /// haproxy's text of the verdict (`UP 1/2`); empty before the first check.
@@ -53,13 +54,15 @@ impl Record {
         CheckId(self.backend.id.0)
     }
 
-    /// Where the check goes: the traffic address unless `addr` or `port` say otherwise.
-    pub(super) fn check_target(&self, check: &CheckSettings) -> Option<SocketAddr> {
-        let traffic = self.address.as_ref().ok()?;
-        Some(SocketAddr::new(
-            check.addr.unwrap_or_else(|| traffic.ip()),
-            check.port.unwrap_or_else(|| traffic.port()),
-        ))
+    /// Where the check goes: the traffic address unless `addr` or `port` say otherwise. A socket has no port that another
+    /// address could have in common with it.
+    pub(super) fn check_target(&self, check: &CheckSettings) -> Option<Address> {
+        let address = self.address.as_ref().ok()?;
+        let traffic = address.inet();
+        let ip = check.addr.or_else(|| traffic.map(|it| it.ip()));
+        let port = check.port.or_else(|| traffic.map(|it| it.port()));
+        let elsewhere = ip.zip(port).map(|(ip, port)| SocketAddr::new(ip, port).into());
+        Some(elsewhere.unwrap_or_else(|| address.clone()))
     }
 
     fn set_line(&mut self, line: &Line) {
@@ -209,7 +212,10 @@ impl Book {
     pub(super) fn refresh_addresses(&mut self) -> bool {
         let mut changed = false;
         for record in &mut self.records {
-            let now = address(&record.host, record.backend.endpoint.port);
+            let Some(host) = &record.host else {
+                continue;
+            };
+            let now = address(host, record.backend.endpoint.port);
             if record.address != now {
                 record.address = now;
                 changed = true;
@@ -243,9 +249,17 @@ impl Book {
 }
 
 fn record(backend: Arc<Backend>, line: &Line, host_names: &NameCache) -> Record {
-    let host = host_names.track(&backend.endpoint.host);
+    let endpoint = &backend.endpoint;
+    let (host, address) = match endpoint.socket() {
+        Some(path) => (None, Ok(Address::Unix(path.into()))),
+        None => {
+            let host = host_names.track(&endpoint.host);
+            let address = address(&host, endpoint.port);
+            (Some(host), address)
+        }
+    };
     let mut record = Record {
-        address: address(&host, backend.endpoint.port),
+        address,
         host,
         backend,
         settings: Arc::default(),
@@ -274,9 +288,9 @@ fn unique(name: String, taken: &mut HashSet<Arc<str>>) -> Arc<str> {
     candidate
 }
 
-fn address(host: &TrackedName, port: u16) -> Result<SocketAddr, String> {
+fn address(host: &TrackedName, port: u16) -> Result<Address, String> {
     match host.addr() {
-        Resolved::Known(ip) => Ok(SocketAddr::new(ip, port)),
+        Resolved::Known(ip) => Ok(SocketAddr::new(ip, port).into()),
         Resolved::Pending => Err("its name is being resolved".to_owned()),
         Resolved::Failed(reason) => Err(format!("its name does not resolve: {reason}")),
     }

@@ -94,7 +94,8 @@ fn same_members(a: &[Member], b: &[Member]) -> bool {
     a.len() == b.len()
         && a.iter().zip(b).all(|(a, b)| {
             Arc::ptr_eq(&a.backend, &b.backend)
-                && (a.number, a.addr, a.weight) == (b.number, b.addr, b.weight)
+                && (a.number, &a.addr, a.weight) == (b.number, &b.addr, b.weight)
+                && a.way == b.way
                 && (a.max_connections, a.limits, a.protocol)
                     == (b.max_connections, b.limits, b.protocol)
         })

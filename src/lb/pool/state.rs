@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use super::Pool;
 use super::book::{Identity, identity};
+use crate::dial::Address;
 use crate::discovery::policy::{Published, SetOrigin};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::health::rise_fall::Verdict;
@@ -50,7 +51,7 @@ impl Pool {
     pub(super) fn export(&self) -> PoolState {
         let backends = self.book.records.iter().map(|record| BackendState {
             endpoint: record.backend.endpoint.clone(),
-            addr: record.address.as_ref().ok().copied(),
+            addr: record.address.as_ref().ok().and_then(Address::inet),
             verdict: self.checker.verdict(record.check_id()).map(|known| known.verdict()),
             last_check: record.last_check.clone(),
         });

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Mutex;
 
 use super::*;
+use crate::dial::Address;
 use crate::discovery::names::NameSettings;
 use crate::discovery::{Membership, MembershipPolicy};
 use crate::endpoint::{Endpoint, EndpointSet, Weight};
@@ -109,12 +110,12 @@ fn endpoint(host: &str, options: &str) -> Endpoint {
     Endpoint { server_options: Some(options.into()), ..Endpoint::new(host, 80) }
 }
 
-fn addr(n: u8) -> SocketAddr {
-    ([127, 0, 0, n], 80).into()
+fn addr(n: u8) -> Address {
+    SocketAddr::from(([127, 0, 0, n], 80)).into()
 }
 
 fn hosts(handle: &PoolHandle) -> Vec<String> {
-    handle.snapshot().members.iter().map(|m| m.addr.ip().to_string()).collect()
+    handle.snapshot().members.iter().map(|m| m.addr.inet().unwrap().ip().to_string()).collect()
 }
 
 impl Bench {
@@ -238,7 +239,7 @@ async fn sequential_requests_come_in_haproxys_order_from_the_start() {
     let bench = start(settings(Strategy::RoundRobin));
     bench.with(&[("1", "weight=1 check"), ("2", "weight=2 check"), ("3", "weight=3 check")]).await;
     let order: String = (0..24)
-        .map(|_| bench.acquire().unwrap().addr())
+        .map(|_| bench.acquire().unwrap().addr().clone())
         .map(|a| {
             if a == addr(1) {
                 'A'
@@ -272,7 +273,7 @@ async fn one_that_comes_back_under_its_leases_is_the_same() {
     let bench = start(settings(Strategy::RoundRobin));
     bench.with(&[("1", ""), ("2", "")]).await;
     let lease = bench.acquire().unwrap();
-    assert_eq!(lease.addr(), addr(1));
+    assert_eq!(*lease.addr(), addr(1));
     bench.with(&[("2", "")]).await;
     bench.with(&[("1", ""), ("2", "")]).await;
     assert!(Arc::ptr_eq(lease.backend(), &bench.view(1).backend));
@@ -413,7 +414,7 @@ async fn a_server_that_comes_back_takes_its_share_step_by_step() {
     let start = Instant::now();
     assert_eq!((warmth(&bench), bench.view(1).ramp.percent()), ((2, Some(1)), 7));
     assert!(bench.view(1).reason.contains("slow start, 7 %"), "{}", bench.view(1).reason);
-    let picked: Vec<_> = (0..17).map(|_| bench.acquire().unwrap().addr()).collect();
+    let picked: Vec<_> = (0..17).map(|_| bench.acquire().unwrap().addr().clone()).collect();
     assert_eq!(picked.iter().filter(|a| **a == addr(1)).count(), 1, "a sixteenth of the other's");
     for (second, wanted) in [(5, (10, Some(2))), (10, (18, Some(5))), (19, (32, Some(9)))] {
         let view = |v: &PoolView| v.revision > 0 && start.elapsed().as_secs() >= second;
@@ -450,15 +451,15 @@ async fn who_waits_is_served_by_a_server_that_comes_and_by_a_raised_maxconn() {
     assert_eq!(bench.acquire().unwrap_err(), PickError::AllFull { eligible: 1 });
     bench.with(&[("1", "maxconn=1"), ("2", "maxconn=1")]).await;
     let (first, ahead) = first.await;
-    assert_eq!((first.addr(), ahead.backend), (addr(2), 1));
+    assert_eq!((first.addr().clone(), ahead.backend), (addr(2), 1));
     bench.with(&[("1", "maxconn=2"), ("2", "maxconn=1")]).await;
     let (second, _) = second.await;
-    assert_eq!(second.addr(), addr(1));
+    assert_eq!(*second.addr(), addr(1));
     bench.with(&[("2", "maxconn=1")]).await;
     drop((held, second));
     assert_eq!(bench.handle.queue().length, 1, "a slot of one that has left is not given out");
     drop(first);
-    assert_eq!(third.await.0.addr(), addr(2));
+    assert_eq!(*third.await.0.addr(), addr(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -466,7 +467,7 @@ async fn another_strategy_is_published_even_for_the_same_members() {
     let bench = start(settings(Strategy::LeastConn));
     bench.with(&[("1", "weight=1"), ("2", "weight=3")]).await;
     bench.command(settings(Strategy::RoundRobin)).await;
-    let picked: Vec<_> = (0..4).map(|_| bench.acquire().unwrap().addr()).collect();
+    let picked: Vec<_> = (0..4).map(|_| bench.acquire().unwrap().addr().clone()).collect();
     assert_eq!(picked.iter().filter(|a| **a == addr(2)).count(), 3);
 }
 
@@ -626,7 +627,7 @@ impl Walk {
         match snapshot.acquire(PickContext { avoid: &avoid, hash: None, busy: None }) {
             Ok(lease) => {
                 let eligible =
-                    |m: &Member| m.backend.id == lease.backend().id && m.addr == lease.addr();
+                    |m: &Member| m.backend.id == lease.backend().id && m.addr == *lease.addr();
                 assert!(snapshot.members.iter().any(eligible));
                 self.leases.push(lease);
             }
@@ -653,15 +654,22 @@ impl Walk {
         assert_eq!(eligible, members);
         assert_eq!(
             self.known_order(),
-            view.backends.iter().map(|b| b.addr.unwrap()).collect::<Vec<_>>()
+            view.backends.iter().map(|b| b.addr.clone().unwrap()).collect::<Vec<_>>()
         );
     }
 
     /// Equal inputs give an equal snapshot: the order depends on what was said last and nothing else.
-    fn known_order(&self) -> Vec<SocketAddr> {
+    fn known_order(&self) -> Vec<Address> {
         let mut addrs: Vec<_> = self.said.iter().map(|(n, _)| (n.to_string(), addr(*n))).collect();
         if addrs.is_empty() {
-            return self.bench.handle.view().backends.iter().map(|b| b.addr.unwrap()).collect();
+            return self
+                .bench
+                .handle
+                .view()
+                .backends
+                .iter()
+                .map(|b| b.addr.clone().unwrap())
+                .collect();
         }
         crate::lb::order::arrange(self.order, &mut addrs, |(name, _)| name);
         addrs.into_iter().map(|(_, addr)| addr).collect()
@@ -674,7 +682,7 @@ async fn a_backend_that_goes_down_ends_its_sessions_where_its_line_says_so() {
     bench.with(&[("1", "fall=1 kill"), ("2", "fall=1")]).await;
     bench.until_health(1, Health::Up).await;
     let (one, two) = (bench.acquire().unwrap(), bench.acquire().unwrap());
-    assert_eq!((one.addr(), two.addr()), (addr(1), addr(2)));
+    assert_eq!((one.addr(), two.addr()), (&addr(1), &addr(2)));
     let mut ends = bench.handle.ends();
     bench.script.answer(addr(1), Answer::Refuse);
     bench.script.answer(addr(2), Answer::Refuse);
@@ -695,7 +703,7 @@ async fn removed(then: OnRemove, back: Option<u64>) -> Vec<bool> {
     let bench = start(PoolSettings { removal, ..settings(Strategy::RoundRobin) });
     bench.with(&[("1", ""), ("2", "")]).await;
     let lease = bench.acquire().unwrap();
-    assert_eq!(lease.addr(), addr(1));
+    assert_eq!(*lease.addr(), addr(1));
     bench.with(&[("2", "")]).await;
     let mut ended = Vec::new();
     for second in [0, 9, 11, 100] {

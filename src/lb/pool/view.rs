@@ -72,7 +72,8 @@ pub(super) fn member(record: &Record) -> Option<Member> {
     Some(Member {
         backend: record.backend.clone(),
         number: record.number,
-        addr: *record.address.as_ref().ok()?,
+        addr: record.address.as_ref().ok()?.clone(),
+        way: settings.way.clone(),
         weight: settings.weight,
         max_connections: settings.max_connections.map(|max| record.warmth.of(max)),
         limits: Limits {
@@ -88,7 +89,7 @@ pub(super) fn member(record: &Record) -> Option<Member> {
 pub(super) fn backend_view(record: &Record, standing: Standing) -> BackendView {
     BackendView {
         backend: record.backend.clone(),
-        addr: record.address.as_ref().ok().copied(),
+        addr: record.address.as_ref().ok().cloned(),
         settings: Arc::clone(&record.settings),
         health: record.health,
         eligible: standing == Standing::Eligible,

@@ -11,9 +11,11 @@ use super::logged::Notes;
 use super::message::Refusal;
 use super::message::request::Request;
 use super::socket::{Glance, Socket};
+use crate::dial::header::Whose;
 use crate::proxy::ProxySettings;
 use crate::proxy::age;
 use crate::proxy::buffer::Mark;
+use crate::proxy::connect::whose;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
 use crate::proxy::peer::{Entrance, Peer};
@@ -28,6 +30,8 @@ pub(crate) struct Fixed {
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: Peer,
     pub(crate) entrance: Entrance,
+    /// The address that the client has connected to. `None`: its socket knows.
+    pub(crate) reached: Option<Arc<SocketAddr>>,
     pub(crate) timer: Timer,
 }
 
@@ -39,6 +43,11 @@ impl Fixed {
 
     pub(crate) fn cells(&self) -> &ServiceCells {
         self.listener.service.cells.of(self.local.worker)
+    }
+
+    /// Whose its requests are, for a backend that wants to be told.
+    pub(crate) fn whose(&self) -> Whose {
+        whose(self.peer, self.entrance.reached(|| self.reached.as_deref().copied()))
     }
 
     /// The time of the last look at the clock: see [`Clock`](crate::proxy::millis::Clock).
@@ -173,6 +182,11 @@ impl Client {
             is_owner: false,
             counted: false,
         }
+    }
+
+    /// Whose its requests are, for a backend that wants to be told.
+    pub(crate) fn whose(&self, fixed: &Fixed) -> Whose {
+        whose(fixed.peer, fixed.entrance.reached(|| self.socket.local_addr().ok()))
     }
 
     /// Counts what ends the connection; what follows from it is not counted again.

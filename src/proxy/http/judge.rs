@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::client::{Client, Ending, Expiry, Fixed};
 use super::exchange::{Exchange, Outcome, Phase};
 use super::serve::{After, Tunnel};
+use crate::dial::Address;
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::error::ProxyError;
@@ -36,7 +37,8 @@ pub(super) fn judge(
         let is_sent = exchange.up.body.is_done();
         notes.course.state = Some(states::attempt(&outcome, exchange.down.phase, is_sent));
     }
-    let addr = exchange.lease.as_ref().map_or(NOBODY, Lease::addr);
+    let to = exchange.lease.as_ref().map(|lease| lease.addr().clone());
+    let addr = to.unwrap_or(Address::Inet(NOBODY));
     let has_answer = exchange.down.phase == Phase::Body;
     match outcome {
         Outcome::Answered if exchange.down.keep_client => Judged::Over(After::Next),

@@ -57,7 +57,7 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
     let Accepted { stream, peer, entrance, slot } = accepted;
     let timer = Timer::new(&local, slot.listener.group).await;
     let listener = Arc::clone(&slot.listener);
-    let fixed = Fixed { local, listener, peer, entrance, timer };
+    let fixed = Fixed { local, listener, peer, entrance, reached: None, timer };
     let settings = fixed.listener.service.settings.load_full();
     let is_only2 = settings.http.http2.front == FrontProtocol::Http2;
     if is_only2 || fixed.listener.service.pool.snapshot().has_http2() {

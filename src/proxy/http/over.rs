@@ -16,7 +16,7 @@ impl Exchange {
         if let Some(mut upstream) = self.upstream.take()
             && may_keep
         {
-            let is_own = http.reuse == Reuse::Never;
+            let is_own = http.reuse == Reuse::Never || upstream.is_private();
             upstream.owner = is_own.then(|| fixed.timer.entry());
             client.is_owner |= is_own;
             fixed.local.upstreams.borrow_mut().put(upstream, self.down.active);

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::upstream::Upstream;
+use crate::dial::Address;
 use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
-use crate::lb::snapshot::Snapshot;
+use crate::lb::snapshot::{Member, Snapshot};
 use crate::proxy::millis::Millis;
 use crate::proxy::wheel::Entry;
 
@@ -25,9 +25,9 @@ pub const MAX_IDLE_TOTAL: usize = 4096;
 
 /// Which idle connections will do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Want {
+pub(crate) struct Want<'a> {
     pub(crate) id: BackendId,
-    pub(crate) addr: SocketAddr,
+    pub(crate) addr: &'a Address,
     /// Only one that has been reused already.
     pub(crate) proven: bool,
     /// The request cannot be repeated: the kernel is asked whether the connection still stands.
@@ -49,7 +49,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// The connection used last, if one still works.
-    pub(crate) fn take(&mut self, want: Want, now: Millis) -> Option<Box<Upstream>> {
+    pub(crate) fn take(&mut self, want: Want<'_>, now: Millis) -> Option<Box<Upstream>> {
         let idle = self.idle.get_mut(&want.id)?;
         loop {
             let fits = |it: &Upstream| it.owner == want.owner && (it.is_proven || !want.proven);
@@ -61,7 +61,7 @@ impl Pool {
                 self.count -= idle.drain(..last).count();
                 return None;
             }
-            if upstream.addr == want.addr && upstream.is_usable(want.surely) {
+            if upstream.addr == *want.addr && upstream.is_usable(want.surely) {
                 return Some(upstream);
             }
         }
@@ -88,10 +88,13 @@ impl Pool {
         });
     }
 
-    /// Closes those of a service to backends that may not be picked any more.
+    /// Closes those of a service to backends that may not be picked any more, or are connected to in another way by now.
     pub(crate) fn follow(&mut self, service: &ServiceName, snapshot: &Snapshot) {
-        let is_member = |id| snapshot.members.iter().any(|member| member.backend.id == id);
-        self.retain(|upstream| upstream.service != *service || is_member(upstream.id));
+        let fits = |it: &Upstream| {
+            let is_its = |member: &Member| member.backend.id == it.id && member.way == it.way;
+            snapshot.members.iter().any(is_its)
+        };
+        self.retain(|upstream| upstream.service != *service || fits(upstream));
     }
 
     /// Closes those that are kept for a client that has gone.

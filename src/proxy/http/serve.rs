@@ -129,7 +129,7 @@ async fn persist(
         Start::Failed(failed, error) => {
             let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
             if !again {
-                return Err(ProxyError::Unrepeatable { addr: failed.addr() });
+                return Err(ProxyError::Unrepeatable { addr: failed.addr().clone() });
             }
             watched(client, dialer.begin_anew(failed)).await?
         }
@@ -148,7 +148,7 @@ async fn persist(
         let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
         if !again {
             let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
-            return Err(ProxyError::Backend { addr: failed.addr(), source });
+            return Err(ProxyError::Backend { addr: failed.addr().clone(), source });
         }
         lease = watched(client, dialer.begin_anew(failed)).await?;
     }
@@ -158,7 +158,7 @@ async fn persist(
 fn speaks_http1(lease: &Lease) -> Result<(), ProxyError> {
     match lease.protocol() {
         Protocol::Http1 => Ok(()),
-        Protocol::Http2 => Err(ProxyError::Unrepeatable { addr: lease.addr() }),
+        Protocol::Http2 => Err(ProxyError::Unrepeatable { addr: lease.addr().clone() }),
     }
 }
 
@@ -195,10 +195,11 @@ fn idle(
 ) -> Option<Box<Upstream>> {
     let repeatable = exchange.is_repeatable(client);
     let first = client.is_first_request;
+    let own = Some(fixed.timer.entry());
     let (proven, owner) = match client.settings.http.reuse {
-        Reuse::Never => (false, Some(fixed.timer.entry())),
+        reuse if reuse == Reuse::Never || lease.header().is_some() => (false, own),
         Reuse::Safe if first && !repeatable => return None,
-        Reuse::Safe | Reuse::Always => (false, None),
+        Reuse::Never | Reuse::Safe | Reuse::Always => (false, None),
         Reuse::Aggressive => (first, None),
     };
     let (id, addr) = (lease.backend().id, lease.addr());
@@ -214,7 +215,8 @@ async fn connect(
     lease: Lease,
 ) -> Result<(Lease, Box<Upstream>), ProxyError> {
     let (lease, stream) = watched(client, dialer.connect(lease)).await?;
-    let upstream = Upstream::new(&lease, &fixed.listener.service.name, stream);
+    let name = &fixed.listener.service.name;
+    let upstream = Upstream::new(&lease, name, stream, || client.whose(fixed));
     Ok((lease, upstream))
 }
 

@@ -4,6 +4,7 @@
 //! in the kernel when it is accepted, and ends after one answer.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -155,6 +156,15 @@ impl Socket {
             Ok(_) => Glance::Bytes,
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Glance::Empty,
             Err(_) => Glance::Broken,
+        }
+    }
+
+    /// The address of this end.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Bare(stream) => stream.local_addr(),
+            Self::Watched(stream) => stream.local_addr(),
+            Self::Gone => Err(gone()),
         }
     }
 

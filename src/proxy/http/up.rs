@@ -4,9 +4,12 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
+
 use super::client::{Client, Fixed};
 use super::exchange::{Exchange, Outcome, Up};
 use super::message::framing::Body;
+use super::upstream::Upstream;
 
 /// Most bytes of a chunked body read at once: what comes behind its end has to be kept.
 const CHUNKED_READ: usize = 64 * 1024;
@@ -69,6 +72,10 @@ impl Exchange {
         };
         let up = &mut self.up;
         up.is_blocked = true;
+        if !upstream.preface.is_empty() {
+            ready!(up.poll_preface(upstream, cx))?;
+            up.sent_at = fixed.now();
+        }
         if let Some(mark) = up.carried.take() {
             let body = fixed.local.buffer.marked(&mark).ok_or(io::ErrorKind::InvalidData)?;
             let sent = upstream.socket.poll_write_two(cx, &up.head, &body);
@@ -169,6 +176,24 @@ impl Exchange {
 }
 
 impl Up {
+    /// Sends what goes before the request, together with its head.
+    fn poll_preface(
+        &mut self,
+        upstream: &mut Upstream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while upstream.preface.has_remaining() {
+            // What is carried follows its head in one piece.
+            let head = self.carried.is_none().then_some(&*self.head);
+            let head = head.and_then(|head| head.get(self.head_sent..)).unwrap_or_default();
+            let n = ready!(upstream.socket.poll_write_two(cx, &upstream.preface, head))?;
+            let own = n.min(upstream.preface.len());
+            upstream.preface.advance(own);
+            self.head_sent += n - own;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Keeps `bytes` until the backend takes them.
     fn keep(&mut self, fixed: &Fixed, bytes: &[u8]) {
         if bytes.is_empty() {

@@ -1,12 +1,14 @@
 //! A connection to a backend, held by the request that uses it or by the pool.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::socket::{Glance, Socket};
+use crate::dial::header::{self, Whose};
+use crate::dial::{Address, Way};
 use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
 use crate::lb::backend::Backend;
@@ -19,7 +21,11 @@ use crate::proxy::wheel::Entry;
 pub(crate) struct Upstream {
     pub(crate) socket: Socket,
     pub(crate) id: BackendId,
-    pub(crate) addr: SocketAddr,
+    pub(crate) addr: Address,
+    /// In what way it was opened.
+    pub(crate) way: Option<Arc<Way>>,
+    /// A PROXY header, as far as it has not been sent: it goes before everything else.
+    pub(crate) preface: Bytes,
     pub(crate) service: ServiceName,
     /// Dead when the backend has left every snapshot.
     pub(crate) backend: Weak<Backend>,
@@ -28,17 +34,25 @@ pub(crate) struct Upstream {
     pub(crate) is_proven: bool,
     /// Served one.
     pub(crate) is_used: bool,
-    /// The client for whom alone it is kept (`http-reuse never`).
+    /// The client for whom alone it is kept: `http-reuse never`, or it began with a PROXY header.
     pub(crate) owner: Option<Entry>,
 }
 
 impl Upstream {
-    /// A fresh connection.
-    pub(crate) fn new(lease: &Lease, service: &ServiceName, stream: TcpStream) -> Box<Self> {
+    /// A fresh connection; `whose` is asked if it is to say so.
+    pub(crate) fn new(
+        lease: &Lease,
+        service: &ServiceName,
+        stream: TcpStream,
+        whose: impl FnOnce() -> Whose,
+    ) -> Box<Self> {
+        let header = lease.header().map(|form| header::render(form, whose()));
         Box::new(Self {
             socket: Socket::Watched(stream),
             id: lease.backend().id,
-            addr: lease.addr(),
+            addr: lease.addr().clone(),
+            way: lease.way().cloned(),
+            preface: header.unwrap_or_default(),
             service: service.clone(),
             backend: Arc::downgrade(lease.backend()),
             idle_since: Millis(0),
@@ -46,6 +60,11 @@ impl Upstream {
             is_used: false,
             owner: None,
         })
+    }
+
+    /// True when it says whose it is: it serves no other client.
+    pub(crate) fn is_private(&self) -> bool {
+        self.way.as_ref().is_some_and(|way| way.header.is_some())
     }
 
     /// True when nothing has come since it became idle: neither an end nor bytes that nobody asked for, which would be

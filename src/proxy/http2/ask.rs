@@ -17,7 +17,8 @@ use hyper::Version;
 
 use super::attempt::{Begun, attempt};
 use super::dial::line;
-use super::head::{self, Head};
+use super::fields;
+use super::head::Head;
 use super::notes::Notes;
 use super::upload::Upload;
 use crate::lb::BackendId;
@@ -55,7 +56,7 @@ impl Answer {
         version: Version,
     ) {
         let head = &mut self.begun.head;
-        head::strip_answer(&mut head.headers);
+        fields::strip_answer(&mut head.headers);
         head.version = version;
         let status = head.status.as_u16();
         fixed.cells().response(status);
@@ -140,8 +141,8 @@ async fn again(
     if asking.upload.borrow().is_broken() {
         return Err(ProxyError::ClientAbort);
     }
-    let (addr, id) = (failed.addr(), failed.backend().id);
-    let broken = |source| Err(ProxyError::Backend { addr, source });
+    let (addr, id) = (failed.addr().clone(), failed.backend().id);
+    let broken = |source| Err(ProxyError::Backend { addr: addr.clone(), source });
     let was_sent = !matches!(outcome, Outcome::Unsent);
     let is_backends = !matches!(outcome, Outcome::Expired(Expiry::Client));
     if was_sent && is_backends {
@@ -166,7 +167,7 @@ async fn again(
             }
             dialer.begin_anew(failed).await
         }
-        Outcome::Expired(Expiry::Server) => Err(ProxyError::BackendTimeout { addr }),
+        Outcome::Expired(Expiry::Server) => Err(ProxyError::BackendTimeout { addr: addr.clone() }),
         Outcome::Expired(Expiry::Client) => Err(ProxyError::ClientTimeout),
         Outcome::Nonsense(why) => broken(why.into()),
         Outcome::HalfHeard => broken("the stream was reset before an answer".into()),

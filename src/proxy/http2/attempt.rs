@@ -130,7 +130,8 @@ async fn over_http1(
         head.headers.remove(CONTENT_LENGTH);
     }
     let keeps = !closes && http.reuse != Reuse::Never;
-    let key = Key::of(lease, &asking.fixed.listener.service.name);
+    let fixed = asking.fixed;
+    let key = Key::of(lease, &fixed.listener.service.name, fixed.whose());
     let spare = keeps.then_some(Spare { key, sender });
     Ok(Begun { head, outlet: Outlet::Http1(body, spare), pump: None })
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use hyper::body::Frame;
 
-use super::head;
+use super::fields;
 
 /// Where frames come from.
 pub(super) trait Frames {
@@ -98,7 +98,7 @@ impl Carrier {
                 }
                 Some(Ok(Err(other))) => {
                     let mut trailers = other.into_trailers().unwrap_or_default();
-                    head::strip_answer(&mut trailers);
+                    fields::strip_answer(&mut trailers);
                     self.send.send_trailers(trailers)
                 }
                 None => self.send.send_data(Bytes::new(), true),

@@ -10,6 +10,7 @@ use super::ask::Asking;
 use super::settings::{BACKEND_FRAMES_BYTES, Http2Settings, RESETS_KEPT, SEND_BUFFER_BYTES};
 use super::upload::Reader;
 use super::upstream::{Found, InUse, Key, Shared};
+use crate::dial::{self, header};
 use crate::lb::Protocol;
 use crate::lb::lease::Lease;
 use crate::proxy::connect::Dialer;
@@ -33,7 +34,8 @@ pub(super) async fn line(
     lease: Lease,
 ) -> Result<(Lease, Line), ProxyError> {
     let name = &asking.fixed.listener.service.name;
-    let key = Key::of(&lease, name);
+    let whose = asking.fixed.whose();
+    let key = Key::of(&lease, name, whose);
     let mut opener = None;
     let standing = match lease.protocol() {
         Protocol::Http1 => idle(asking, &key).await.map(Line::Http1),
@@ -61,10 +63,15 @@ pub(super) async fn line(
         return Ok((lease, line));
     }
     let (lease, stream) = dialer.connect(lease).await?;
-    let key = Key::of(&lease, name);
-    let line = match lease.protocol() {
-        Protocol::Http1 => first(stream).await.map(Line::Http1),
-        Protocol::Http2 => share(asking, stream, key.clone()).await.map(Line::Stream),
+    let key = Key::of(&lease, name, whose);
+    let said = match lease.header() {
+        Some(form) => dial::announce(&stream, &header::render(form, whose), true),
+        None => Ok(()),
+    };
+    let line = match (said, lease.protocol()) {
+        (Err(error), _) => Err(error.into()),
+        (Ok(()), Protocol::Http1) => first(stream).await.map(Line::Http1),
+        (Ok(()), Protocol::Http2) => share(asking, stream, key.clone()).await.map(Line::Stream),
     };
     // A connection to another backend, which was asked instead, is none for those who wait.
     if let (Ok(Line::Stream(_)), Some(opener)) = (&line, opener)
@@ -72,8 +79,10 @@ pub(super) async fn line(
     {
         opener.succeed();
     }
-    let addr = lease.addr();
-    line.map(|line| (lease, line)).map_err(|source| ProxyError::Backend { addr, source })
+    match line {
+        Ok(line) => Ok((lease, line)),
+        Err(source) => Err(ProxyError::Backend { addr: lease.addr().clone(), source }),
+    }
 }
 
 /// An idle connection, if the request may go over one. One that cannot be sent twice goes over none that has ended

@@ -43,6 +43,8 @@ pub(super) struct Front {
     served: Cell<u32>,
     /// When the client must have taken more of the answer.
     pub(super) untaken: Cell<Millis>,
+    /// It has not.
+    pub(super) is_untaken: Cell<bool>,
     /// Of the answer under way.
     pub(super) lease: RefCell<Option<Lease>>,
     /// From then on the next answer is the last.
@@ -89,13 +91,23 @@ impl Front {
         self.wait.set(Some(Wait { since: now, heard: self.talk.heard(), has_begun: false }));
     }
 
+    /// Has the connection look again at what it waits for.
+    pub(super) fn look(&self) {
+        // Not yet: this only sets it.
+        let _is_up = self.fixed.timer.expires(self.fixed.local.clock.tick());
+    }
+
     /// True, with why, when time is up.
     fn is_over(&self) -> Option<Over> {
-        let (deadline, over) = match self.wait.get() {
-            None => (self.untaken.get(), Over::Silent),
-            Some(wait) => self.patience(wait),
-        };
-        (self.ended().is_some() || self.fixed.timer.expires(deadline)).then_some(over)
+        if self.ended().is_some() {
+            return Some(Over::Silent);
+        }
+        let wait = self.wait.get();
+        let (deadline, over) =
+            wait.map_or_else(|| (self.untaken.get(), Over::Silent), |wait| self.patience(wait));
+        let is_over = self.fixed.timer.expires(deadline);
+        self.is_untaken.set(is_over && wait.is_none());
+        is_over.then_some(over)
     }
 
     /// Until when the next request must have come: as with `http`.
@@ -168,6 +180,7 @@ where
         fixed,
         served: Cell::new(0),
         untaken: Cell::new(Millis::NEVER),
+        is_untaken: Cell::new(false),
         lease: RefCell::new(None),
         talk: Rc::clone(&talk),
         moved: (Progress::new(now), Progress::new(now)),
@@ -223,11 +236,13 @@ where
 /// One request's answer.
 async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down> {
     front.wait.set(None);
+    front.unread.take();
     let fixed = Fixed {
         local: Rc::clone(&front.fixed.local),
         listener: Arc::clone(&front.fixed.listener),
         peer: front.fixed.peer,
         entrance: front.fixed.entrance.clone(),
+        reached: front.fixed.reached.clone(),
         // Of its own: the connection's waits for the client meanwhile.
         timer: Timer::new(&front.fixed.local, front.fixed.listener.group).await,
     };

@@ -137,11 +137,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.talk.fault().is_some() {
-            // Whoever owns the connection ends it.
-            return Poll::Pending;
-        }
         let before = buffer.filled().len();
+        while this.talk.fault().is_some() {
+            // Whoever owns the connection ends it. Read past, because what is left unread would turn its farewell into a reset.
+            ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
+            if buffer.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+            buffer.set_filled(before);
+        }
         let early = this.early.get(this.used..).unwrap_or_default();
         if early.is_empty() {
             ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
@@ -160,7 +164,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
         {
             this.talk.fault.set(Some(reason));
             buffer.set_filled(before + may);
-            return if may > 0 { Poll::Ready(Ok(())) } else { Poll::Pending };
+            if may == 0 {
+                // Asked again for what follows, which is read past.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Ok(()))
     }

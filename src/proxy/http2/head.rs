@@ -3,19 +3,20 @@
 //! The `h2` crate has refused what is no HTTP/2 (names in capitals, pseudo-headers out of place, connection-specific
 //! headers, values with line ends). Here is decided what a proxy may hand on.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request;
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
+use super::fields::{is_there, strip, values};
+use crate::dial::Address;
 use crate::lb::hash::{Hashing, Key};
 use crate::proxy::ForwardFor;
-use crate::proxy::http::message::fields::{has_token, tokens};
+use crate::proxy::http::message::fields::has_token;
 use crate::proxy::http::message::forwarded::is_exempt;
 use crate::proxy::http::message::framing::Framing;
 use crate::proxy::http::message::target::{is_host, is_same_host};
@@ -74,7 +75,9 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
     let mut fields = headers;
     strip(&mut fields);
     for name in [HOST, TE, EXPECT, SETTINGS] {
-        fields.remove(name);
+        if is_there(&fields, &name) {
+            fields.remove(name);
+        }
     }
     if let Some(length) = length {
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -123,7 +126,7 @@ fn path(method: &Method, uri: Uri) -> Result<PathAndQuery, Refusal> {
 
 /// `:authority` (or an absolute target's), else `host`; both must agree.
 fn host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
-    let mut lines = headers.get_all(HOST).iter();
+    let mut lines = values(headers, &HOST);
     let host = lines.next();
     if lines.any(|line| Some(line) != host) {
         return Err(Refusal::bad("two different hosts"));
@@ -150,7 +153,7 @@ fn host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue,
 
 fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     let mut framing = Framing::default();
-    for value in headers.get_all(CONTENT_LENGTH) {
+    for value in values(headers, &CONTENT_LENGTH) {
         framing.add_length(value.as_bytes()).map_err(|error| Refusal::bad(error.0))?;
     }
     Ok(framing.length)
@@ -163,46 +166,12 @@ fn is_padded(value: &[u8]) -> bool {
 }
 
 fn has(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    headers.get_all(name).iter().any(|value| has_token(value.as_bytes(), word))
-}
-
-/// Removes what is about one connection: the known names and those that `Connection` names. Framing and `Host` are not
-/// removed for being named: a client could change where a message ends.
-pub(super) fn strip(fields: &mut HeaderMap) {
-    /// What every connection may say; beside it `Connection` names others.
-    const KNOWN: [HeaderName; 5] = [
-        CONNECTION,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ];
-    // Most heads have none: looking through the few names costs less than five searches.
-    if !fields.keys().any(|name| KNOWN.contains(name)) {
-        return;
-    }
-    let named: Vec<HeaderName> = fields
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| tokens(value.as_bytes()))
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| *name != CONTENT_LENGTH && *name != HOST)
-        .collect();
-    for name in named.into_iter().chain(KNOWN) {
-        fields.remove(name);
-    }
-}
-
-/// The same for what a backend says, before a body and after it: `te` is for requests.
-pub(super) fn strip_answer(fields: &mut HeaderMap) {
-    strip(fields);
-    fields.remove(TE);
+    values(headers, name).any(|value| has_token(value.as_bytes(), word))
 }
 
 /// Clients may cut cookies into crumbs for the sake of compression (RFC 9113 8.2.3); applications expect one line.
 fn join_cookies(fields: &mut HeaderMap) {
-    let mut crumbs = fields.get_all(COOKIE).iter();
-    if crumbs.next().is_none() || crumbs.next().is_none() {
+    if values(fields, &COOKIE).nth(1).is_none() {
         return;
     }
     let crumbs: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
@@ -276,10 +245,10 @@ impl Head {
     }
 
     /// For an HTTP/2 backend at `addr`, whose host it is when the client has not said one.
-    pub(super) fn to_http2(&self, addr: SocketAddr) -> Option<Request<()>> {
+    pub(super) fn to_http2(&self, addr: &Address) -> Option<Request<()>> {
         let uri = Uri::builder().scheme("http").path_and_query(self.path.clone());
         let uri = match self.host.to_str().ok()? {
-            "" => uri.authority(addr.to_string()),
+            "" => uri.authority(addr.authority()),
             authority => uri.authority(authority),
         };
         let mut request = Request::new(());
@@ -301,7 +270,7 @@ mod tests {
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
-    const BACKEND: SocketAddr = SocketAddr::new(CLIENT, 80);
+    const BACKEND: Address = Address::Inet(std::net::SocketAddr::new(CLIENT, 80));
 
     fn asked(method: &str, uri: &str, fields: &[(&'static str, &str)]) -> Result<Head, Refusal> {
         let mut request = Request::builder().method(method).uri(uri).version(Version::HTTP_2);
@@ -327,7 +296,7 @@ mod tests {
         assert_eq!(head.to_http1((), false).uri(), "/x?y=1");
         let expected = ["host: a.example:80", "accept: */*", "x-forwarded-for: 192.0.2.7"];
         assert_eq!(lines(&head), expected);
-        let second = head.to_http2(BACKEND).unwrap();
+        let second = head.to_http2(&BACKEND).unwrap();
         assert_eq!(second.uri(), "http://a.example:80/x?y=1");
         assert!(!second.headers().contains_key(HOST));
     }
@@ -391,21 +360,9 @@ mod tests {
         let old = judge(request.into_parts().0, rules).unwrap();
         let empty = asked("GET", "/x", &[("host", "")]).unwrap();
         for head in [old, empty] {
-            assert_eq!(head.to_http2(BACKEND).unwrap().uri(), "http://192.0.2.7:80/x");
+            assert_eq!(head.to_http2(&BACKEND).unwrap().uri(), "http://192.0.2.7:80/x");
             assert_eq!(head.to_http1((), false).headers()[HOST], "");
         }
-    }
-
-    #[test]
-    fn an_answer_says_nothing_about_the_connection() {
-        let names = ["te", "connection", "x-hop", "keep-alive", "transfer-encoding", "x"];
-        let field = |name: &'static str| {
-            let value = if name == "connection" { "x-hop" } else { "trailers" };
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        let mut fields: HeaderMap = names.map(field).into_iter().collect();
-        strip_answer(&mut fields);
-        assert_eq!(fields.keys().collect::<Vec<_>>(), ["x"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod attempt;
 mod carry;
 mod dial;
 mod down;
+mod fields;
 mod frames;
 mod front1;
 mod gauge;
@@ -37,6 +38,7 @@ pub use self::settings::*;
 pub(crate) use self::upstream::Upstreams;
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -54,19 +56,19 @@ pub(crate) fn is_preface(came: &[u8]) -> bool {
 }
 
 /// Serves a client that speaks HTTP/2 to the end of its connection. `early` is what it has said.
-pub(crate) async fn serve(fixed: Fixed, slot: Slot, stream: TcpStream, early: Vec<u8>) {
-    let_answers_go(&stream);
+pub(crate) async fn serve(mut fixed: Fixed, slot: Slot, stream: TcpStream, early: Vec<u8>) {
+    settle(&mut fixed, &stream);
     server::run(fixed, stream, early).await;
     drop(slot);
 }
 
 /// Serves a client that nobody has read from, of a listener where only HTTP/2 is spoken or of a service with HTTP/2 servers.
-pub(crate) async fn start(fixed: Fixed, slot: Slot, stream: std::net::TcpStream) {
+pub(crate) async fn start(mut fixed: Fixed, slot: Slot, stream: std::net::TcpStream) {
     // Only a full reactor can refuse; the connection is lost then.
     let Ok(mut stream) = TcpStream::from_std(stream) else {
         return;
     };
-    let_answers_go(&stream);
+    settle(&mut fixed, &stream);
     let settings = fixed.listener.service.settings.load_full();
     let mut early = Vec::new();
     let is_http2 = match settings.http.http2.front {
@@ -101,8 +103,10 @@ async fn says_preface(stream: &mut TcpStream, early: &mut Vec<u8>) -> io::Result
     Ok(is_preface(early))
 }
 
-/// Many small frames: none waits for the acknowledgement of the one before.
-fn let_answers_go(stream: &TcpStream) {
-    // Fails on a connection that is reset already: the first read tells.
+/// What its streams cannot do.
+fn settle(fixed: &mut Fixed, stream: &TcpStream) {
+    // Many small frames: none waits for the acknowledgement of the one before. Fails on a connection that is reset
+    // already: the first read tells.
     drop(stream.set_nodelay(true));
+    fixed.reached = stream.local_addr().ok().map(Arc::new);
 }

@@ -86,6 +86,8 @@ where
         End::Broken(error) => return protocol(fixed, &error),
         End::Idle => Reason::NO_ERROR,
         End::Fault(reason) => {
+            let (service, peer) = (&fixed.listener.service.name, fixed.peer);
+            tracing::debug!(%service, %peer, ?reason, "connection failed");
             fixed.cells().error(ErrorCause::ClientProtocol);
             reason
         }
@@ -225,12 +227,13 @@ impl Served {
         };
         let (local, listener) = (Rc::clone(&of.local), Arc::clone(&of.listener));
         let (peer, entrance) = (of.peer, of.entrance.clone());
+        let reached = of.reached.clone();
         let streams = Rc::clone(streams);
         // Boxed: a task moves what it runs four times, and this is large.
         drop(tokio::task::spawn_local(seat.connections.track_future(Box::pin(async move {
             // The wheel wakes the task that made the timer: this one.
             let timer = Timer::new(&local, listener.group).await;
-            let fixed = Fixed { local, listener, peer, entrance, timer };
+            let fixed = Fixed { local, listener, peer, entrance, reached, timer };
             stream::serve(streams, fixed, request, respond).await;
         }))));
     }

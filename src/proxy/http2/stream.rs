@@ -207,6 +207,7 @@ impl Stream<'_> {
                 if upload.borrow().is_done() {
                     outlet.complete(&self.fixed.local);
                 }
+                self.count(&lease, upload, 0);
                 Outcome::Answered
             }
             Ok(send) => {

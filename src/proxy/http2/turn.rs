@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
@@ -91,6 +91,8 @@ impl Turn {
             notes.course.status = Some(status.as_u16());
         }
         self.outcome = Outcome::Answered;
+        // Nobody reads on: hyper closes if much is to come.
+        self.upload.borrow_mut().abandon();
         let page = Bytes::from_static(error::page(status).as_bytes());
         let mut response = Response::new(Down::new(self, Outlet::Page(page)));
         *response.status_mut() = status;
@@ -105,18 +107,23 @@ impl Turn {
 
     pub(super) fn hand_on(mut self, mut answer: Answer, is_head: bool) -> Response<Down> {
         answer.settle((&self.fixed, &mut self.notes), Version::HTTP_11);
-        let Answer { begun: Begun { head, outlet, pump }, lease } = answer;
+        let Answer { begun: Begun { head, mut outlet, pump }, lease } = answer;
         *self.front.lease.borrow_mut() = Some(lease);
         self.phase = Phase::Body;
         if !self.upload.borrow().is_over() {
             // hyper asks for the answer only as fast as the client takes it; the request goes on meanwhile.
             drop(tokio::task::spawn_local(self.remainder(pump)));
         }
-        let outlet = if is_head { Outlet::Empty } else { outlet };
-        if outlet.is_end() {
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length = length.and_then(|length| length.parse().ok());
+        if is_head || outlet.is_end() {
             self.outcome = Outcome::Answered;
+            if self.upload.borrow().is_done() {
+                outlet.complete(&self.fixed.local);
+            }
         }
-        Response::from_parts(head, Down::new(self, outlet))
+        let outlet = if is_head { Outlet::Empty } else { outlet };
+        Response::from_parts(head, Down { left: length, ..Down::new(self, outlet) })
     }
 
     /// Moves the rest of the request, if that is for us to move. Once its answer has ended it has `timeout client` for each
@@ -126,6 +133,7 @@ impl Turn {
         let group = self.fixed.listener.group;
         let upload = Rc::clone(&self.upload);
         let limit = self.settings.timeouts.client;
+        let front = Rc::clone(&self.front);
         async move {
             let timer = Timer::new(&local, group).await;
             poll_fn(|cx| {
@@ -146,6 +154,7 @@ impl Turn {
                 Poll::Pending
             })
             .await;
+            front.look();
         }
     }
 }
@@ -158,11 +167,13 @@ impl Drop for Turn {
         self.front.untaken.set(Millis::NEVER);
         self.front.rest(now, &self.upload);
         let lease = self.front.lease.take();
+        // The connection was left while the client took nothing: its backend's end, or the client's fault.
         if let (Outcome::Aborted, Some(reason)) =
             (&self.outcome, lease.as_ref().and_then(Lease::ended))
         {
-            // The connection was left while the client took nothing.
             self.outcome = Outcome::Ended(reason);
+        } else if let (Outcome::Aborted, true) = (&self.outcome, self.front.is_untaken.get()) {
+            self.outcome = Outcome::Expired(Expiry::Client);
         }
         let now = fixed.local.clock.instant();
         fixed.cells().latency.observe(now.saturating_duration_since(self.started));
@@ -208,11 +219,13 @@ pub(super) struct Down {
     outlet: Outlet,
     /// Since when the backend has owed the next part.
     owed_since: Option<Millis>,
+    /// Bytes to come, if its head says how many. Nobody asks for more once the last has come.
+    left: Option<u64>,
 }
 
 impl Down {
     fn new(turn: Turn, outlet: Outlet) -> Self {
-        Self { turn, outlet, owed_since: None }
+        Self { turn, outlet, owed_since: None, left: None }
     }
 }
 
@@ -224,7 +237,7 @@ impl Body for Down {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let Self { turn, outlet, owed_since } = &mut *self;
+        let Self { turn, outlet, owed_since, left } = &mut *self;
         turn.front.untaken.set(Millis::NEVER);
         let Poll::Ready(came) = outlet.poll_next(cx) else {
             if let Some(reason) = turn.front.ended() {
@@ -244,9 +257,11 @@ impl Body for Down {
         let now = turn.fixed.tick();
         match &came {
             Some(Ok(frame)) => {
-                turn.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                turn.bytes += bytes;
+                *left = left.map(|left| left.saturating_sub(bytes));
                 turn.front.untaken.set(now.after_or_never(turn.settings.timeouts.client));
-                if frame.is_trailers() || outlet.is_end() {
+                if frame.is_trailers() || outlet.is_end() || *left == Some(0) {
                     turn.outcome = Outcome::Answered;
                 }
             }

@@ -5,8 +5,8 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -16,10 +16,12 @@ use tokio::sync::Notify;
 
 use super::settings::IDLE;
 use super::upload::Reader;
+use crate::dial::header::Whose;
+use crate::dial::{Address, Way};
 use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
 use crate::lb::lease::Lease;
-use crate::lb::snapshot::Snapshot;
+use crate::lb::snapshot::{Member, Snapshot};
 use crate::proxy::http::pool;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
@@ -28,15 +30,38 @@ use crate::proxy::millis::Millis;
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pub(super) id: BackendId,
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Address,
+    way: Option<Arc<Way>>,
+    /// Whose, where the connection says so when it begins: only that client's requests go over it.
+    whose: Option<Whose>,
     pub(super) service: ServiceName,
 }
 
 impl Key {
-    pub(super) fn of(lease: &Lease, service: &ServiceName) -> Self {
-        Self { id: lease.backend().id, addr: lease.addr(), service: service.clone() }
+    /// For a request of the client that `whose` tells about.
+    pub(super) fn of(lease: &Lease, service: &ServiceName, whose: Whose) -> Self {
+        Self {
+            id: lease.backend().id,
+            addr: lease.addr().clone(),
+            way: lease.way().cloned(),
+            whose: lease.header().map(|_| whose),
+            service: service.clone(),
+        }
+    }
+
+    /// What those who want the same wait for.
+    fn opened(&self) -> Opened {
+        (self.id, self.whose)
+    }
+
+    /// True when a connection that was opened for `self` will do for `other`.
+    fn fits(&self, other: &Self) -> bool {
+        self.addr == other.addr && self.whose == other.whose
     }
 }
+
+/// What is being opened: to whom, and for whom if that is said.
+type Opened = (BackendId, Option<Whose>);
 
 /// A connection to an HTTP/2 backend.
 #[derive(Debug)]
@@ -133,7 +158,7 @@ impl Opening {
 /// The right to open a connection while others wait. Dropping it tells them that there is none.
 #[derive(Debug)]
 pub(super) struct Opener {
-    id: BackendId,
+    key: Opened,
     opening: Rc<Opening>,
     local: Rc<Local>,
 }
@@ -141,7 +166,7 @@ pub(super) struct Opener {
 impl Opener {
     /// True when it is this backend's connection that others wait for.
     pub(super) fn is_for(&self, key: &Key) -> bool {
-        self.id == key.id
+        self.key == key.opened()
     }
 
     /// It stands.
@@ -152,7 +177,7 @@ impl Opener {
 
 impl Drop for Opener {
     fn drop(&mut self) {
-        self.local.upstreams2.borrow_mut().openings.remove(&self.id);
+        self.local.upstreams2.borrow_mut().openings.remove(&self.key);
         self.opening.end(self.opening.succeeded.get());
     }
 }
@@ -178,7 +203,7 @@ struct Idle {
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
     shared: HashMap<BackendId, Vec<Rc<Shared>>>,
-    openings: HashMap<BackendId, Rc<Opening>>,
+    openings: HashMap<Opened, Rc<Opening>>,
     idle: HashMap<BackendId, Vec<Idle>>,
     idle_count: usize,
 }
@@ -188,15 +213,15 @@ impl Upstreams {
     pub(super) fn share(&mut self, local: &Rc<Local>, key: &Key, max: u32) -> Found {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         let all = self.shared.entry(key.id).or_default();
-        if let Some(shared) = all.iter().find(|it| it.key.addr == key.addr && it.has_room(max)) {
+        if let Some(shared) = all.iter().find(|it| it.key.fits(key) && it.has_room(max)) {
             return Found::Room(InUse::new(shared, local));
         }
-        if let Some(opening) = self.openings.get(&key.id) {
+        if let Some(opening) = self.openings.get(&key.opened()) {
             return Found::Opening(Rc::clone(opening));
         }
         let opening = Rc::new(Opening::default());
-        self.openings.insert(key.id, Rc::clone(&opening));
-        Found::Nothing(Opener { id: key.id, opening, local: Rc::clone(local) })
+        self.openings.insert(key.opened(), Rc::clone(&opening));
+        Found::Nothing(Opener { key: key.opened(), opening, local: Rc::clone(local) })
     }
 
     /// Takes a new connection in, with its first stream.
@@ -210,7 +235,7 @@ impl Upstreams {
     pub(super) fn take(&mut self, key: &Key, now: Millis) -> Option<http1::SendRequest<Reader>> {
         let idle = self.idle.get_mut(&key.id)?;
         let fits = |it: &Idle| {
-            it.key.addr == key.addr && it.sender.is_ready() && now < it.since.after(pool::IDLE)
+            it.key.fits(key) && it.sender.is_ready() && now < it.since.after(pool::IDLE)
         };
         let at = idle.iter().rposition(fits)?;
         self.idle_count -= 1;
@@ -239,9 +264,9 @@ impl Upstreams {
     /// Forgets those of a service to backends that may not be picked any more. Streams under way come to their end.
     pub(crate) fn follow(&mut self, service: &ServiceName, snapshot: &Snapshot) {
         let stays = |key: &Key| {
-            let is_it = |id: BackendId, addr| id == key.id && addr == key.addr;
-            key.service != *service
-                || snapshot.members.iter().any(|member| is_it(member.backend.id, member.addr))
+            let is_it =
+                |it: &Member| it.backend.id == key.id && it.addr == key.addr && it.way == key.way;
+            key.service != *service || snapshot.members.iter().any(is_it)
         };
         self.retain(|it| stays(&it.key), |it| stays(&it.key));
     }

@@ -19,7 +19,7 @@ use crate::proxy::{ProxySettings, http, tcp};
 const TCP_BYTES: usize = 768;
 
 /// An HTTP connection's future.
-const HTTP_BYTES: usize = 1280;
+const HTTP_BYTES: usize = 1312;
 
 /// An entry on the wheel, of which every connection has one.
 const NODE_BYTES: usize = 56;

@@ -246,9 +246,16 @@ fn show(shares: &[usize]) -> String {
     words.join(" / ")
 }
 
+/// Fewer calls per server show nothing.
+const LEAST: f64 = 20.0;
+
 /// How far the worst share is from an equal one, in percent; whoever does not serve must have none.
 fn uneven(shares: &[usize], serving: &[usize]) -> f64 {
     let equal = shares.iter().sum::<usize>() as f64 / serving.len() as f64;
+    if equal < LEAST {
+        // A load that stands still is no even one.
+        return f64::INFINITY;
+    }
     let off = shares.iter().enumerate().map(|(index, share)| {
         let due = if serving.contains(&index) { equal } else { 0.0 };
         (*share as f64 - due).abs() / equal * 100.0

@@ -157,3 +157,37 @@ async fn http1_clients_of_http2_servers_have_the_time_outs_of_http1() {
         }
     }
 }
+
+/// Our own answer to a request whose body never comes to its end is the end of the connection, too.
+#[tokio::test]
+async fn a_page_of_ours_keeps_no_connection_of_an_http1_client() {
+    let lab = Lab::new().await;
+    let h2 = super::origin::start("B", lab.free_addr()).await;
+    let nobody = lab.free_addr();
+    let lines = ["timeout client 1s", "timeout http-request 1s", "timeout http-keep-alive 1s"];
+    let (up, down) = (lab.free_addr(), lab.free_addr());
+    let services = json!({
+        "up": fixed(up, "http", &lines, &[("B", h2.addr, "proto h2")]),
+        "down": fixed(down, "http", &lines, &[("N", nobody, "proto h2")]),
+    });
+    let synapse = lab.synapse(config(services)).await;
+    let part = "content-length: 100\r\n\r\n0123456789";
+    let whole = "content-length: 3\r\n\r\nabc";
+    for (front, head, status) in [
+        (up, format!("POST /hold HTTP/1.1\r\nhost: a\r\n{part}"), "408"),
+        (up, format!("POST / HTTP/1.1\r\nhost: a\r\nhost: b\r\n{part}"), "400"),
+        (down, format!("POST / HTTP/1.1\r\nhost: a\r\n{part}"), "503"),
+        (down, format!("POST / HTTP/1.1\r\nhost: a\r\n{whole}"), "503"),
+    ] {
+        let mut conn = Conn::open(front).await.expect("connect");
+        conn.send(head.as_bytes()).await.expect("sent");
+        let mut rest = Vec::new();
+        timeout(PATIENCE, conn.read_rest(&mut rest)).await.expect("it ends").expect("closed");
+        let rest = String::from_utf8_lossy(&rest).into_owned();
+        assert!(rest.starts_with(&format!("HTTP/1.1 {status}")), "{head}: {rest}");
+    }
+    let metrics = synapse.metrics().await;
+    let open = metrics.lines().filter(|line| line.starts_with("synapse_worker_connections{"));
+    let open: f64 = open.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+    assert!(open.abs() < 0.5, "{open} connections are kept");
+}

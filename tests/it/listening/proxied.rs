@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::{Lines, REQUEST, echo, forwarded, heard};
 use crate::support::lab::Lab;
@@ -157,5 +157,36 @@ async fn the_carried_source_is_what_is_balanced_by() {
         // As in `hashing`: 127.0.0.1 modulo 3 is 2.
         let number = 0x7f00_0000_usize + usize::from(last);
         assert_eq!(greeting[0], b"ABC"[number % 3], "127.0.0.{last}");
+    }
+}
+
+/// What has come with a header goes on with the same addresses; a client that has none has none there either.
+#[tokio::test]
+async fn a_chain_of_proxies_hands_the_client_on() {
+    let lab = Lab::alone().await;
+    let origin = echo(&lab).await;
+    let path = lab.dir().join("web.sock");
+    for mode in ["tcp", "http"] {
+        let front = lab.free_addr();
+        let mut service = fixed(front, mode, &[], &[("a", origin, "send-proxy")]);
+        service["haproxy"]["bind_options"] = json!("accept-proxy");
+        service["haproxy"]["frontend"] = json!([format!("bind {}", path.display())]);
+        let _synapse = lab.synapse(config(json!({"web": service}))).await;
+        for header in
+            ["PROXY TCP4 192.0.2.7 192.0.2.8 4711 80\r\n", "PROXY TCP6 2001:db8::7 ::1 1 2\r\n"]
+        {
+            let stream = TcpStream::connect(front).await.expect("connect");
+            let answer = heard(stream, &[header.as_bytes(), REQUEST].concat()).await;
+            assert!(answer.contains(&format!("\r\n\r\n{header}GET /x")), "{mode}: {answer}");
+        }
+        let stream = TcpStream::connect(front).await.expect("connect");
+        let own = stream.local_addr().expect("connected");
+        let answer = heard(stream, &[b"PROXY UNKNOWN\r\n", REQUEST].concat()).await;
+        let (client, at) = (own.ip(), front.ip());
+        let line = format!("PROXY TCP4 {client} {at} {} {}\r\nGET /x", own.port(), front.port());
+        assert!(answer.contains(&line), "{mode}: {answer}");
+        let stream = UnixStream::connect(&path).await.expect("connect");
+        let answer = heard(stream, REQUEST).await;
+        assert!(answer.contains("\r\n\r\nPROXY UNKNOWN\r\nGET /x"), "{mode}: {answer}");
     }
 }

@@ -6,10 +6,10 @@ use super::{B, Class, DB, DF, DFB, Group, group, not_yet, refused};
 pub(super) const GROUPS: &[Group] = &[
     group(DFB, Class::Supported, &[
         "option forwardfor", "option http-keep-alive", "option http-server-close", "option forceclose",
-        "option httpclose", "option abortonclose",
+        "option httpclose", "option abortonclose", "option tcpka",
     ]),
     group(DB, Class::Supported, &[
-        "option redispatch", "option httpchk", "option tcp-check", "option allbackups",
+        "option redispatch", "option httpchk", "option tcp-check", "option allbackups", "option srvtcpka",
     ]),
     group(DFB, Class::Harmless, &[
         "option splice-auto", "option splice-request", "option splice-response", "option http-no-delay",
@@ -26,9 +26,7 @@ pub(super) const GROUPS: &[Group] = &[
         "option contstats", "option socket-stats",
     ]),
     group(DB, not_yet("changes of a check's verdict are logged, single checks are not"), &["option log-health-checks"]),
-    group(DFB, not_yet("the built-in keep-alive of sockets applies"), &["option tcpka"]),
     group(DF, Class::Supported, &["option clitcpka"]),
-    group(DB, not_yet("the built-in keep-alive of sockets applies"), &["option srvtcpka"]),
     group(DFB, not_yet("sockets are closed in the usual way"), &["option nolinger"]),
     group(DFB, not_yet("both directions share one idle timer"), &["option independent-streams"]),
     group(DF, not_yet("invalid requests are answered with 400"), &[

@@ -21,7 +21,7 @@ pub(super) const GROUPS: &[Group] = &[
         "balance source", "balance uri", "balance url_param", "balance hdr", "hash-type", "hash-balance-factor", "retries", "redispatch", "redisp", "default-server",
         "timeout connect", "timeout server", "timeout check", "timeout tunnel", "contimeout", "timeout contimeout",
         "srvtimeout", "timeout srvtimeout", "timeout server-fin", "http-reuse", "timeout queue",
-        "fullconn",
+        "fullconn", "source", "srvtcpka-cnt", "srvtcpka-idle", "srvtcpka-intvl",
     ]),
     group(F, Class::Supported, &["bind"]),
     group(DB, STICKY, &[
@@ -67,9 +67,7 @@ pub(super) const GROUPS: &[Group] = &[
         "tcp-check send-lf", "tcp-check send-binary-lf", "tcp-check set-var", "tcp-check unset-var", "tcp-check",
     ]),
     group(DB, not_yet("a tcp connect is checked instead"), &["external-check command", "external-check path"]),
-    group(DB, not_yet("connections leave from the address the kernel chooses"), &["source"]),
     group(DF, Class::Supported, &["clitcpka-cnt", "clitcpka-idle", "clitcpka-intvl"]),
-    group(DB, not_yet("the built-in keep-alive of sockets applies"), &["srvtcpka-cnt", "srvtcpka-idle", "srvtcpka-intvl"]),
     group(DF, not_yet("connections are not rate limited"), &["rate-limit sessions"]),
     group(FB, not_yet("nothing is counted in stick tables"), &["stick-table"]),
     group(DFB, STATS, &[

@@ -1,14 +1,15 @@
 //! Words of a `server` or `default-server` line, `server_options` and a registration's own options.
 
+use super::super::source;
 use super::{Class, Group, S, not_yet, refused, words};
 
 const TLS: Class = refused(
     "TLS is not offered: no C-free implementation is stable yet",
     "register a plain port, or a TLS sidecar on the backend's host",
 );
-const PROXY_PROTOCOL: Class = refused(
-    "the backend expects the proxy protocol, which is not sent yet",
-    "register a port without it",
+const TLVS: Class = refused(
+    "the backend expects additions to the PROXY header, which are not sent yet",
+    "`send-proxy-v2` without them",
 );
 const OBSERVE: Class =
     not_yet("only refused and failed connections count as evidence, beside the checks");
@@ -19,15 +20,16 @@ const NAMES: Class = not_yet("names are resolved at start and refreshed");
 pub(super) const GROUPS: &[Group] = &[
     words(S, 0, Class::Supported, &[
         "check", "no-check", "backup", "no-backup", "disabled", "enabled", "no-disabled",
+        "send-proxy", "no-send-proxy", "send-proxy-v2", "no-send-proxy-v2", "send-proxy-v2-ssl", "no-send-proxy-v2-ssl",
+        "send-proxy-v2-ssl-cn", "no-send-proxy-v2-ssl-cn", "check-send-proxy", "no-check-send-proxy",
     ]),
     words(S, 1, Class::Supported, &[
         "inter", "fastinter", "downinter", "rise", "fall", "port", "addr", "weight", "maxconn", "id", "cookie",
-        "minconn", "maxqueue", "slowstart", "proto", "on-marked-down",
+        "minconn", "maxqueue", "slowstart", "proto", "on-marked-down", "source", "interface", "tcp-ut",
     ]),
     words(S, 0, Class::Harmless, &[
-        "non-stick", "stick", "no-send-proxy", "no-send-proxy-v2", "no-ssl", "no-check-ssl", "no-tfo", "tfo",
-        "no-verifyhost", "no-agent-check", "no-check-send-proxy", "no-send-proxy-v2-ssl",
-        "no-send-proxy-v2-ssl-cn", "check-via-socks4",
+        "non-stick", "stick", "no-ssl", "no-check-ssl", "no-tfo", "tfo",
+        "no-verifyhost", "no-agent-check", "check-via-socks4",
         // Without `ssl`, which is refused, these mean nothing.
         "force-sslv3", "force-tlsv10", "force-tlsv11", "force-tlsv12", "force-tlsv13", "no-sslv3", "no-tlsv10",
         "no-tlsv11", "no-tlsv12", "no-tlsv13", "no-tls-tickets", "tls-tickets", "ssl-reuse", "no-ssl-reuse",
@@ -44,18 +46,15 @@ pub(super) const GROUPS: &[Group] = &[
     words(S, 0, AGENT, &["agent-check"]),
     words(S, 1, AGENT, &["agent-port", "agent-inter", "agent-send", "agent-addr"]),
     words(S, 1, NAMES, &["init-addr", "resolvers", "resolve-prefer", "resolve-opts", "resolve-net"]),
-    words(S, 1, not_yet("the kernel's settings apply"), &["tcp-ut", "tcp-md5sig", "mptcp"]),
+    words(S, 1, not_yet("the kernel's settings apply"), &["tcp-md5sig", "mptcp"]),
     words(S, 1, not_yet("the built-in idle pool applies"), &[
         "pool-max-conn", "pool-purge-delay", "pool-low-conn", "max-reuse", "idle-ping", "pool-conn-name",
     ]),
-    words(S, 1, not_yet("connections leave from the address the kernel chooses"), &["source", "interface", "usesrc"]),
+    words(S, 1, refused(source::USESRC.0, source::USESRC.1), &["usesrc"]),
     words(S, 1, not_yet("the verdict starts up, and the first failed check takes it down"), &["init-state"]),
     words(S, 1, not_yet("checks use the http or tcp of the traffic"), &["check-proto"]),
     words(S, 0, TLS, &["ssl", "check-ssl"]),
-    words(S, 0, PROXY_PROTOCOL, &[
-        "send-proxy", "send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn", "check-send-proxy",
-    ]),
-    words(S, 1, PROXY_PROTOCOL, &["proxy-v2-options", "set-proxy-v2-tlv-fmt"]),
+    words(S, 1, TLVS, &["proxy-v2-options", "set-proxy-v2-tlv-fmt"]),
     words(S, 1, refused("requests would be sent to the backend instead of being redirected", "redirect in the application"), &["redir"]),
     words(S, 1, refused("the backend can only be reached through it", "register a reachable address"), &["socks4", "namespace"]),
     words(S, 1, refused("websockets are spoken with http/1 only", "remove it"), &["ws"]),
