@@ -203,9 +203,8 @@ async fn open(
     // Nobody may be accepted before those whom the former process served can be served here.
     opening.former.until_ready(&fleet.services).await?;
     fleet.listen(opening.sockets).await?;
-    let is_alone = taking.is_none();
     let mut post = take_post(taking, front, opening.state_dir.as_deref()).await?;
-    fleet.settle(std::mem::take(&mut post.unused), is_alone)?;
+    fleet.settle(std::mem::take(&mut post.unused), post.following.is_none())?;
     Ok((fleet, post))
 }
 
