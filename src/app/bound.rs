@@ -2,10 +2,10 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use super::process::raise_descriptor_limit;
-use crate::config::ServiceConfig;
+use super::process::{identity, raise_descriptor_limit};
 use crate::config::synapse::Loaded;
-use crate::proxy::listener::{Held, Listening};
+use crate::config::{ProcessSettings, ServiceConfig};
+use crate::proxy::listener::{BindError, Held, Listening};
 use crate::proxy::{BindAddr, ListenerSettings};
 
 /// Every socket of a configuration, listening.
@@ -42,7 +42,8 @@ impl Bound {
         let mut complaints = Vec::new();
         let mut take = |settings: &ListenerSettings, who: &dyn Fn(&str) -> String| {
             let taken = adopted.take(settings);
-            taken.map_err(|error| complaints.push(who(&error.to_string()))).unwrap_or_default()
+            let explained = |error: BindError| who(&explain(&error, adopted));
+            taken.map_err(|error| complaints.push(explained(error))).unwrap_or_default()
         };
         let admin = take(&only(admin), &|error| {
             format!("admin.listen: {error}; choose another with `admin: {{listen: ADDRESS:PORT}}`")
@@ -63,6 +64,29 @@ impl Bound {
             _ => Err(complaints),
         }
     }
+
+    /// Shows the files of unix sockets where clients look for them if `process` gives up privileges next: what it becomes
+    /// may not be able to.
+    ///
+    /// # Errors
+    /// One cannot be renamed.
+    pub(crate) fn place_for(&self, process: &ProcessSettings) -> std::io::Result<()> {
+        if identity(process.user.as_deref(), process.group.as_deref()).is_none() {
+            return Ok(());
+        }
+        let mut all = self.services.iter().flatten();
+        all.try_for_each(Listening::place).map_err(std::io::Error::other)
+    }
+}
+
+/// The refusal in words. The process that hands over listens until this one has everything.
+fn explain(refused: &BindError, adopted: &Held) -> String {
+    if adopted.is_in_the_way(refused) {
+        return format!(
+            "{refused}: by a socket that is handed over but is of another interface or overlaps it; remove that from the running synapse first (SIGHUP), or stop it"
+        );
+    }
+    refused.to_string()
 }
 
 /// Queue of the admin server; its clients are few.
@@ -70,4 +94,35 @@ const ADMIN_BACKLOG: u32 = 128;
 
 fn only(addr: SocketAddr) -> ListenerSettings {
     ListenerSettings { addrs: vec![BindAddr::required(addr)], backlog: ADMIN_BACKLOG }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::proxy::SocketOptions;
+    use crate::proxy::listener::bind;
+
+    #[test]
+    fn a_handed_over_socket_of_another_interface_is_named_as_what_is_in_the_way() {
+        let about = |addr: SocketAddr, interface: Option<&str>| {
+            let options =
+                SocketOptions { interface: interface.map(Into::into), ..SocketOptions::default() };
+            let bind = BindAddr { options: Arc::new(options), ..BindAddr::required(addr) };
+            ListenerSettings { addrs: vec![bind], backlog: 16 }
+        };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let of_lo = bind(&about(any, Some("lo"))).unwrap().remove(0);
+        let addr = of_lo.addr.tcp().unwrap();
+        let mut adopted = Held::default();
+        adopted.add(of_lo);
+        let refused = adopted.take(&about(addr, None)).unwrap_err();
+        let text = explain(&refused, &adopted);
+        assert!(text.contains("another interface") && text.contains("SIGHUP"), "{text}");
+        let other = bind(&about(any, None)).unwrap().remove(0).addr.tcp().unwrap();
+        let _taken = TcpListener::bind(other).unwrap();
+        let refused = adopted.take(&about(other, None)).unwrap_err();
+        assert_eq!(explain(&refused, &adopted), refused.to_string());
+    }
 }

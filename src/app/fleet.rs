@@ -119,10 +119,21 @@ impl Fleet {
         Ok(())
     }
 
-    /// The files of unix sockets that another process has handed over are ours from now on.
-    pub(super) fn own_files(&self) {
+    /// This process is the one: its sockets are settled, and the files of those that another process has handed over are
+    /// ours from now on. Files of its sockets that are `unused` here go.
+    ///
+    /// # Errors
+    /// A file cannot be had by a process that `is_alone`; after a hand-over it is too late to go back.
+    pub(super) fn settle(&mut self, unused: Vec<Listening>, is_alone: bool) -> std::io::Result<()> {
+        for undone in self.services.iter_mut().flat_map(ServiceRuntime::settle) {
+            if is_alone {
+                return Err(std::io::Error::other(undone));
+            }
+            tracing::error!(undone, "a socket is out of its clients' reach");
+        }
         let sockets = self.services.iter().flat_map(ServiceRuntime::sockets);
-        sockets.for_each(|socket| socket.own_file(true));
+        sockets.chain(&unused).for_each(|socket| socket.own_file(true));
+        Ok(())
     }
 
     /// Lets SIGHUP load the configuration again.

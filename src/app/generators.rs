@@ -101,7 +101,7 @@ async fn rebind(
     config: &ServiceConfig,
 ) -> Result<Vec<Listening>, CannotListen> {
     let lost = |error: io::Error| CannotListen { error: error.to_string(), try_again: true };
-    service.listen(Vec::new()).await.map_err(lost)?;
+    drop(service.listen(Vec::new()).await.map_err(lost)?);
     let error = match config.listener.as_ref().map(listener::bind) {
         None => return Ok(Vec::new()),
         Some(Ok(sockets)) => return Ok(sockets),

@@ -3,12 +3,10 @@
 //! An address that both the old and the new configuration name keeps its socket, whichever service has it: a connection
 //! that waits in its queue is served, and nothing is refused. Everything else is bound before anything is closed.
 
-use std::io;
-
 use super::service::ServiceRuntime;
 use crate::config::ServiceConfig;
+use crate::proxy::ListenerSettings;
 use crate::proxy::listener::{BindError, Held, Listening};
-use crate::proxy::{ListenAddr, ListenerSettings};
 
 /// Sockets that are bound and whose service may give them away.
 #[derive(Debug, Default)]
@@ -37,9 +35,7 @@ impl Inventory {
         service: &ServiceRuntime,
         config: &ServiceConfig,
     ) -> Result<Option<Vec<Listening>>, BindError> {
-        // Sockets may have been lost in a move that failed.
-        let is_served = config.listener.is_some() != service.sockets().is_empty();
-        if config.listener == service.current().listener && is_served {
+        if config.listener == service.current().listener && service.is_served() {
             return Ok(None);
         }
         match &config.listener {
@@ -59,12 +55,9 @@ impl Inventory {
         self.free.take(settings)
     }
 
-    /// True when an offered socket is in the way: `127.0.0.1:80` and `0.0.0.0:80` exclude each other.
+    /// True when an offered socket is in the way; see [`Held::is_in_the_way`].
     pub(super) fn overlaps(&self, refused: &BindError) -> bool {
-        let port = |addr: &ListenAddr| addr.tcp().map(|addr| addr.port());
-        let wanted = port(&refused.addr);
-        let is_in_use = refused.source.kind() == io::ErrorKind::AddrInUse;
-        is_in_use && wanted.is_some() && self.free.addrs().any(|held| port(held) == wanted)
+        self.free.is_in_the_way(refused)
     }
 
     /// The refusal in words, for a reload: it does not close anything before it has everything.

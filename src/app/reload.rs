@@ -173,6 +173,9 @@ impl Fleet {
             }
             services.push(service);
         }
+        if failed.is_none() {
+            failed = services.iter_mut().flat_map(ServiceRuntime::settle).next();
+        }
         let Some(error) = failed else {
             return Ok(services);
         };
@@ -191,7 +194,8 @@ async fn obey(
 ) -> Option<String> {
     let mut undone = None;
     service.set_file(order.file);
-    if change(service.current(), &order.effective).any()
+    let is_changed = change(service.current(), &order.effective).any() || order.sockets.is_some();
+    if is_changed
         && let Err(error) = service.apply(order.effective, order.generator, order.sockets).await
     {
         tracing::error!(service = %service.name(), %error, "the new listener is not served; the former one is");

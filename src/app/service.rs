@@ -182,6 +182,19 @@ impl ServiceRuntime {
         &self.sockets
     }
 
+    /// False when sockets have been lost: in a move that failed, or because somebody has removed or replaced a file.
+    pub fn is_served(&self) -> bool {
+        self.current.listener.is_some() != self.sockets.is_empty()
+            && !self.sockets.iter().any(Listening::is_lost)
+    }
+
+    /// Puts in force what is new about its sockets, now that nothing can be refused any more. Gives what could not be done.
+    pub fn settle(&mut self) -> Vec<String> {
+        let settled = self.sockets.iter_mut().map(Listening::settle);
+        let undone = settled.filter_map(Result::err);
+        undone.map(|error| format!("services.{}: {error}", self.file.name)).collect()
+    }
+
     /// Its pool.
     pub fn pool(&self) -> &PoolHandle {
         &self.service.pool
@@ -232,22 +245,30 @@ impl ServiceRuntime {
         }
         let former = std::mem::replace(&mut self.current, config);
         tracing::info!(service = %name, changed = %what, "settings applied");
-        let listening = match sockets {
-            Some(sockets) => self.listen(sockets).await,
-            None => Ok(()),
+        let Some(sockets) = sockets else {
+            return Ok(());
         };
-        if listening.is_err() {
-            // Still the difference between what is and what should be: the next reload tries again.
-            self.current.listener = former.listener;
+        match self.listen(sockets).await {
+            Ok(former) => {
+                let undone = self.settle();
+                // Not before: a file of the same name would be gone for a moment.
+                drop(former);
+                undone.into_iter().next().map_or(Ok(()), |error| Err(std::io::Error::other(error)))
+            }
+            Err(error) => {
+                // Still the difference between what is and what should be: the next reload tries again.
+                self.current.listener = former.listener;
+                Err(error)
+            }
         }
-        listening
     }
 
-    /// Serves `sockets` instead of what was served before; the new ones accept before the old ones close.
+    /// Serves `sockets` instead of what was served before, which it gives; the new ones accept before the old ones close.
+    /// They are to be settled.
     ///
     /// # Errors
     /// When the workers cannot take them (out of descriptors): the former ones are still served.
-    pub async fn listen(&mut self, sockets: Vec<Listening>) -> std::io::Result<()> {
+    pub async fn listen(&mut self, sockets: Vec<Listening>) -> std::io::Result<Vec<Listening>> {
         let workers = &self.context.workers;
         if sockets.is_empty() {
             workers.remove_listener(self.id).await;
@@ -259,8 +280,7 @@ impl ServiceRuntime {
             service.pool.until(|view| view.revision > 0).await;
             workers.add_listener(self.id, shared, service).await?;
         }
-        self.sockets = sockets;
-        Ok(())
+        Ok(std::mem::replace(&mut self.sockets, sockets))
     }
 
     /// Stops accepting, discovery and pool. Connections under way finish by themselves.

@@ -114,6 +114,7 @@ fn start_and_serve(
 ) -> io::Result<()> {
     let process = &start.loaded.config.process;
     let store = state::open(process);
+    start.bound.place_for(process)?;
     drop_privileges(process.user.as_deref(), process.group.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
@@ -202,8 +203,8 @@ async fn open(
     // Nobody may be accepted before those whom the former process served can be served here.
     opening.former.until_ready(&fleet.services).await?;
     fleet.listen(opening.sockets).await?;
-    let post = take_post(taking, front, opening.state_dir.as_deref()).await?;
-    fleet.own_files();
+    let mut post = take_post(taking, front, opening.state_dir.as_deref()).await?;
+    fleet.settle(std::mem::take(&mut post.unused), post.following.is_none())?;
     Ok((fleet, post))
 }
 

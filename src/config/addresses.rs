@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::Complaint;
 use super::reader::Section;
 use super::report::{Place, Report};
 use super::service::{Resolved, Shared};
 use crate::endpoint::ServiceName;
-use crate::proxy::ListenAddr;
+use crate::proxy::{ListenAddr, SocketOptions};
 
 /// Who binds which address.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,7 @@ pub struct Taken {
 #[derive(Clone, Debug)]
 struct Bound {
     addr: ListenAddr,
+    options: Arc<SocketOptions>,
     owner: Owner,
     place: Place,
 }
@@ -51,12 +53,14 @@ impl Taken {
         let mut taken = Self::default();
         taken.bind(Bound {
             addr: admin.into(),
+            options: Arc::default(),
             owner: Owner::Admin,
             place: top.place().key("admin").key("listen"),
         });
         for (addr, title, place) in &shared.top.extra_binds {
             let owner = Owner::Section(title.clone());
-            let bound = Bound { addr: (*addr).into(), owner, place: place.clone() };
+            let (addr, options) = ((*addr).into(), Arc::default());
+            let bound = Bound { addr, options, owner, place: place.clone() };
             report.complaints.extend(taken.clash(&bound));
             taken.bind(bound);
         }
@@ -71,22 +75,26 @@ impl Taken {
         }
     }
 
-    /// Unix sockets of `service` that the file does not give to it: whoever writes its registrations must not have files
-    /// made or replaced on this host.
+    /// What only the file may give to `service`: unix sockets, as whoever writes its registrations must not have files made
+    /// or replaced on this host; who may connect to them; and of an address that the file names, whether its clients may
+    /// say who they are.
     pub fn not_given(&self, name: &ServiceName, service: &Resolved) -> Vec<Complaint> {
-        let is_given = |bound: &Bound| {
-            let given = self.named.get(&bound.addr);
-            given.is_some_and(|given| given.owner == Owner::Service(name.clone()))
-        };
-        bounds(service)
-            .into_iter()
-            .filter(|bound| bound.addr.is_unix() && !is_given(bound))
-            .map(|bound| {
-                let text =
-                    format!("{} is refused here: only the file may name a unix socket", bound.addr);
-                bound.place.complaint(text)
+        let owner = Owner::Service(name.clone());
+        let refusal = |bound: &Bound| {
+            let addr = &bound.addr;
+            let mut given = self.at(addr).iter();
+            let given = given.find(|given| given.owner == owner && given.addr == *addr);
+            let Some(given) = given else {
+                let text = format!("{addr} is refused here: only the file may name a unix socket");
+                return addr.is_unix().then_some(text);
+            };
+            let said = |bound: &Bound| (bound.options.accept_proxy, bound.options.permissions);
+            (said(given) != said(bound)).then(|| {
+                format!("{addr} is refused here: `accept-proxy` and the permissions of a unix socket must be as in the file")
             })
-            .collect()
+        };
+        let complaint = |bound: Bound| Some(bound.place.complaint(refusal(&bound)?));
+        bounds(service).into_iter().filter_map(complaint).collect()
     }
 
     /// The complaint if somebody else has an address of `service`. One is enough: `localhost` has two addresses.
@@ -97,13 +105,17 @@ impl Taken {
             .find_map(|bound| self.clash(&bound))
     }
 
-    fn clash(&self, wanted: &Bound) -> Option<Complaint> {
-        let others = match wanted.addr.tcp() {
+    /// Those of the same port or name.
+    fn at(&self, addr: &ListenAddr) -> &[Bound] {
+        match addr.tcp() {
             Some(addr) => self.by_port.get(&addr.port()).map_or(&[][..], Vec::as_slice),
-            None => self.named.get(&wanted.addr).map_or(&[][..], std::slice::from_ref),
-        };
-        let mut others = others.iter().filter(|other| other.owner != wanted.owner);
-        let other = others.find(|other| overlaps(&other.addr, &wanted.addr))?;
+            None => self.named.get(addr).map_or(&[][..], std::slice::from_ref),
+        }
+    }
+
+    fn clash(&self, wanted: &Bound) -> Option<Complaint> {
+        let mut others = self.at(&wanted.addr).iter().filter(|other| other.owner != wanted.owner);
+        let other = others.find(|other| overlaps(other, wanted))?;
         let text = format!(
             "{} of {} is taken by {} ({})",
             wanted.addr, wanted.owner, other.owner, other.place
@@ -127,17 +139,19 @@ fn bounds(service: &Resolved) -> Vec<Bound> {
         .flat_map(|listener| &listener.addrs)
         .map(|addr| Bound {
             addr: addr.addr.clone(),
+            options: Arc::clone(&addr.options),
             owner: Owner::Service(service.config.name.clone()),
             place: service.port_place.clone(),
         })
         .collect()
 }
 
-/// Same port given: the same address, or one of them stands for all of its family.
-fn overlaps(a: &ListenAddr, b: &ListenAddr) -> bool {
-    let (Some(a), Some(b)) = (a.tcp(), b.tcp()) else {
-        return a == b;
+/// Same port given: the same address, or one of them stands for all of its family; and not each of its own interface.
+fn overlaps(one: &Bound, other: &Bound) -> bool {
+    let (Some(a), Some(b)) = (one.addr.tcp(), other.addr.tcp()) else {
+        return one.addr == other.addr;
     };
     a.is_ipv4() == b.is_ipv4()
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+        && !one.options.is_apart(&other.options)
 }

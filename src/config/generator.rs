@@ -153,6 +153,27 @@ services:
     }
 
     #[test]
+    fn only_the_file_says_who_may_connect_and_speak_for_others() {
+        let unix = "port: null, bind_address: /run/x.sock, bind_options: 'mode 600',";
+        let rules = good(&CONFIG.replace("port: 3400,", unix)).generator;
+        let of = |words: &str| {
+            let theirs = r#"{"haproxy": {"port": null, "bind_address": "/run/x.sock", "bind_options": "WORDS"}}"#;
+            rules.resolve(&ServiceName::new("a"), &theirs.replace("WORDS", words))
+        };
+        assert!(of("mode 600").unwrap().is_some());
+        for words in ["mode 666", "", "mode 600 uid 7", "mode 600 accept-proxy"] {
+            let complaint = of(words).unwrap_err()[0].to_string();
+            assert!(complaint.contains("must be as in the file"), "{words}: {complaint}");
+        }
+        let tcp = |port: u16| {
+            let theirs = r#"{"haproxy": {"port": PORT, "bind_options": "accept-proxy"}}"#;
+            resolve(&theirs.replace("PORT", &port.to_string()))
+        };
+        assert!(tcp(3400).unwrap_err()[0].contains("must be as in the file"));
+        assert!(tcp(3499).is_ok(), "of a port that the file does not name it may be said");
+    }
+
+    #[test]
     fn nothing_about_haproxy_keeps_the_local_section() {
         for json in
             ["", "  ", "{}", r#"{"haproxy": {}}"#, r#"{"haproxy": null}"#, r#"{"file_output": {}}"#]

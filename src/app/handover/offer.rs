@@ -10,6 +10,7 @@ use super::descriptors::send_descriptors;
 use super::door::Door;
 use super::protocol::{Greeting, Message, ProtocolError, VERSION, receive, send};
 use super::state::{State, Totals};
+use super::wire::WireFile;
 use super::{PATIENCE, READY_PATIENCE, REPORT_EVERY, with_causes};
 use crate::admin::AdminState;
 use crate::app::front::Front;
@@ -103,7 +104,10 @@ async fn negotiate(
     }
     // Before it is told: it may stop at once, and must be the only one to remove them then.
     sockets.iter().for_each(|socket| socket.own_file(false));
-    send(&mut stream, &Message::Draining, PATIENCE).await?;
+    if let Err(error) = send(&mut stream, &Message::Draining, PATIENCE).await {
+        sockets.iter().for_each(|socket| socket.own_file(true));
+        return Err(error);
+    }
     Ok(Successor { stream, pid, reported })
 }
 
@@ -122,12 +126,17 @@ async fn offer(
         from: Greeting::own(),
         listeners,
         foreign,
+        files: sockets.iter().filter_map(file).collect(),
         state: Box::new(State::read(&entries).await),
     };
     send(stream, &message, PATIENCE).await?;
     let descriptors: Vec<_> = sockets.iter().map(|socket| socket.socket.as_fd()).collect();
     send_descriptors(stream, &descriptors, PATIENCE).await?;
     Ok(sockets)
+}
+
+fn file(socket: &Listening) -> Option<(String, WireFile)> {
+    Some((socket.addr.to_string(), socket.file()?.into()))
 }
 
 /// One at a time: two successors of one process would both believe to be the one.

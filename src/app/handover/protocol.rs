@@ -16,6 +16,7 @@
 //! Unknown fields are ignored, so that versions may differ; what cannot be understood ends the conversation, and the old
 //! process goes on.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::state::{State, Totals};
+use super::wire::WireFile;
 
 /// Version of this protocol. Raised when a message changes its meaning.
 pub(crate) const VERSION: u32 = 1;
@@ -47,6 +49,9 @@ pub(crate) enum Message {
         /// Those whose files are nobody's to remove: systemd has made them.
         #[serde(default)]
         foreign: Vec<String>,
+        /// Files of unix sockets, by address; those that clients do not find any more are left out.
+        #[serde(default)]
+        files: BTreeMap<String, WireFile>,
         /// What it knows.
         state: Box<State>,
     },
@@ -261,6 +266,7 @@ mod tests {
             from: Greeting::own(),
             listeners: vec!["127.0.0.1:1".to_owned(), "/run/x.sock".to_owned()],
             foreign: vec!["/run/x.sock".to_owned()],
+            files: BTreeMap::default(),
             state: Box::default(),
         };
         let totals = Message::Counters(Box::default());
@@ -329,6 +335,7 @@ mod tests {
                 from: Greeting::own(),
                 listeners: vec!["127.0.0.1:1".to_owned()],
                 foreign: Vec::new(),
+                files: BTreeMap::default(),
                 state: Box::new(super::super::state::tests::example()),
             };
             let mut bytes = frame(&offer).unwrap();

@@ -21,7 +21,7 @@ use crate::config::synapse::Loaded;
 use crate::config::{GeneratorRules, ServiceConfig};
 use crate::discovery::names::NameCache;
 use crate::lb::handle::PoolHandle;
-use crate::proxy::listener::Held;
+use crate::proxy::listener::{Held, Listening};
 
 impl State {
     /// What is known about the service that `file` describes; `None`: it starts from nothing.
@@ -114,6 +114,10 @@ pub(crate) fn arrive(loaded: &Loaded) -> Result<(Bound, Option<Predecessor>), Ve
     if !unused.is_empty() {
         tracing::info!(?unused, "sockets that were passed on but are not configured are closed");
     }
+    if let Some(former) = &mut former {
+        // Their files go when the former process has let go of them.
+        former.sockets = adopted.into_rest();
+    }
     Ok((bound, former))
 }
 
@@ -124,6 +128,8 @@ pub(crate) struct Post {
     pub(crate) door: Option<Door>,
     /// Adds what the former process still counts.
     pub(crate) following: Option<JoinHandle<()>>,
+    /// What the former process has handed over and this one does not serve; only their files matter.
+    pub(crate) unused: Vec<Listening>,
 }
 
 /// Takes over from the former process, if there is one: counters, the admin server, the door. One that has died
@@ -136,21 +142,22 @@ pub(crate) async fn take_post(
     front: &mut Front,
     state_dir: Option<&Path>,
 ) -> io::Result<Post> {
-    let alone = |door| Post { door, following: None };
+    let alone = |door, unused| Post { door, following: None, unused };
     let Some(mut taking) = taking else {
-        return Ok(alone(open_door(state_dir)));
+        return Ok(alone(open_door(state_dir), Vec::new()));
     };
+    let unused = std::mem::take(&mut taking.unused);
     match take_over(&mut taking, front, state_dir).await {
         Ok(door) => {
             let following = tokio::spawn(taking.follow(Arc::clone(front.state())));
-            Ok(Post { door, following: Some(following) })
+            Ok(Post { door, following: Some(following), unused })
         }
         Err(ProtocolError::Gone) => {
             tracing::warn!(
                 "the former process has gone before it was relieved: its last counters are lost"
             );
             front.start();
-            Ok(alone(open_door(state_dir)))
+            Ok(alone(open_door(state_dir), unused))
         }
         Err(error) => Err(io::Error::other(format!(
             "hand-over: {}; the running synapse goes on",

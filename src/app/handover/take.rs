@@ -88,7 +88,7 @@ fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&frame(&Message::Hello(Greeting::own()))?)?;
     let said = receive_blocking(&mut stream)?;
-    let Message::Offer { from, listeners, foreign, state } = said else {
+    let Message::Offer { from, listeners, foreign, files, state } = said else {
         return Err(said.unexpected());
     };
     let sockets = receive_descriptors(&stream, listeners.len())?
@@ -96,7 +96,10 @@ fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
         .zip(&listeners)
         .filter_map(|(socket, addr)| {
             match adopt(socket, addr.parse().ok(), foreign.contains(addr)) {
-                Ok(socket) => Some(socket),
+                Ok(socket) => Some(match files.get(addr) {
+                    Some(file) => socket.with_file(Some(file.identity()), file.permissions()),
+                    None => socket.without_file(),
+                }),
                 Err(error) => {
                     tracing::warn!(%error, "a descriptor that was handed over cannot be used");
                     None
@@ -133,7 +136,7 @@ impl Predecessor {
         };
         former.stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(former.stream)?;
-        Ok((Some(Taking { stream }), former.state))
+        Ok((Some(Taking { stream, unused: former.sockets }), former.state))
     }
 }
 
@@ -141,6 +144,8 @@ impl Predecessor {
 #[derive(Debug)]
 pub(crate) struct Taking {
     stream: UnixStream,
+    /// Sockets of the former process that are not served here.
+    pub(crate) unused: Vec<Listening>,
 }
 
 impl Taking {

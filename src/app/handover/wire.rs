@@ -1,4 +1,4 @@
-//! What is known about a backend, as it travels: verdicts and checks.
+//! What is known about a backend, as it travels: verdicts and checks. And the file of a unix socket.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use super::state::WireEndpoint;
 use crate::health::rise_fall::Verdict;
 use crate::lb::handle::CheckView;
 use crate::lb::pool::state::BackendState;
+use crate::proxy::listener::{Identity, Permissions};
 
 /// What is known about a backend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,35 @@ struct WireCheck {
     took_us: u64,
     age_ms: u64,
     streak: u32,
+}
+
+/// The file of a unix socket: which one it is, and what the configuration says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WireFile {
+    dev: u64,
+    ino: u64,
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+impl From<(Identity, Permissions)> for WireFile {
+    fn from((file, permissions): (Identity, Permissions)) -> Self {
+        let Permissions { mode, uid, gid } = permissions;
+        Self { dev: file.dev, ino: file.ino, mode, uid, gid }
+    }
+}
+
+impl WireFile {
+    /// Which one.
+    pub(super) fn identity(&self) -> Identity {
+        Identity { dev: self.dev, ino: self.ino }
+    }
+
+    /// What it was given.
+    pub(super) fn permissions(&self) -> Permissions {
+        Permissions { mode: self.mode, uid: self.uid, gid: self.gid }
+    }
 }
 
 /// Codes of checks that are known here; another version's others are not shown.

@@ -104,7 +104,8 @@ impl Fleet {
                 Some(Generated::Config(_, config)) => Some(&**config),
                 Some(Generated::Refused(_)) | None => next.get(name).copied(),
             };
-            if next.is_none_or(|next| next.listener != service.current().listener) {
+            let is_same = |next: &ServiceConfig| next.listener == service.current().listener;
+            if !next.is_some_and(is_same) || !service.is_served() {
                 inventory.offer(service.sockets());
             }
         }

@@ -1,7 +1,6 @@
 //! Where a service listens: `port`, `bind_address`, `bind_options` and its `bind` lines.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use super::draft::Draft;
 use super::{PortKey, ServiceSection, Top, defaults, words};
 use crate::config::report::{Place, Report};
 use crate::proxy::http2::FrontProtocol;
-use crate::proxy::listener::MAX_PATH_BYTES;
+use crate::proxy::listener::{MAX_ABSTRACT_BYTES, MAX_PATH_BYTES};
 use crate::proxy::{BindAddr, ListenAddr, ListenerSettings};
 
 /// The listener of `section`; `bound` is what its `bind` lines gave. `None` without `port` and when nothing can be
@@ -72,6 +71,15 @@ pub(super) fn resolve(
 fn finish(addrs: &mut [BindAddr], draft: &Draft, top: &Top, place: &Place, report: &mut Report) {
     let keepalive = draft.keepalive.resolve();
     for bind in addrs {
+        if let ListenAddr::Abstract(name) = &bind.addr
+            && !(1..=MAX_ABSTRACT_BYTES).contains(&name.len())
+        {
+            let len = name.len();
+            report.complain(
+                place,
+                format!("{name:?} is no abstract name: it has {len} bytes, not 1 to {MAX_ABSTRACT_BYTES}"),
+            );
+        }
         let ListenAddr::Unix(path) = &mut bind.addr else {
             if keepalive.is_some() && !bind.addr.is_unix() {
                 Arc::make_mut(&mut bind.options).keepalive = keepalive;
@@ -103,23 +111,35 @@ fn finish(addrs: &mut [BindAddr], draft: &Draft, top: &Top, place: &Place, repor
 }
 
 /// One service may name an address twice, or one beside the wildcard that covers it: haproxy binds both, here one serves.
+/// So nothing may be said of the one that is not said of the other.
 fn once_each(all: Vec<BindAddr>, place: &Place, report: &mut Report) -> Vec<BindAddr> {
-    let wildcards: Vec<SocketAddr> = all
-        .iter()
-        .filter_map(|bind| bind.addr.tcp())
-        .filter(|addr| addr.ip().is_unspecified())
-        .collect();
-    let is_covered = |addr: SocketAddr| {
-        !addr.ip().is_unspecified()
-            && wildcards
-                .iter()
-                .any(|wide| wide.port() == addr.port() && wide.is_ipv4() == addr.is_ipv4())
+    let covers = |wide: &BindAddr, bind: &BindAddr| {
+        let is_wider = match (wide.addr.tcp(), bind.addr.tcp()) {
+            (Some(wide), Some(addr)) => {
+                wide.ip().is_unspecified()
+                    && !addr.ip().is_unspecified()
+                    && (wide.port(), wide.is_ipv4()) == (addr.port(), addr.is_ipv4())
+            }
+            _ => false,
+        };
+        is_wider && !wide.options.is_apart(&bind.options)
+    };
+    let is_same = |one: &BindAddr, other: &BindAddr| {
+        one.addr == other.addr && !one.options.is_apart(&other.options)
     };
     let mut addrs: Vec<BindAddr> = Vec::with_capacity(all.len());
-    for bind in all {
-        let is_covered = bind.addr.tcp().is_some_and(is_covered);
-        if !is_covered && !addrs.iter().any(|other| other.addr == bind.addr) {
-            addrs.push(bind);
+    for bind in &all {
+        let wide = all.iter().find(|wide| covers(wide, bind));
+        let Some(served) = wide.or_else(|| addrs.iter().find(|other| is_same(other, bind))) else {
+            addrs.push(bind.clone());
+            continue;
+        };
+        if served.options != bind.options {
+            let text = format!(
+                "{} is bound once for `{bind}` and `{served}`, so both must say the same",
+                served.addr
+            );
+            report.complain(place, text);
         } else if bind.required {
             report.warn(place, format!("{} is given twice by this service; bound once", bind.addr));
         }

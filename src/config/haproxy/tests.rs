@@ -717,7 +717,7 @@ fn bind_lines_add_addresses_with_options_of_their_own() {
     assert_eq!(shown[1], format!("127.0.0.4:82 {both}"));
     assert_eq!(shown[2], "/x.sock accept-proxy mode 660 gid 5", "0 is not set");
     assert_eq!(listener.addrs.len(), 5);
-    section.frontend = lines("f", &["bind 127.0.0.1:3301 accept-proxy"]);
+    section.frontend = lines("f", &["bind 127.0.0.1:3301 mode 666"]);
     let (parts, complaints, warnings) = one(TIMEOUTS, &section);
     assert_eq!(complaints, Vec::<String>::new());
     assert_eq!(warnings.len(), 1, "twice: {warnings:?}");
@@ -725,6 +725,43 @@ fn bind_lines_add_addresses_with_options_of_their_own() {
     for wrong in ["mode 99", "user nosuch-user", "uid x", "maxconn -1", "mss 70000", "tcp-ut x"] {
         section.frontend = lines("f", &[&format!("bind /x {wrong}")]);
         assert_eq!(one(TIMEOUTS, &section).1.len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn what_is_said_of_an_address_is_not_lost_when_another_covers_it() {
+    let of = |binds: &[&str]| {
+        let mut section = section();
+        section.frontend = lines("f", binds);
+        let (parts, complaints, _) = one(TIMEOUTS, &section);
+        let addrs = parts.listener.map(|listener| listener.addrs).unwrap_or_default();
+        let shown = addrs.iter().map(ToString::to_string).filter(|addr| addr.contains(":8080"));
+        (shown.collect::<Vec<_>>(), complaints)
+    };
+    for binds in [
+        ["bind *:8080 accept-proxy", "bind 127.0.0.1:8080"],
+        ["bind 127.0.0.1:8080 accept-proxy", "bind *:8080"],
+        ["bind 127.0.0.1:8080", "bind 127.0.0.1:8080 accept-proxy"],
+        ["bind *:8080 interface lo", "bind *:8080"],
+        ["bind *:8080", "bind 127.0.0.1:8080 interface lo"],
+    ] {
+        let (_, complaints) = of(&binds);
+        assert_eq!(complaints.len(), 1, "{binds:?}: {complaints:?}");
+        assert!(complaints[0].contains("both must say the same"), "{complaints:?}");
+    }
+    let same = of(&["bind 127.0.0.1:8080 accept-proxy", "bind *:8080 accept-proxy"]);
+    assert_eq!(same, (vec!["0.0.0.0:8080 accept-proxy".to_owned()], Vec::new()));
+    let apart = of(&["bind *:8080 interface lo", "bind *:8080 interface eth0 accept-proxy"]);
+    let both = ["0.0.0.0:8080 interface lo", "0.0.0.0:8080 accept-proxy interface eth0"];
+    assert_eq!(apart, (both.map(str::to_owned).to_vec(), Vec::new()));
+}
+
+#[test]
+fn an_abstract_name_is_as_long_as_the_kernel_takes_it() {
+    for (name, complaints) in [("x".repeat(107), 0), ("x".repeat(108), 1), (String::new(), 1)] {
+        let mut section = section();
+        section.frontend = lines("f", &[&format!("bind abns@{name}")]);
+        assert_eq!(one(TIMEOUTS, &section).1.len(), complaints, "{} bytes", name.len());
     }
 }
 

@@ -34,16 +34,19 @@ fn reason(addr: &ListenAddr, source: &io::Error) -> String {
 }
 
 /// Binds and listens on every address of `settings`; addresses that are not `required` are left out when the host
-/// lacks the family or address. Sockets are non-blocking and hand their options on to what they accept.
+/// lacks the family or address. Sockets are non-blocking and hand their options on to what they accept. Those of unix
+/// are where clients look for them.
 ///
 /// # Errors
 /// The first address that cannot be had; the ones bound before it are closed again.
 pub fn bind(settings: &ListenerSettings) -> Result<Vec<Listening>, BindError> {
     let one = |wanted: &BindAddr| bind_one(wanted, settings.backlog).transpose();
-    settings.addrs.iter().filter_map(one).collect()
+    let all = settings.addrs.iter().filter_map(one).collect::<Result<Vec<_>, _>>()?;
+    all.iter().try_for_each(Listening::place)?;
+    Ok(all)
 }
 
-/// Binds one address; `None` when it may be left out and the host lacks it.
+/// Binds one address, still out of sight if it is a file's; `None` when it may be left out and the host lacks it.
 pub(super) fn bind_one(wanted: &BindAddr, backlog: u32) -> Result<Option<Listening>, BindError> {
     let BindAddr { addr, required, options } = wanted;
     let backlog = backlog_of(options, backlog);
@@ -55,7 +58,8 @@ pub(super) fn bind_one(wanted: &BindAddr, backlog: u32) -> Result<Option<Listeni
     let listening = |(socket, file): (Socket, Option<SocketFile>)| {
         let socket = std::net::TcpListener::from(socket);
         let addr = if addr.is_unix() { addr.clone() } else { ListenAddr::of(&socket)? };
-        Ok(Listening { addr, socket, options: Arc::clone(options), file: file.map(Arc::new) })
+        let (options, file) = (Arc::clone(options), file.map(Arc::new));
+        Ok(Listening { addr, socket, options, file, is_foreign: false, unset: None })
     };
     match bound.and_then(listening) {
         Ok(listening) => Ok(Some(listening)),
@@ -85,7 +89,7 @@ fn tcp(addr: SocketAddr, options: &SocketOptions, backlog: i32) -> io::Result<So
             io::Error::new(error.kind(), format!("interface {interface:?}: {error}"))
         })?;
     }
-    options.set(&socket)?;
+    options.set(&socket, None)?;
     socket.bind(&addr.into())?;
     socket.listen(backlog)?;
     Ok(socket)
@@ -97,10 +101,8 @@ fn unix(
     backlog: i32,
 ) -> io::Result<(Socket, Option<SocketFile>)> {
     let socket = unix_socket()?;
-    let file = file::place(path, options.permissions, |path| {
-        socket.bind(&SockAddr::unix(path)?)?;
-        socket.listen(backlog)
-    })?;
+    let bind = |path: &Path| socket.bind(&SockAddr::unix(path)?);
+    let file = file::draft(path, options.permissions, bind, || socket.listen(backlog))?;
     Ok((socket, Some(file)))
 }
 

@@ -1,25 +1,30 @@
 //! The file of a unix socket: it appears whole, and goes when nobody listens on it any more.
 //!
-//! The socket is bound under a name of its own, given its owner and mode, and listens before it is renamed over what is
-//! there: no client meets a socket that refuses it, and a file that a dead process has left is no obstacle. Whoever
-//! listens there is out of reach from then on, as with haproxy.
+//! A socket is bound under a name of its own (a draft), given its owner and mode, and listens. It is renamed over what is
+//! there only when everything else of the configuration stands ([`SocketFile::place`]): a start or a reload that comes to
+//! nothing takes nobody's path away, no client meets a socket that refuses it or is open to more than it should be, and a
+//! file that a dead process has left is no obstacle. Whoever listens there is out of reach from then on, as with haproxy.
 
 use std::fs::{self, Permissions as Mode};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::net::SocketAddrUnix;
 
-use super::ListenAddr;
-
-/// Longest path to listen on, haproxy's limit: a process id is added for a moment, and the kernel takes 107 bytes.
+/// Longest path to listen on, haproxy's limit: the draft's name has nine bytes more, and the kernel takes 107.
 pub const MAX_PATH_BYTES: usize = 97;
 
-/// Length of an abstract name, filled up with zeros, as haproxy has it.
-const ABSTRACT_BYTES: usize = 107;
+/// Longest abstract name, the kernel's limit; shorter ones are filled up with zeros, as haproxy does.
+pub const MAX_ABSTRACT_BYTES: usize = 107;
+
+/// Names that are tried for a draft. They are random; that even the second is taken is no chance.
+const DRAFTS: usize = 4;
 
 /// Who may connect to a unix socket. `None`: as the process creates files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,62 +37,93 @@ pub struct Permissions {
     pub gid: Option<u32>,
 }
 
+/// Device and inode: what tells a file from another one in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The device.
+    pub dev: u64,
+    /// The inode.
+    pub ino: u64,
+}
+
 /// A unix socket's file. Dropping it removes the file if that is still the same, and ours.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: Arc<Path>,
-    identity: (u64, u64),
+    identity: Identity,
+    /// What it was given.
+    permissions: Permissions,
+    /// Its name until it is placed.
+    draft: PathBuf,
+    is_placed: AtomicBool,
     is_ours: AtomicBool,
-    /// Neither ours nor another synapse's: never removed.
-    is_foreign: bool,
 }
 
-/// Lets `bind` make a listening socket under another name and renames that to `path`.
-pub(super) fn place(
+/// Lets `bind` make a socket under another name, gives that its permissions and lets it `listen`.
+pub(super) fn draft(
     path: &Path,
     permissions: Permissions,
-    bind: impl FnOnce(&Path) -> io::Result<()>,
+    bind: impl Fn(&Path) -> io::Result<()>,
+    listen: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<SocketFile> {
-    if fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
-        return Err(io::Error::other("a file that is not a socket is in its place"));
-    }
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(format!(".{}", std::process::id()));
-    let unfinished = PathBuf::from(unfinished);
-    remove(&unfinished)?;
-    let placed = bind(&unfinished)
-        .and_then(|()| permissions.give(&unfinished))
-        .and_then(|()| identity(&unfinished))
-        .and_then(|identity| fs::rename(&unfinished, path).map(|()| identity));
-    match placed {
-        Ok(identity) => {
-            let is_ours = AtomicBool::new(true);
-            Ok(SocketFile { path: path.into(), identity, is_ours, is_foreign: false })
-        }
+    must_be_replaceable(path)?;
+    let draft = bound(path, bind)?;
+    match permissions.give(&draft).and_then(|identity| listen().map(|()| identity)) {
+        Ok(identity) => Ok(SocketFile {
+            path: path.into(),
+            identity,
+            permissions,
+            draft,
+            is_placed: AtomicBool::new(false),
+            is_ours: AtomicBool::new(true),
+        }),
         Err(error) => {
             // The first error is the one that tells.
-            drop(remove(&unfinished));
+            drop(fs::remove_file(&draft));
             Err(error)
         }
     }
 }
 
-/// A name that is no file's.
-pub(super) fn abstract_addr(name: &str) -> io::Result<SocketAddrUnix> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(ABSTRACT_BYTES.max(bytes.len()), 0);
-    Ok(SocketAddrUnix::new_abstract_name(&bytes)?)
+fn must_be_replaceable(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
+        return Err(io::Error::other("a file that is not a socket is in its place"));
+    }
+    Ok(())
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// Nothing that is there is removed for it: whoever may write there may have made it.
+fn bound(path: &Path, bind: impl Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
+    let mut tries = 1;
+    loop {
+        let draft = beside(path);
+        match bind(&draft) {
+            Ok(()) => return Ok(draft),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < DRAFTS => tries += 1,
+            Err(error) => return Err(error),
+        }
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+/// A name that nobody else thinks of; process ids are alike from container to container.
+fn beside(path: &Path) -> PathBuf {
+    let [a, b, c, d, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{:08x}", u32::from_ne_bytes([a, b, c, d])));
+    PathBuf::from(name)
+}
+
+/// A name that is no file's.
+pub(super) fn abstract_addr(name: &str) -> io::Result<SocketAddrUnix> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.resize(MAX_ABSTRACT_BYTES.max(bytes.len()), 0);
+    Ok(SocketAddrUnix::new_abstract_name(&bytes)?)
+}
+
+impl Identity {
+    fn of(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|file| Self { dev: file.dev(), ino: file.ino() })
+    }
 }
 
 impl Permissions {
@@ -96,40 +132,83 @@ impl Permissions {
         self == Self::default()
     }
 
-    /// Owner first: changing it may clear bits of the mode.
-    pub(super) fn give(self, path: &Path) -> io::Result<()> {
+    /// To the socket at `path`, whatever becomes of its name meanwhile: not through a link to another file. Owner first:
+    /// changing it may clear bits of the mode.
+    fn give(self, path: &Path) -> io::Result<Identity> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file: OwnedFd = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+        // The kernel's link to what is open, not to a name.
+        let open = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let file = fs::File::from(file);
+        let found = file.metadata()?;
+        if !found.file_type().is_socket() {
+            return Err(io::Error::other("another file has taken its place"));
+        }
         if self.uid.is_some() || self.gid.is_some() {
-            chown(path, self.uid, self.gid)?;
+            chown(&open, self.uid, self.gid)?;
         }
-        match self.mode {
-            Some(mode) => fs::set_permissions(path, Mode::from_mode(mode)),
-            None => Ok(()),
+        if let Some(mode) = self.mode {
+            fs::set_permissions(&open, Mode::from_mode(mode))?;
         }
+        Ok(Identity { dev: found.dev(), ino: found.ino() })
     }
 }
 
 impl SocketFile {
-    /// The file of a socket that somebody else has bound and may still remove; one that `is_foreign` is never ours.
-    pub(super) fn adopted(addr: &ListenAddr, is_foreign: bool) -> Option<Self> {
-        let ListenAddr::Unix(path) = addr else {
-            return None;
-        };
-        let identity = identity(path).ok()?;
-        Some(Self { path: Arc::clone(path), identity, is_ours: AtomicBool::new(false), is_foreign })
+    /// The file of a socket that somebody else has bound and may still remove. `identity`: what is there, if that is not
+    /// known.
+    pub(super) fn adopted(
+        path: &Arc<Path>,
+        identity: Option<Identity>,
+        permissions: Permissions,
+    ) -> Option<Self> {
+        let identity = identity.or_else(|| Identity::of(path).ok())?;
+        Some(Self {
+            path: Arc::clone(path),
+            identity,
+            permissions,
+            draft: PathBuf::new(),
+            is_placed: AtomicBool::new(true),
+            is_ours: AtomicBool::new(false),
+        })
+    }
+
+    /// Renames the draft to its path; once.
+    pub(super) fn place(&self) -> io::Result<()> {
+        if self.is_placed() {
+            return Ok(());
+        }
+        must_be_replaceable(&self.path)?;
+        fs::rename(&self.draft, &self.path)?;
+        self.is_placed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// True once clients can find it.
+    pub(super) fn is_placed(&self) -> bool {
+        self.is_placed.load(Ordering::Relaxed)
     }
 
     /// Whether it is ours to remove.
     pub(super) fn own(&self, is_ours: bool) {
-        self.is_ours.store(is_ours && !self.is_foreign, Ordering::Relaxed);
+        self.is_ours.store(is_ours, Ordering::Relaxed);
     }
 
-    pub(super) fn is_foreign(&self) -> bool {
-        self.is_foreign
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(super) fn permissions(&self) -> Permissions {
+        self.permissions
+    }
+
+    fn name(&self) -> &Path {
+        if self.is_placed() { &self.path } else { &self.draft }
     }
 
     /// False when it has been removed or replaced: nobody can come to the socket any more.
     pub(super) fn is_there(&self) -> bool {
-        identity(&self.path).is_ok_and(|there| there == self.identity)
+        Identity::of(self.name()).is_ok_and(|there| there == self.identity)
     }
 }
 
@@ -137,10 +216,99 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         if *self.is_ours.get_mut()
             && self.is_there()
-            && let Err(error) = fs::remove_file(&self.path)
+            && let Err(error) = remove(self.name(), self.identity)
         {
             // As an unprivileged user in root's directory: the next start renames over it.
-            tracing::debug!(path = %self.path.display(), %error, "the socket's file stays");
+            tracing::debug!(path = %self.name().display(), %error, "the socket's file stays");
         }
+    }
+}
+
+/// Removes the file, if it is that one: looking and removing are two steps, and another process may come in between. So
+/// it is looked at under a name of our own, and goes back if it is somebody else's.
+fn remove(path: &Path, identity: Identity) -> io::Result<()> {
+    let aside = beside(path);
+    fs::rename(path, &aside)?;
+    if Identity::of(&aside)? != identity {
+        match renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE) {
+            // Replaced again meanwhile, as it would have been without us.
+            Err(rustix::io::Errno::EXIST) => {}
+            other => return Ok(other?),
+        }
+    }
+    fs::remove_file(&aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    fn dir(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("socket-{name}-{}", std::process::id()));
+        drop(fs::remove_dir_all(&dir));
+        fs::create_dir(&dir).unwrap();
+        dir
+    }
+
+    fn names(dir: &Path) -> Vec<std::ffi::OsString> {
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn a_file_that_came_between_looking_and_removing_goes_back() {
+        let dir = dir("between");
+        let path = dir.join("a.sock");
+        let ours = Identity::of(&dir).unwrap();
+        let theirs = UnixListener::bind(&path).unwrap();
+        remove(&path, ours).unwrap();
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        assert_eq!(names(&dir), ["a.sock"]);
+        remove(&path, Identity::of(&path).unwrap()).unwrap();
+        assert!(names(&dir).is_empty());
+        drop(theirs);
+        fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn nothing_that_is_there_is_removed_for_a_draft() {
+        let dir = dir("draft");
+        let path = dir.join("a.sock");
+        // What was once the draft's name.
+        let precious = dir.join(format!("a.sock.{}", std::process::id()));
+        fs::write(&precious, "precious").unwrap();
+        let socket = std::cell::RefCell::new(Vec::new());
+        let bind = |path: &Path| UnixListener::bind(path).map(|it| socket.borrow_mut().push(it));
+        drop(draft(&path, Permissions::default(), bind, || Ok(())).unwrap());
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        let all_taken = |_: &Path| Err(io::ErrorKind::AddrInUse.into());
+        draft(&path, Permissions::default(), all_taken, || Ok(())).unwrap_err();
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn permissions_are_given_before_anybody_can_connect_and_to_no_linked_file() {
+        let dir = dir("given");
+        let path = dir.join("a.sock");
+        let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o777;
+        let permissions = Permissions { mode: Some(0o600), ..Permissions::default() };
+        let socket = std::cell::RefCell::new(Vec::new());
+        let bind = |path: &Path| UnixListener::bind(path).map(|it| socket.borrow_mut().push(it));
+        let seen = std::cell::Cell::new(0);
+        let listen = || {
+            let draft = dir.join(names(&dir).remove(0));
+            seen.set(mode(&draft));
+            Ok(())
+        };
+        drop(draft(&path, permissions, bind, listen).unwrap());
+        assert_eq!(seen.get(), 0o600);
+        let secret = dir.join("secret");
+        fs::write(&secret, "").unwrap();
+        let before = mode(&secret);
+        std::os::unix::fs::symlink(&secret, &path).unwrap();
+        let open = Permissions { mode: Some(0o666 ^ before), ..permissions };
+        open.give(&path).unwrap_err();
+        assert_eq!(mode(&secret), before);
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

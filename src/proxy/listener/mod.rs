@@ -18,8 +18,9 @@ use std::sync::Arc;
 pub use self::addr::ListenAddr;
 pub use self::bind::{BindError, bind};
 use self::file::SocketFile;
-pub use self::file::{MAX_PATH_BYTES, Permissions};
+pub use self::file::{Identity, MAX_ABSTRACT_BYTES, MAX_PATH_BYTES, Permissions};
 pub use self::held::Held;
+use self::held::Unset;
 pub use self::options::{Keepalive, SocketOptions};
 
 /// Where a service listens. Changing it means other sockets; everything else is [`ProxySettings`](super::ProxySettings).
@@ -67,6 +68,10 @@ pub struct Listening {
     pub options: Arc<SocketOptions>,
     /// Its file, which goes with the last duplicate.
     file: Option<Arc<SocketFile>>,
+    /// Neither ours nor another synapse's: its file is never removed, and what is not said about it stays as it is.
+    is_foreign: bool,
+    /// Options that wait for [`Listening::settle`].
+    unset: Option<Unset>,
 }
 
 impl Listening {
@@ -82,11 +87,33 @@ impl Listening {
     ) -> io::Result<Self> {
         let own = ListenAddr::of(&socket)?;
         let addr = addr.filter(|addr| addr.is_unix() && own.is_unix()).unwrap_or(own);
-        let file = SocketFile::adopted(&addr, is_foreign).map(Arc::new);
-        Ok(Self { addr, socket, options: Arc::default(), file })
+        let adopted =
+            Self { addr, socket, options: Arc::default(), file: None, is_foreign, unset: None };
+        Ok(adopted.with_file(None, Permissions::default()))
     }
 
-    /// A duplicate of the descriptor; the socket is the same.
+    /// With the file that whoever has bound it has made; `identity`: what is at its path, if that is not known.
+    #[must_use]
+    pub fn with_file(mut self, identity: Option<Identity>, permissions: Permissions) -> Self {
+        if let ListenAddr::Unix(path) = &self.addr {
+            self.file = SocketFile::adopted(path, identity, permissions).map(Arc::new);
+        }
+        self
+    }
+
+    /// Its file, and what that was given; `None`: it has none, or that is gone or another's by now.
+    pub fn file(&self) -> Option<(Identity, Permissions)> {
+        let file = self.file.as_ref().filter(|file| file.is_there())?;
+        Some((file.identity(), file.permissions()))
+    }
+
+    /// The same without a file: nobody can come to it.
+    #[must_use]
+    pub fn without_file(self) -> Self {
+        Self { file: None, ..self }
+    }
+
+    /// A duplicate of the descriptor; the socket is the same. To settle is not the duplicate's.
     ///
     /// # Errors
     /// When there is no descriptor for it.
@@ -96,18 +123,20 @@ impl Listening {
             socket: self.socket.try_clone()?,
             options: Arc::clone(&self.options),
             file: self.file.clone(),
+            is_foreign: self.is_foreign,
+            unset: None,
         })
     }
 
-    /// True when its file is neither ours nor another synapse's.
+    /// True when neither this process nor another synapse has made it.
     pub fn is_foreign(&self) -> bool {
-        self.file.as_ref().is_some_and(|file| file.is_foreign())
+        self.is_foreign
     }
 
     /// From now on its file is ours to remove, or another process's. One that is foreign stays so.
     pub fn own_file(&self, is_ours: bool) {
         if let Some(file) = &self.file {
-            file.own(is_ours);
+            file.own(is_ours && !self.is_foreign);
         }
     }
 }

@@ -71,21 +71,39 @@ impl fmt::Display for SocketOptions {
 }
 
 impl SocketOptions {
-    /// Sets what may be different from one configuration to the next, on a TCP socket.
-    pub(super) fn set(&self, socket: &Socket) -> io::Result<()> {
-        // Accepted sockets inherit it: one system call less per connection.
-        socket.set_tcp_nodelay(true)?;
-        socket.set_keepalive(self.keepalive.is_some())?;
-        if let Some(keepalive) = self.keepalive {
-            keepalive.set(socket)?;
+    /// True when two sockets with these may have one address: each is of an interface of its own.
+    pub fn is_apart(&self, other: &Self) -> bool {
+        let both = self.interface.as_ref().zip(other.interface.as_ref());
+        both.is_some_and(|(one, other)| one != other)
+    }
+
+    /// Sets what may be different from one configuration to the next, on a TCP socket. `former`: of a socket that somebody
+    /// else has made, what was said before; only that is taken back. All is tried.
+    ///
+    /// # Errors
+    /// The first that was refused.
+    pub(super) fn set(&self, socket: &Socket, former: Option<&Self>) -> io::Result<()> {
+        let is_said = |said: fn(&Self) -> bool| said(self) || former.is_none_or(said);
+        let mut done = vec![
+            // Accepted sockets inherit it: one system call less per connection.
+            socket.set_tcp_nodelay(true),
+        ];
+        if is_said(|options| options.keepalive.is_some()) {
+            done.push(socket.set_keepalive(self.keepalive.is_some()));
+            done.extend(self.keepalive.map(|keepalive| keepalive.set(socket)));
         }
-        socket.set_tcp_user_timeout(self.user_timeout)?;
+        if is_said(|options| options.user_timeout.is_some()) {
+            done.push(socket.set_tcp_user_timeout(self.user_timeout));
+        }
         match self.max_segment {
-            Some(bytes) => socket.set_tcp_mss(bytes.into())?,
+            Some(bytes) => done.push(socket.set_tcp_mss(bytes.into())),
             // 0 forgets what a former configuration said; where that is refused there is nothing to forget.
-            None => drop(socket.set_tcp_mss(0)),
+            None if is_said(|options| options.max_segment.is_some()) => {
+                drop(socket.set_tcp_mss(0));
+            }
+            None => {}
         }
-        Ok(())
+        done.into_iter().collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Takes what haproxy 2.6 takes, with these differences, all where the protocol's text is on our side: a header may come
 //! in pieces (haproxy closes), what follows `UNKNOWN` is skipped (haproxy wants the end of the line there), kinds of
-//! addresses that are valid but not TCP's count as unknown (haproxy closes), and ports and IPv4 addresses are numbers
+//! addresses that are valid but not TCP's count as unknown (haproxy closes), two checksums are refused, and ports and IPv4 addresses are numbers
 //! that fit (haproxy reads port 65536 as 0, none as 0, and `1.2` as 1.2.0.0).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -199,9 +199,10 @@ fn ports(from: IpAddr, to: IpAddr, rest: &[u8]) -> Option<(SocketAddr, SocketAdd
     Some((addr(from, from_port), addr(to, to_port)))
 }
 
-/// What follows the addresses must be whole, and a checksum among it right; nothing else of it is used.
+/// What follows the addresses must be whole, and a checksum among it right; nothing else of it is used. There is one
+/// checksum at most: each costs a walk over the whole header.
 fn check_tlvs(header: &[u8], start: usize) -> Result<(), Malformed> {
-    let mut at = start;
+    let (mut at, mut is_summed) = (start, false);
     while at < header.len() {
         let &[kind, high, low, ..] = header.get(at..).unwrap_or_default() else {
             return Err(Malformed::Invalid);
@@ -215,9 +216,10 @@ fn check_tlvs(header: &[u8], start: usize) -> Result<(), Malformed> {
         if kind == TLV_CRC32C {
             let said = sum.try_into().map(u32::from_be_bytes).map_err(|_| Malformed::Invalid)?;
             // The sum is made with zeros in its own place.
-            if crc32c([before, &[0; 4], after]) != said {
+            if is_summed || crc32c([before, &[0; 4], after]) != said {
                 return Err(Malformed::Invalid);
             }
+            is_summed = true;
         }
     }
     Ok(())

@@ -176,6 +176,42 @@ fn a_checksum_must_be_right() {
     assert_eq!(judged(&short), Err(Malformed::Invalid));
 }
 
+/// Two checksums, each right for the header with the other in it: they depend on each other linearly, so the equations can
+/// be solved.
+fn with_two_checksums() -> Vec<u8> {
+    let header = |one: u32, two: u32| {
+        let sums = [tlv(3, &one.to_be_bytes()), tlv(3, &two.to_be_bytes())].concat();
+        v2(0x21, 0x11, &[V4, &sums].concat())
+    };
+    let around = |one: u32| crc32c([&header(0, crc32c([&header(one, 0)[..]]))[..]]);
+    // one = around(one): rows of (one ^ linear part of around(one), one).
+    let still = around(0);
+    let mut rows: Vec<(u32, u32)> =
+        (0..32).map(|bit| 1 << bit).map(|bit: u32| (bit ^ around(bit) ^ still, bit)).collect();
+    let mut one = (still, 0);
+    for bit in (0..32).map(|bit| 1_u32 << bit) {
+        let Some(at) = rows.iter().position(|row| row.0 & bit != 0) else { continue };
+        let pivot = rows.swap_remove(at);
+        for row in rows.iter_mut().chain([&mut one]).filter(|row| row.0 & bit != 0) {
+            *row = (row.0 ^ pivot.0, row.1 ^ pivot.1);
+        }
+    }
+    assert_eq!(one.0, 0, "no solution");
+    let one = one.1;
+    header(one, crc32c([&header(one, 0)[..]]))
+}
+
+#[test]
+fn a_second_checksum_is_refused_however_right_it_is() {
+    let both = with_two_checksums();
+    for at in [16 + 12 + 3, 16 + 12 + 7 + 3] {
+        let mut zeros = both.clone();
+        zeros[at..at + 4].fill(0);
+        assert_eq!(crc32c([&zeros[..]]).to_be_bytes(), both[at..at + 4], "right");
+    }
+    assert_eq!(judged(&both), Err(Malformed::Invalid));
+}
+
 /// Bytes that look like a header, with something wrong here and there.
 fn almost() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![
