@@ -196,7 +196,7 @@ fn some_endpoint() -> impl Strategy<Value = Endpoint> {
         proptest::collection::vec(any::<u8>(), 0..3).prop_map(|v| json!({"list": v})),
     ];
     (
-        ("[!-~]{1,40}", 1_u16.., text.clone(), text),
+        ("[!-.0-~]{1,40}", 1_u16.., text.clone(), text),
         any::<(Option<u64>, Option<u64>)>(),
         proptest::collection::btree_map(any::<String>(), label, 0..4),
         proptest::option::of(1_u32..),
