@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::EffectiveValue;
 use super::haproxy::{self, ServiceParts};
 use super::origins::{is_inherited, set_origin};
 use super::reader::Cursor;
 use super::report::{Place, Report};
 use super::text::BareNumber;
 use crate::dial::header::Form;
-use crate::dial::{KeepAlive, Source, Way};
+use crate::dial::{KeepAlive, Said, Source, Way};
 use crate::endpoint::Endpoint;
 use crate::lb::{ServerRules, ServerSettings};
 
@@ -46,9 +47,7 @@ pub fn read(cursor: &Cursor<'_>, report: &mut Report) -> Option<ConnectOverride>
             .and_then(|it| or_none(&it, report, |it, report| parsed(it, haproxy::source, report))),
         device: get("interface")
             .and_then(|it| or_none(&it, report, |it, report| parsed(it, haproxy::device, report))),
-        user_timeout: get("user_timeout").and_then(|it| {
-            or_none(&it, report, |it, report| it.duration(BareNumber::Milliseconds, report))
-        }),
+        user_timeout: get("user_timeout").and_then(|it| or_none(&it, report, user_timeout)),
         keep_alive: get("keep_alive").and_then(|it| or_none(&it, report, keep_alive)),
     })
 }
@@ -74,6 +73,17 @@ fn parsed<T>(
     parse(&text).map_err(|error| report.complain(value.place(), error)).ok()
 }
 
+/// The kernel's bound, in milliseconds.
+const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
+fn user_timeout(value: &Cursor<'_>, report: &mut Report) -> Option<Duration> {
+    let time = value.duration(BareNumber::Milliseconds, report)?;
+    if time > MAX_USER_TIMEOUT {
+        report.complain(value.place(), "more than 2147483647ms (24 days) is not possible");
+    }
+    Some(time)
+}
+
 /// `true`, or a map.
 fn keep_alive(value: &Cursor<'_>, report: &mut Report) -> Option<KeepAlive> {
     if value.value() == true {
@@ -83,8 +93,11 @@ fn keep_alive(value: &Cursor<'_>, report: &mut Report) -> Option<KeepAlive> {
     let seconds = |key: &str, report: &mut Report| {
         let value = section.get(key)?;
         let time = value.duration(BareNumber::Seconds, report)?;
+        let most = haproxy::MAX_KEEPALIVE_SECONDS;
         if time < Duration::from_secs(1) {
             report.complain(value.place(), "less than a second is not possible");
+        } else if time > Duration::from_secs(most) {
+            report.complain(value.place(), format!("more than {most} seconds is not possible"));
         }
         Some(time)
     };
@@ -106,7 +119,7 @@ impl ConnectOverride {
         let rules = ConnectRules::new(Arc::clone(&parts.rules), self.clone(), only_missing);
         parts.rules = Arc::new(rules);
         for (name, value) in self.describe() {
-            if !only_missing || is_inherited(name, &parts.origins) {
+            if !only_missing || !is_said(name, &parts.origins) {
                 set_origin(&mut parts.origins, name.to_owned(), value, &self.place);
             }
         }
@@ -131,30 +144,37 @@ impl ConnectOverride {
         fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    /// `with_header`: whether this is a connection that begins with one. `only_missing`: what is said stays.
-    fn apply(
-        &self,
-        way: Option<&Arc<Way>>,
-        with_header: bool,
-        only_missing: bool,
-    ) -> Option<Arc<Way>> {
-        fn lay<T: Clone>(over: &mut Option<T>, said: &Option<Option<T>>, only_missing: bool) {
-            if let Some(said) = said
-                && !(only_missing && over.is_some())
+    /// `only_missing`: what is said stays.
+    fn apply(&self, settings: &mut ServerSettings, only_missing: bool) {
+        fn lay<T: Clone>(over: &mut Option<T>, key: &Option<Option<T>>, is_said: bool) {
+            if let Some(value) = key
+                && !is_said
             {
-                over.clone_from(said);
+                over.clone_from(value);
             }
         }
-        let mut way = way.map(|way| Way::clone(way)).unwrap_or_default();
-        if with_header {
-            lay(&mut way.header, &self.header, only_missing);
-        }
-        lay(&mut way.source, &self.source, only_missing);
-        lay(&mut way.device, &self.device, only_missing);
-        lay(&mut way.user_timeout, &self.user_timeout, only_missing);
-        lay(&mut way.keep_alive, &self.keep_alive, only_missing);
-        way.settled()
+        let said = if only_missing { settings.said } else { Said::default() };
+        let mut way = settings.way.as_deref().cloned().unwrap_or_default();
+        lay(&mut way.header, &self.header, said.header);
+        lay(&mut way.source, &self.source, said.source);
+        lay(&mut way.device, &self.device, said.device);
+        lay(&mut way.user_timeout, &self.user_timeout, said.user_timeout);
+        lay(&mut way.keep_alive, &self.keep_alive, said.keep_alive);
+        settings.way = way.settled();
+        // The last word is none: of checks as well.
+        settings.said.check_header &= only_missing || self.header != Some(None);
     }
+}
+
+/// True when the service's own lines say what the key `name` is about, under whatever name.
+fn is_said(name: &str, origins: &[EffectiveValue]) -> bool {
+    let lines = origins.iter().filter(|it| match name {
+        "server.source" => it.setting == "source",
+        "server.interface" => it.setting == "source" && it.value.contains(" interface "),
+        _ => false,
+    });
+    !is_inherited(name, origins)
+        || lines.into_iter().any(|it| !is_inherited("source", std::slice::from_ref(it)))
 }
 
 /// Server rules whose connecting is edited afterwards.
@@ -175,12 +195,24 @@ impl ConnectRules {
 impl ServerRules for ConnectRules {
     fn server(&self, endpoint: &Endpoint) -> ServerSettings {
         let mut settings = self.inner.server(endpoint);
-        settings.way = self.change.apply(settings.way.as_ref(), true, self.only_missing);
+        self.change.apply(&mut settings, self.only_missing);
+        settings
+    }
+}
+
+/// The outermost rules: when all have spoken, checks get their way, and what cannot be connected to is told.
+#[derive(Debug)]
+pub struct SettledRules(pub Arc<dyn ServerRules>);
+
+impl ServerRules for SettledRules {
+    fn server(&self, endpoint: &Endpoint) -> ServerSettings {
+        let mut settings = self.0.server(endpoint);
         if let Some(check) = &mut settings.check {
-            // As with the words: a check elsewhere has none unless it is asked for there.
-            let has_header = check.port.is_none() && check.addr.is_none();
-            check.way = self.change.apply(check.way.as_ref(), has_header, self.only_missing);
+            let is_elsewhere = check.port.is_some() || check.addr.is_some();
+            let is_asked = settings.said.check_header;
+            check.way = Way::of_checks(settings.way.as_ref(), is_asked, is_elsewhere);
         }
+        settings.complaints.extend(haproxy::mismatch(endpoint, &settings));
         settings
     }
 }
@@ -297,6 +329,92 @@ services:
     }
 
     #[test]
+    fn checks_begin_with_the_header_that_all_layers_come_to() {
+        let (v1, v2) = (Some(Form::V1), Some(Form::V2));
+        for (said, wanted) in [
+            (["", "", "check send-proxy", "check: {port: 99}"], (v1, None)),
+            (["connect: {send_proxy: v1}", "", "check", "check: {port: 99}"], (v1, None)),
+            (["", "", "check send-proxy check-send-proxy", "check: {port: 99}"], (v1, v1)),
+            (["", "", "send-proxy", "check: true"], (v1, v1)),
+            (["", "", "check check-send-proxy", "connect: {send_proxy: v2}"], (v2, v2)),
+            (["connect: {send_proxy: v2}", "", "check check-send-proxy port 9", ""], (v2, v2)),
+            (
+                ["", "", "check send-proxy-v2 check-send-proxy", "connect: {send_proxy: none}"],
+                (None, None),
+            ),
+        ] {
+            assert_eq!(header(said), wanted, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_leave_alone_what_a_service_says_even_if_it_says_none() {
+        let top = "connect: {send_proxy: v1, source: 10.0.0.5, user_timeout: 9s, keep_alive: true}";
+        let options = "no-send-proxy tcp-ut 0 source 0.0.0.0";
+        let said = [top, "no option srvtcpka", options, ""];
+        assert_eq!(ways(said).0, None);
+        let service = |said| service(said).origins;
+        let shown = |origins: &[crate::config::EffectiveValue], name: &str| {
+            origins.iter().find(|it| it.setting == name).unwrap().value.clone()
+        };
+        let origins = service(said);
+        assert_eq!(shown(&origins, "server.send-proxy"), "none");
+        assert_eq!(shown(&origins, "server.source"), "0.0.0.0");
+        assert_eq!(shown(&origins, "srvtcpka"), "none");
+        let lines = "source 10.0.0.7 interface eth1";
+        let said = ["connect: {source: 10.0.0.5, interface: eth2}", lines, "", ""];
+        let (way, _) = ways(said);
+        let way = way.unwrap();
+        assert_eq!(way.source.as_ref().unwrap().to_string(), "10.0.0.7");
+        assert_eq!(way.device.as_deref(), Some("eth1"));
+        assert!(
+            service(said).iter().all(|it| it.setting != "server.source"),
+            "the line's is shown"
+        );
+    }
+
+    #[test]
+    fn the_top_level_is_stronger_than_what_haproxys_defaults_say() {
+        let text = text(["connect: {send_proxy: none}", "", "check", ""])
+            .replace("timeout server 3s", "timeout server 3s, default-server send-proxy");
+        let service = good(&text).config.services.remove(0);
+        let settings = service.pool.servers.server(&Endpoint::new("10.0.0.1", 80));
+        assert_eq!(settings.way, None);
+        let shown = service.origins.iter().find(|it| it.setting == "server.send-proxy").unwrap();
+        assert_eq!((&*shown.value, &*shown.origin), ("none", "proxy.connect"));
+    }
+
+    #[test]
+    fn no_name_is_looked_up_for_a_registration() {
+        let service = service(["", "", "", ""]);
+        let mut endpoint = Endpoint::new("10.0.0.1", 80);
+        endpoint.server_options = Some("source localhost".into());
+        let settings = service.pool.servers.server(&endpoint);
+        assert_eq!(settings.way, None);
+        assert!(settings.complaints[0].contains("names are not looked up"), "{settings:?}");
+        endpoint.server_options = Some("source 10.0.0.7".into());
+        assert!(service.pool.servers.server(&endpoint).way.is_some());
+        let (way, _) = ways(["", "", "source localhost", ""]);
+        assert!(way.unwrap().source.as_ref().unwrap().ip.is_loopback(), "the file's is");
+    }
+
+    #[test]
+    fn families_are_compared_when_all_have_spoken() {
+        let own = "connect: {source: 10.0.0.7}";
+        let said = service(["", "", "source ::1", own]);
+        let complaints =
+            |host: &str| said.pool.servers.server(&Endpoint::new(host, 80)).complaints.len();
+        assert_eq!(complaints("10.0.0.1"), 0, "what counts is v4");
+        assert_eq!(complaints("::1"), 1);
+        let found =
+            crate::config::synapse::tests::complaints(&text(["", "", "check addr ::1", own]));
+        assert!(
+            found.iter().any(|it| it.contains("from there to ::1")),
+            "for its check: {found:?}"
+        );
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (said, part) in [
             (["", "", "source ::1", ""], "one is IPv4, one IPv6"),
@@ -307,6 +425,9 @@ services:
             (["", "", "", "connect: {send_proxy: v3}"], "services.a.proxy.connect.send_proxy"),
             (["", "", "", "connect: {source: '::1'}"], "one is IPv4, one IPv6"),
             (["", "", "", "connect: {keep_alive: {idle: 0.5}}"], "less than a second"),
+            (["", "", "", "connect: {keep_alive: {idle: 32768}}"], "more than 32767 seconds"),
+            (["", "", "", "connect: {keep_alive: {interval: 10h}}"], "more than 32767 seconds"),
+            (["", "", "", "connect: {user_timeout: 25d}"], "more than 2147483647ms"),
         ] {
             let found = complaints(&text(said));
             assert!(found.iter().any(|it| it.contains(part)), "{said:?}: {found:?}");

@@ -6,6 +6,7 @@ use super::access_log::format_name;
 use super::haproxy::{self, ServiceParts, Top};
 use super::native::{self, Layer, Overrides};
 use super::native_check::{CheckOverride, CheckRules};
+use super::native_connect::SettledRules;
 use super::origins::{effective, shorten};
 use super::reader::{Cursor, Section};
 use super::report::{Place, Report};
@@ -87,13 +88,15 @@ impl Shared {
             let off = CheckOverride::off(section.place.key("disabled"));
             parts.rules = Arc::new(CheckRules::new(parts.rules, off, false));
         }
+        parts.rules = Arc::new(SettledRules(parts.rules));
         withdraw_timeout_remark(&parts, &section.place, report);
         // Without a source the configuration is refused; the other judgements (addresses) are still made.
         let source = source.unwrap_or_else(SourceParts::none);
         if let Some(servers) = service.get("default_servers") {
-            let wrong = source.policy.default_servers.iter().filter_map(|endpoint| {
-                haproxy::mismatch(endpoint, parts.rules.server(endpoint).way.as_ref())
-            });
+            let wrong =
+                source.policy.default_servers.iter().filter_map(|endpoint| {
+                    haproxy::mismatch(endpoint, &parts.rules.server(endpoint))
+                });
             wrong.for_each(|text| report.complain(servers.place(), text));
         }
         let strategy = settle_balancing(&mut parts, &section.place, report);

@@ -139,7 +139,7 @@ fn wide(ip: IpAddr) -> Ipv6Addr {
 mod tests {
     use super::*;
 
-    /// What haproxy 2.6.12 was heard to send (`tests/it/connecting` asks it again).
+    /// What haproxy 2.6.12 was heard to send. `tests/it/connecting` asks it again for IPv4 only.
     #[test]
     fn bytes_are_haproxys() {
         let end = |text: &str| text.parse::<SocketAddr>().unwrap();

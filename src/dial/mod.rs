@@ -22,7 +22,8 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketT
 use tokio::net::{TcpSocket, TcpStream};
 
 pub use self::address::Address;
-pub use self::way::{KeepAlive, Source, Way};
+pub(crate) use self::way::is_unsettled;
+pub use self::way::{KeepAlive, Said, Source, Way};
 
 /// Connects to `to`, in `way` if that is not the usual one.
 ///

@@ -57,14 +57,16 @@ async fn one_port_of_a_source_serves_many_servers_and_each_once() {
 
 #[tokio::test]
 async fn a_source_of_another_host_or_family_is_an_error() {
-    let (_listener, to) = listen().await;
+    let (listener, to) = listen().await;
     for ip in ["192.0.2.7", "::1"] {
         let source = Some(Source { ip: ip.parse().unwrap(), ports: None });
         let way = Way { source, ..Way::default() };
-        connect(&to, Some(&way)).await.unwrap_err();
+        assert!(is_unsettled(&connect(&to, Some(&way)).await.unwrap_err()), "{ip}");
     }
     let way = Way { device: Some(Arc::from("no-such-device")), ..Way::default() };
-    connect(&to, Some(&way)).await.unwrap_err();
+    assert!(is_unsettled(&connect(&to, Some(&way)).await.unwrap_err()));
+    drop(listener);
+    assert!(!is_unsettled(&connect(&to, Some(&from(None))).await.unwrap_err()), "refused");
 }
 
 #[tokio::test]
@@ -91,6 +93,15 @@ async fn sockets_have_what_the_way_says_and_others_have_not() {
     let socket = socket2::SockRef::from(&stream);
     assert!(!socket.keepalive().unwrap());
     assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_option_that_the_kernel_does_not_take_is_no_obstacle() {
+    let (_listener, to) = listen().await;
+    let idle = Some(Duration::from_secs(40_000));
+    let keep_alive = Some(KeepAlive { idle, ..KeepAlive::default() });
+    let way = Way { keep_alive, ..Way::default() };
+    connect(&to, Some(&way)).await.unwrap();
 }
 
 #[tokio::test]

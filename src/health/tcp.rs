@@ -113,7 +113,8 @@ pub(super) fn connect_error(error: &io::Error) -> ProbeError {
     }
 }
 
-/// Errors that say something about this host, not about the target.
+/// Errors that say something about this host, not about the target. Of a unix socket `EAGAIN` is none of them: the queue of
+/// its listener is full. haproxy calls that SOCKERR, but takes the server down as well.
 fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;
     const OURS: [Errno; 6] = [
@@ -124,7 +125,8 @@ fn is_ours(error: &io::Error) -> bool {
         Errno::ADDRNOTAVAIL,
         Errno::AFNOSUPPORT,
     ];
-    Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno))
+    dial::is_unsettled(error)
+        || Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno))
 }
 
 pub(super) fn failure(code: &'static str, detail: String) -> ProbeError {
@@ -174,6 +176,17 @@ mod tests {
         drop(listener);
         let error = TcpProbe::new(Connect::within(BOUND)).probe(target.into()).await.unwrap_err();
         assert_eq!((error.code, error.detail.as_str()), ("L4CON", "connection refused"));
+    }
+
+    #[tokio::test]
+    async fn a_way_that_cannot_be_gone_says_nothing_about_the_target() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap();
+        let device = Some(Arc::from("no-such-device"));
+        let way = Some(Arc::new(Way { device, ..Way::default() }));
+        let connect = Connect { bound: BOUND, way };
+        let error = TcpProbe::new(connect).probe(target.into()).await.unwrap_err();
+        assert_eq!(error.code, SOCKET_ERROR);
     }
 
     #[test]

@@ -41,7 +41,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dial::{Address, Way};
+use crate::dial::{Address, Said, Way};
 use crate::discovery::MembershipPolicy;
 use crate::endpoint::{Endpoint, Weight};
 use crate::health::CheckSettings;
@@ -178,6 +178,8 @@ pub struct ServerSettings {
     pub protocol: Protocol,
     /// `send-proxy`, `source`, `tcp-ut`, … `None`: the usual way.
     pub way: Option<Arc<Way>>,
+    /// What of `way` was said for this server or its service, none included: defaults leave that alone.
+    pub said: Said,
     /// Words of a registration's options that were skipped, with the reason.
     pub complaints: Vec<String>,
 }

@@ -4,7 +4,7 @@
 //! backend the next attempt goes elsewhere at once, while another has room; otherwise the same backend is tried again, after a refusal with a
 //! turn-around of min(1 s, `timeout connect`), after a timeout (which was a wait) at once. The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +14,9 @@ use tokio::time::Instant;
 use super::error::ProxyError;
 use super::every::Every;
 use super::evidence::evidence;
-use super::peer::Peer;
 use super::timer::Timer;
 use super::{ProxySettings, Redispatch, Service};
 use crate::dial;
-use crate::dial::header::Whose;
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
 use crate::lb::queue::Ahead;
@@ -75,7 +73,9 @@ impl Retry {
         error: &ProxyError,
         eligible: usize,
     ) -> Next {
-        if !self.spend(backend) {
+        let is_hopeless =
+            matches!(error, ProxyError::Connect { source, .. } if dial::is_unsettled(source));
+        if is_hopeless || !self.spend(backend) {
             return Next::GiveUp;
         }
         let pause = self.pause(error);
@@ -177,15 +177,21 @@ impl<'a> Dialer<'a> {
     }
 
     /// Connects, starting with `lease`, and with whom it worked.
-    pub(crate) async fn connect(
+    pub(crate) async fn connect(&mut self, lease: Lease) -> Result<(Lease, TcpStream), ProxyError> {
+        self.introduce(lease, |_, _| Ok(())).await
+    }
+
+    /// The same; `hello` says what comes first over a connection. One that does not take it is none: another is tried.
+    pub(crate) async fn introduce(
         &mut self,
         mut lease: Lease,
+        hello: impl Fn(&Lease, &TcpStream) -> io::Result<()>,
     ) -> Result<(Lease, TcpStream), ProxyError> {
         loop {
             if self.settings.access_log.is_some() {
                 self.trail.server = Some(Arc::clone(lease.backend()));
             }
-            let error = match self.once(&lease).await {
+            let error = match self.once(&lease, &hello).await {
                 Ok(stream) => return Ok((lease, stream)),
                 Err(error) => error,
             };
@@ -249,7 +255,11 @@ impl<'a> Dialer<'a> {
         self.cells().retries.add(1);
     }
 
-    async fn once(&self, lease: &Lease) -> Result<TcpStream, ProxyError> {
+    async fn once(
+        &self,
+        lease: &Lease,
+        hello: impl Fn(&Lease, &TcpStream) -> io::Result<()>,
+    ) -> Result<TcpStream, ProxyError> {
         let addr = lease.addr();
         let cells = lease.backend().cells.of(self.worker());
         // Without a limit the kernel gives up by itself after its SYN retries, about two minutes.
@@ -261,6 +271,7 @@ impl<'a> Dialer<'a> {
             return Err(ProxyError::ConnectTimeout { addr: addr.clone() });
         };
         connected
+            .and_then(|stream| hello(lease, &stream).map(|()| stream))
             .inspect(|stream| {
                 cells.connects.add(1);
                 if addr.inet().is_some() {
@@ -283,17 +294,11 @@ impl<'a> Dialer<'a> {
     }
 }
 
-/// Whose a connection to a backend is: that of the client at `peer`, which has connected to `local`.
-pub(crate) fn whose(peer: Peer, local: Option<SocketAddr>) -> Whose {
-    // A unix socket has no addresses.
-    peer.addr().zip(local).map_or(Whose::Unknown, |(peer, local)| Whose::Clients(peer, local))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dial::Address;
-    use std::io;
+    use std::net::SocketAddr;
 
     fn retry(retries: u32, redispatch: bool, connect: Option<u64>) -> Retry {
         Retry {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::door::DoorId;
 use super::shared::Listener;
+use crate::dial::header::Whose;
 
 /// The client of a connection: its address, if it has one. Behind `accept-proxy` the one that the header carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,4 +74,10 @@ impl From<DoorId> for Entrance {
     fn from(door: DoorId) -> Self {
         Self { door, carried: None }
     }
+}
+
+/// Whose a connection to a backend is: that of the client at `peer`, which has connected to `local`.
+pub(crate) fn whose(peer: Peer, local: Option<SocketAddr>) -> Whose {
+    // A unix socket has no addresses.
+    peer.addr().zip(local).map_or(Whose::Unknown, |(peer, local)| Whose::Clients(peer, local))
 }

@@ -1,10 +1,10 @@
 //! A TCP client's connection: one lease, one backend, bytes until the end.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use rustix::net::RecvFlags;
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use super::accept::Accepted;
 use super::age;
-use super::connect::{Dialer, Trail, whose};
+use super::connect::{Dialer, Trail};
 use super::error::ProxyError;
 use super::local::Local;
-use super::peer::{Entrance, Peer};
+use super::peer::{Entrance, Peer, whose};
 use super::relay::{self, End, Finish, Meter, Patience, Which};
 use super::shared::{Busy, Listener};
 use super::slot::Slot;
@@ -24,7 +24,8 @@ use super::states::{self, State};
 use super::timer::Timer;
 use super::wheel::Group;
 use super::{ProxySettings, Service};
-use crate::dial::{self, header};
+use crate::dial;
+use crate::dial::header::{self, Form};
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::telemetry::access::{AccessLog, Record, Timers};
@@ -124,7 +125,12 @@ async fn open(
     let mut dialer = Dialer::new(fixed.service(), &fixed.settings, timer).hashed(hash);
     dialer.client = Some(&client);
     let connected = match dialer.acquire().await {
-        Ok(lease) => dialer.connect(lease).await,
+        Ok(lease) => {
+            let hello = |lease: &Lease, backend: &TcpStream| {
+                lease.header().map_or(Ok(()), |form| say(fixed, form, &client, backend))
+            };
+            dialer.introduce(lease, hello).await
+        }
         Err(error) => Err(error),
     };
     session.trail = dialer.trail;
@@ -132,18 +138,17 @@ async fn open(
         session.moved.0 = waiting(&client, &mut fixed.local.buffer.borrow_mut());
     }
     let (lease, backend) = connected?;
-    if let Some(form) = lease.header() {
-        let header = header::render(
-            form,
-            whose(fixed.peer, fixed.entrance.reached(|| client.local_addr().ok())),
-        );
-        let follows = poll_fn(|cx| Poll::Ready(client.poll_read_ready(cx).is_ready())).await;
-        dial::announce(&backend, &header, follows).map_err(|source| ProxyError::Backend {
-            addr: lease.addr().clone(),
-            source: source.into(),
-        })?;
-    }
     Ok((client, backend, lease))
+}
+
+/// Says to `backend` whose connection it is.
+fn say(fixed: &Fixed, form: Form, client: &TcpStream, backend: &TcpStream) -> io::Result<()> {
+    let reached = fixed.entrance.reached(|| client.local_addr().ok());
+    let header = header::render(form, whose(fixed.peer, reached));
+    // Whoever waits for the client's bytes asks again.
+    let mut cx = Context::from_waker(Waker::noop());
+    let follows = client.poll_read_ready(&mut cx).is_ready();
+    dial::announce(backend, &header, follows)
 }
 
 /// What the access log says about a session.

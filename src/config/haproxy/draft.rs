@@ -33,6 +33,8 @@ pub(super) enum Level {
     Shared,
     /// The service itself.
     Service,
+    /// What is asked anew for every registration: nothing is looked up for it.
+    Registration,
 }
 
 impl Origin {

@@ -54,7 +54,7 @@ pub use self::service::resolve_service;
 pub(super) use self::source::{device, source};
 pub use self::table::{Class, Directive, Sections, directives};
 pub use self::top::resolve_top;
-pub(super) use self::values::MAX_KEEPALIVE_COUNT;
+pub(super) use self::values::{MAX_KEEPALIVE_COUNT, MAX_KEEPALIVE_SECONDS};
 pub(super) use self::way::mismatch;
 use super::EffectiveValue;
 use super::report::{Line, Place};

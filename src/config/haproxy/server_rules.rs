@@ -1,7 +1,6 @@
 //! From a registration to the settings of its server, prepared as far as possible when the config is loaded.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults;
@@ -9,9 +8,8 @@ use super::draft::{Draft, Level, Origin, Tracked};
 use super::server::{self, Issue, ServerDraft};
 use super::template::Template;
 use super::way::BackWay;
-use super::{ServiceSection, Top, way, words};
+use super::{ServiceSection, Top, words};
 use crate::config::report::{Line, Report};
-use crate::dial::Way;
 use crate::endpoint::{Endpoint, Weight};
 use crate::health::{CheckSettings, ProbeSettings};
 use crate::lb::limits::Elastic;
@@ -75,7 +73,8 @@ pub(super) fn resolve(
     };
     let sample = template.render(&Endpoint::new("192.0.2.1", 1));
     let mut sampled = rules.base.clone();
-    let origin = Origin::of(line, Level::Service);
+    let level = if template.is_constant() { Level::Service } else { Level::Registration };
+    let origin = Origin::of(line, level);
     server::apply_words(&mut sampled, &sample, &origin, &mut |issue| match issue {
         Issue::Wrong(text) => report.complain(place, text),
         Issue::NotYet(text) => report.warn(place, text),
@@ -109,7 +108,7 @@ impl Rules {
             check,
             use_nerve_weights,
             full,
-            origin: Origin { text: "registration".into(), level: Level::Service },
+            origin: Origin { text: "registration".into(), level: Level::Registration },
         }
     }
 
@@ -119,11 +118,11 @@ impl Rules {
         // A `maxconn` below `minconn` becomes that, as with haproxy: then there is one limit.
         let max = max.max(min);
         let is = |flag: &Option<Tracked<bool>>| flag.as_ref().is_some_and(|it| it.value);
-        let is_elsewhere = draft.port.is_some() || draft.addr.is_some();
-        let ways = draft.way.settle(&self.check.way, is_elsewhere);
+        let (way, said) = draft.way.settle(&self.check.way);
         ServerSettings {
-            check: is(&draft.check).then(|| check(&draft, &self.check, ways.check)),
-            way: ways.traffic,
+            check: is(&draft.check).then(|| check(&draft, &self.check)),
+            way,
+            said,
             weight: draft.weight.map(|it| it.value).unwrap_or_default(),
             backup: is(&draft.backup),
             disabled: is(&draft.disabled),
@@ -147,7 +146,8 @@ pub fn judge_server_options(line: &Line, report: &mut Report) {
         Ok(words) => words,
         Err(error) => return report.complain(&line.place, error),
     };
-    let origin = Origin::of(line, Level::Service);
+    // Applied as if it were a registration's.
+    let origin = Origin::of(line, Level::Registration);
     let mut unused = ServerDraft::default();
     server::apply_words(&mut unused, &words, &origin, &mut |issue| match issue {
         Issue::Wrong(text) => report.complain(&line.place, text),
@@ -170,7 +170,7 @@ fn bounded_words(options: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-fn check(draft: &ServerDraft, basis: &CheckBasis, way: Option<Arc<Way>>) -> CheckSettings {
+fn check(draft: &ServerDraft, basis: &CheckBasis) -> CheckSettings {
     CheckSettings {
         probe: basis.probe.clone(),
         interval: draft.interval(),
@@ -183,7 +183,7 @@ fn check(draft: &ServerDraft, basis: &CheckBasis, way: Option<Arc<Way>>) -> Chec
         port: draft.port.as_ref().map(|it| it.value),
         addr: draft.addr.as_ref().map(|it| it.value),
         spread_percent: basis.spread_percent,
-        way,
+        way: None,
     }
 }
 
@@ -233,8 +233,7 @@ impl ServerRules for Rules {
             draft.weight = Some(Tracked::new(weight, &self.origin));
         }
         let id = draft.id.take().or(configured_id).map(|it| it.value);
-        let mut settings = self.settings(draft, complaints);
-        settings.complaints.extend(way::mismatch(endpoint, settings.way.as_ref()));
+        let settings = self.settings(draft, complaints);
         ServerSettings { id: id.or(endpoint.server_id), ..settings }
     }
 }

@@ -33,8 +33,20 @@ pub(super) const USESRC: (&str, &str) = (
     "tell them with `send-proxy` or `option forwardfor`",
 );
 
-/// `ADDR[:PORT[-PORT]]`; `*` or nothing is any address.
+/// `ADDR[:PORT[-PORT]]`; `*` or nothing is any address. A name is looked up, now.
 pub(in crate::config) fn source(text: &str) -> Result<Source, String> {
+    source_by(text, |name| bind::resolve(name, 0))
+}
+
+/// The same of a registration, with an address: who registers must not make us wait for a resolver.
+pub(super) fn literal_source(text: &str) -> Result<Source, String> {
+    source_by(text, |name| Err(format!("{name:?} is not an address; names are not looked up here")))
+}
+
+fn source_by(
+    text: &str,
+    look_up: impl Fn(&str) -> Result<IpAddr, String>,
+) -> Result<Source, String> {
     let (plain, any) = match (text.strip_prefix("ipv4@"), text.strip_prefix("ipv6@")) {
         (_, Some(plain)) => (plain, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
         (plain, None) => (plain.unwrap_or(text), Ipv4Addr::UNSPECIFIED.into()),
@@ -50,7 +62,7 @@ pub(in crate::config) fn source(text: &str) -> Result<Source, String> {
         "" | "*" => any,
         bare => match bare.parse() {
             Ok(ip) => ip,
-            Err(_) => bind::resolve(bare, 0)?,
+            Err(_) => look_up(bare)?,
         },
     };
     Ok(Source { ip, ports: port_range(ports)? })

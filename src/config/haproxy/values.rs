@@ -48,7 +48,7 @@ pub(super) fn seconds(value: &str) -> Result<Option<Duration>, String> {
 }
 
 /// The kernel's bound of `TCP_KEEPIDLE` and `TCP_KEEPINTVL`.
-const MAX_KEEPALIVE_SECONDS: u64 = 32_767;
+pub(in crate::config) const MAX_KEEPALIVE_SECONDS: u64 = 32_767;
 
 /// The kernel's bound of `TCP_KEEPCNT`.
 pub(in crate::config) const MAX_KEEPALIVE_COUNT: u32 = 127;

@@ -6,13 +6,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::draft::{Origin, Tracked};
-use super::source::{device, source, source_line};
+use super::draft::{Level, Origin, Tracked};
+use super::source::{device, literal_source, source, source_line};
 use super::values::{MAX_KEEPALIVE_COUNT, number, seconds, show_time, time};
 use crate::config::EffectiveValue;
 use crate::dial::header::Form;
-use crate::dial::{KeepAlive, Source, Way};
+use crate::dial::{KeepAlive, Said, Source, Way};
 use crate::endpoint::Endpoint;
+use crate::lb::ServerSettings;
 
 /// What the words of a server have said.
 #[derive(Clone, Debug, Default)]
@@ -58,13 +59,6 @@ pub(super) struct BackWay {
     pub(super) count: Tracked<Option<NonZeroU32>>,
 }
 
-/// The ways of a server's traffic and of its checks.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ways {
-    pub(super) traffic: Option<Arc<Way>>,
-    pub(super) check: Option<Arc<Way>>,
-}
-
 impl WayDraft {
     /// Takes a word of a server; `None`: it is about something else.
     pub(super) fn apply(
@@ -93,7 +87,10 @@ impl WayDraft {
             }
             "check-send-proxy" => self.check_header = flag(true),
             "no-check-send-proxy" => self.check_header = flag(false),
-            "source" => match source(value) {
+            "source" => match match origin.level {
+                Level::Registration => literal_source(value),
+                Level::Default | Level::Shared | Level::Service => source(value),
+            } {
                 Ok(source) => self.source = Some(Tracked::new(source, origin)),
                 Err(error) => return Some(Err(error)),
             },
@@ -110,19 +107,28 @@ impl WayDraft {
         Some(Ok(()))
     }
 
-    /// What it comes to with what `back` says. `is_elsewhere`: checks go to another address or port than the traffic.
-    pub(super) fn settle(&self, back: &BackWay, is_elsewhere: bool) -> Ways {
-        let form = self.header.as_ref().and_then(|it| it.value.form());
+    /// What it comes to with what `back` says, and what of that the service or the server itself has said.
+    pub(super) fn settle(&self, back: &BackWay) -> (Option<Arc<Way>>, Said) {
+        fn is_own<T>(it: &Option<Tracked<T>>) -> bool {
+            it.as_ref().is_some_and(|it| it.origin.level >= Level::Service)
+        }
         let own = self.source.as_ref().map(|it| (it.value.clone(), None));
-        let (source, device) = own.or_else(|| back.source.value.clone()).unzip();
-        let traffic = Way {
-            header: form,
+        let back_source = back.source.value.clone().filter(|_| own.is_none());
+        let is_backs = back_source.is_some() && back.source.origin.level >= Level::Service;
+        let (source, device) = own.or(back_source).unzip();
+        let device = device.flatten();
+        let said = Said {
+            header: is_own(&self.header),
+            check_header: self.check_header.as_ref().is_some_and(|it| it.value),
+            source: is_own(&self.source) || is_backs,
+            device: is_own(&self.device) || is_backs && device.is_some(),
+            user_timeout: is_own(&self.user_timeout),
+            keep_alive: back.keep_alive.origin.level >= Level::Service,
+        };
+        let way = Way {
+            header: self.header.as_ref().and_then(|it| it.value.form()),
             source,
-            device: self
-                .device
-                .as_ref()
-                .map(|it| Arc::clone(&it.value))
-                .or_else(|| device.flatten()),
+            device: self.device.as_ref().map(|it| Arc::clone(&it.value)).or(device),
             user_timeout: self.user_timeout.as_ref().map(|it| it.value).filter(|it| !it.is_zero()),
             keep_alive: back.keep_alive.value.then_some(KeepAlive {
                 idle: back.idle.value,
@@ -130,13 +136,7 @@ impl WayDraft {
                 count: back.count.value,
             }),
         };
-        let is_asked = self.check_header.as_ref().is_some_and(|it| it.value);
-        let header = match is_asked {
-            true => Some(form.unwrap_or(Form::V1)),
-            false => form.filter(|_| !is_elsewhere),
-        };
-        let check = Way { header, ..traffic.clone() };
-        Ways { traffic: traffic.settled(), check: check.settled() }
+        (way.settled(), said)
     }
 
     /// For `synapse check`: what has been said.
@@ -208,7 +208,11 @@ impl BackWay {
             let device = device.as_ref().map_or_else(String::new, |it| format!(" interface {it}"));
             said.push(value("source", format!("{source}{device}"), &self.source.origin));
         }
-        if self.keep_alive.value {
+        let keep_alive = &self.keep_alive;
+        if !keep_alive.value && keep_alive.origin.level >= Level::Service {
+            said.push(value("srvtcpka", "none".to_owned(), &keep_alive.origin));
+        }
+        if keep_alive.value {
             let (idle, interval, count) = (self.idle.value, self.interval.value, self.count.value);
             let shown = KeepAlive { idle, interval, count }.to_string();
             said.push(value("srvtcpka", shown, &self.keep_alive.origin));
@@ -217,12 +221,18 @@ impl BackWay {
     }
 }
 
-/// Why no connection can be made to the server in the way it is to be: it has an address of the other family. What has a
-/// name is seen when it is connected to.
-pub(in crate::config) fn mismatch(endpoint: &Endpoint, way: Option<&Arc<Way>>) -> Option<String> {
-    let source = way?.source.as_ref()?;
-    let server: IpAddr = endpoint.host.parse().ok()?;
-    (server.is_ipv4() != source.ip.is_ipv4()).then(|| {
-        format!("`source {source}`: no connection can be made from there to {server}: one is IPv4, one IPv6")
-    })
+/// Why no connection can be made to the server, or for its checks, in the way it is to be: that is an address of the other
+/// family. What has a name is seen when it is connected to.
+pub(in crate::config) fn mismatch(
+    endpoint: &Endpoint,
+    settings: &ServerSettings,
+) -> Option<String> {
+    let source = settings.way.as_ref()?.source.as_ref()?;
+    let server: Option<IpAddr> = endpoint.host.parse().ok();
+    let check = settings.check.as_ref().and_then(|it| it.addr);
+    let other =
+        [server, check].into_iter().flatten().find(|it| it.is_ipv4() != source.ip.is_ipv4())?;
+    Some(format!(
+        "`source {source}`: no connection can be made from there to {other}: one is IPv4, one IPv6"
+    ))
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::upstream::Upstream;
-use crate::dial::Address;
+use crate::dial::{Address, Way};
 use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
 use crate::lb::snapshot::{Member, Snapshot};
@@ -16,7 +17,7 @@ use crate::proxy::wheel::Entry;
 /// theirs, so that a request rarely meets a connection that is just being closed.
 pub const IDLE: Duration = Duration::from_secs(4);
 
-/// Idle connections kept per backend and worker; more are closed. haproxy's `pool-max-conn` has no default limit;
+/// Idle connections kept per backend and worker, those that are kept for one client included; more are closed. haproxy's `pool-max-conn` has no default limit;
 /// without one a burst would pin descriptors for [`IDLE`].
 pub const MAX_IDLE: usize = 128;
 
@@ -28,6 +29,8 @@ pub const MAX_IDLE_TOTAL: usize = 4096;
 pub(crate) struct Want<'a> {
     pub(crate) id: BackendId,
     pub(crate) addr: &'a Address,
+    /// One that was opened otherwise, before the settings changed, does not do.
+    pub(crate) way: Option<&'a Arc<Way>>,
     /// Only one that has been reused already.
     pub(crate) proven: bool,
     /// The request cannot be repeated: the kernel is asked whether the connection still stands.
@@ -61,7 +64,8 @@ impl Pool {
                 self.count -= idle.drain(..last).count();
                 return None;
             }
-            if upstream.addr == *want.addr && upstream.is_usable(want.surely) {
+            let fits = upstream.addr == *want.addr && upstream.way.as_ref() == want.way;
+            if fits && upstream.is_usable(want.surely) {
                 return Some(upstream);
             }
         }
@@ -131,5 +135,62 @@ impl Hasher for Mix {
     fn write_u64(&mut self, number: u64) {
         // 2^64 divided by the golden ratio.
         self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use bytes::Bytes;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::proxy::http::socket::Socket;
+
+    #[tokio::test]
+    async fn a_connection_that_was_opened_otherwise_is_not_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let service = ServiceName::new("web");
+        let way = |seconds| {
+            let user_timeout = Some(Duration::from_secs(seconds));
+            Way { user_timeout, ..Way::default() }.settled()
+        };
+        // Put back after the settings have changed, `follow` has come too early for it.
+        for (opened, wanted, fits) in [
+            (None, None, true),
+            (way(1), way(1), true),
+            (None, way(1), false),
+            (way(1), way(2), false),
+            (way(1), None, false),
+        ] {
+            let mut pool = Pool::default();
+            let upstream = Upstream {
+                socket: Socket::Watched(TcpStream::connect(at).await.unwrap()),
+                id: BackendId(1),
+                addr: at.into(),
+                way: opened.clone(),
+                preface: Bytes::new(),
+                service: service.clone(),
+                backend: Weak::new(),
+                idle_since: Millis(0),
+                is_proven: false,
+                is_used: false,
+                owner: None,
+            };
+            pool.put(Box::new(upstream), Millis(0));
+            let addr = at.into();
+            let want = Want {
+                id: BackendId(1),
+                addr: &addr,
+                way: wanted.as_ref(),
+                proven: false,
+                surely: true,
+                owner: None,
+            };
+            assert_eq!(pool.take(want, Millis(1)).is_some(), fits, "{opened:?} {wanted:?}");
+            assert_eq!(pool.count, 0, "it is closed");
+        }
     }
 }

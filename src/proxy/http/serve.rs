@@ -203,7 +203,8 @@ fn idle(
         Reuse::Aggressive => (first, None),
     };
     let (id, addr) = (lease.backend().id, lease.addr());
-    let want = Want { id, addr, proven, surely: !repeatable, owner };
+    let way = lease.way();
+    let want = Want { id, addr, way, proven, surely: !repeatable, owner };
     fixed.local.upstreams.borrow_mut().take(want, exchange.up.sent_at)
 }
 

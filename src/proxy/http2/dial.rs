@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
 use super::ask::Asking;
 use super::settings::{BACKEND_FRAMES_BYTES, Http2Settings, RESETS_KEPT, SEND_BUFFER_BYTES};
@@ -62,16 +63,15 @@ pub(super) async fn line(
         lease.backend().cells.of(asking.fixed.local.worker).reuses.add(1);
         return Ok((lease, line));
     }
-    let (lease, stream) = dialer.connect(lease).await?;
-    let key = Key::of(&lease, name, whose);
-    let said = match lease.header() {
-        Some(form) => dial::announce(&stream, &header::render(form, whose), true),
+    let hello = |lease: &Lease, stream: &TcpStream| match lease.header() {
+        Some(form) => dial::announce(stream, &header::render(form, whose), true),
         None => Ok(()),
     };
-    let line = match (said, lease.protocol()) {
-        (Err(error), _) => Err(error.into()),
-        (Ok(()), Protocol::Http1) => first(stream).await.map(Line::Http1),
-        (Ok(()), Protocol::Http2) => share(asking, stream, key.clone()).await.map(Line::Stream),
+    let (lease, stream) = dialer.introduce(lease, hello).await?;
+    let key = Key::of(&lease, name, whose);
+    let line = match lease.protocol() {
+        Protocol::Http1 => first(stream).await.map(Line::Http1),
+        Protocol::Http2 => share(asking, stream, key.clone()).await.map(Line::Stream),
     };
     // A connection to another backend, which was asked instead, is none for those who wait.
     if let (Ok(Line::Stream(_)), Some(opener)) = (&line, opener)

@@ -56,7 +56,7 @@ impl Key {
 
     /// True when a connection that was opened for `self` will do for `other`.
     fn fits(&self, other: &Self) -> bool {
-        self.addr == other.addr && self.whose == other.whose
+        self.addr == other.addr && self.whose == other.whose && self.way == other.way
     }
 }
 
@@ -283,5 +283,31 @@ impl Upstreams {
             !all.is_empty()
         });
         self.idle_count = count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_opened_otherwise_does_not_do() {
+        let key = |seconds: Option<u64>| Key {
+            id: BackendId(1),
+            addr: SocketAddr::from(([127, 0, 0, 1], 1)).into(),
+            way: seconds.and_then(|it| {
+                let user_timeout = Some(Duration::from_secs(it));
+                Way { user_timeout, ..Way::default() }.settled()
+            }),
+            whose: None,
+            service: ServiceName::new("web"),
+        };
+        assert!(key(None).fits(&key(None)));
+        assert!(key(Some(1)).fits(&key(Some(1))));
+        assert!(!key(Some(1)).fits(&key(Some(2))));
+        assert!(!key(Some(1)).fits(&key(None)));
     }
 }

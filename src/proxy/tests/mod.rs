@@ -1,6 +1,7 @@
 //! The data plane as a whole, over real sockets on loopback: workers, scripted origins, raw clients.
 
 mod bulk;
+mod dialing;
 mod ending;
 mod faults;
 mod http;
