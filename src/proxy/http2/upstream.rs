@@ -56,7 +56,9 @@ impl Key {
 
     /// True when a connection that was opened for `self` will do for `other`.
     fn fits(&self, other: &Self) -> bool {
-        self.addr == other.addr && self.whose == other.whose && self.way == other.way
+        // Who has no address is not the same as another who has none.
+        let is_nobody = self.whose == Some(Whose::Unknown);
+        self.addr == other.addr && self.whose == other.whose && !is_nobody && self.way == other.way
     }
 }
 
@@ -255,7 +257,9 @@ impl Upstreams {
     pub(crate) fn sweep(&mut self, now: Millis) {
         self.retain(
             |it| {
-                !it.is_over.get() && (it.streams.get() > 0 || now < it.idle_since.get().after(IDLE))
+                // That of one client is of no use to others, and nobody tells when it has gone.
+                let kept = if it.key.whose.is_some() { pool::IDLE } else { IDLE };
+                !it.is_over.get() && (it.streams.get() > 0 || now < it.idle_since.get().after(kept))
             },
             |it| now < it.since.after(pool::IDLE) && !it.sender.is_closed(),
         );
