@@ -32,7 +32,7 @@ pub struct WorkerSettings {
     /// Pipes that each worker may have for bulk TCP; 0: bytes are always copied (`nosplice`). Unset:
     /// [`MAX_PIPES`](super::pipe::MAX_PIPES).
     pub max_pipes: Option<u32>,
-    /// A worker offers its core to others before it sleeps; see [`give_way`](super::give_way).
+    /// A worker offers its core to others before it sleeps (module `give_way`).
     pub gives_way: bool,
 }
 
