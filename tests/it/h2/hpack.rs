@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use super::judge::{COMPRESSION, Case, Must, PROTOCOL, all_wrong, case};
+use super::judge::{COMPRESSION, Case, Must, PROTOCOL, case, hold_all};
 use super::origin::post;
 use super::raw::{DATA, END_HEADERS, END_STREAM, HEADERS, Raw, frame};
 use crate::support::lab::Lab;
@@ -154,14 +154,7 @@ fn right() -> Vec<Case> {
 
 #[tokio::test]
 async fn what_is_no_hpack_ends_the_connection_and_the_rest_is_understood() {
-    let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut all = all_wrong(front, &broken()).await;
-    all.extend(all_wrong(front, &right()).await);
-    assert!(all.is_empty(), "{} wrong:\n{}", all.len(), all.join("\n"));
+    hold_all([broken(), right()]).await;
 }
 
 /// All of the answer's body.

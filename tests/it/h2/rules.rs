@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use super::judge::{
-    CLOSED, COMPRESSION, Came, Case, FLOW, Must, PROTOCOL, REFUSED, SIZE, all_wrong, block, but,
-    case, get, grow, outcome, ping, rst, setting, with, without,
+    CLOSED, COMPRESSION, Came, Case, FLOW, Must, PROTOCOL, REFUSED, SIZE, block, but, case, get,
+    grow, hold_all, outcome, ping, rst, setting, with, without,
 };
 use super::raw::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY,
@@ -346,16 +346,7 @@ fn messages() -> Vec<Case> {
 
 #[tokio::test]
 async fn what_is_no_http2_is_refused_and_the_rest_is_served() {
-    let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut all = Vec::new();
-    for cases in [framing(), states(), frames(), messages()] {
-        all.extend(all_wrong(front, &cases).await);
-    }
-    assert!(all.is_empty(), "{} wrong:\n{}", all.len(), all.join("\n"));
+    hold_all([framing(), states(), frames(), messages()]).await;
 }
 
 #[tokio::test]

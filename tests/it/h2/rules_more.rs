@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::judge::{
-    CLOSED, Came, Case, FLOW, Must, PROTOCOL, SIZE, all_wrong, block, but, case, get, grow,
-    outcome, ping, rst, setting, with,
+    CLOSED, Came, Case, FLOW, Must, PROTOCOL, SIZE, block, but, case, get, grow, hold_all, outcome,
+    ping, rst, setting, with,
 };
 use super::origin;
 use super::raw::{
@@ -409,14 +409,7 @@ fn broken() -> Vec<Case> {
 
 #[tokio::test]
 async fn what_must_be_borne_is_borne_and_what_must_not_is_not() {
-    let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut all = all_wrong(front, &borne()).await;
-    all.extend(all_wrong(front, &broken()).await);
-    assert!(all.is_empty(), "{} wrong:\n{}", all.len(), all.join("\n"));
+    hold_all([borne(), broken()]).await;
 }
 
 /// 3.4: what begins otherwise is no HTTP/2.
