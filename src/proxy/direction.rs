@@ -26,8 +26,16 @@ const LARGE: usize = 16 * 1024;
 /// Large reads in a row that make a direction one of bulk. One large message and its like stay with copies.
 const LARGE_READS: u8 = 4;
 
-/// Less than this through the pipe at once, and the direction is one of messages again.
+/// Less than this through the pipe at once is a message.
 const SMALL: usize = 4 * 1024;
+
+/// Messages in a row that make a direction of bulk one of messages again. Not one: who keeps up with a stream finds a few
+/// kB of it now and then, and copied all that came next until it was known as bulk again (a fifth of the stream).
+const SMALL_FILLS: u8 = 8;
+
+/// A stream that moved so much since its sink last made it wait has a fast source: what that sends during the next wait is
+/// not worth being told of ([`super::side`]). So much also pays for leaving the reactor and coming back, some 3 us.
+const AMPLE: usize = 512 * 1024;
 
 /// Who failed in a direction.
 #[derive(Debug)]
@@ -47,6 +55,10 @@ pub(super) struct Direction {
     pipe: Option<Pipe>,
     /// How it moves bytes.
     pace: Pace,
+    /// Bytes through pipes since the sink last made it wait.
+    run: usize,
+    /// It does now, after an ample run.
+    waits: bool,
     /// The source has ended.
     pub(super) ended: bool,
     /// The sink has been told, or is by the close that follows.
@@ -59,8 +71,8 @@ pub(super) struct Direction {
 enum Pace {
     /// By copies; so many large reads in a row.
     Copies(u8),
-    /// Through pipes.
-    Bulk,
+    /// Through pipes; so many messages in a row.
+    Bulk(u8),
     /// By copies for ever: these sockets cannot be spliced.
     CopiesOnly,
 }
@@ -68,12 +80,26 @@ enum Pace {
 impl Direction {
     pub(super) fn new(early: Bytes) -> Self {
         let pace = Pace::Copies(0);
-        Self { left: early, pipe: None, pace, ended: false, closed: false, moved: 0 }
+        Self {
+            left: early,
+            pipe: None,
+            pace,
+            run: 0,
+            waits: false,
+            ended: false,
+            closed: false,
+            moved: 0,
+        }
     }
 
     /// True while there are bytes that the sink has not taken.
     pub(super) fn holds(&self) -> bool {
         self.left.has_remaining() || self.pipe.is_some()
+    }
+
+    /// True once for each time that a fast stream begins to wait for its sink: nothing is wanted of its source until then.
+    pub(super) fn begins_to_wait(&mut self) -> bool {
+        std::mem::take(&mut self.waits)
     }
 
     /// Moves what there is; ready at the end, when the sink has been told. When it is the last of the two to end nobody
@@ -105,7 +131,7 @@ impl Direction {
 
     /// For bulk, if there is one.
     fn new_pipe(&self, local: &Local) -> Option<Pipe> {
-        (self.pace == Pace::Bulk).then(|| local.pipes.borrow_mut().take()).flatten()
+        matches!(self.pace, Pace::Bulk(_)).then(|| local.pipes.borrow_mut().take()).flatten()
     }
 
     /// What was kept.
@@ -133,7 +159,13 @@ impl Direction {
             return Poll::Ready(Ok(()));
         };
         while !pipe.is_empty() {
-            self.moved += ready!(pipe.poll_drain(cx, to)).map_err(Break::Sink)?;
+            let Poll::Ready(drained) = pipe.poll_drain(cx, to) else {
+                self.waits = std::mem::take(&mut self.run) >= AMPLE;
+                return Poll::Pending;
+            };
+            let n = drained.map_err(Break::Sink)?;
+            self.moved += n;
+            self.run = self.run.saturating_add(n);
         }
         if let Some(pipe) = self.pipe.take() {
             local.pipes.borrow_mut().give(pipe);
@@ -150,9 +182,7 @@ impl Direction {
     ) -> Poll<Result<(), Break>> {
         match pipe.poll_fill(cx, (from, PIPE_BYTES)) {
             Poll::Ready(Ok(n)) if n > 0 => {
-                if n < SMALL {
-                    self.pace = Pace::Copies(0);
-                }
+                self.note_fill(n);
                 self.pipe = Some(pipe);
                 return Poll::Ready(Ok(()));
             }
@@ -200,8 +230,18 @@ impl Direction {
         if let Pace::Copies(large) = self.pace {
             self.pace = match large + 1 {
                 _ if bytes < LARGE => Pace::Copies(0),
-                LARGE_READS.. => Pace::Bulk,
+                LARGE_READS.. => Pace::Bulk(0),
                 more => Pace::Copies(more),
+            };
+        }
+    }
+
+    fn note_fill(&mut self, bytes: usize) {
+        if let Pace::Bulk(small) = self.pace {
+            self.pace = match small + 1 {
+                _ if bytes >= SMALL => Pace::Bulk(0),
+                SMALL_FILLS.. => Pace::Copies(0),
+                more => Pace::Bulk(more),
             };
         }
     }

@@ -32,6 +32,7 @@ pub mod proxy_protocol;
 pub mod pulse;
 pub mod relay;
 mod shared;
+mod side;
 mod slot;
 mod states;
 pub mod tcp;

@@ -15,6 +15,7 @@ use super::Timeouts;
 use super::direction::{Break, Direction};
 use super::local::Local;
 use super::millis::Millis;
+use super::side::Side;
 use super::timer::Timer;
 use crate::lb::ending::Reason;
 
@@ -108,8 +109,8 @@ pub(crate) fn run(
     let mut relay = Relay {
         up: Direction::new(client.early),
         down: Direction::new(backend.early),
-        client: client.stream,
-        backend: backend.stream,
+        client: Side::Watched(client.stream),
+        backend: Side::Watched(backend.stream),
         active: timer.local().clock.tick(),
     };
     async move {
@@ -126,15 +127,17 @@ pub(crate) fn run(
             Finish::Done => false,
         };
         if is_cut {
-            relay.reset();
+            // An end must not look clean to a side that has not seen all.
+            relay.client.reset();
+            relay.backend.reset();
         }
         finish
     }
 }
 
 struct Relay {
-    client: TcpStream,
-    backend: TcpStream,
+    client: Side,
+    backend: Side,
     up: Direction,
     down: Direction,
     active: Millis,
@@ -145,7 +148,14 @@ impl Relay {
         if let Some(reason) = meter.ended() {
             return Poll::Ready(Finish::Ended(reason));
         }
-        let (client, backend) = (&mut self.client, &mut self.backend);
+        let client = match self.client.watched() {
+            Ok(client) => client,
+            Err(error) => return Poll::Ready(Finish::Broken(Which::Client, error)),
+        };
+        let backend = match self.backend.watched() {
+            Ok(backend) => backend,
+            Err(error) => return Poll::Ready(Finish::Broken(Which::Backend, error)),
+        };
         let closed = (self.up.closed, self.down.closed);
         let up = self.up.poll(cx, (client, backend), (local, closed.1));
         // A socket tells its error once: after that the other direction would take it for an end, and pass that on.
@@ -172,7 +182,21 @@ impl Relay {
                 Poll::Ready(Finish::Broken(Which::Backend, e))
             }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Finish::Done),
-            _ => Poll::Pending,
+            _ => self.unwatch(),
+        }
+    }
+
+    /// Leaves alone the side of which neither direction wants anything before the other side is ready.
+    fn unwatch(&mut self) -> Poll<Finish> {
+        let (up, down) = (self.up.begins_to_wait(), self.down.begins_to_wait());
+        let (done, which) = match (up && !self.down.holds(), down && !self.up.holds()) {
+            (true, _) => (self.client.unwatch(), Which::Client),
+            (_, true) => (self.backend.unwatch(), Which::Backend),
+            (false, false) => return Poll::Pending,
+        };
+        match done {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Finish::Broken(which, error)),
         }
     }
 
@@ -201,14 +225,5 @@ impl Relay {
             return Poll::Ready(Finish::Idle(which));
         }
         Poll::Pending
-    }
-
-    /// Closes both with a reset: an end must not look clean to a side that has not seen all.
-    fn reset(&self) {
-        for stream in [&self.client, &self.backend] {
-            if let Err(error) = stream.set_zero_linger() {
-                tracing::debug!(%error, "reset");
-            }
-        }
     }
 }
