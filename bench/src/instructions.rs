@@ -17,15 +17,17 @@ use crate::engine::tally::Seen;
 use crate::engine::{Peer, World};
 use crate::machine::{self, Cores};
 use crate::measure::float;
-use crate::proxies::{BACKENDS, Kind, Programs, Proxy, SITE, Setup};
+use crate::proxies::{BACKENDS, Kind, Logs, Programs, Proxy, SITE, Setup};
 use crate::report::Table;
 use crate::{Outcome, Verdict, case, rows};
 
 /// What is counted.
-const ROWS: &[(&str, Exchange)] = &[
-    ("keepalive_128", Exchange::SMALL),
-    ("post_16k", rows::POST_16K),
-    ("body_16k", Exchange::get(16 << 10)),
+const ROWS: &[(&str, Exchange, Logs)] = &[
+    ("keepalive_128", Exchange::SMALL, Logs::Off),
+    ("keepalive_128_stdout", Exchange::SMALL, Logs::Stdout),
+    ("keepalive_128_udp", Exchange::SMALL, Logs::Udp),
+    ("post_16k", rows::POST_16K, Logs::Off),
+    ("body_16k", Exchange::get(16 << 10), Logs::Off),
 ];
 
 /// Requests of the two runs whose difference counts.
@@ -80,12 +82,12 @@ pub(crate) fn run(plan: &Plan, dir: &Path) -> Outcome<Verdict> {
         "ratio",
         "allocations per request",
     ]);
-    for (name, exchange) in ROWS {
+    for (name, exchange, logs) in ROWS {
         let [few, many] = REQUESTS;
         let count = |requests| {
             let profile = profiles.join(format!("callgrind.{name}.{requests}"));
             eprintln!("{name}: {requests} requests");
-            total(plan, *exchange, requests, (dir, &profile), cores)
+            total(plan, (*exchange, *logs), requests, (dir, &profile), cores)
         };
         let (before, after) = (count(few)?, count(many)?);
         let more = float(many - few);
@@ -126,12 +128,12 @@ fn compare(name: &str, ratio: Option<f64>, verdict: &mut Verdict) {
 /// All instructions of a synapse that serves so many requests, one after the other on one connection.
 fn total(
     plan: &Plan,
-    exchange: Exchange,
+    (exchange, logs): (Exchange, Logs),
     requests: u64,
     (dir, profile): (&Path, &Path),
     cores: Cores,
 ) -> Outcome<Count> {
-    let setup = Setup { is_pinned: false, ..Setup::of(Kind::Synapse) };
+    let setup = Setup { is_pinned: false, logs, ..Setup::of(Kind::Synapse) };
     let origins = case::origins(BACKENDS);
     let mut world = World::new(Arc::new(Seen::new(0)))?;
     for addr in &origins {

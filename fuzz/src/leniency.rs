@@ -73,7 +73,8 @@ const EQUAL_LENGTHS: Leniency = Leniency {
     },
 };
 
-const TABS: Leniency = Leniency {
+/// See [`Leniency::what`]. An answer's `chunked` with a tab behind it is taken by the oracle, for something else.
+pub const TABS: Leniency = Leniency {
     what: "RFC 9110 5.5: tabs around the value of a framing line, as haproxy; goes on with one blank before it",
     is_in: |seen| {
         let lengths = lines(seen.head, "content-length");

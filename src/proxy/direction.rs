@@ -14,7 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::local::Local;
+use super::lull::Lull;
 use super::pipe::{self, PIPE_BYTES, Pipe};
+use super::rate::Rate;
+use super::side::Side;
 
 /// Buffers or pipes moved in one direction before others on the worker get their turn.
 const TURN: usize = 4;
@@ -33,9 +36,8 @@ const SMALL: usize = 4 * 1024;
 /// kB of it now and then, and copied all that came next until it was known as bulk again (a fifth of the stream).
 const SMALL_FILLS: u8 = 8;
 
-/// A stream that moved so much since its sink last made it wait has a fast source: what that sends during the next wait is
-/// not worth being told of ([`super::side`]). So much also pays for leaving the reactor and coming back, some 3 us.
-const AMPLE: usize = 512 * 1024;
+/// Less than this, and the pipe was far from full: its stream rests, if it is a fast one.
+const LITTLE: usize = PIPE_BYTES / 2;
 
 /// Who failed in a direction.
 #[derive(Debug)]
@@ -44,6 +46,15 @@ pub(super) enum Break {
     Source(io::Error),
     /// The one written to.
     Sink(io::Error),
+}
+
+/// What a direction must know of the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opposite {
+    /// Its sink has been told of its end.
+    pub(super) is_closed: bool,
+    /// It has bytes that its sink, our source, has not taken.
+    pub(super) holds: bool,
 }
 
 /// One direction's state.
@@ -55,10 +66,10 @@ pub(super) struct Direction {
     pipe: Option<Pipe>,
     /// How it moves bytes.
     pace: Pace,
-    /// Bytes through pipes since the sink last made it wait.
-    run: usize,
-    /// It does now, after an ample run.
-    waits: bool,
+    /// What has gone through pipes.
+    rate: Rate,
+    /// It rests.
+    lull: Option<Lull>,
     /// The source has ended.
     pub(super) ended: bool,
     /// The sink has been told, or is by the close that follows.
@@ -79,13 +90,12 @@ enum Pace {
 
 impl Direction {
     pub(super) fn new(early: Bytes) -> Self {
-        let pace = Pace::Copies(0);
         Self {
             left: early,
             pipe: None,
-            pace,
-            run: 0,
-            waits: false,
+            pace: Pace::Copies(0),
+            rate: Rate::default(),
+            lull: None,
             ended: false,
             closed: false,
             moved: 0,
@@ -97,31 +107,28 @@ impl Direction {
         self.left.has_remaining() || self.pipe.is_some()
     }
 
-    /// True once for each time that a fast stream begins to wait for its sink: nothing is wanted of its source until then.
-    pub(super) fn begins_to_wait(&mut self) -> bool {
-        std::mem::take(&mut self.waits)
-    }
-
     /// Moves what there is; ready at the end, when the sink has been told. When it is the last of the two to end nobody
     /// is told: the close that follows at once says the same, and the sink has nothing unread that would make it a reset.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        (from, to): (&mut TcpStream, &mut TcpStream),
-        (local, is_last): (&Local, bool),
+        (from, to): (&mut Side, &mut Side),
+        (local, opposite): (&Local, Opposite),
     ) -> Poll<Result<(), Break>> {
         for _ in 0..TURN {
             ready!(self.poll_left(cx, to))?;
-            ready!(self.poll_pipe(cx, to, local))?;
+            ready!(self.poll_pipe(cx, (from, to), (local, opposite)))?;
             if self.ended {
-                if !self.closed && !is_last {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Break::Sink)?;
+                if !self.closed && !opposite.is_closed {
+                    let to = to.watched().map_err(Break::Sink)?;
+                    ready!(Pin::new(to).poll_shutdown(cx)).map_err(Break::Sink)?;
                 }
                 self.closed = true;
                 return Poll::Ready(Ok(()));
             }
+            ready!(self.poll_lull(cx, local))?;
             match self.new_pipe(local) {
-                Some(pipe) => ready!(self.poll_splice(cx, from, (pipe, local)))?,
+                Some(pipe) => ready!(self.poll_splice(cx, from, (pipe, local, opposite)))?,
                 None => ready!(self.poll_copy(cx, (from, to), local))?,
             }
         }
@@ -135,8 +142,9 @@ impl Direction {
     }
 
     /// What was kept.
-    fn poll_left(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<Result<(), Break>> {
+    fn poll_left(&mut self, cx: &mut Context<'_>, to: &mut Side) -> Poll<Result<(), Break>> {
         if self.left.has_remaining() {
+            let to = to.watched().map_err(Break::Sink)?;
             while self.left.has_remaining() {
                 let n = ready!(write(cx, to, &self.left)?);
                 self.left.advance(n);
@@ -152,23 +160,35 @@ impl Direction {
     fn poll_pipe(
         &mut self,
         cx: &mut Context<'_>,
-        to: &TcpStream,
-        local: &Local,
+        (from, to): (&mut Side, &mut Side),
+        (local, opposite): (&Local, Opposite),
     ) -> Poll<Result<(), Break>> {
         let Some(pipe) = &mut self.pipe else {
             return Poll::Ready(Ok(()));
         };
+        let to = to.watched().map_err(Break::Sink)?;
         while !pipe.is_empty() {
             let Poll::Ready(drained) = pipe.poll_drain(cx, to) else {
-                self.waits = std::mem::take(&mut self.run) >= AMPLE;
+                if self.rate.is_high() {
+                    leave(from, opposite)?;
+                }
                 return Poll::Pending;
             };
-            let n = drained.map_err(Break::Sink)?;
-            self.moved += n;
-            self.run = self.run.saturating_add(n);
+            self.moved += drained.map_err(Break::Sink)?;
         }
         if let Some(pipe) = self.pipe.take() {
             local.pipes.borrow_mut().give(pipe);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when it does not rest any more.
+    fn poll_lull(&mut self, cx: &mut Context<'_>, local: &Local) -> Poll<Result<(), Break>> {
+        if let Some(lull) = &self.lull {
+            ready!(lull.poll(cx)).map_err(Break::Source)?;
+        }
+        if let Some(lull) = self.lull.take() {
+            local.lulls.borrow_mut().give(lull);
         }
         Poll::Ready(Ok(()))
     }
@@ -177,14 +197,22 @@ impl Direction {
     fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
-        from: &TcpStream,
-        (mut pipe, local): (Pipe, &Local),
+        from: &mut Side,
+        (mut pipe, local, opposite): (Pipe, &Local, Opposite),
     ) -> Poll<Result<(), Break>> {
-        match pipe.poll_fill(cx, (from, PIPE_BYTES)) {
+        match pipe.poll_fill_from(cx, from) {
             Poll::Ready(Ok(n)) if n > 0 => {
-                self.note_fill(n);
                 self.pipe = Some(pipe);
-                return Poll::Ready(Ok(()));
+                self.note_fill(n);
+                self.rate.add(local.clock.tick(), n);
+                if n < LITTLE && self.rate.is_lasting() {
+                    self.lull = local.lulls.borrow_mut().begin();
+                }
+                return Poll::Ready(if self.lull.is_some() {
+                    leave(from, opposite)
+                } else {
+                    Ok(())
+                });
             }
             Poll::Ready(Err(error)) if pipe::is_unsupported(&error) => self.pace = Pace::CopiesOnly,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(Break::Source(error))),
@@ -202,9 +230,11 @@ impl Direction {
     fn poll_copy(
         &mut self,
         cx: &mut Context<'_>,
-        (from, to): (&mut TcpStream, &mut TcpStream),
+        (from, to): (&mut Side, &mut Side),
         local: &Local,
     ) -> Poll<Result<(), Break>> {
+        let from = from.watched().map_err(Break::Source)?;
+        let to = to.watched().map_err(Break::Sink)?;
         let mut buffer = local.buffer.borrow_mut();
         let mut chunk = ReadBuf::new(&mut buffer);
         ready!(Pin::new(from).poll_read(cx, &mut chunk)).map_err(Break::Source)?;
@@ -245,6 +275,11 @@ impl Direction {
             };
         }
     }
+}
+
+/// The source of a stream that waits for something else is not watched, unless the other direction waits for it.
+fn leave(from: &mut Side, opposite: Opposite) -> Result<(), Break> {
+    if opposite.holds { Ok(()) } else { from.unwatch().map_err(Break::Source) }
 }
 
 /// Writes something. `Ready(Ok(0))` from a socket would loop for ever: an error.

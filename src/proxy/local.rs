@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::accept::Accepted;
 use super::buffer::Buffer;
+use super::lull::Lulls;
 use super::millis::Clock;
 use super::pipe::{MAX_PIPES, Pipes};
 use super::shared::{Listener, Shared};
@@ -30,6 +31,8 @@ pub(crate) struct Local {
     pub(crate) spares: RefCell<http::spares::Spares>,
     /// Where bulk waits between two sockets. Borrowed within one call.
     pub(crate) pipes: RefCell<Pipes>,
+    /// Timers of streams of bulk that rest. Borrowed within one call.
+    pub(crate) lulls: RefCell<Lulls>,
     /// Room for the places of chunks in what was just read. Borrowed within one call.
     pub(crate) ranges: RefCell<http::Ranges>,
     /// The thread's time.
@@ -47,6 +50,7 @@ impl Local {
             worker,
             shared,
             pipes: RefCell::new(Pipes::new(pipes)),
+            lulls: RefCell::default(),
             buffer: Buffer::new(),
             upstreams: RefCell::default(),
             upstreams2: RefCell::default(),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::Timeouts;
-use super::direction::{Break, Direction};
+use super::direction::{Break, Direction, Opposite};
 use super::local::Local;
 use super::millis::Millis;
 use super::side::Side;
@@ -148,21 +148,16 @@ impl Relay {
         if let Some(reason) = meter.ended() {
             return Poll::Ready(Finish::Ended(reason));
         }
-        let client = match self.client.watched() {
-            Ok(client) => client,
-            Err(error) => return Poll::Ready(Finish::Broken(Which::Client, error)),
-        };
-        let backend = match self.backend.watched() {
-            Ok(backend) => backend,
-            Err(error) => return Poll::Ready(Finish::Broken(Which::Backend, error)),
-        };
+        let (client, backend) = (&mut self.client, &mut self.backend);
         let closed = (self.up.closed, self.down.closed);
-        let up = self.up.poll(cx, (client, backend), (local, closed.1));
+        let opposite = Opposite { is_closed: closed.1, holds: self.down.holds() };
+        let up = self.up.poll(cx, (client, backend), (local, opposite));
         // A socket tells its error once: after that the other direction would take it for an end, and pass that on.
         let down = match &up {
             Poll::Ready(Err(_)) => Poll::Pending,
             Poll::Ready(Ok(())) | Poll::Pending => {
-                self.down.poll(cx, (backend, client), (local, self.up.closed))
+                let opposite = Opposite { is_closed: self.up.closed, holds: self.up.holds() };
+                self.down.poll(cx, (backend, client), (local, opposite))
             }
         };
         let moved = (std::mem::take(&mut self.up.moved), std::mem::take(&mut self.down.moved));
@@ -182,21 +177,7 @@ impl Relay {
                 Poll::Ready(Finish::Broken(Which::Backend, e))
             }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Finish::Done),
-            _ => self.unwatch(),
-        }
-    }
-
-    /// Leaves alone the side of which neither direction wants anything before the other side is ready.
-    fn unwatch(&mut self) -> Poll<Finish> {
-        let (up, down) = (self.up.begins_to_wait(), self.down.begins_to_wait());
-        let (done, which) = match (up && !self.down.holds(), down && !self.up.holds()) {
-            (true, _) => (self.client.unwatch(), Which::Client),
-            (_, true) => (self.backend.unwatch(), Which::Backend),
-            (false, false) => return Poll::Pending,
-        };
-        match done {
-            Ok(()) => Poll::Pending,
-            Err(error) => Poll::Ready(Finish::Broken(which, error)),
+            _ => Poll::Pending,
         }
     }
 

@@ -71,8 +71,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// True when the only token of `value` is `trailers`.
+/// True when `value` is `trailers`, without even an empty element beside it.
 pub(crate) fn is_only_trailers(value: &[u8]) -> bool {
-    let mut words = tokens(value);
-    words.next().is_some_and(|t| t.eq_ignore_ascii_case(b"trailers")) && words.next().is_none()
+    value.trim_ascii().eq_ignore_ascii_case(b"trailers")
 }
