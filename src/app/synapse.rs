@@ -284,6 +284,7 @@ fn start_workers(
         max_connections: Some(connection_limit(process.max_connections, descriptors, others)),
         max_pipes: Some(pipes),
         gives_way: process.give_way,
+        lull: process.bulk_lull,
     };
     Workers::start(count, settings)
 }

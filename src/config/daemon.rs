@@ -1,6 +1,7 @@
 //! Keys that both programs have: `admin.listen`, `state_dir`, `zk_session_timeout`, `log`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,12 +29,27 @@ pub struct Host<'a> {
 pub fn session_timeout(cursor: &Cursor<'_>, report: &mut Report) -> Option<Duration> {
     let timeout = cursor.duration(BareNumber::Seconds, report)?;
     let range = defaults::SESSION_TIMEOUT_MIN..=defaults::SESSION_TIMEOUT_MAX;
-    if !range.contains(&timeout) {
-        let text = format!("{timeout:?} is not between {:?} and {:?}", range.start(), range.end());
+    within(range, timeout, (cursor, report))
+}
+
+/// `bulk_lull`.
+pub fn bulk_lull(cursor: &Cursor<'_>, report: &mut Report) -> Option<Duration> {
+    let lull = cursor.delay(BareNumber::Seconds, report)?;
+    within(Duration::ZERO..=defaults::BULK_LULL_MAX, lull, (cursor, report))
+}
+
+/// `time`, unless it is out of range, which is complained about.
+fn within(
+    range: RangeInclusive<Duration>,
+    time: Duration,
+    (cursor, report): (&Cursor<'_>, &mut Report),
+) -> Option<Duration> {
+    if !range.contains(&time) {
+        let text = format!("{time:?} is not between {:?} and {:?}", range.start(), range.end());
         report.complain(cursor.place(), text);
         return None;
     }
-    Some(timeout)
+    Some(time)
 }
 
 /// `log.format`.

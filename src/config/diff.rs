@@ -128,6 +128,7 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
         seed: _,
         workers,
         give_way,
+        bulk_lull,
         session_timeout,
         max_connections,
         max_pipes,
@@ -144,6 +145,7 @@ fn needs_restart(old: &ProcessSettings, new: &ProcessSettings) -> Vec<&'static s
         ("state_dir", *state_dir != new.state_dir),
         ("workers", *workers != new.workers),
         ("give_way", *give_way != new.give_way),
+        ("bulk_lull", *bulk_lull != new.bulk_lull),
         ("zk_session_timeout", *session_timeout != new.session_timeout),
         ("haproxy.global maxconn", *max_connections != new.max_connections),
         ("haproxy.global maxpipes or nosplice", *max_pipes != new.max_pipes),
@@ -217,7 +219,7 @@ mod tests {
     fn process_wide_keys_that_need_a_restart_are_named() {
         let old = config("workers: 2\nservices: {}\n");
         let new = config(
-            "workers: 3\ngive_way: false\nadmin: {listen: 3211}\nstate_dir: /x\nzk_session_timeout: 5s\nlog: {format: json}\nhard_stop_after: 7s\nhaproxy: {global: [maxconn 5, user u, group g]}\nservices: {}\n",
+            "workers: 3\ngive_way: false\nbulk_lull: 0\nadmin: {listen: 3211}\nstate_dir: /x\nzk_session_timeout: 5s\nlog: {format: json}\nhard_stop_after: 7s\nhaproxy: {global: [maxconn 5, user u, group g]}\nservices: {}\n",
         );
         assert_eq!(
             diff(&old, &new).needs_restart,
@@ -226,6 +228,7 @@ mod tests {
                 "state_dir",
                 "workers",
                 "give_way",
+                "bulk_lull",
                 "zk_session_timeout",
                 "haproxy.global maxconn",
                 "log.format",

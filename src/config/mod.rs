@@ -85,6 +85,8 @@ pub struct ProcessSettings {
     pub workers: NonZeroUsize,
     /// `give_way`: a data-plane thread offers its core to others before it sleeps. Default true.
     pub give_way: bool,
+    /// `bulk_lull`: how long a fast stream of bulk TCP rests when it finds little. Zero: never. Default 80 us.
+    pub bulk_lull: Duration,
     /// `zk_session_timeout`. Default 30 s.
     pub session_timeout: Duration,
     /// `global maxconn`: client connections of the whole process. Unset: what the descriptor limit allows.

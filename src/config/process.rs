@@ -17,7 +17,7 @@ use super::{Complaint, EffectiveValue, ProcessSettings};
 use crate::discovery::saved::SeedFile;
 
 /// Keys of the top level.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "services",
     "service_conf_dir",
     "haproxy",
@@ -26,6 +26,7 @@ pub const KEYS: [&str; 14] = [
     "state_dir",
     "workers",
     "give_way",
+    "bulk_lull",
     "zk_session_timeout",
     "hard_stop_after",
     "log",
@@ -68,6 +69,10 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     show("workers", workers.to_string(), workers_key.as_ref());
     let give_way = top.flag("give_way", defaults::GIVE_WAY, report);
     show("give_way", give_way.to_string(), top.get("give_way").as_ref());
+    let lull_key = top.get("bulk_lull");
+    let bulk_lull =
+        lull_key.as_ref().and_then(|c| daemon::bulk_lull(c, report)).unwrap_or(defaults::BULK_LULL);
+    show("bulk_lull", format!("{bulk_lull:?}"), lull_key.as_ref());
 
     let timeout_key = top.get("zk_session_timeout");
     let session_timeout = timeout_key
@@ -100,6 +105,7 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
         seed,
         workers,
         give_way,
+        bulk_lull,
         session_timeout,
         max_connections: global.max_connections,
         max_pipes: global.max_pipes,

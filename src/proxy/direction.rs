@@ -69,7 +69,7 @@ pub(super) struct Direction {
     /// What has gone through pipes.
     rate: Rate,
     /// It rests.
-    lull: Option<Lull>,
+    lull: Option<Box<Lull>>,
     /// The source has ended.
     pub(super) ended: bool,
     /// The sink has been told, or is by the close that follows.

@@ -46,11 +46,12 @@ pub(crate) struct Local {
 impl Local {
     pub(crate) fn new(worker: WorkerId, shared: Arc<Shared>) -> Self {
         let pipes = shared.settings.max_pipes.unwrap_or(MAX_PIPES);
+        let lulls = Lulls::new(shared.settings.lull);
         Self {
             worker,
             shared,
             pipes: RefCell::new(Pipes::new(pipes)),
-            lulls: RefCell::default(),
+            lulls: RefCell::new(lulls),
             buffer: Buffer::new(),
             upstreams: RefCell::default(),
             upstreams2: RefCell::default(),

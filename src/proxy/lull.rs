@@ -19,36 +19,57 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// How long. Measured (CPU ms per GB of one stream on loopback): none 135, 30 us 116, 100 us 120. At 40 Gbit/s 100 us are 500 kB, a
-/// tenth of what a socket may hold by default (`net.ipv4.tcp_rmem`). What others call this time: `rx-usecs` of ethtool.
-pub(crate) const LENGTH: Duration = Duration::from_micros(80);
-
 /// Lulls of a worker at once, each with a descriptor. More streams find enough without: each waits for the others' turns.
 const MOST: usize = 4;
 
 /// The lulls of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lulls {
-    idle: Vec<Lull>,
+    /// How long each takes; zero: there are none.
+    length: Duration,
+    #[expect(
+        clippy::vec_box,
+        reason = "lent: a pointer moves, and a relay that does not rest has no room for more"
+    )]
+    idle: Vec<Box<Lull>>,
     /// Timers alive, lent or idle.
     alive: Rc<Cell<usize>>,
 }
 
 impl Lulls {
+    /// Of so long, see `bulk_lull` in docs/configuration.md.
+    pub(crate) fn new(length: Duration) -> Self {
+        Self { length, idle: Vec::new(), alive: Rc::default() }
+    }
+
+    /// How many timers there are, lent or not.
+    #[cfg(test)]
+    pub(crate) fn alive(&self) -> usize {
+        self.alive.get()
+    }
+
+    /// How many are lent.
+    #[cfg(test)]
+    pub(crate) fn lent(&self) -> usize {
+        self.alive.get() - self.idle.len()
+    }
+
     /// One that has begun, if there is one.
-    pub(crate) fn begin(&mut self) -> Option<Lull> {
-        let begun = match self.idle.pop() {
-            Some(lull) => lull.begin().map(|()| lull),
-            None if self.alive.get() < MOST => {
-                Lull::new(&self.alive).and_then(|lull| lull.begin().map(|()| lull))
-            }
+    pub(crate) fn begin(&mut self) -> Option<Box<Lull>> {
+        if self.length.is_zero() {
+            return None;
+        }
+        let lull = match self.idle.pop() {
+            Some(lull) => Ok(lull),
+            None if self.alive.get() < MOST => Lull::new(&self.alive),
             None => return None,
         };
+        let begun = lull.and_then(|lull| lull.begin(self.length).map(|()| lull));
         begun.inspect_err(|error| tracing::debug!(%error, "no lull")).ok()
     }
 
     /// Takes back, over or not.
-    pub(crate) fn give(&mut self, lull: Lull) {
+    pub(crate) fn give(&mut self, lull: Box<Lull>) {
         self.idle.push(lull);
     }
 }
@@ -67,18 +88,18 @@ impl Drop for Lull {
 }
 
 impl Lull {
-    fn new(alive: &Rc<Cell<usize>>) -> io::Result<Self> {
+    fn new(alive: &Rc<Cell<usize>>) -> io::Result<Box<Self>> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         #[expect(deprecated, reason = "sound for an owned descriptor; what follows it is unsafe")]
         let timer = AsyncFd::with_interest(timer, Interest::READABLE)?;
         alive.set(alive.get() + 1);
-        Ok(Self { timer, alive: Rc::clone(alive) })
+        Ok(Box::new(Self { timer, alive: Rc::clone(alive) }))
     }
 
-    fn begin(&self) -> io::Result<()> {
+    fn begin(&self, length: Duration) -> io::Result<()> {
         let once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let length = Timespec::try_from(LENGTH).map_err(io::Error::other)?;
+        let length = Timespec::try_from(length).map_err(io::Error::other)?;
         let when = Itimerspec { it_interval: once, it_value: length };
         timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &when)?;
         Ok(())

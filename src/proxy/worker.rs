@@ -34,6 +34,8 @@ pub struct WorkerSettings {
     pub max_pipes: Option<u32>,
     /// A worker offers its core to others before it sleeps (module `give_way`).
     pub gives_way: bool,
+    /// How long a fast stream of bulk rests when it finds little (module `lull`); zero: never.
+    pub lull: Duration,
 }
 
 /// Identity of an added listener, chosen by the caller.

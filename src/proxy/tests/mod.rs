@@ -11,6 +11,7 @@ pub(crate) mod logged;
 mod proxied;
 mod queue;
 mod relay;
+mod rests;
 mod rig;
 mod sizes;
 mod tcp;

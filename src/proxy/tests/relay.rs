@@ -22,14 +22,14 @@ use crate::proxy::wheel::Group;
 use crate::proxy::worker::WorkerSettings;
 use crate::telemetry::cells::WorkerId;
 
-const MEGABYTE: usize = 1024 * 1024;
+pub(super) const MEGABYTE: usize = 1024 * 1024;
 
 /// Counts what moved and how often the relay was polled.
 #[derive(Default)]
-struct Moved {
+pub(super) struct Moved {
     up: Cell<usize>,
     down: Cell<usize>,
-    polls: Cell<usize>,
+    pub(super) polls: Cell<usize>,
 }
 
 impl Meter for Moved {
@@ -43,7 +43,7 @@ impl Meter for Moved {
 }
 
 /// A connected pair of sockets with buffers of about so many bytes; 0: the kernel's own choice.
-async fn pair(buffers: u32) -> (TcpStream, TcpStream) {
+pub(super) async fn pair(buffers: u32) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     if buffers > 0 {
@@ -57,8 +57,9 @@ async fn pair(buffers: u32) -> (TcpStream, TcpStream) {
     (ours.unwrap(), theirs.unwrap().0)
 }
 
-fn local(max_pipes: u32) -> Rc<Local> {
-    let settings = WorkerSettings { max_pipes: Some(max_pipes), ..WorkerSettings::default() };
+pub(super) fn local(max_pipes: u32) -> Rc<Local> {
+    let lull = Duration::from_micros(80);
+    let settings = WorkerSettings { max_pipes: Some(max_pipes), lull, ..WorkerSettings::default() };
     Rc::new(Local::new(WorkerId(0), Shared::new(1, settings).0))
 }
 
@@ -67,7 +68,12 @@ fn end(stream: TcpStream) -> End {
 }
 
 /// Relays between two sockets and counts.
-async fn relay(local: &Rc<Local>, client: TcpStream, backend: TcpStream, moved: &Moved) -> Finish {
+pub(super) async fn relay(
+    local: &Rc<Local>,
+    client: TcpStream,
+    backend: TcpStream,
+    moved: &Moved,
+) -> Finish {
     let timer = Timer::new(local, Group(0)).await;
     let patience = Patience::new(&Timeouts::default());
     let mut run = pin!(relay::run((end(client), end(backend)), &timer, patience, moved));
@@ -79,7 +85,7 @@ async fn relay(local: &Rc<Local>, client: TcpStream, backend: TcpStream, moved: 
 }
 
 /// Bytes that tell their place.
-fn bytes(seed: u64, len: usize) -> Vec<u8> {
+pub(super) fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut bytes = vec![0; len];
     random.fill(&mut bytes);
@@ -162,7 +168,7 @@ async fn random_amounts_pass_both_ways_unharmed() {
 }
 
 /// Sends without end until the socket takes no more for a while; what it took.
-async fn stuff(stream: &mut TcpStream) -> usize {
+pub(super) async fn stuff(stream: &mut TcpStream) -> usize {
     let chunk = vec![7; MEGABYTE];
     let mut sent = 0;
     let quiet = Duration::from_millis(100);

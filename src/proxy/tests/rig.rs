@@ -113,6 +113,7 @@ impl Setup {
             max_connections: self.global_max,
             max_pipes: self.max_pipes,
             gives_way: true,
+            lull: Duration::from_micros(80),
         };
         let workers = Workers::start(self.workers, settings).unwrap();
         let id = ListenerId(1);

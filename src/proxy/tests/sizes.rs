@@ -15,7 +15,7 @@ use crate::proxy::relay::Patience;
 use crate::proxy::wheel::Node;
 use crate::proxy::{ProxySettings, http, tcp};
 
-/// A TCP connection's future: the relay is 300 of it.
+/// A TCP connection's future: the relay is 350 of it.
 const TCP_BYTES: usize = 768;
 
 /// An HTTP connection's future.

@@ -1,7 +1,5 @@
 //! Where a message ends: one decision per message, made from its head.
 
-use super::fields::tokens;
-
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
