@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::header::Form;
@@ -56,7 +57,8 @@ pub struct Source {
     pub ports: Option<RangeInclusive<u16>>,
 }
 
-/// `srvtcpka-idle`, `srvtcpka-intvl`, `srvtcpka-cnt`; what is unset is the kernel's.
+/// How a silent peer is asked: `srvtcpka-idle`, `srvtcpka-intvl`, `srvtcpka-cnt`, and the same of `clitcpka`. What is unset is
+/// the host's (`net.ipv4.tcp_keepalive_…`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeepAlive {
     /// After so long without a byte it is asked for the first time. In seconds, rounded down.
@@ -163,7 +165,7 @@ impl Way {
     }
 
     fn settle(&self, socket: &TcpSocket, port: Option<u16>) -> io::Result<()> {
-        let options = socket2::SockRef::from(socket);
+        let options = SockRef::from(socket);
         if let Some(device) = &self.device {
             options.bind_device(Some(device.as_bytes()))?;
         }
@@ -226,7 +228,26 @@ fn is_taken(error: &io::Error) -> bool {
 }
 
 impl KeepAlive {
-    fn set(self, socket: &socket2::SockRef<'_>) -> io::Result<()> {
+    /// The same with what is unset as it is on a new socket: for one on which a former configuration may have said more.
+    ///
+    /// # Errors
+    /// No socket could be made, or asked.
+    pub fn complete(self) -> io::Result<Self> {
+        let new = Socket::new(Domain::IPV4, Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+        let idle = self.idle.map_or_else(|| new.tcp_keepalive_time(), Ok)?;
+        let interval = self.interval.map_or_else(|| new.tcp_keepalive_interval(), Ok)?;
+        let count = match self.count {
+            Some(count) => Some(count),
+            None => NonZeroU32::new(new.tcp_keepalive_retries()?),
+        };
+        Ok(Self { idle: Some(idle), interval: Some(interval), count })
+    }
+
+    /// Lets the socket's peer be asked.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set(self, socket: &SockRef<'_>) -> io::Result<()> {
         let mut says = socket2::TcpKeepalive::new();
         if let Some(idle) = self.idle {
             says = says.with_time(idle);

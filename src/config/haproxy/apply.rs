@@ -1,5 +1,6 @@
 //! What the supported directives of the proxy sections do to a draft.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::defaults;
@@ -12,8 +13,8 @@ use super::statement::Statement;
 use super::values::{MAX_KEEPALIVE_COUNT, network, number, seconds, time};
 use crate::config::balance;
 use crate::config::report::Report;
+use crate::dial::KeepAlive;
 use crate::health::ProbeSettings;
-use crate::proxy::listener::Keepalive;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch, Reuse};
 
 /// Applies a supported statement to the sides it was routed to.
@@ -205,11 +206,11 @@ fn timeout(args: &[String]) -> Result<Option<Duration>, String> {
 }
 
 /// 0 is haproxy's "not set".
-fn keepalive(mut so_far: Keepalive, statement: &Statement<'_>) -> Result<Keepalive, String> {
+fn keepalive(mut so_far: KeepAlive, statement: &Statement<'_>) -> Result<KeepAlive, String> {
     let value = one(statement.args())?;
     match statement.directive.keyword {
         "clitcpka-cnt" => {
-            so_far.count = Some(number(value, 0..=MAX_KEEPALIVE_COUNT)?).filter(|count| *count > 0);
+            so_far.count = NonZeroU32::new(number(value, 0..=MAX_KEEPALIVE_COUNT)?);
         }
         "clitcpka-idle" => so_far.idle = seconds(value)?,
         _ => so_far.interval = seconds(value)?,

@@ -10,9 +10,9 @@ use super::values::show_time;
 use super::way::BackWay;
 use crate::config::balance::{Algorithm, HashType};
 use crate::config::report::Line;
+use crate::dial::KeepAlive;
 use crate::health::ProbeSettings;
 use crate::lb::hash::Factor;
-use crate::proxy::listener::Keepalive;
 use crate::proxy::{CloseMode, ForwardFor, Mode, Redispatch, Reuse};
 
 /// Where a value comes from, as `synapse check` shows it.
@@ -100,17 +100,17 @@ pub(super) struct TimeoutDraft {
 #[derive(Clone, Debug)]
 pub(super) struct KeepaliveDraft {
     pub(super) is_on: Tracked<bool>,
-    pub(super) detail: Tracked<Keepalive>,
+    pub(super) detail: Tracked<KeepAlive>,
 }
 
 impl KeepaliveDraft {
     fn new(origin: &Origin) -> Self {
-        let detail = Tracked::new(Keepalive::default(), origin);
+        let detail = Tracked::new(KeepAlive::default(), origin);
         Self { is_on: Tracked::new(false, origin), detail }
     }
 
     /// `None`: nobody is asked. The other lines change nothing then, as with haproxy.
-    pub(super) fn resolve(&self) -> Option<Keepalive> {
+    pub(super) fn resolve(&self) -> Option<KeepAlive> {
         self.is_on.value.then_some(self.detail.value)
     }
 }
@@ -118,7 +118,7 @@ impl KeepaliveDraft {
 /// As `synapse check` shows it.
 impl std::fmt::Display for KeepaliveDraft {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Some(Keepalive { idle, interval, count }) = self.resolve() else {
+        let Some(KeepAlive { idle, interval, count }) = self.resolve() else {
             return f.write_str("off");
         };
         let hosts = || "host's".to_owned();

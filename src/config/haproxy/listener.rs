@@ -82,7 +82,7 @@ fn finish(addrs: &mut [BindAddr], draft: &Draft, top: &Top, place: &Place, repor
         }
         let ListenAddr::Unix(path) = &mut bind.addr else {
             if keepalive.is_some() && !bind.addr.is_unix() {
-                Arc::make_mut(&mut bind.options).keepalive = keepalive;
+                Arc::make_mut(&mut bind.options).keep_alive = keepalive;
             }
             continue;
         };

@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::*;
 use crate::config::balance::Algorithm;
 use crate::config::report::Report;
+use crate::dial::KeepAlive;
 use crate::endpoint::{Endpoint, ServiceName, Weight};
 use crate::health::ProbeSettings;
 use crate::lb::{ServerSettings, ShuffleSeed};
-use crate::proxy::listener::Keepalive;
 use crate::proxy::{CloseMode, Mode, Redispatch};
 
 fn place(path: &str) -> Place {
@@ -799,14 +799,14 @@ fn keep_alive_of_clients_is_set_on_tcp_sockets() {
         section.frontend = lines("f", &own);
         let (parts, complaints, _) = one(TIMEOUTS, &section);
         let addrs = parts.listener.unwrap().addrs;
-        assert_eq!(addrs[0].options.keepalive, None, "a unix socket has none");
-        (addrs[1].options.keepalive, complaints.len())
+        assert_eq!(addrs[0].options.keep_alive, None, "a unix socket has none");
+        (addrs[1].options.keep_alive, complaints.len())
     };
     let all = ["clitcpka-cnt 3", "clitcpka-idle 10", "clitcpka-intvl 2s"];
     let (told, _) = keepalive(&all);
     let told = told.unwrap();
-    assert_eq!((told.count, told.interval), (Some(3), Some(Duration::from_secs(2))));
-    assert_eq!(keepalive(&["clitcpka-cnt 0"]), (Some(Keepalive::default()), 0));
+    assert_eq!((told.count, told.interval), (NonZeroU32::new(3), Some(Duration::from_secs(2))));
+    assert_eq!(keepalive(&["clitcpka-cnt 0"]), (Some(KeepAlive::default()), 0));
     assert_eq!(keepalive(&["no option clitcpka"]), (None, 0));
     assert_eq!(told.idle, Some(Duration::from_secs(10)), "a bare number is of seconds");
     let rounded = keepalive(&["clitcpka-intvl 1500ms"]).0.unwrap();

@@ -21,7 +21,7 @@ use self::file::SocketFile;
 pub use self::file::{Identity, MAX_ABSTRACT_BYTES, MAX_PATH_BYTES, Permissions};
 pub use self::held::Held;
 use self::held::Unset;
-pub use self::options::{Keepalive, SocketOptions};
+pub use self::options::SocketOptions;
 
 /// Where a service listens. Changing it means other sockets; everything else is [`ProxySettings`](super::ProxySettings).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, Socket};
 
 use super::Permissions;
+use crate::dial::KeepAlive;
 
 /// What is said about one listening socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct SocketOptions {
     /// `backlog`. Default that of the service.
     pub backlog: Option<u32>,
     /// `option clitcpka`: clients that are silent are asked whether they are there. Default none.
-    pub keepalive: Option<Keepalive>,
+    pub keep_alive: Option<KeepAlive>,
     /// `tcp-ut`: how long data may stay unacknowledged. Default the kernel's (some 15 minutes).
     pub user_timeout: Option<Duration>,
     /// `mss`: longest segment in bytes. Default the path's.
@@ -29,17 +30,6 @@ pub struct SocketOptions {
     pub interface: Option<Arc<str>>,
     /// Of a unix socket's file.
     pub permissions: Permissions,
-}
-
-/// How silent peers are asked. `None`: as the host does (`net.ipv4.tcp_keepalive_…`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keepalive {
-    /// `clitcpka-idle`: silence before the first question. Whole seconds.
-    pub idle: Option<Duration>,
-    /// `clitcpka-intvl`: between questions. Whole seconds.
-    pub interval: Option<Duration>,
-    /// `clitcpka-cnt`: unanswered questions that end the connection.
-    pub count: Option<u32>,
 }
 
 /// As words of a `bind` line, but for ids in the place of names.
@@ -88,9 +78,9 @@ impl SocketOptions {
             // Accepted sockets inherit it: one system call less per connection.
             socket.set_tcp_nodelay(true),
         ];
-        if is_said(|options| options.keepalive.is_some()) {
-            done.push(socket.set_keepalive(self.keepalive.is_some()));
-            done.extend(self.keepalive.map(|keepalive| keepalive.set(socket)));
+        if is_said(|options| options.keep_alive.is_some()) {
+            done.push(socket.set_keepalive(self.keep_alive.is_some()));
+            done.extend(self.keep_alive.map(|it| it.complete()?.set(&SockRef::from(socket))));
         }
         if is_said(|options| options.user_timeout.is_some()) {
             done.push(socket.set_tcp_user_timeout(self.user_timeout));
@@ -104,17 +94,5 @@ impl SocketOptions {
             None => {}
         }
         done.into_iter().collect()
-    }
-}
-
-impl Keepalive {
-    fn set(self, socket: &Socket) -> io::Result<()> {
-        // What is not said is as on a new socket, whatever a former configuration said.
-        let new = Socket::new(Domain::IPV4, Type::STREAM.cloexec(), Some(Protocol::TCP))?;
-        let count = self.count.map_or_else(|| new.tcp_keepalive_retries(), Ok)?;
-        let idle = self.idle.map_or_else(|| new.tcp_keepalive_time(), Ok)?;
-        let interval = self.interval.map_or_else(|| new.tcp_keepalive_interval(), Ok)?;
-        let all = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(count);
-        socket.set_tcp_keepalive(&all)
     }
 }

@@ -1,5 +1,6 @@
 //! Kinds of listening sockets, and what is said about one of them.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::rig::{Origin, PATIENCE, Rig, Setup, until};
-use crate::proxy::listener::{Held, Keepalive, Listening, MAX_PATH_BYTES, Permissions, bind};
+use crate::dial::KeepAlive;
+use crate::proxy::listener::{Held, Listening, MAX_PATH_BYTES, Permissions, bind};
 use crate::proxy::{BindAddr, ListenAddr, ListenerSettings, Mode, SocketOptions};
 
 /// A directory that goes with the test.
@@ -236,10 +238,13 @@ fn held_sockets_are_given_in_order_with_their_new_options() {
 
 #[test]
 fn accepted_sockets_inherit_what_is_said() {
-    let keepalive =
-        Keepalive { idle: Some(Duration::from_secs(11)), interval: None, count: Some(3) };
+    let keepalive = KeepAlive {
+        idle: Some(Duration::from_secs(11)),
+        interval: None,
+        count: NonZeroU32::new(3),
+    };
     let options = SocketOptions {
-        keepalive: Some(keepalive),
+        keep_alive: Some(keepalive),
         user_timeout: Some(Duration::from_millis(1234)),
         ..SocketOptions::default()
     };
@@ -272,7 +277,7 @@ fn accepted_sockets_inherit_what_is_said() {
     let socket = socket2::SockRef::from(&stream);
     assert!(!socket.keepalive().unwrap());
     assert_eq!(socket.tcp_user_timeout().unwrap(), None);
-    let half = SocketOptions { keepalive: Some(Keepalive::default()), ..SocketOptions::default() };
+    let half = SocketOptions { keep_alive: Some(KeepAlive::default()), ..SocketOptions::default() };
     held.add(told);
     let mut told = held.take(&only(addr, half)).unwrap().remove(0);
     told.settle().unwrap();
@@ -354,7 +359,7 @@ fn a_shared_socket_changes_only_when_it_is_settled() {
     let before = state(&dir.path("a.sock"));
     let about = |addr: ListenAddr, options| only(addr, options).addrs.remove(0);
     let keepalive =
-        SocketOptions { keepalive: Some(Keepalive::default()), ..SocketOptions::default() };
+        SocketOptions { keep_alive: Some(KeepAlive::default()), ..SocketOptions::default() };
     let addrs =
         vec![about(tcp.addr.clone(), keepalive), about(dir.addr("a.sock"), with_mode(Some(0o666)))];
     let settings = ListenerSettings { addrs, backlog: 16 };
@@ -395,9 +400,9 @@ fn one_option_that_is_refused_does_not_keep_the_others() {
     let plain = bind(&only(free(), SocketOptions::default())).unwrap().remove(0);
     let addr = plain.addr.clone();
     // The kernel takes 127 at most.
-    let keepalive = Keepalive { count: Some(1000), ..Keepalive::default() };
+    let keepalive = KeepAlive { count: NonZeroU32::new(1000), ..KeepAlive::default() };
     let options = SocketOptions {
-        keepalive: Some(keepalive),
+        keep_alive: Some(keepalive),
         user_timeout: Some(Duration::from_millis(1234)),
         ..SocketOptions::default()
     };
