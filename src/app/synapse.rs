@@ -38,7 +38,9 @@ use crate::discovery::names::{NameCache, NameSettings};
 use crate::discovery::saved::Store;
 use crate::health::runner::CheckRunner;
 use crate::proxy::listener::Listening;
+use crate::proxy::lull;
 use crate::proxy::pulse::Pulse;
+use crate::proxy::rate::FAST;
 use crate::proxy::worker::{TICK, WorkerSettings, Workers};
 use crate::readiness::Readiness;
 use crate::telemetry::access;
@@ -279,12 +281,14 @@ fn start_workers(
     // Each worker accepts from its own descriptor of every listener; two addresses (v4, v6) are the usual case.
     let listeners = services.saturating_mul(2).saturating_mul(count.saturating_add(1));
     let pipes = pipe_limit(process.max_pipes, descriptors, count);
-    let others = listeners as u64 + 2 * u64::from(pipes) * count as u64;
+    let per_worker = 2 * u64::from(pipes) + lull::MOST as u64;
+    let others = listeners as u64 + per_worker * count as u64;
     let settings = WorkerSettings {
         max_connections: Some(connection_limit(process.max_connections, descriptors, others)),
         max_pipes: Some(pipes),
         gives_way: process.give_way,
         lull: process.bulk_lull,
+        fast: FAST,
     };
     Workers::start(count, settings)
 }

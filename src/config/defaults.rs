@@ -33,8 +33,8 @@ pub const GIVE_WAY: bool = true;
 /// network cards is as long.
 pub const BULK_LULL: Duration = Duration::from_micros(80);
 
-/// Largest `bulk_lull`: in 10 ms a stream of 5 Gbit/s fills its socket (`net.ipv4.tcp_rmem`), and is slowed down.
-pub const BULK_LULL_MAX: Duration = Duration::from_millis(10);
+/// Largest `bulk_lull`: in a millisecond a stream of 40 Gbit/s fills its socket (`net.ipv4.tcp_rmem`), and is slowed down.
+pub const BULK_LULL_MAX: Duration = Duration::from_millis(1);
 
 /// Most data-plane threads that `workers` may ask for; a typing error should not start a million.
 pub const WORKERS_MAX: u64 = 1024;

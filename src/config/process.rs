@@ -72,7 +72,7 @@ pub fn read(top: &Section<'_>, global: &GlobalSettings, env: &Env, report: &mut 
     let lull_key = top.get("bulk_lull");
     let bulk_lull =
         lull_key.as_ref().and_then(|c| daemon::bulk_lull(c, report)).unwrap_or(defaults::BULK_LULL);
-    show("bulk_lull", format!("{bulk_lull:?}"), lull_key.as_ref());
+    show("bulk_lull", format!("{}us", bulk_lull.as_micros()), lull_key.as_ref());
 
     let timeout_key = top.get("zk_session_timeout");
     let session_timeout = timeout_key

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::local::Local;
 use super::lull::Lull;
@@ -68,6 +67,8 @@ pub(super) struct Direction {
     pace: Pace,
     /// What has gone through pipes.
     rate: Rate,
+    /// The last fill was one for which a fast stream rests, once that is drained.
+    found_little: bool,
     /// It rests.
     lull: Option<Box<Lull>>,
     /// The source has ended.
@@ -95,6 +96,7 @@ impl Direction {
             pipe: None,
             pace: Pace::Copies(0),
             rate: Rate::default(),
+            found_little: false,
             lull: None,
             ended: false,
             closed: false,
@@ -105,6 +107,11 @@ impl Direction {
     /// True while there are bytes that the sink has not taken.
     pub(super) fn holds(&self) -> bool {
         self.left.has_remaining() || self.pipe.is_some()
+    }
+
+    /// True within a lull: its source has more, most probably.
+    pub(super) fn rests(&self) -> bool {
+        self.lull.is_some()
     }
 
     /// Moves what there is; ready at the end, when the sink has been told. When it is the last of the two to end nobody
@@ -126,9 +133,9 @@ impl Direction {
                 self.closed = true;
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.poll_lull(cx, local))?;
+            ready!(self.poll_rest(cx, from, (local, opposite)))?;
             match self.new_pipe(local) {
-                Some(pipe) => ready!(self.poll_splice(cx, from, (pipe, local, opposite)))?,
+                Some(pipe) => ready!(self.poll_splice(cx, from, (pipe, local)))?,
                 None => ready!(self.poll_copy(cx, (from, to), local))?,
             }
         }
@@ -144,9 +151,8 @@ impl Direction {
     /// What was kept.
     fn poll_left(&mut self, cx: &mut Context<'_>, to: &mut Side) -> Poll<Result<(), Break>> {
         if self.left.has_remaining() {
-            let to = to.watched().map_err(Break::Sink)?;
             while self.left.has_remaining() {
-                let n = ready!(write(cx, to, &self.left)?);
+                let n = ready!(to.poll_write(cx, &self.left)).map_err(Break::Sink)?;
                 self.left.advance(n);
                 self.moved += n;
             }
@@ -166,10 +172,9 @@ impl Direction {
         let Some(pipe) = &mut self.pipe else {
             return Poll::Ready(Ok(()));
         };
-        let to = to.watched().map_err(Break::Sink)?;
         while !pipe.is_empty() {
-            let Poll::Ready(drained) = pipe.poll_drain(cx, to) else {
-                if self.rate.is_high() {
+            let Poll::Ready(drained) = pipe.poll_drain_to(cx, to) else {
+                if self.rate.is_high(local.fast) {
                     leave(from, opposite)?;
                 }
                 return Poll::Pending;
@@ -182,13 +187,26 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when it does not rest any more.
-    fn poll_lull(&mut self, cx: &mut Context<'_>, local: &Local) -> Poll<Result<(), Break>> {
-        if let Some(lull) = &self.lull {
-            ready!(lull.poll(cx)).map_err(Break::Source)?;
+    /// Begins to rest if there is reason to; ready when it does not rest any more.
+    fn poll_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Side,
+        (local, opposite): (&Local, Opposite),
+    ) -> Poll<Result<(), Break>> {
+        if std::mem::take(&mut self.found_little) {
+            self.lull = local.lulls.borrow_mut().begin();
+            if self.rests() {
+                leave(from, opposite)?;
+            }
         }
-        if let Some(lull) = self.lull.take() {
-            local.lulls.borrow_mut().give(lull);
+        if let Some(lull) = &self.lull {
+            let over = ready!(lull.poll(cx));
+            let lull = self.lull.take();
+            match over {
+                Ok(()) => local.lulls.borrow_mut().give(lull),
+                Err(error) => tracing::debug!(%error, "no lull"),
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -198,21 +216,15 @@ impl Direction {
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Side,
-        (mut pipe, local, opposite): (Pipe, &Local, Opposite),
+        (mut pipe, local): (Pipe, &Local),
     ) -> Poll<Result<(), Break>> {
         match pipe.poll_fill_from(cx, from) {
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.pipe = Some(pipe);
                 self.note_fill(n);
-                self.rate.add(local.clock.tick(), n);
-                if n < LITTLE && self.rate.is_lasting() {
-                    self.lull = local.lulls.borrow_mut().begin();
-                }
-                return Poll::Ready(if self.lull.is_some() {
-                    leave(from, opposite)
-                } else {
-                    Ok(())
-                });
+                self.rate.add((local.clock.tick(), n), local.fast);
+                self.found_little = n < LITTLE && self.rate.is_lasting();
+                return Poll::Ready(Ok(()));
             }
             Poll::Ready(Err(error)) if pipe::is_unsupported(&error) => self.pace = Pace::CopiesOnly,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(Break::Source(error))),
@@ -234,7 +246,6 @@ impl Direction {
         local: &Local,
     ) -> Poll<Result<(), Break>> {
         let from = from.watched().map_err(Break::Source)?;
-        let to = to.watched().map_err(Break::Sink)?;
         let mut buffer = local.buffer.borrow_mut();
         let mut chunk = ReadBuf::new(&mut buffer);
         ready!(Pin::new(from).poll_read(cx, &mut chunk)).map_err(Break::Source)?;
@@ -242,7 +253,7 @@ impl Direction {
         self.ended = chunk.is_empty();
         self.note_read(chunk.len());
         while !chunk.is_empty() {
-            match write(cx, to, chunk)? {
+            match to.poll_write(cx, chunk).map_err(Break::Sink)? {
                 Poll::Ready(n) => {
                     self.moved += n;
                     chunk = chunk.get(n..).unwrap_or_default();
@@ -279,15 +290,5 @@ impl Direction {
 
 /// The source of a stream that waits for something else is not watched, unless the other direction waits for it.
 fn leave(from: &mut Side, opposite: Opposite) -> Result<(), Break> {
-    if opposite.holds { Ok(()) } else { from.unwatch().map_err(Break::Source) }
-}
-
-/// Writes something. `Ready(Ok(0))` from a socket would loop for ever: an error.
-fn write(cx: &mut Context<'_>, to: &mut TcpStream, bytes: &[u8]) -> Result<Poll<usize>, Break> {
-    match Pin::new(to).poll_write(cx, bytes) {
-        Poll::Ready(Ok(0)) => Err(Break::Sink(io::ErrorKind::WriteZero.into())),
-        Poll::Ready(Ok(n)) => Ok(Poll::Ready(n)),
-        Poll::Ready(Err(error)) => Err(Break::Sink(error)),
-        Poll::Pending => Ok(Poll::Pending),
-    }
+    if opposite.holds { Ok(()) } else { from.leave().map_err(Break::Source) }
 }

@@ -2,7 +2,7 @@
 //!
 //! Who is as fast as the source is woken for every packet; a wake costs more than moving the packet does. Interrupts of a
 //! network card are moderated for the same reason and about as long. Only streams that have lasted and are fast
-//! ([`super::rate`]) rest, so an answer of a few megabytes is never late; a message never is. The runtime's timers count
+//! ([`super::rate`]) rest, so messages and answers of a few megabytes are not late, and the end of a long one is by a lull at most. The runtime's timers count
 //! milliseconds, in which such a stream would fill its socket: so each lull has a timer of the kernel.
 
 use std::cell::Cell;
@@ -18,15 +18,21 @@ use rustix::time::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 /// Lulls of a worker at once, each with a descriptor. More streams find enough without: each waits for the others' turns.
-const MOST: usize = 4;
+pub const MOST: usize = 4;
+
+/// The system is asked again so long after it had no timer for us, as for pipes.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The lulls of one worker.
 #[derive(Debug)]
 pub(crate) struct Lulls {
     /// How long each takes; zero: there are none.
     length: Duration,
+    /// The system had none; it is asked again then.
+    again: Option<Instant>,
     #[expect(
         clippy::vec_box,
         reason = "lent: a pointer moves, and a relay that does not rest has no room for more"
@@ -39,7 +45,7 @@ pub(crate) struct Lulls {
 impl Lulls {
     /// Of so long, see `bulk_lull` in docs/configuration.md.
     pub(crate) fn new(length: Duration) -> Self {
-        Self { length, idle: Vec::new(), alive: Rc::default() }
+        Self { length, again: None, idle: Vec::new(), alive: Rc::default() }
     }
 
     /// How many timers there are, lent or not.
@@ -56,7 +62,8 @@ impl Lulls {
 
     /// One that has begun, if there is one.
     pub(crate) fn begin(&mut self) -> Option<Box<Lull>> {
-        if self.length.is_zero() {
+        let is_early = self.again.is_some_and(|again| Instant::now() < again);
+        if self.length.is_zero() || is_early {
             return None;
         }
         let lull = match self.idle.pop() {
@@ -65,12 +72,16 @@ impl Lulls {
             None => return None,
         };
         let begun = lull.and_then(|lull| lull.begin(self.length).map(|()| lull));
-        begun.inspect_err(|error| tracing::debug!(%error, "no lull")).ok()
+        self.again = begun.as_ref().err().map(|error| {
+            tracing::debug!(%error, "no lull");
+            Instant::now() + ASK_AGAIN
+        });
+        begun.ok()
     }
 
-    /// Takes back, over or not.
-    pub(crate) fn give(&mut self, lull: Box<Lull>) {
-        self.idle.push(lull);
+    /// Takes back what is over.
+    pub(crate) fn give(&mut self, lull: Option<Box<Lull>>) {
+        self.idle.extend(lull);
     }
 }
 
@@ -105,7 +116,7 @@ impl Lull {
         Ok(())
     }
 
-    /// Ready when it is over; that may be early, if a former one was not waited for.
+    /// Ready when it is over.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut over = ready!(self.timer.poll_read_ready(cx))?;
         // It need not be read: setting it anew forgets what it has counted, and the reactor reports each edge.

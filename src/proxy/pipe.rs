@@ -147,19 +147,28 @@ impl Pipe {
         }
     }
 
-    /// [`Pipe::poll_fill`] from a side of a relay. One that is not watched is tried at once, and watched when it has nothing.
+    /// [`Pipe::poll_fill`] from a side of a relay.
     pub(super) fn poll_fill_from(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Side,
     ) -> Poll<io::Result<usize>> {
-        if let Some(socket) = from.unwatched() {
-            match self.fill(socket, PIPE_BYTES) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return Poll::Ready(other),
-            }
+        match from.try_unwatched(|socket| self.fill(socket, PIPE_BYTES)) {
+            Some(filled) => Poll::Ready(filled),
+            None => self.poll_fill(cx, (from.watched()?, PIPE_BYTES)),
         }
-        self.poll_fill(cx, (from.watched()?, PIPE_BYTES))
+    }
+
+    /// [`Pipe::poll_drain`] into a side of a relay.
+    pub(super) fn poll_drain_to(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Side,
+    ) -> Poll<io::Result<usize>> {
+        match to.try_unwatched(|socket| self.drain(socket)) {
+            Some(drained) => Poll::Ready(drained),
+            None => self.poll_drain(cx, to.watched()?),
+        }
     }
 
     /// Moves what it holds into the socket, as far as that takes it; never 0. Waits while it takes nothing.
@@ -171,8 +180,6 @@ impl Pipe {
         loop {
             ready!(to.poll_write_ready(cx))?;
             match to.try_io(Interest::WRITABLE, || self.drain(to)) {
-                // `Ok(0)` would be tried for ever.
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 other => return Poll::Ready(other),
             }
@@ -189,10 +196,14 @@ impl Pipe {
         Ok(n)
     }
 
-    /// Moves what it holds into the socket, as far as that takes it.
+    /// Moves what it holds into the socket, as far as that takes it; never 0.
     fn drain(&mut self, to: impl AsFd) -> io::Result<usize> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
         let n = again(|| rustix::pipe::splice(&self.read, None, &to, None, self.held, flags))?;
+        if n == 0 && self.held > 0 {
+            // It would be tried for ever.
+            return Err(io::ErrorKind::WriteZero.into());
+        }
         self.held = self.held.saturating_sub(n);
         Ok(n)
     }

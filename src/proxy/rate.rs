@@ -2,8 +2,12 @@
 
 use super::millis::Millis;
 
-/// Bytes in a millisecond that are many: 4 Gbit/s. The reactor's overhead matters above.
-const MANY: u32 = 512 * 1024;
+/// Bytes in a millisecond from which a stream is fast: 4 Gbit/s. Below, the reactor's overhead matters little. Of
+/// [`WorkerSettings`](super::worker::WorkerSettings).
+pub const FAST: u32 = 512 * 1024;
+
+/// Milliseconds in a row that make it a lasting one: an answer of a few megabytes is over before.
+const LASTING: u8 = 3;
 
 /// Bytes by milliseconds: of the one in which bytes moved last, and of the one before in which any did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,16 +16,17 @@ pub(super) struct Rate {
     at: u32,
     now: u32,
     before: u32,
-    /// The two follow each other.
-    is_steady: bool,
+    /// Fast milliseconds, one after the other, until the one before.
+    streak: u8,
 }
 
 impl Rate {
-    /// `n` bytes have moved.
-    pub(super) fn add(&mut self, at: Millis, n: usize) {
+    /// `n` bytes have moved; `fast` as [`FAST`].
+    pub(super) fn add(&mut self, (at, n): (Millis, usize), fast: u32) {
         let at = u32::try_from(at.0 & u64::from(u32::MAX)).unwrap_or_default();
         if at != self.at {
-            self.is_steady = at == self.at.wrapping_add(1);
+            let goes_on = at == self.at.wrapping_add(1) && self.now >= fast;
+            self.streak = if goes_on { self.streak.saturating_add(1) } else { 0 };
             self.before = self.now;
             self.now = 0;
             self.at = at;
@@ -29,14 +34,14 @@ impl Rate {
         self.now = self.now.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
     }
 
-    /// It moved many bytes when it moved any.
-    pub(super) fn is_high(&self) -> bool {
-        self.now.max(self.before) >= MANY
+    /// It is fast whenever it moves.
+    pub(super) fn is_high(&self, fast: u32) -> bool {
+        self.now.max(self.before) >= fast
     }
 
-    /// It has moved many for more than a millisecond without a pause.
+    /// It has been fast for some milliseconds without a pause.
     pub(super) fn is_lasting(&self) -> bool {
-        self.is_steady && self.before >= MANY
+        self.streak >= LASTING
     }
 }
 
@@ -45,15 +50,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn high_is_many_at_a_time_and_lasting_is_many_before_this_millisecond() {
+    fn high_is_much_at_a_time_and_lasting_is_much_for_some_milliseconds_on_end() {
         let mut rate = Rate::default();
         let mut seen = Vec::new();
-        let many = MANY as usize;
-        for (at, n) in [(7, many - 1), (7, 1), (8, 1), (9, many), (11, 1), (12, 1), (13, 1)] {
-            rate.add(Millis(at), n);
-            seen.push((rate.is_high(), rate.is_lasting()));
+        for (at, n) in [(5, 9), (5, 1), (6, 1), (6, 9), (7, 10), (8, 1), (9, 1), (11, 1)] {
+            rate.add((Millis(at), n), 10);
+            seen.push((rate.is_high(10), rate.is_lasting()));
         }
         let (no, high, lasting) = ((false, false), (true, false), (true, true));
-        assert_eq!(seen, [no, high, lasting, high, high, no, no]);
+        assert_eq!(seen, [no, high, high, high, high, lasting, no, no]);
     }
 }

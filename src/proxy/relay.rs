@@ -122,7 +122,8 @@ pub(crate) fn run(
         let is_cut = match finish {
             Finish::Broken(..) => true,
             Finish::Ended(_) | Finish::Aged | Finish::Idle(_) => {
-                relay.up.holds() || relay.down.holds()
+                let is_within = |it: &Direction| it.holds() || it.rests();
+                is_within(&relay.up) || is_within(&relay.down)
             }
             Finish::Done => false,
         };

@@ -3,13 +3,19 @@
 //! The reactor reports each arrival, wanted or not. While a fast stream of bulk waits for its slow side, or rests
 //! ([`super::lull`]), its source's next bytes would wake the thread for every packet until the receive buffer is full
 //! (measured: 25 times for each time that the slow side was ready). So the source is taken out of the reactor meanwhile,
-//! as haproxy clears its interest. Who leaves a side unwatched has something else that will wake it.
+//! as haproxy clears its interest.
+//!
+//! Only the direction that reads from a side leaves it, when something else will wake it: the other side's readiness to
+//! take bytes, or the end of a lull. It does not while the other direction waits to write there. A side that is not
+//! watched is tried as it is; it is watched again when it has nothing, or takes nothing, and has to be waited for.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, Write as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
 /// A socket.
@@ -19,7 +25,8 @@ pub(super) enum Side {
     Watched(TcpStream),
     /// Not in it: nothing that happens here wakes anybody.
     Unwatched(std::net::TcpStream),
-    /// The reactor did not take it or give it up: it is closed, the error has been told.
+    /// The reactor did not take it or give it up: it is closed, the error has been told. The relay ends, the other side with a
+    /// reset.
     Lost,
 }
 
@@ -30,6 +37,8 @@ impl Side {
             && let Self::Unwatched(stream) = std::mem::replace(self, Self::Lost)
         {
             *self = Self::Watched(TcpStream::from_std(stream)?);
+            #[cfg(test)]
+            seen::LEFT.with(|left| left.set(left.get() - 1));
         }
         match self {
             Self::Watched(stream) => Ok(stream),
@@ -38,21 +47,46 @@ impl Side {
     }
 
     /// Takes it out of the reactor, until [`Side::watched`].
-    pub(super) fn unwatch(&mut self) -> io::Result<()> {
+    pub(super) fn leave(&mut self) -> io::Result<()> {
         if let Self::Watched(_) = self
             && let Self::Watched(stream) = std::mem::replace(self, Self::Lost)
         {
             *self = Self::Unwatched(stream.into_std()?);
+            #[cfg(test)]
+            seen::LEFT.with(|left| left.set(left.get() + 1));
         }
         Ok(())
     }
 
-    /// The bare socket, if it is not watched.
-    pub(super) fn unwatched(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Unwatched(stream) => Some(stream.as_fd()),
-            Self::Watched(_) | Self::Lost => None,
+    /// What `call` comes to on a socket that is not watched. `None`: it is watched, or must be waited for.
+    pub(super) fn try_unwatched<R>(
+        &self,
+        call: impl FnOnce(&std::net::TcpStream) -> io::Result<R>,
+    ) -> Option<io::Result<R>> {
+        let Self::Unwatched(stream) = self else {
+            return None;
+        };
+        match call(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            other => Some(other),
         }
+    }
+
+    /// Writes something, or waits.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let done = match self.try_unwatched(|mut stream| stream.write(bytes)) {
+            Some(done) => Poll::Ready(done),
+            None => Pin::new(self.watched()?).poll_write(cx, bytes),
+        };
+        if let Poll::Ready(Ok(0)) = done {
+            // It would be tried for ever.
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        done
     }
 
     /// Its close, which follows, will be a reset.
@@ -65,5 +99,16 @@ impl Side {
         if let Err(error) = done {
             tracing::debug!(%error, "reset");
         }
+    }
+}
+
+/// For tests: what nobody else can see.
+#[cfg(test)]
+pub(super) mod seen {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many sides of this thread are not watched now.
+        pub(in crate::proxy) static LEFT: Cell<i32> = const { Cell::new(0) };
     }
 }

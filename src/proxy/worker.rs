@@ -36,6 +36,8 @@ pub struct WorkerSettings {
     pub gives_way: bool,
     /// How long a fast stream of bulk rests when it finds little (module `lull`); zero: never.
     pub lull: Duration,
+    /// Bytes in a millisecond from which a stream of bulk is fast ([`FAST`](super::rate::FAST)); zero: all are.
+    pub fast: u32,
 }
 
 /// Identity of an added listener, chosen by the caller.

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::endpoint::ServiceName;
 use crate::lb::fixed::{FixedPool, fixed, fixed_with};
 use crate::lb::snapshot::Picker;
+use crate::proxy::rate::FAST;
 use crate::proxy::worker::{ListenerId, WorkerSettings, Workers};
 use crate::proxy::{
     BindAddr, CloseMode, ForwardFor, HttpSettings, ListenAddr, ListenerSettings, Mode,
@@ -114,6 +115,7 @@ impl Setup {
             max_pipes: self.max_pipes,
             gives_way: true,
             lull: Duration::from_micros(80),
+            fast: FAST,
         };
         let workers = Workers::start(self.workers, settings).unwrap();
         let id = ListenerId(1);
