@@ -1,10 +1,14 @@
-//! What the process asks of the kernel before it serves: descriptors and an unprivileged identity.
+//! What the process asks of the kernel before it serves, descriptors and an unprivileged identity, and what the workers may
+//! have of it.
 
 use rustix::process::{Gid, Resource, Rlimit, Uid, getgid, getrlimit, getuid, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::config::accounts;
+use crate::config::{ProcessSettings, accounts};
+use crate::proxy::lull;
 use crate::proxy::pipe::MAX_PIPES;
+use crate::proxy::rate::FAST;
+use crate::proxy::worker::WorkerSettings;
 
 /// Descriptors kept for everything that is not a client connection: listeners, checks, sessions, admin, logs.
 const RESERVED_DESCRIPTORS: u64 = 256;
@@ -24,10 +28,31 @@ pub fn raise_descriptor_limit() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
+/// What the workers are told, within what `descriptors` allow beside the listeners of so many services.
+pub fn worker_settings(
+    process: &ProcessSettings,
+    descriptors: u64,
+    services: usize,
+) -> WorkerSettings {
+    let count = process.workers.get();
+    // Each worker accepts from its own descriptor of every listener; two addresses (v4, v6) are the usual case.
+    let listeners = services.saturating_mul(2).saturating_mul(count.saturating_add(1));
+    let pipes = pipe_limit(process.max_pipes, descriptors, count);
+    let per_worker = 2 * u64::from(pipes) + lull::MOST as u64;
+    let others = listeners as u64 + per_worker * count as u64;
+    WorkerSettings {
+        max_connections: Some(connection_limit(process.max_connections, descriptors, others)),
+        max_pipes: Some(pipes),
+        gives_way: process.give_way,
+        lull: process.bulk_lull,
+        fast: FAST,
+    }
+}
+
 /// Client connections that `descriptors` allow: two each, after those reserved and those of `listeners`.
 ///
 /// A configured `global maxconn` that needs more is lowered, as haproxy refuses it.
-pub fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u64) -> u32 {
+fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u64) -> u32 {
     let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS).saturating_sub(listeners);
     let possible = u32::try_from(free / 2).unwrap_or(u32::MAX).max(1);
     match configured {
@@ -47,7 +72,7 @@ pub fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u6
 
 /// Pipes that each of `workers` may have for bulk TCP: `configured` ones shared among them, or the built-in number, but
 /// never more than take one descriptor in sixteen from the connections.
-pub fn pipe_limit(configured: Option<u32>, descriptors: u64, workers: usize) -> u32 {
+fn pipe_limit(configured: Option<u32>, descriptors: u64, workers: usize) -> u32 {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
     let wanted = configured.unwrap_or(MAX_PIPES).div_ceil(workers);
     let most = descriptors / 16 / 2 / u64::from(workers);

@@ -21,7 +21,7 @@ use super::front::Front;
 use super::handover::state::State;
 use super::handover::successor::{Post, arrive, take_post};
 use super::handover::take::{Predecessor, Taking};
-use super::process::{connection_limit, drop_privileges, pipe_limit};
+use super::process::{drop_privileges, worker_settings};
 use super::registries::{Opened, Registries};
 use super::service::{Context, MakeDiscovery};
 use super::serving::Serving;
@@ -31,17 +31,15 @@ use super::stop::{Changer, abandon};
 use super::supervise::supervise;
 use super::systemd::Notifier;
 use crate::admin::{About, AdminState};
+use crate::config::ServiceConfig;
 use crate::config::synapse::{LoadOptions, Loaded};
-use crate::config::{ProcessSettings, ServiceConfig};
 use crate::discovery::build;
 use crate::discovery::names::{NameCache, NameSettings};
 use crate::discovery::saved::Store;
 use crate::health::runner::CheckRunner;
 use crate::proxy::listener::Listening;
-use crate::proxy::lull;
 use crate::proxy::pulse::Pulse;
-use crate::proxy::rate::FAST;
-use crate::proxy::worker::{TICK, WorkerSettings, Workers};
+use crate::proxy::worker::{TICK, Workers};
 use crate::readiness::Readiness;
 use crate::telemetry::access;
 use crate::telemetry::cold::ColdMetrics;
@@ -147,7 +145,8 @@ async fn serve(
     let (taking, former) = Predecessor::join(former)?;
     let process = loaded.config.process.clone();
     let deadline = process.hard_stop_after;
-    let workers = start_workers(&process, bound.descriptors, bound.services.len())?;
+    let settings = worker_settings(&process, bound.descriptors, bound.services.len());
+    let workers = Workers::start(process.workers.get(), settings)?;
     let admin = admin_state(workers.count())?;
     statsd::configure(Program::Synapse, process.statsd.as_ref());
     statsd::synapse::started();
@@ -270,27 +269,6 @@ async fn pings(admin: Arc<AdminState>) {
             }
         }
     }
-}
-
-fn start_workers(
-    process: &ProcessSettings,
-    descriptors: u64,
-    services: usize,
-) -> io::Result<Workers> {
-    let count = process.workers.get();
-    // Each worker accepts from its own descriptor of every listener; two addresses (v4, v6) are the usual case.
-    let listeners = services.saturating_mul(2).saturating_mul(count.saturating_add(1));
-    let pipes = pipe_limit(process.max_pipes, descriptors, count);
-    let per_worker = 2 * u64::from(pipes) + lull::MOST as u64;
-    let others = listeners as u64 + per_worker * count as u64;
-    let settings = WorkerSettings {
-        max_connections: Some(connection_limit(process.max_connections, descriptors, others)),
-        max_pipes: Some(pipes),
-        gives_way: process.give_way,
-        lull: process.bulk_lull,
-        fast: FAST,
-    };
-    Workers::start(count, settings)
 }
 
 fn make_discovery(service: &ServiceConfig, registries: &Opened) -> MakeDiscovery {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING,
 };
 use hyper::http::request;
 use hyper::http::uri::{PathAndQuery, Scheme};
@@ -63,13 +64,17 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
     if version == Version::HTTP_2 && uri.scheme_str().is_some_and(str::is_empty) {
         return Err(Refusal::bad("no scheme"));
     }
+    if version != Version::HTTP_2 && uri.scheme().is_none() && uri.authority().is_some() {
+        // `host:port` is for CONNECT.
+        return Err(Refusal::bad("target is not a path"));
+    }
     let host = host(version, &uri, &headers)?;
     let scheme = uri.scheme().cloned();
     let path = path(&method, uri)?;
     if headers.values().any(|value| is_padded(value.as_bytes())) {
         return Err(Refusal::bad("space around a value"));
     }
-    let length = length(&headers)?;
+    let length = length(version, &headers)?;
     let expects = has(&headers, &EXPECT, "100-continue");
     let takes_trailers = has(&headers, &TE, "trailers");
     let mut fields = headers;
@@ -151,10 +156,18 @@ fn host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue,
     }
 }
 
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+/// The body's length, if it is said. Of HTTP/1 as strict as our own engine: hyper takes `gzip, chunked` for chunks.
+fn length(version: Version, headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     let mut framing = Framing::default();
     for value in values(headers, &CONTENT_LENGTH) {
         framing.add_length(value.as_bytes()).map_err(|error| Refusal::bad(error.0))?;
+    }
+    let codings = values(headers, &TRANSFER_ENCODING).filter(|_| version != Version::HTTP_2);
+    for value in codings {
+        framing.add_coding(value.as_bytes()).map_err(|error| Refusal::bad(error.0))?;
+    }
+    if framing.chunked && framing.length.is_some() {
+        return Err(Refusal::bad("content-length and transfer-encoding"));
     }
     Ok(framing.length)
 }
@@ -280,6 +293,30 @@ mod tests {
         let rule = ForwardFor { header: "X-Forwarded-For".into(), except: None, if_none: false };
         let rules = Rules { forward_for: Some(&rule), client: Some(CLIENT) };
         judge(request.body(()).unwrap().into_parts().0, rules)
+    }
+
+    fn asked_in_http1(uri: &str, fields: &[(&'static str, &str)]) -> Option<&'static str> {
+        let mut request = Request::builder().uri(uri).header("host", "a");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let rules = Rules { forward_for: None, client: None };
+        judge(request.body(()).unwrap().into_parts().0, rules).err().map(|refusal| refusal.why)
+    }
+
+    #[test]
+    fn http1_clients_are_read_as_strictly_as_by_our_own_engine() {
+        for uri in ["/", "http://a/x"] {
+            assert_eq!(asked_in_http1(uri, &[("transfer-encoding", "chunked")]), None, "{uri}");
+        }
+        for (uri, fields) in [
+            ("a:80", &[][..]),
+            ("/", &[("transfer-encoding", "gzip, chunked")]),
+            ("/", &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]),
+            ("/", &[("content-length", "5"), ("transfer-encoding", "chunked")]),
+        ] {
+            assert!(asked_in_http1(uri, fields).is_some(), "{uri} {fields:?}");
+        }
     }
 
     fn lines(head: &Head) -> Vec<String> {
