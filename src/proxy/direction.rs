@@ -174,7 +174,7 @@ impl Direction {
         };
         while !pipe.is_empty() {
             let Poll::Ready(drained) = pipe.poll_drain_to(cx, to) else {
-                if self.rate.is_high(local.fast) {
+                if self.rate.is_high(local.shared.settings.fast) {
                     leave(from, opposite)?;
                 }
                 return Poll::Pending;
@@ -222,7 +222,7 @@ impl Direction {
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.pipe = Some(pipe);
                 self.note_fill(n);
-                self.rate.add((local.clock.tick(), n), local.fast);
+                self.rate.add((local.clock.tick(), n), local.shared.settings.fast);
                 self.found_little = n < LITTLE && self.rate.is_lasting();
                 return Poll::Ready(Ok(()));
             }

@@ -31,8 +31,6 @@ pub(crate) struct Local {
     pub(crate) spares: RefCell<http::spares::Spares>,
     /// Where bulk waits between two sockets. Borrowed within one call.
     pub(crate) pipes: RefCell<Pipes>,
-    /// See [`WorkerSettings`](super::worker::WorkerSettings).
-    pub(crate) fast: u32,
     /// Timers of streams of bulk that rest. Borrowed within one call.
     pub(crate) lulls: RefCell<Lulls>,
     /// Room for the places of chunks in what was just read. Borrowed within one call.
@@ -48,12 +46,11 @@ pub(crate) struct Local {
 impl Local {
     pub(crate) fn new(worker: WorkerId, shared: Arc<Shared>) -> Self {
         let pipes = shared.settings.max_pipes.unwrap_or(MAX_PIPES);
-        let (lulls, fast) = (Lulls::new(shared.settings.lull), shared.settings.fast);
+        let lulls = Lulls::new(shared.settings.lull);
         Self {
             worker,
             shared,
             pipes: RefCell::new(Pipes::new(pipes)),
-            fast,
             lulls: RefCell::new(lulls),
             buffer: Buffer::new(),
             upstreams: RefCell::default(),

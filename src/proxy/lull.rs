@@ -2,8 +2,9 @@
 //!
 //! Who is as fast as the source is woken for every packet; a wake costs more than moving the packet does. Interrupts of a
 //! network card are moderated for the same reason and about as long. Only streams that have lasted and are fast
-//! ([`super::rate`]) rest, so messages and answers of a few megabytes are not late, and the end of a long one is by a lull at most. The runtime's timers count
-//! milliseconds, in which such a stream would fill its socket: so each lull has a timer of the kernel.
+//! ([`super::rate`]) rest, so messages and answers of a few megabytes are not late, and the end of a long one is by a lull
+//! at most. The runtime's timers count milliseconds, in which such a stream would fill its socket: so each lull has a
+//! timer of the kernel.
 
 use std::cell::Cell;
 use std::io;

@@ -20,6 +20,13 @@ fn left() -> i32 {
     LEFT.with(std::cell::Cell::get)
 }
 
+/// Who sends much and who takes it, and our sockets to client and backend.
+async fn ends(is_upload: bool) -> ((TcpStream, TcpStream), TcpStream, TcpStream) {
+    let ((client, ours), (backend, theirs)) = (pair(0).await, pair(0).await);
+    let far = if is_upload { (client, theirs) } else { (theirs, client) };
+    (far, ours, backend)
+}
+
 /// Writes pieces until a stream rests, and somewhat longer; how many.
 async fn write_until_it_rests(to: &mut TcpStream, piece: &[u8], local: &Rc<Local>) -> usize {
     let begun = Instant::now();
@@ -36,10 +43,8 @@ async fn write_until_it_rests(to: &mut TcpStream, piece: &[u8], local: &Rc<Local
 #[tokio::test]
 async fn a_fast_stream_rests_and_nothing_is_lost() {
     for is_upload in [true, false] {
-        let local = local(8);
-        let ((client, ours), (backend, theirs)) = (pair(0).await, pair(0).await);
-        let (mut source, mut sink) = if is_upload { (client, theirs) } else { (theirs, client) };
-        let moved = Moved::default();
+        let (local, moved) = (local(8), Moved::default());
+        let ((mut source, mut sink), ours, backend) = ends(is_upload).await;
         let piece = bytes(5, LITTLE);
         let writing = async {
             let pieces = write_until_it_rests(&mut source, &piece, &local).await;
@@ -74,10 +79,8 @@ async fn a_fast_stream_rests_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_side_that_is_left_alone_still_gets_what_the_other_says() {
     for is_upload in [true, false] {
-        let local = local(8);
-        let ((client, ours), (backend, theirs)) = (pair(0).await, pair(0).await);
-        let (mut source, mut sink) = if is_upload { (client, theirs) } else { (theirs, client) };
-        let moved = Moved::default();
+        let (local, moved) = (local(8), Moved::default());
+        let ((mut source, mut sink), ours, backend) = ends(is_upload).await;
         let script = async {
             for round in 0..3 {
                 let before = left();
