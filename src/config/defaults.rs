@@ -29,8 +29,8 @@ pub const HARD_STOP_AFTER: Duration = Duration::from_secs(30);
 /// `give_way`: with clients and backends on the same cores two workers cost a third less per request.
 pub const GIVE_WAY: bool = true;
 
-/// `bulk_lull`. Measured (CPU ms per GB of one stream on loopback): none 135, 30 us 116, 80 us 124, 155 us 121; `rx-usecs` of
-/// network cards is as long.
+/// `bulk_lull`. Measured (CPU ms per GB of one stream on loopback): none 135 to 150, 80 us 97 to 112; in a trial that slept in
+/// the thread 30 us came to 116, 100 us to 120. `rx-usecs` of network cards is as long.
 pub const BULK_LULL: Duration = Duration::from_micros(80);
 
 /// Largest `bulk_lull`: in a millisecond a stream of 40 Gbit/s fills its socket (`net.ipv4.tcp_rmem`), and is slowed down.
