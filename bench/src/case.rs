@@ -41,6 +41,8 @@ pub(crate) struct Case {
     pub(crate) entrants: Vec<Entrant>,
     /// synapse's rate, p50 and p99 as multiples of haproxy's.
     pub(crate) goals: Goals,
+    /// The load never sleeps.
+    pub(crate) is_awake: bool,
 }
 
 /// What the clients do.

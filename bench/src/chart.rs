@@ -76,6 +76,7 @@ fn x(ratio: f64) -> f64 {
 fn colour(kind: Kind) -> &'static str {
     match kind {
         Kind::Synapse => "#9bd",
+        Kind::Before => "#bbb",
         Kind::Haproxy => "#48a",
         Kind::Nginx => "#5a6",
         Kind::Envoy => "#a6c",

@@ -144,7 +144,8 @@ fn total(
         world.add(Peer::Listener(Listener::bind(*addr, Work::Http(exchange), None)?))?;
     }
     let synapse = under_callgrind(&plan.synapse, dir, profile)?;
-    let programs = Programs { synapse, envoy: PathBuf::new(), pingora: PathBuf::new() };
+    let none = PathBuf::new;
+    let programs = Programs { synapse, before: none(), envoy: none(), pingora: none() };
     let proxy = Proxy::start(setup, SITE, &programs, (dir, "http", &origins), cores)?;
     let client = Client::connect(SITE.front(), Task::Kept, exchange.ask(false), Instant::now())?;
     world.add(Peer::Client(client))?;

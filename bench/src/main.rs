@@ -118,6 +118,9 @@ struct Options {
     /// All peers, those that PyPI and crates.io have, too
     #[arg(long, conflicts_with = "peers")]
     all: bool,
+    /// Another build of synapse as a peer: what a change costs or saves
+    #[arg(long, value_name = "PATH")]
+    before: Option<PathBuf>,
     /// Each HTTP row once more with access logs
     #[arg(
         long, value_name = "TO", value_delimiter = ',', require_equals = true,
@@ -136,6 +139,7 @@ impl Options {
     fn plan(&self, synapse: &Path) -> Plan {
         let programs = Programs {
             synapse: synapse.to_owned(),
+            before: self.before.clone().unwrap_or_default(),
             envoy: self.envoy.clone(),
             pingora: self.pingora.clone(),
         };
@@ -148,6 +152,9 @@ impl Options {
         plan.only.clone_from(&self.only);
         plan.logs.clone_from(&self.logs);
         plan.peers.clone_from(&self.peers);
+        if self.before.is_some() {
+            plan.peers.insert(0, Kind::Before);
+        }
         if self.all {
             plan.peers.extend([Kind::Envoy, Kind::Pingora]);
         }

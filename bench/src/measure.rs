@@ -60,6 +60,7 @@ pub(crate) fn measure(
         | Traffic::Headed => {}
     }
     let front = proxy.site.front();
+    world.is_awake = case.is_awake;
     proxy.forget_lines()?;
     case.begin(world, front)?;
     let before = (world.shared.tally.errors, world.shared.tally.total, world.shared.tally.lines);

@@ -47,7 +47,7 @@ impl Goals {
             Kind::Haproxy => self.cost,
             Kind::Nginx => self.is_below_nginx.then_some(1.0),
             Kind::Envoy => self.is_below_nginx.then_some(BESIDE_ENVOY),
-            Kind::Synapse | Kind::Pingora => None,
+            Kind::Synapse | Kind::Before | Kind::Pingora => None,
         }
     }
 }
@@ -117,6 +117,7 @@ fn case(&(name, clients, traffic, goals): &Row, peers: &[Kind]) -> Case {
         clients,
         entrants: vec![Entrant { setup: Setup::of(Kind::Synapse), goal: None }],
         goals,
+        is_awake: false,
     };
     let peers = peers.iter().filter(|kind| kind.can(traffic.mode()));
     case.entrants.extend(
@@ -137,6 +138,8 @@ fn logged(row: &Row, logs: Logs, peers: &[Kind]) -> Case {
     let mut case = case(row, peers);
     case.name.push_str(logs.suffix());
     case.entrants.retain(is_configured_alike);
+    // A proxy that is a tenth slower leaves the load time to sleep, and pays for waking it: that is not the log's cost.
+    case.is_awake = case.is_saturating();
     for entrant in &mut case.entrants {
         entrant.setup.logs = logs;
     }
@@ -146,9 +149,9 @@ fn logged(row: &Row, logs: Logs, peers: &[Kind]) -> Case {
     case
 }
 
-/// haproxy understands the same lines as synapse.
+/// It understands the same lines as synapse.
 fn is_configured_alike(entrant: &Entrant) -> bool {
-    matches!(entrant.setup.kind, Kind::Synapse | Kind::Haproxy)
+    matches!(entrant.setup.kind, Kind::Synapse | Kind::Before | Kind::Haproxy)
 }
 
 /// The rows that are about something else than traffic.

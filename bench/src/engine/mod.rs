@@ -88,6 +88,8 @@ pub(crate) struct World {
     idle: VecDeque<u64>,
     /// When requests were due that found no client.
     waiting: VecDeque<Instant>,
+    /// It asks for events again and again instead of sleeping: nobody pays for waking it.
+    pub(crate) is_awake: bool,
     /// Counters and scratch space.
     pub(crate) shared: Shared,
 }
@@ -102,6 +104,7 @@ impl World {
             free: Vec::new(),
             idle: VecDeque::new(),
             waiting: VecDeque::new(),
+            is_awake: false,
             shared: Shared {
                 buffer: vec![b'x'; BUFFER].into_boxed_slice(),
                 tally: Tally::default(),
@@ -168,7 +171,7 @@ impl World {
             if now >= end {
                 return Ok(());
             }
-            let mut wake = end;
+            let mut wake = if self.is_awake { now } else { end };
             if let Some(pace) = &mut pace {
                 while let Some(due) = pace.due(now) {
                     match pace.connection() {

@@ -84,6 +84,8 @@ pub(crate) const SITE: Site = Site(0);
 pub(crate) struct Programs {
     /// Ours.
     pub(crate) synapse: PathBuf,
+    /// Another build of ours, with `--before`.
+    pub(crate) before: PathBuf,
     /// With `--all`.
     pub(crate) envoy: PathBuf,
     /// With `--all`.
@@ -95,6 +97,7 @@ impl Programs {
     fn program(&self, kind: Kind) -> PathBuf {
         match kind {
             Kind::Synapse => self.synapse.clone(),
+            Kind::Before => self.before.clone(),
             Kind::Haproxy => debian("haproxy"),
             Kind::Nginx => debian("nginx"),
             Kind::Envoy => self.envoy.clone(),
@@ -106,7 +109,7 @@ impl Programs {
     pub(crate) fn version(&self, kind: Kind) -> Outcome<String> {
         let flag = match kind {
             Kind::Haproxy | Kind::Nginx => "-v",
-            Kind::Synapse | Kind::Envoy | Kind::Pingora => "--version",
+            Kind::Synapse | Kind::Before | Kind::Envoy | Kind::Pingora => "--version",
         };
         version(&self.program(kind), flag)
     }
@@ -148,9 +151,14 @@ impl Proxy {
     ) -> Outcome<Self> {
         let file = dir.join(format!("{}{}.conf", setup.kind, site.0));
         let text = match setup.kind {
-            Kind::Synapse => {
+            Kind::Synapse | Kind::Before => {
                 let service = conf::fixed(&setup, site, mode, servers);
-                return Self::synapse(setup, site, (dir, &programs.synapse, &service), cores);
+                return Self::synapse(
+                    setup,
+                    site,
+                    (dir, &programs.program(setup.kind), &service),
+                    cores,
+                );
             }
             Kind::Haproxy => conf::haproxy(&setup, site, mode, servers),
             Kind::Nginx => conf::nginx(&setup, site, dir, servers),
@@ -160,7 +168,7 @@ impl Proxy {
         fs::write(&file, text)?;
         let file = file.into_os_string();
         let mut args: Vec<OsString> = match setup.kind {
-            Kind::Synapse | Kind::Pingora => Vec::new(),
+            Kind::Synapse | Kind::Before | Kind::Pingora => Vec::new(),
             // With `-q` it would close its standard output.
             Kind::Haproxy => vec!["-db".into(), "-f".into(), file],
             Kind::Nginx => vec!["-c".into(), file],

@@ -8,6 +8,9 @@ pub(crate) enum Kind {
     /// Ours.
     #[value(skip)]
     Synapse,
+    /// Another build of ours: what a change costs or saves.
+    #[value(skip)]
+    Before,
     /// Debian's.
     Haproxy,
     /// Debian's `nginx-light`.
@@ -23,6 +26,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Synapse => "synapse",
+            Self::Before => "before",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
@@ -33,7 +37,7 @@ impl Kind {
     /// Whether it is asked to proxy `http`, `tcp`.
     pub(crate) fn can(self, mode: &str) -> bool {
         match self {
-            Self::Synapse | Self::Haproxy => true,
+            Self::Synapse | Self::Before | Self::Haproxy => true,
             Self::Nginx | Self::Envoy | Self::Pingora => mode == "http",
         }
     }
