@@ -5,8 +5,11 @@
 //! others, who keep a core for as long as the kernel lets them, while a sleeper would have been woken. So a long absence
 //! is followed by a time a hundred times as long in which nothing is offered: long absences together are a hundredth of the
 //! time at most, whoever the others are.
+//!
+//! An offer that nobody takes costs a system call and two looks at the clock, a fortieth of a lonely request. A worker whose
+//! offers hardly anybody takes, because it has its core for itself, therefore makes few.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,21 +21,42 @@ pub(super) const LONG: Duration = Duration::from_millis(2);
 /// Long absences are one part in so many of the time, so that none shows in a 99th percentile.
 const SHARE: u64 = 100;
 
+/// An absence from which on an offer was taken: another thread has run. Without one the call takes half of it.
+const TAKEN: Duration = Duration::from_micros(3);
+
+/// Offers that nobody takes before they become rare: a tenth of a second of a worker that sleeps often. Many, because
+/// neighbours who share several cores are now and then all on the others.
+const TRIES: u32 = 1024;
+
+/// One that is taken outweighs so many: offers stay as they are while one in 64 is taken. Fewer are interrupts.
+const WEIGHT: u32 = 64;
+
+/// Sleeps for each rare offer.
+const RARELY: u32 = 32;
+
 /// One worker's. Nobody shares it: the runtime wants what it calls to be `Sync`.
 #[derive(Debug)]
 pub(super) struct GiveWay {
     started: Instant,
-    /// Nothing is offered before; microseconds after `started`.
+    /// Nothing is offered before; nanoseconds after `started`.
     again: AtomicU64,
+    /// Offers that nobody took less those that were taken, weighed; up to [`TRIES`].
+    declined: AtomicU32,
+    /// Sleeps without an offer since the last one.
+    slept: AtomicU32,
 }
 
 impl GiveWay {
     pub(super) fn new() -> Self {
-        Self { started: Instant::now(), again: AtomicU64::new(0) }
+        let (again, declined, slept) = Default::default();
+        Self { started: Instant::now(), again, declined, slept }
     }
 
     /// Call when nothing is left to do.
     pub(super) fn before_sleep(&self) {
+        if self.is_rare() {
+            return;
+        }
         let begun = self.now();
         if self.may_offer(begun) {
             rustix::thread::sched_yield();
@@ -41,7 +65,15 @@ impl GiveWay {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// True when offers have become rare, and none is due.
+    fn is_rare(&self) -> bool {
+        let slept = self.slept.load(Ordering::Relaxed).saturating_add(1);
+        let is_rare = self.declined.load(Ordering::Relaxed) >= TRIES && slept < RARELY;
+        self.slept.store(if is_rare { slept } else { 0 }, Ordering::Relaxed);
+        is_rare
     }
 
     fn may_offer(&self, now: u64) -> bool {
@@ -50,9 +82,13 @@ impl GiveWay {
 
     fn was_away(&self, from: u64, to: u64) {
         let away = to.saturating_sub(from);
-        if u128::from(away) >= LONG.as_micros() {
+        if u128::from(away) >= LONG.as_nanos() {
             self.again.store(to.saturating_add(away.saturating_mul(SHARE)), Ordering::Relaxed);
         }
+        let is_taken = u128::from(away) >= TAKEN.as_nanos();
+        let declined = self.declined.load(Ordering::Relaxed);
+        let declined = if is_taken { declined.saturating_sub(WEIGHT) } else { declined + 1 };
+        self.declined.store(declined.min(TRIES), Ordering::Relaxed);
     }
 }
 
@@ -60,13 +96,33 @@ impl GiveWay {
 mod tests {
     use super::*;
 
+    const MS: u64 = 1_000_000;
+
     #[test]
     fn long_absences_are_a_hundredth_of_the_time_and_short_ones_are_free() {
         let way = GiveWay::new();
-        way.was_away(10, 1_990);
-        assert!(way.may_offer(1_990));
-        way.was_away(2_000, 5_000);
-        assert!(!way.may_offer(5_000 + 299_999));
-        assert!(way.may_offer(5_000 + 300_000));
+        way.was_away(10, 2 * MS);
+        assert!(way.may_offer(2 * MS));
+        way.was_away(2 * MS, 5 * MS);
+        assert!(!way.may_offer(5 * MS + 300 * MS - 1));
+        assert!(way.may_offer(5 * MS + 300 * MS));
+    }
+
+    #[test]
+    fn offers_are_rare_where_hardly_anybody_takes_them() {
+        let way = GiveWay::new();
+        let offers = |sleeps: u32, away: u64| {
+            let offered = (0..sleeps).filter(|_| !way.is_rare());
+            offered.map(|_| way.was_away(0, away)).count()
+        };
+        let all = TRIES as usize;
+        assert_eq!(offers(TRIES, 1_000), all);
+        assert_eq!(offers(10 * RARELY, 1_000), 10);
+        // One is taken: some are made again. If nobody takes them either, they are as rare as before.
+        assert_eq!(offers(RARELY, 10_000), 1);
+        assert_eq!(offers(WEIGHT + 10 * RARELY, 1_000), WEIGHT as usize + 10);
+        // More are: all are made.
+        assert_eq!(offers(RARELY + 20, 10_000), 1 + 20);
+        assert_eq!(offers(TRIES, 1_000), all);
     }
 }
