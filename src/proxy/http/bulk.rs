@@ -21,6 +21,9 @@ const BULK: u64 = 48 * 1024;
 /// its head is copied.
 const HEAD_READ: usize = 64 * 1024;
 
+/// The same on a connection whose last answer was bulk: a head. A short answer then takes two reads.
+const BULK_HEAD_READ: usize = 8 * 1024;
+
 /// What became of an attempt to fill a pipe.
 enum Filled {
     /// So many bytes are in it.
@@ -110,11 +113,21 @@ impl Exchange {
 
     /// Where the next bytes of the answer are read into.
     pub(super) fn room<'a>(&self, buffer: &'a mut [u8]) -> &'a mut [u8] {
+        let had_bulk = self.upstream.as_ref().is_some_and(|upstream| upstream.had_bulk);
         let most = match self.down.phase {
-            Phase::Head => HEAD_READ.min(buffer.len()),
+            Phase::Head if had_bulk => BULK_HEAD_READ,
+            Phase::Head => HEAD_READ,
             Phase::Body => buffer.len(),
         };
+        let most = most.min(buffer.len());
         buffer.get_mut(..most).unwrap_or_default()
+    }
+
+    /// Remembers what kind of answer comes.
+    pub(super) fn note_bulk(&mut self, body: &Inbound) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.had_bulk = matches!(body, Inbound::Length(BULK..));
+        }
     }
 
     /// Fills the pipe from the backend if what comes is bulk; true when there are bytes in it now.

@@ -168,6 +168,7 @@ impl Exchange {
         let (head, rest) = input.split_at_checked(response.len).unwrap_or((input, b""));
         let keep = if response.recode == Recode::No { Keep::Framed } else { Keep::Data };
         let mut body = Inbound::new(response.body, keep);
+        self.note_bulk(&body);
         let local = Rc::clone(&fixed.local);
         let mut ranges = local.ranges.borrow_mut();
         ranges.0.clear();

@@ -177,6 +177,7 @@ mod tests {
                 idle_since: Millis(0),
                 is_proven: false,
                 is_used: false,
+                had_bulk: false,
                 owner: None,
             };
             pool.put(Box::new(upstream), Millis(0));

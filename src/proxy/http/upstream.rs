@@ -34,6 +34,8 @@ pub(crate) struct Upstream {
     pub(crate) is_proven: bool,
     /// Served one.
     pub(crate) is_used: bool,
+    /// Its last answer was bulk: the next one may be, too.
+    pub(crate) had_bulk: bool,
     /// The client for whom alone it is kept: `http-reuse never`, or it began with a PROXY header.
     pub(crate) owner: Option<Entry>,
 }
@@ -58,6 +60,7 @@ impl Upstream {
             idle_since: Millis(0),
             is_proven: false,
             is_used: false,
+            had_bulk: false,
             owner: None,
         })
     }
