@@ -37,6 +37,8 @@ impl Millis {
 pub(crate) struct Clock {
     started: Instant,
     seen: Cell<Instant>,
+    /// `seen` on this clock: asked for several times per request.
+    now: Cell<Millis>,
     /// Unix time in ms at `started`, as the system's clock had it at the last [`Clock::correct`].
     anchor: Cell<u64>,
 }
@@ -44,7 +46,8 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn new() -> Self {
         let now = Instant::now();
-        let clock = Self { started: now, seen: Cell::new(now), anchor: Cell::new(0) };
+        let (seen, now_here) = (Cell::new(now), Cell::default());
+        let clock = Self { started: now, seen, now: now_here, anchor: Cell::new(0) };
         clock.correct();
         clock
     }
@@ -70,13 +73,16 @@ impl Clock {
 
     /// Looks.
     pub(crate) fn tick(&self) -> Millis {
-        self.seen.set(Instant::now());
-        self.now()
+        let seen = Instant::now();
+        let now = self.of(seen);
+        self.seen.set(seen);
+        self.now.set(now);
+        now
     }
 
     /// The time of the last look.
     pub(crate) fn now(&self) -> Millis {
-        self.of(self.seen.get())
+        self.now.get()
     }
 
     /// The same, exactly.

@@ -3,19 +3,25 @@
 
 use super::logged::Notes;
 
-/// Buffers kept; more are freed. As many requests may begin before the first ends without allocating.
-const KEPT: usize = 64;
+/// Buffers and notes kept; more are freed. As many requests may be under way at a time without allocating.
+const KEPT: usize = 1024;
 
-/// A buffer that has grown beyond is freed: 64 of them would pin memory after a burst of large bodies.
-const KEPT_BYTES: usize = 64 * 1024;
+/// Room in all buffers kept, in bytes: [`KEPT`] of the usual size and as much again. Without it a burst of large bodies
+/// would pin memory.
+const KEPT_BYTES: usize = 2 * KEPT * NEW_BYTES;
 
-/// Room of a new one: most heads.
+/// A buffer that has grown beyond is freed, in bytes.
+const LONGEST_KEPT: usize = 64 * 1024;
+
+/// Room of a new one, in bytes: most heads.
 const NEW_BYTES: usize = 2048;
 
 /// The buffers of one thread, and notes for its access log.
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     buffers: Vec<Vec<u8>>,
+    /// Room in `buffers`, in bytes.
+    room: usize,
     #[expect(clippy::vec_box, reason = "lent: a pointer moves, not the notes")]
     notes: Vec<Box<Notes>>,
 }
@@ -23,13 +29,20 @@ pub(crate) struct Spares {
 impl Spares {
     /// An empty buffer with room.
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(NEW_BYTES))
+        let Some(buffer) = self.buffers.pop() else {
+            return Vec::with_capacity(NEW_BYTES);
+        };
+        self.room -= buffer.capacity();
+        buffer
     }
 
     /// Gives one back.
     pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
-        if (1..=KEPT_BYTES).contains(&buffer.capacity()) && self.buffers.len() < KEPT {
+        let room = buffer.capacity();
+        let has_place = self.buffers.len() < KEPT && self.room + room <= KEPT_BYTES;
+        if (1..=LONGEST_KEPT).contains(&room) && has_place {
             buffer.clear();
+            self.room += room;
             self.buffers.push(buffer);
         }
     }
@@ -45,5 +58,30 @@ impl Spares {
             notes.clear();
             self.notes.push(notes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_lent_again_and_what_is_kept_is_bounded() {
+        let mut spares = Spares::default();
+        spares.give(Vec::new());
+        spares.give(Vec::with_capacity(LONGEST_KEPT + 1));
+        assert_eq!((spares.buffers.len(), spares.room), (0, 0));
+        for _ in 0..2 * KEPT {
+            spares.give(Vec::with_capacity(NEW_BYTES));
+        }
+        assert_eq!((spares.buffers.len(), spares.room), (KEPT, KEPT * NEW_BYTES));
+        for _ in 0..KEPT {
+            assert_eq!(spares.take().capacity(), NEW_BYTES);
+        }
+        assert_eq!(spares.room, 0);
+        for _ in 0..KEPT {
+            spares.give(Vec::with_capacity(LONGEST_KEPT));
+        }
+        assert_eq!(spares.room, KEPT_BYTES);
     }
 }
