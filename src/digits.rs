@@ -5,7 +5,21 @@ use std::net::IpAddr;
 
 /// Appends `number` in decimal.
 pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    match u8::try_from(number) {
+        // Most numbers of a log line: timers, counts, retries.
+        Ok(digit @ 0..10) => out.push(b'0' + digit),
+        _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+    }
+}
+
+/// Appends a byte in decimal.
+fn octet(out: &mut Vec<u8>, octet: u8) {
+    let digit = |number: u8| b'0' + number % 10;
+    match octet {
+        0..10 => out.push(digit(octet)),
+        10..100 => out.extend_from_slice(&[digit(octet / 10), digit(octet)]),
+        100.. => out.extend_from_slice(&[digit(octet / 100), digit(octet / 10), digit(octet)]),
+    }
 }
 
 /// Appends an address, without brackets.
@@ -13,11 +27,11 @@ pub(crate) fn ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         // By hand: `Display` costs more than the rest of a header line.
         IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets().map(u64::from);
-            number(out, a);
-            for octet in [b, c, d] {
+            let [first, rest @ ..] = ip.octets();
+            octet(out, first);
+            for byte in rest {
                 out.push(b'.');
-                number(out, octet);
+                octet(out, byte);
             }
         }
         IpAddr::V6(ip) => {

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::ops::Range;
+use std::sync::Arc;
 use std::task::Poll;
 
 use super::client::{Client, Ending, Fixed};
@@ -18,6 +19,9 @@ use crate::telemetry::access::AccessLog;
 
 /// Most captured headers of a request, and of an answer; further `capture` lines are not filled.
 pub(super) const CAPTURES: usize = 32;
+
+/// Room for text that notes keep for the next request, in bytes: a usual request line and captures.
+const KEPT_TEXT: usize = 1024;
 
 /// Where a captured value stands in the notes' text.
 type Captured = Option<Range<usize>>;
@@ -45,7 +49,8 @@ pub(crate) struct Notes {
 pub(super) fn begin(fixed: &Fixed, client: &Client, log: &AccessLog, head: &[u8]) -> Box<Notes> {
     let mut notes = fixed.local.spares.borrow_mut().take_notes();
     let text = head.trim_ascii_start();
-    let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let line = text.get(..end).unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     notes.text.extend_from_slice(line);
     notes.line_len = line.len();
@@ -86,6 +91,7 @@ impl Notes {
             std::mem::take(&mut self.response_captures),
         );
         text.clear();
+        text.shrink_to(KEPT_TEXT);
         request.clear();
         response.clear();
         *self = Self {
@@ -153,18 +159,31 @@ async fn flushed(fixed: &Fixed, client: &mut Client) -> (State, Option<Ending>) 
 /// Writes the line of a request, and gives the notes back.
 pub(super) fn write(fixed: &Fixed, client: &Client, mut notes: Box<Notes>) {
     if let Some(log) = &client.settings.access_log {
-        let at = |range: &Range<usize>| notes.text.get(range.clone());
-        let mut request = [None; CAPTURES];
-        let mut response = [None; CAPTURES];
-        let said = Said {
-            line: at(&(0..notes.line_len)),
-            request_captures: values(&notes.request_captures, at, &mut request),
-            response_captures: values(&notes.response_captures, at, &mut response),
-            bytes_out: client.said().wrapping_sub(notes.said_before) + notes.tunnelled,
-        };
-        notes.course.write(fixed, log, (said, fixed.now()));
+        let bytes_out = client.said().wrapping_sub(notes.said_before) + notes.tunnelled;
+        if notes.request_captures.is_empty() && notes.response_captures.is_empty() {
+            let line = notes.text.get(..notes.line_len);
+            let said = Said { line, bytes_out, ..Said::default() };
+            notes.course.write(fixed, log, (said, fixed.now()));
+        } else {
+            write_captured(fixed, log, &mut notes, bytes_out);
+        }
     }
     fixed.local.spares.borrow_mut().give_notes(notes);
+}
+
+/// The line of a request that headers were captured of.
+#[inline(never)]
+fn write_captured(fixed: &Fixed, log: &Arc<AccessLog>, notes: &mut Notes, bytes_out: u64) {
+    let at = |range: &Range<usize>| notes.text.get(range.clone());
+    let mut request = [None; CAPTURES];
+    let mut response = [None; CAPTURES];
+    let said = Said {
+        line: at(&(0..notes.line_len)),
+        request_captures: values(&notes.request_captures, at, &mut request),
+        response_captures: values(&notes.response_captures, at, &mut response),
+        bytes_out,
+    };
+    notes.course.write(fixed, log, (said, fixed.now()));
 }
 
 fn values<'t, 'v>(

@@ -14,30 +14,44 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 /// Fewer are sent singly.
 const LEAST: usize = 3;
 
-/// Most in a train: Linux's `UDP_MAX_SEGMENTS` before 6.9; later ones take 128.
-const MOST: usize = 64;
+/// Most in a train: Linux's `UDP_MAX_SEGMENTS`.
+const MOST: usize = 128;
+
+/// The same before Linux 6.9.
+const MOST_BEFORE: usize = 64;
 
 /// Most bytes in a train: what one IP packet holds less its heads, and a few to be sure.
 const BYTES: usize = 65_000;
 
-/// Longest datagram of a train, as far as is known before a send has failed.
-pub(super) const LONGEST: usize = u16::MAX as usize;
+/// What the kernel and the way to the server take, as far as is known: a send that fails tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Bytes of a datagram of a train. 0: no trains at all.
+    longest: usize,
+    /// Datagrams of a train.
+    most: usize,
+}
 
-/// How many at the start of `messages` can leave as a train when its datagrams may have `longest` bytes; fewer than
-/// [`LEAST`] count as none.
-pub(super) fn train(messages: &[&[u8]], longest: usize) -> usize {
+impl Default for Limits {
+    fn default() -> Self {
+        Self { longest: usize::from(u16::MAX), most: MOST }
+    }
+}
+
+/// How many at the start of `messages` can leave as a train; fewer than [`LEAST`] count as none.
+pub(super) fn train(messages: &[&[u8]], limits: Limits) -> usize {
     let length = messages.first().map_or(0, |message| message.len());
-    if !(1..=longest.min(LONGEST)).contains(&length) {
+    if !(1..=limits.longest).contains(&length) {
         return 0;
     }
     let alike = messages.iter().take_while(|message| message.len() == length).count();
-    let count = alike.min(MOST).min(BYTES / length);
+    let count = alike.min(limits.most).min(BYTES / length);
     if count < LEAST { 0 } else { count }
 }
 
 /// How many come before the next train.
-pub(super) fn before_train(messages: &[&[u8]], longest: usize) -> usize {
-    let is_train = |at: &usize| train(messages.get(*at..).unwrap_or_default(), longest) > 0;
+pub(super) fn before_train(messages: &[&[u8]], limits: Limits) -> usize {
+    let is_train = |at: &usize| train(messages.get(*at..).unwrap_or_default(), limits) > 0;
     (0..messages.len()).find(is_train).unwrap_or(messages.len())
 }
 
@@ -46,28 +60,35 @@ pub(super) fn before_train(messages: &[&[u8]], longest: usize) -> usize {
 pub(super) enum Departure {
     /// All have left.
     Gone,
-    /// None has: the way to the server takes trains of datagrams up to so many bytes, 0: none at all. Singly they may go.
-    Refused { longest: usize },
+    /// None has: only within these limits. Shorter trains, or one by one, they may go.
+    Refused(Limits),
 }
 
 /// Sends a train over a connected socket: all or nothing.
-pub(super) fn send(socket: &UdpSocket, messages: &[&[u8]]) -> io::Result<Departure> {
+pub(super) fn send(
+    socket: &UdpSocket,
+    messages: &[&[u8]],
+    limits: Limits,
+) -> io::Result<Departure> {
     let length = messages.first().map_or(0, |message| message.len());
+    let no_trains = Departure::Refused(Limits { longest: 0, ..limits });
     let Ok(length) = u16::try_from(length) else {
-        return Ok(Departure::Refused { longest: 0 });
+        return Ok(no_trains);
     };
     let slices: Vec<IoSlice<'_>> = messages.iter().map(|text| IoSlice::new(text)).collect();
     let control = [ControlMessage::UdpGsoSegments(&length)];
     match sendmsg::<()>(socket.as_raw_fd(), &slices, &control, MsgFlags::MSG_NOSIGNAL, None) {
         Ok(_all) => Ok(Departure::Gone),
+        Err(Errno::EINVAL) if messages.len() > MOST_BEFORE => {
+            Ok(Departure::Refused(Limits { most: MOST_BEFORE, ..limits }))
+        }
         // Too long for the path's MTU; EINVAL on older kernels. Such datagrams are fragmented when they go singly.
         Err(Errno::EMSGSIZE | Errno::EINVAL) => {
-            Ok(Departure::Refused { longest: usize::from(length).saturating_sub(1) })
+            let longest = usize::from(length).saturating_sub(1);
+            Ok(Departure::Refused(Limits { longest, ..limits }))
         }
         // No checksums in hardware, or no trains in the kernel.
-        Err(Errno::EIO | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT) => {
-            Ok(Departure::Refused { longest: 0 })
-        }
+        Err(Errno::EIO | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT) => Ok(no_trains),
         Err(error) => Err(error.into()),
     }
 }
@@ -81,19 +102,33 @@ mod tests {
         let of = |lengths: &[usize]| {
             let texts: Vec<Vec<u8>> = lengths.iter().map(|len| vec![b'x'; *len]).collect();
             let all: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
-            (before_train(&all, 60_000), train(&all, 60_000))
+            let limits = Limits { longest: 60_000, most: 64 };
+            (before_train(&all, limits), train(&all, limits))
         };
         assert_eq!(of(&[]), (0, 0));
         assert_eq!(of(&[5, 5]), (2, 0));
         assert_eq!(of(&[5, 5, 5]), (0, 3));
         assert_eq!(of(&[4, 4, 5, 5, 5, 6]), (2, 0));
         assert_eq!(of(&[0, 0, 0, 0]), (4, 0));
-        assert_eq!(of(&[9; 100]), (0, MOST));
+        assert_eq!(of(&[9; 100]), (0, 64));
         assert_eq!(of(&[2000; 100]), (0, 32));
         assert_eq!(of(&[60_000; 3]), (3, 0));
         let all: [&[u8]; 6] = [b"12", b"12", b"12", b"123", b"123", b"123"];
-        assert_eq!((train(&all, 2), before_train(&all, 1)), (3, 6));
-        assert_eq!(before_train(&all[3..], 2), 3);
+        let to = |longest| Limits { longest, ..Limits::default() };
+        assert_eq!((train(&all, to(2)), before_train(&all, to(1))), (3, 6));
+        assert_eq!(before_train(&all[3..], to(2)), 3);
+    }
+
+    #[test]
+    fn a_train_that_is_too_long_for_the_kernel_is_sent_shorter() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(server.local_addr().unwrap()).unwrap();
+        let all = [&b"line\n"[..]; 2 * MOST];
+        let limits = Limits { most: all.len(), ..Limits::default() };
+        let narrower = Limits { most: MOST_BEFORE, ..limits };
+        assert_eq!(send(&socket, &all, limits).unwrap(), Departure::Refused(narrower));
+        assert_eq!(train(&all, narrower), MOST_BEFORE);
     }
 
     #[test]
@@ -103,7 +138,10 @@ mod tests {
         socket.connect(server.local_addr().unwrap()).unwrap();
         let texts: Vec<String> = (0..MOST).map(|n| format!("line {n:04}\n")).collect();
         let all: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
-        assert_eq!(send(&socket, &all).unwrap(), Departure::Gone);
+        let limits = Limits::default();
+        for part in all.chunks(MOST_BEFORE) {
+            assert_eq!(send(&socket, part, limits).unwrap(), Departure::Gone);
+        }
         let mut buffer = [0; 100];
         for text in &texts {
             let n = server.recv(&mut buffer).unwrap();

@@ -38,8 +38,8 @@ pub(super) struct Datagrams {
 enum Socket {
     Udp {
         socket: UdpSocket,
-        /// Datagrams of one length may be sent together up to this length, as far as we know.
-        longest: usize,
+        /// Of datagrams that are sent together.
+        limits: alike::Limits,
     },
     Unix(UnixDatagram),
 }
@@ -120,8 +120,18 @@ impl Datagrams {
                 Meaning::Gone => self.socket = None,
             }
         }
+        self.ask_about_last(&mut sent);
         sent.lost = sent.lost.min(all.len());
         sent
+    }
+
+    /// A server on this host that is missing has refused the last send already. Of others the next send hears.
+    fn ask_about_last(&mut self, sent: &mut Sent) {
+        if let Some(Socket::Udp { socket, .. }) = &self.socket
+            && let Ok(Some(error)) = socket.take_error()
+        {
+            sent.lose(std::mem::take(&mut self.former), error);
+        }
     }
 }
 
@@ -169,18 +179,21 @@ fn give_up(sent: Sent, rest: usize, error: io::Error) -> Sent {
 /// Sends some of `messages`.
 fn send_some(socket: &mut Socket, messages: &[&[u8]]) -> io::Result<Attempt> {
     let mut tried = messages.len().min(AT_ONCE);
-    if let Socket::Udp { socket, longest } = socket {
-        let count = alike::train(messages, *longest);
+    if let Socket::Udp { socket: udp, limits } = socket {
+        let count = alike::train(messages, *limits);
         if count > 0 {
             let train = messages.get(..count).unwrap_or_default();
-            match alike::send(socket, train)? {
+            match alike::send(udp, train, *limits)? {
                 Departure::Gone => {
                     return Ok(Attempt { tried: count, sent: count, is_train: true });
                 }
-                Departure::Refused { longest: shorter } => *longest = shorter,
+                Departure::Refused(narrower) => {
+                    *limits = narrower;
+                    return send_some(socket, messages);
+                }
             }
         }
-        tried = alike::before_train(messages, *longest).min(tried);
+        tried = alike::before_train(messages, *limits).min(tried);
     }
     let slices: Vec<[IoSlice<'_>; 1]> =
         messages.iter().take(tried).map(|text| [IoSlice::new(text)]).collect();
@@ -205,7 +218,7 @@ fn connect(place: &Place, lookup: &mut Lookup) -> io::Result<Socket> {
             let socket = UdpSocket::bind(any)?;
             socket.connect(addr)?;
             socket.set_write_timeout(Some(SEND_WAIT))?;
-            Ok(Socket::Udp { socket, longest: alike::LONGEST })
+            Ok(Socket::Udp { socket, limits: alike::Limits::default() })
         }
         Place::Unix(path) => {
             let socket = UnixDatagram::unbound()?;
@@ -252,6 +265,12 @@ mod tests {
     fn few_lines_keep_their_order() {
         let texts: Vec<String> =
             [9, 9, 9, 5, 5, 5, 7].iter().enumerate().map(|(n, len)| format!("{n:0len$}")).collect();
+        assert_eq!(through(&texts), texts);
+    }
+
+    #[test]
+    fn lines_of_one_length_keep_their_order_however_many_trains_they_take() {
+        let texts: Vec<String> = (0..250).map(|n| format!("{n:09}")).collect();
         assert_eq!(through(&texts), texts);
     }
 
