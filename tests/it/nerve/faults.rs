@@ -81,9 +81,16 @@ async fn registered(lab: &Lab, services: Value, session: u32, zk: &super::Indepe
 
 /// Waits until nerve has heard that everything stands.
 async fn settled(nerve: &Nerve) {
-    eventually("every registration is confirmed", PATIENCE, || async {
+    settled_but(nerve, &[]).await;
+}
+
+/// Waits until nerve has heard that everything stands but these services.
+async fn settled_but(nerve: &Nerve, others: &[&str]) {
+    eventually("every other registration is confirmed", PATIENCE, || async {
         let metrics = nerve.metrics().await;
-        let mut lines = metrics.lines().filter(|line| line.starts_with("nerve_service_settled{"));
+        let is_other = |line: &str| others.iter().any(|name| line.contains(&format!("\"{name}\"")));
+        let lines = metrics.lines().filter(|line| line.starts_with("nerve_service_settled{"));
+        let mut lines = lines.filter(|line| !is_other(line));
         let is_settled = lines.clone().next().is_some() && lines.all(|line| line.ends_with(" 1"));
         if is_settled { Ok(()) } else { Err(metrics) }
     })
