@@ -53,22 +53,6 @@ async fn services(lab: &Lab, zk: &Zk) -> Map<String, Value> {
     services
 }
 
-/// Who has just registered looks at it once more: part of the start.
-async fn until_quiet(member: &Member) {
-    let begun = Instant::now();
-    let mut last = asked(member).0;
-    loop {
-        sleep(Duration::from_secs(2)).await;
-        let now = asked(member).0;
-        if now == last {
-            println!("{now} requests until all was settled");
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{now} requests, and no end");
-        last = now;
-    }
-}
-
 /// Percent of a core, and the windows looked at: a neighbour on this machine only adds to one, so the best of three is
 /// ours.
 async fn idle_cpu(pid: u32, span: Duration) -> (f64, u32) {
@@ -102,7 +86,9 @@ async fn timed_two_hundred_services() {
     let ready = begun.elapsed();
     nerve.until_ready().await;
     assert_eq!(member.clients().len(), 1, "one session");
-    until_quiet(member).await;
+    // Who has just registered looks at it once more: part of the start.
+    nerve.until_settled(&[]).await;
+    println!("{} requests until all was settled", asked(member).0);
     let span = Duration::from_secs(20);
     let (asked_before, packets) = asked(member);
     let (busy, windows) = idle_cpu(nerve.pid(), span).await;

@@ -1,6 +1,8 @@
 //! The clients of a server as it sees them: the four-letter word `cons`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::member::{Member, pause};
 
@@ -34,6 +36,13 @@ impl Member {
             pause(Duration::from_millis(20));
         };
         all.lines().filter_map(connected).collect()
+    }
+
+    /// Whether the server knows this session (`0x…`), connected or not: the four-letter word `dump`. Only a server that
+    /// leads, or is alone, knows them all. An error when it does not answer.
+    pub(crate) fn has_session(&self, session: &str) -> Result<bool, String> {
+        let all = self.four_letters("dump").ok_or("no answer")?;
+        Ok(all.split_whitespace().any(|word| word.trim_end_matches(':') == session))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Permission};
 
-use super::{PATIENCE, one_of_each, path, registered, session_is, settled_but, shows, up, watch};
+use super::{PATIENCE, one_of_each, path, registered, session_is, shows, up, watch};
 use crate::scale::cpu_seconds;
 use crate::support::lab::Lab;
 use crate::support::nerve::{Nerve, nodes, until_nodes};
@@ -90,7 +90,7 @@ async fn a_path_without_rights_is_said_and_not_stormed_and_the_others_register()
     let client = zk.client().await;
     let nerve = not_authorised(&lab, &zk, &client).await;
     // Who has just registered looks at it once more.
-    settled_but(&nerve, &["web"]).await;
+    nerve.until_settled(&["web"]).await;
     let (requests, span) = asked_meanwhile(&zk, &client).await;
     println!("not authorised: {requests} requests in {span:?}");
     let tries = 1 + span.as_secs() / SLOWLY.as_secs();
