@@ -90,11 +90,13 @@ fn head(state: &AdminState) -> String {
 fn log_line(written: u64, lost: [(&str, u64); Loss::ALL.len()]) -> String {
     let all: u64 = lost.iter().map(|(_, count)| count).sum();
     let reasons = lost.iter().filter(|(_, count)| *count > 0);
-    let reasons: Vec<String> =
-        reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
+    let reasons: Vec<String> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
     match all {
         0 => String::new(),
-        _ => format!("access log: {all} lines lost ({}), {written} written\n", reasons.join(", ")),
+        _ => {
+            let reasons = reasons.join(", ");
+            format!("access log since start: {all} lines lost ({reasons}), {written} written\n")
+        }
     }
 }
 
@@ -134,7 +136,7 @@ mod tests {
         assert_eq!(log_line(7, [("queue", 0), ("receiver", 0), ("file", 0)]), "");
         assert_eq!(
             log_line(7, [("queue", 2), ("receiver", 0), ("file", 1)]),
-            "access log: 3 lines lost (queue 2, file 1), 7 written\n"
+            "access log since start: 3 lines lost (queue 2, file 1), 7 written\n"
         );
     }
 }

@@ -61,9 +61,7 @@ async fn requests_sent_ahead_of_a_long_answer_are_answered_in_order() {
     .await;
     let rig = Rig::http(&[origin.addr]).await;
     let mut client = rig.client().await;
-    client
-        .send(&["/long", "/middle", "/"].map(|path| get(path)).concat().repeat(3))
-        .await;
+    client.send(&["/long", "/middle", "/"].map(get).concat().repeat(3)).await;
     for _ in 0..3 {
         assert_eq!(client.answer().await.body.len(), LONG);
         assert_eq!(client.answer().await.body, text(20_000));
