@@ -4,15 +4,21 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 /// Appends `number` in decimal.
+#[inline]
 pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
     match u8::try_from(number) {
         // Most numbers of a log line: timers, counts, retries.
         Ok(digit @ 0..10) => out.push(b'0' + digit),
-        _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        _ => long(out, number),
     }
 }
 
+fn long(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
 /// Appends a byte in decimal.
+#[inline]
 fn octet(out: &mut Vec<u8>, octet: u8) {
     let digit = |number: u8| b'0' + number % 10;
     match octet {

@@ -8,6 +8,7 @@ use super::table::{printable, status_table};
 use super::when::{Now, rfc3339, short};
 use super::{AdminState, diagnosis};
 use crate::registry::{Session, SessionState};
+use crate::telemetry::access::{self, Loss};
 
 /// Paths with a word about each.
 const LINKS: [(&str, &str); 5] = [
@@ -81,7 +82,22 @@ fn head(state: &AdminState) -> String {
     for warning in warnings.iter() {
         out.push_str(&format!("warning: {}\n", printable(warning)));
     }
+    out.push_str(&log_line(access::written(), Loss::ALL.map(|loss| (loss.label(), loss.total()))));
     out
+}
+
+/// What became of the access log's lines; nothing while all are written.
+fn log_line(written: u64, lost: [(&str, u64); Loss::ALL.len()]) -> String {
+    let all: u64 = lost.iter().map(|(_, count)| count).sum();
+    let reasons = lost.iter().filter(|(_, count)| *count > 0);
+    let reasons: Vec<String> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
+    match all {
+        0 => String::new(),
+        _ => {
+            let reasons = reasons.join(", ");
+            format!("access log since start: {all} lines lost ({reasons}), {written} written\n")
+        }
+    }
 }
 
 /// The word for the state of a session.
@@ -109,4 +125,18 @@ pub(super) fn registry_line(ensemble: &str, session: &Session, now: Now) -> Stri
 /// For HTML, attributes included.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_lines_of_the_access_log_are_said_with_their_reasons() {
+        assert_eq!(log_line(7, [("queue", 0), ("receiver", 0), ("file", 0)]), "");
+        assert_eq!(
+            log_line(7, [("queue", 2), ("receiver", 0), ("file", 1)]),
+            "access log since start: 3 lines lost (queue 2, file 1), 7 written\n"
+        );
+    }
 }

@@ -21,7 +21,8 @@ pub(super) const LONG: Duration = Duration::from_millis(2);
 /// Long absences are one part in so many of the time, so that none shows in a 99th percentile.
 const SHARE: u64 = 100;
 
-/// An absence from which on an offer was taken: another thread has run. Without one the call takes half of it.
+/// An absence from which on an offer was taken: another thread has run. Without one the call takes half of it. An interrupt
+/// looks the same; on a core that has very many of them offers stay as frequent as they are.
 const TAKEN: Duration = Duration::from_micros(3);
 
 /// Offers that nobody takes before they become rare: a tenth of a second of a worker that sleeps often. Many, because
@@ -42,7 +43,7 @@ pub(super) struct GiveWay {
     again: AtomicU64,
     /// Offers that nobody took less those that were taken, weighed; up to [`TRIES`].
     declined: AtomicU32,
-    /// Sleeps without an offer since the last one.
+    /// Sleeps since an offer was last thought of.
     slept: AtomicU32,
 }
 

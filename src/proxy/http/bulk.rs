@@ -21,8 +21,12 @@ const BULK: u64 = 48 * 1024;
 /// its head is copied.
 const HEAD_READ: usize = 64 * 1024;
 
-/// The same on a connection whose last answer was bulk: a head. A short answer then takes two reads.
+/// The same on a connection whose last answer was bulk: a head and a little. A shorter answer that is longer than this takes
+/// another read and another send.
 const BULK_HEAD_READ: usize = 8 * 1024;
+
+/// From this length on an answer whose head was read so is bulk when its head has been read.
+const BULK_BEHIND_HEAD: u64 = BULK + BULK_HEAD_READ as u64;
 
 /// What became of an attempt to fill a pipe.
 enum Filled {
@@ -123,10 +127,10 @@ impl Exchange {
         buffer.get_mut(..most).unwrap_or_default()
     }
 
-    /// Remembers what kind of answer comes.
+    /// Remembers what kind of answer comes: the next one on this connection is probably alike.
     pub(super) fn note_bulk(&mut self, body: &Inbound) {
         if let Some(upstream) = &mut self.upstream {
-            upstream.had_bulk = matches!(body, Inbound::Length(BULK..));
+            upstream.had_bulk = matches!(body, Inbound::Length(BULK_BEHIND_HEAD..));
         }
     }
 
@@ -142,7 +146,11 @@ impl Exchange {
         };
         let filled = poll_fill((&fixed.local, cx), &mut upstream.socket, &mut self.down.body);
         let n = match ready!(filled) {
-            Filled::Not => return Poll::Ready(Ok(false)),
+            Filled::Not => {
+                // Without a pipe there is nothing to be saved.
+                upstream.had_bulk &= !matches!(self.down.body, Inbound::Length(BULK..));
+                return Poll::Ready(Ok(false));
+            }
             Filled::End(error) => {
                 fixed.tick();
                 return Poll::Ready(Err(self.broke(error)));

@@ -20,8 +20,8 @@ use crate::telemetry::access::AccessLog;
 /// Most captured headers of a request, and of an answer; further `capture` lines are not filled.
 pub(super) const CAPTURES: usize = 32;
 
-/// Room for text that notes keep for the next request, in bytes: a usual request line and captures.
-const KEPT_TEXT: usize = 1024;
+/// Room for text that notes keep for the next request at most, in bytes: a long request line and captures.
+const KEPT_TEXT: usize = 4096;
 
 /// Where a captured value stands in the notes' text.
 type Captured = Option<Range<usize>>;
@@ -91,7 +91,9 @@ impl Notes {
             std::mem::take(&mut self.response_captures),
         );
         text.clear();
-        text.shrink_to(KEPT_TEXT);
+        if text.capacity() > KEPT_TEXT {
+            text = Vec::new();
+        }
         request.clear();
         response.clear();
         *self = Self {

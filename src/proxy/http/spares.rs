@@ -3,12 +3,19 @@
 
 use super::logged::Notes;
 
-/// Buffers and notes kept; more are freed. As many requests may be under way at a time without allocating.
+/// Buffers, and notes, kept; more are freed. A request holds notes and one or two buffers, so some 500 may be under way at a
+/// time without allocating.
 const KEPT: usize = 1024;
 
 /// Room in all buffers kept, in bytes: [`KEPT`] of the usual size and as much again. Without it a burst of large bodies
 /// would pin memory.
 const KEPT_BYTES: usize = 2 * KEPT * NEW_BYTES;
+
+/// Large buffers are kept up to this, in bytes: what is left is for small ones.
+const LARGE_BYTES: usize = KEPT_BYTES / 2;
+
+/// A buffer with more room than this, in bytes, is large.
+const LARGE: usize = 2 * NEW_BYTES;
 
 /// A buffer that has grown beyond is freed, in bytes.
 const LONGEST_KEPT: usize = 64 * 1024;
@@ -39,7 +46,8 @@ impl Spares {
     /// Gives one back.
     pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
         let room = buffer.capacity();
-        let has_place = self.buffers.len() < KEPT && self.room + room <= KEPT_BYTES;
+        let most = if room > LARGE { LARGE_BYTES } else { KEPT_BYTES };
+        let has_place = self.buffers.len() < KEPT && self.room + room <= most;
         if (1..=LONGEST_KEPT).contains(&room) && has_place {
             buffer.clear();
             self.room += room;
@@ -79,9 +87,21 @@ mod tests {
             assert_eq!(spares.take().capacity(), NEW_BYTES);
         }
         assert_eq!(spares.room, 0);
+    }
+
+    #[test]
+    fn a_burst_of_large_buffers_leaves_room_for_small_ones() {
+        let mut spares = Spares::default();
         for _ in 0..KEPT {
             spares.give(Vec::with_capacity(LONGEST_KEPT));
         }
-        assert_eq!(spares.room, KEPT_BYTES);
+        let large = spares.buffers.len();
+        assert_eq!(spares.room, LARGE_BYTES);
+        for _ in 0..KEPT {
+            spares.give(Vec::with_capacity(NEW_BYTES));
+        }
+        assert_eq!(spares.buffers.len(), KEPT);
+        assert!(large < KEPT / 16, "{large}");
+        assert!(spares.room <= KEPT_BYTES);
     }
 }

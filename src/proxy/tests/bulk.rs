@@ -17,6 +17,10 @@ fn answer(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n")
+}
+
 fn bytes(rig: &Rig) -> (u64, u64) {
     (rig.service.cells.sum(|c| c.bytes_in.get()), rig.service.cells.sum(|c| c.bytes_out.get()))
 }
@@ -45,18 +49,22 @@ async fn long_bodies_pass_both_ways_between_short_ones() {
 async fn requests_sent_ahead_of_a_long_answer_are_answered_in_order() {
     let origin = Origin::start(|_, mut conn| async move {
         while let Some(request) = conn.request().await {
-            let body = if request.contains("/long") { text(LONG) } else { "short".to_owned() };
+            let body = match request {
+                long if long.contains("/long") => text(LONG),
+                // More than is read with the head after a long answer.
+                middle if middle.contains("/middle") => text(20_000),
+                _ => "short".to_owned(),
+            };
             conn.send(&answer(&body)).await;
         }
     })
     .await;
     let rig = Rig::http(&[origin.addr]).await;
     let mut client = rig.client().await;
-    client
-        .send(&"GET /long HTTP/1.1\r\nhost: t\r\n\r\nGET / HTTP/1.1\r\nhost: t\r\n\r\n".repeat(3))
-        .await;
+    client.send(&["/long", "/middle", "/"].map(get).concat().repeat(3)).await;
     for _ in 0..3 {
         assert_eq!(client.answer().await.body.len(), LONG);
+        assert_eq!(client.answer().await.body, text(20_000));
         assert_eq!(client.answer().await.body, "short");
     }
     until("released", || rig.in_flight() == 0).await;

@@ -12,6 +12,7 @@ pub(super) fn millis(out: &mut Vec<u8>, millis: u64) {
 }
 
 /// Appends `-1` for `None`.
+#[inline]
 pub(super) fn reached(out: &mut Vec<u8>, time: Option<u32>) {
     match time {
         Some(time) => number(out, u64::from(time)),

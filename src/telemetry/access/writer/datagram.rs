@@ -32,6 +32,8 @@ pub(super) struct Datagrams {
     lookup: Lookup,
     /// Datagrams in the last send: refused together, if they were.
     former: usize,
+    /// The last send was of the present batch.
+    is_own: bool,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl AsFd for Socket {
 
 impl Datagrams {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, socket: None, lookup: Lookup::default(), former: 0 }
+        Self { place, socket: None, lookup: Lookup::default(), former: 0, is_own: false }
     }
 
     /// Sends each message. To a UDP server many are sorted by length, because those of one length cost little; datagrams
@@ -77,6 +79,8 @@ impl Datagrams {
         }
         let mut rest = all.as_slice();
         let mut sent = Sent::default();
+        self.is_own = false;
+        self.ask_about_former(&mut sent);
         let mut is_fresh = false;
         let mut was_short = false;
         while !rest.is_empty() {
@@ -99,6 +103,7 @@ impl Datagrams {
                     }
                     was_short = attempt.sent < attempt.tried;
                     self.former = if attempt.is_train { attempt.sent } else { 1 };
+                    self.is_own = true;
                     rest = rest.get(attempt.sent.max(1)..).unwrap_or_default();
                     continue;
                 }
@@ -107,7 +112,7 @@ impl Datagrams {
             was_short = false;
             match socket.meaning(&error) {
                 Meaning::Nothing => {}
-                Meaning::Former => sent.lose(std::mem::take(&mut self.former), error),
+                Meaning::Former => self.lose_former(&mut sent, error),
                 Meaning::This => {
                     sent.lose(1, error);
                     rest = rest.get(1..).unwrap_or_default();
@@ -120,17 +125,28 @@ impl Datagrams {
                 Meaning::Gone => self.socket = None,
             }
         }
-        self.ask_about_last(&mut sent);
+        self.ask_about_former(&mut sent);
         sent.lost = sent.lost.min(all.len());
         sent
     }
 
-    /// A server on this host that is missing has refused the last send already. Of others the next send hears.
-    fn ask_about_last(&mut self, sent: &mut Sent) {
+    /// Hears what became of the last send. A server on this host that is missing has refused it already; of others, and of
+    /// a path that is too narrow, the next batch hears, and must not take it for its own failure.
+    fn ask_about_former(&mut self, sent: &mut Sent) {
         if let Some(Socket::Udp { socket, .. }) = &self.socket
             && let Ok(Some(error)) = socket.take_error()
         {
-            sent.lose(std::mem::take(&mut self.former), error);
+            self.lose_former(sent, error);
+        }
+    }
+
+    fn lose_former(&mut self, sent: &mut Sent, error: io::Error) {
+        let former = std::mem::take(&mut self.former);
+        if self.is_own {
+            sent.lose(former, error);
+        } else {
+            sent.lost_before += former;
+            sent.lose(0, error);
         }
     }
 }
@@ -173,7 +189,7 @@ impl Sent {
 }
 
 fn give_up(sent: Sent, rest: usize, error: io::Error) -> Sent {
-    Sent { lost: sent.lost + rest, failed: Some((error, Again::Later)) }
+    Sent { lost: sent.lost + rest, failed: Some((error, Again::Later)), ..sent }
 }
 
 /// Sends some of `messages`.
@@ -218,7 +234,7 @@ fn connect(place: &Place, lookup: &mut Lookup) -> io::Result<Socket> {
             let socket = UdpSocket::bind(any)?;
             socket.connect(addr)?;
             socket.set_write_timeout(Some(SEND_WAIT))?;
-            Ok(Socket::Udp { socket, limits: alike::Limits::default() })
+            Ok(Socket::Udp { socket, limits: alike::Limits::to(addr) })
         }
         Place::Unix(path) => {
             let socket = UnixDatagram::unbound()?;
@@ -266,6 +282,41 @@ mod tests {
         let texts: Vec<String> =
             [9, 9, 9, 5, 5, 5, 7].iter().enumerate().map(|(n, len)| format!("{n:0len$}")).collect();
         assert_eq!(through(&texts), texts);
+    }
+
+    /// How many are lost, of these and of those before, when a batch of so many lines of one length is sent.
+    fn lost(datagrams: &mut Datagrams, lines: usize) -> (usize, usize) {
+        let sent = datagrams.send(&messages(&vec!["line".to_owned(); lines]));
+        (sent.lost, sent.lost_before)
+    }
+
+    #[test]
+    fn what_a_missing_server_refuses_is_lost_with_its_own_batch() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = server.local_addr().unwrap().to_string();
+        drop(server);
+        let mut datagrams = Datagrams::new(Place::Udp(addr.into()));
+        for lines in [100, 1, 2 * alike::MOST, 3] {
+            assert_eq!(lost(&mut datagrams, lines), (lines, 0));
+        }
+    }
+
+    #[test]
+    fn what_is_heard_late_is_lost_of_the_batch_before() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = server.local_addr().unwrap().to_string();
+        let mut datagrams = Datagrams::new(Place::Udp(addr.into()));
+        assert_eq!(lost(&mut datagrams, 100), (0, 0));
+        // As if the network had said so by now.
+        let Some(Socket::Udp { socket, .. }) = &datagrams.socket else {
+            unreachable!("it has sent");
+        };
+        let own = socket.local_addr().unwrap();
+        drop(server);
+        let stray = socket.try_clone().unwrap();
+        stray.send(b"nobody is there").unwrap();
+        assert_eq!(own, stray.local_addr().unwrap());
+        assert_eq!(lost(&mut datagrams, 1), (1, 100));
     }
 
     #[test]

@@ -39,7 +39,8 @@ impl AppendFile {
         }
         // Opened anew: the file may have been replaced, or a network disk may be back.
         self.file = None;
-        Sent { lost: messages.ends.len() - whole, failed: Some((error, Again::Later)) }
+        let lost = messages.ends.len() - whole;
+        Sent { lost, failed: Some((error, Again::Later)), ..Sent::default() }
     }
 
     fn append(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {

@@ -18,6 +18,9 @@ pub(super) struct Sink {
     clock: Clock,
     heads: Heads,
     messages: Messages,
+    /// Nothing has failed since the last batch but one: of a datagram that is refused on another host only the next batch
+    /// hears, so one that goes well says little.
+    was_well: bool,
 }
 
 /// How messages leave.
@@ -50,6 +53,8 @@ impl Messages {
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     pub(super) lost: usize,
+    /// Of earlier batches, which were thought to be written.
+    pub(super) lost_before: usize,
     /// A failure, and whether it is worth while to try again at once.
     pub(super) failed: Option<(std::io::Error, Again)>,
 }
@@ -78,6 +83,7 @@ impl Sink {
             clock: Clock::default(),
             heads: Heads::default(),
             messages: Messages::default(),
+            was_well: false,
         }
     }
 
@@ -97,12 +103,19 @@ impl Sink {
             Way::Datagrams(socket) => socket.send(&self.messages),
         };
         counts::add_written(count.saturating_sub(sent.lost));
+        let is_well = sent.failed.is_none();
         match sent.failed {
             Some((error, Again::Later)) => self.outage.begin(&self.target.place, &error),
             Some((error, Again::Soon)) => self.outage.told(&self.target.place, &error),
-            None => self.outage.end(&self.target.place),
+            None if self.was_well || !self.hears_late() => self.outage.end(&self.target.place),
+            None => {}
         }
-        self.lose(sent.lost);
+        self.was_well = is_well;
+        self.lose(sent.lost + sent.lost_before);
+    }
+
+    fn hears_late(&self) -> bool {
+        matches!(self.target.place, Place::Udp(_))
     }
 
     fn lose(&mut self, lines: usize) {
