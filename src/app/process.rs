@@ -38,7 +38,7 @@ pub fn worker_settings(
     // Each worker accepts from its own descriptor of every listener; two addresses (v4, v6) are the usual case.
     let listeners = services.saturating_mul(2).saturating_mul(count.saturating_add(1));
     let pipes = pipe_limit(process.max_pipes, descriptors, count);
-    let per_worker = 2 * u64::from(pipes) + lull::MOST as u64;
+    let per_worker = 2 * u64::from(pipes) + u64::from(lull::MOST);
     let others = listeners as u64 + per_worker * count as u64;
     WorkerSettings {
         max_connections: Some(connection_limit(process.max_connections, descriptors, others)),

@@ -79,6 +79,9 @@ pub enum ProxyError {
         /// Who.
         addr: Address,
     },
+    /// The system did not let us watch a socket, for want of memory or `fs.epoll.max_user_watches`.
+    #[error("a socket cannot be watched")]
+    Resource(#[source] io::Error),
 }
 
 impl ProxyError {
@@ -115,6 +118,7 @@ impl ProxyError {
                 (Side::Client, ErrorCause::ClientTimeout, Some(S::REQUEST_TIMEOUT))
             }
             Self::Unrepeatable { .. } => (Side::Backend, ErrorCause::Backend, None),
+            Self::Resource(_) => (Side::Proxy, ErrorCause::Resource, None),
         }
     }
 
@@ -204,6 +208,8 @@ mod tests {
         assert_eq!(ProxyError::BackendTimeout { addr: addr.clone() }.status().unwrap(), 504);
         assert_eq!(ProxyError::Unrepeatable { addr }.status(), None);
         assert_eq!(ProxyError::ClientAbort.side(), Side::Client);
+        let resource = ProxyError::Resource(io::ErrorKind::OutOfMemory.into());
+        assert_eq!((resource.side(), resource.cause()), (Side::Proxy, ErrorCause::Resource));
     }
 
     #[test]

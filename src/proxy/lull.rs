@@ -6,10 +6,8 @@
 //! at most. The runtime's timers count milliseconds, in which such a stream would fill its socket: so each lull has a
 //! timer of the kernel.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,70 +17,60 @@ use rustix::time::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::Instant;
 
-/// Lulls of a worker at once, each with a descriptor. More streams find enough without: each waits for the others' turns.
-pub const MOST: usize = 4;
+use super::keeper::{Keeper, Place};
 
-/// The system is asked again so long after it had no timer for us, as for pipes.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Lulls of a worker at once, each with a descriptor; all are kept. More streams find enough without: each waits for the
+/// others' turns.
+pub const MOST: u32 = 4;
 
 /// The lulls of one worker.
 #[derive(Debug)]
 pub(crate) struct Lulls {
     /// How long each takes; zero: there are none.
     length: Duration,
-    /// The system had none; it is asked again then.
-    again: Option<Instant>,
-    #[expect(
-        clippy::vec_box,
-        reason = "lent: a pointer moves, and a relay that does not rest has no room for more"
-    )]
-    idle: Vec<Box<Lull>>,
-    /// Timers alive, lent or idle.
-    alive: Rc<Cell<usize>>,
+    /// Boxed: lent. A pointer moves, and a relay that does not rest has no room for more.
+    timers: Keeper<Box<Lull>>,
 }
 
 impl Lulls {
     /// Of so long, see `bulk_lull` in docs/configuration.md.
     pub(crate) fn new(length: Duration) -> Self {
-        Self { length, again: None, idle: Vec::new(), alive: Rc::default() }
+        Self { length, timers: Keeper::new(MOST, MOST as usize) }
     }
 
     /// How many timers there are, lent or not.
     #[cfg(test)]
-    pub(crate) fn alive(&self) -> usize {
-        self.alive.get()
+    pub(crate) fn alive(&self) -> u32 {
+        self.timers.alive()
     }
 
     /// How many are lent.
     #[cfg(test)]
-    pub(crate) fn lent(&self) -> usize {
-        self.alive.get() - self.idle.len()
+    pub(crate) fn lent(&self) -> u32 {
+        self.timers.lent()
     }
 
     /// One that has begun, if there is one.
     pub(crate) fn begin(&mut self) -> Option<Box<Lull>> {
-        let is_early = self.again.is_some_and(|again| Instant::now() < again);
-        if self.length.is_zero() || is_early {
+        if self.length.is_zero() {
             return None;
         }
-        let lull = match self.idle.pop() {
-            Some(lull) => Ok(lull),
-            None if self.alive.get() < MOST => Lull::new(&self.alive),
-            None => return None,
-        };
-        let begun = lull.and_then(|lull| lull.begin(self.length).map(|()| lull));
-        self.again = begun.as_ref().err().map(|error| {
-            tracing::debug!(%error, "no lull");
-            Instant::now() + ASK_AGAIN
-        });
-        begun.ok()
+        let lull = self.timers.take(Lull::new)?;
+        match lull.begin(self.length) {
+            Ok(()) => Some(lull),
+            Err(error) => {
+                self.timers.refused(&error);
+                None
+            }
+        }
     }
 
     /// Takes back what is over.
     pub(crate) fn give(&mut self, lull: Option<Box<Lull>>) {
-        self.idle.extend(lull);
+        if let Some(lull) = lull {
+            self.timers.give(lull);
+        }
     }
 }
 
@@ -90,23 +78,17 @@ impl Lulls {
 #[derive(Debug)]
 pub(crate) struct Lull {
     timer: AsyncFd<OwnedFd>,
-    alive: Rc<Cell<usize>>,
-}
-
-impl Drop for Lull {
-    fn drop(&mut self) {
-        self.alive.set(self.alive.get().saturating_sub(1));
-    }
+    #[expect(dead_code, reason = "held: it counts as long as the timer lives")]
+    place: Place,
 }
 
 impl Lull {
-    fn new(alive: &Rc<Cell<usize>>) -> io::Result<Box<Self>> {
+    fn new(place: Place) -> io::Result<Box<Self>> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         #[expect(deprecated, reason = "sound for an owned descriptor; what follows it is unsafe")]
         let timer = AsyncFd::with_interest(timer, Interest::READABLE)?;
-        alive.set(alive.get() + 1);
-        Ok(Box::new(Self { timer, alive: Rc::clone(alive) }))
+        Ok(Box::new(Self { timer, place }))
     }
 
     fn begin(&self, length: Duration) -> io::Result<()> {

@@ -22,6 +22,7 @@ mod gate;
 mod give_way;
 pub mod http;
 pub mod http2;
+mod keeper;
 pub mod listener;
 mod local;
 pub mod lull;

@@ -4,18 +4,15 @@
 //! peers keep up share one or two. An empty pipe is given back; one that still holds bytes belongs to nobody else ever
 //! again and is closed. When no pipe can be had the bytes are copied.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
+use super::keeper::{Keeper, Place};
 use super::side::Side;
 
 /// Bytes a pipe shall hold; measured best (spec/performance, CPU ms per GB: 64 kB 310, 256 kB 155, 1 MB 188).
@@ -30,70 +27,45 @@ const LEAST_BYTES: usize = 64 * 1024;
 /// is a quarter of `maxconn`.
 pub const MAX_PIPES: u32 = 128;
 
-/// The system is asked again so long after it had no pipe for us: five system calls in vain for each read cost more than
-/// copying.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
 /// Empty pipes that a worker keeps: as many as streams that block at about the same time.
 const KEPT: usize = 16;
 
 /// The pipes of one worker.
 #[derive(Debug)]
-pub(crate) struct Pipes {
-    idle: Vec<Pipe>,
-    /// Pipes alive, lent or idle.
-    alive: Rc<Cell<u32>>,
-    max: u32,
-    /// The system had none; it is asked again then.
-    again: Option<Instant>,
-}
+pub(crate) struct Pipes(Keeper<Pipe>);
 
 impl Pipes {
     /// At most `max` at once; 0: none.
     pub(crate) fn new(max: u32) -> Self {
-        Self { idle: Vec::new(), alive: Rc::default(), max, again: None }
+        Self(Keeper::new(max, KEPT))
     }
 
-    /// An empty pipe. `None` when all are in use, or the system has none that is large enough.
+    /// An empty pipe. `None` when all are in use, or the system has none that is large enough: bytes are copied then.
     pub(crate) fn take(&mut self) -> Option<Pipe> {
-        if let Some(pipe) = self.idle.pop() {
-            return Some(pipe);
-        }
-        let is_early = self.again.is_some_and(|again| Instant::now() < again);
-        if self.alive.get() >= self.max || is_early {
-            return None;
-        }
-        let pipe = Pipe::new(&self.alive);
-        let failed = pipe.as_ref().err();
-        self.again = failed.map(|error| {
-            tracing::debug!(%error, "no pipe, bytes are copied");
-            Instant::now() + ASK_AGAIN
-        });
-        pipe.ok()
+        self.0.take(Pipe::new)
     }
 
     /// How many there are, lent or not.
     #[cfg(test)]
     pub(crate) fn alive(&self) -> u32 {
-        self.alive.get()
+        self.0.alive()
     }
 
     /// How many are lent.
     #[cfg(test)]
     pub(crate) fn lent(&self) -> u32 {
-        self.alive.get() - u32::try_from(self.idle.len()).unwrap()
+        self.0.lent()
     }
 
     /// Gives none any more: the system cannot splice these sockets.
     pub(crate) fn forbid(&mut self) {
-        self.max = 0;
-        self.idle.clear();
+        self.0.close();
     }
 
     /// Takes back; one that is not empty is closed.
     pub(crate) fn give(&mut self, pipe: Pipe) {
-        if pipe.is_empty() && self.idle.len() < KEPT && self.max > 0 {
-            self.idle.push(pipe);
+        if pipe.is_empty() {
+            self.0.give(pipe);
         }
     }
 }
@@ -104,17 +76,12 @@ pub(crate) struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     held: usize,
-    alive: Rc<Cell<u32>>,
-}
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        self.alive.set(self.alive.get().saturating_sub(1));
-    }
+    #[expect(dead_code, reason = "held: it counts as long as the pipe lives")]
+    place: Place,
 }
 
 impl Pipe {
-    fn new(alive: &Rc<Cell<u32>>) -> io::Result<Self> {
+    fn new(place: Place) -> io::Result<Self> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // Refused to a user without pages left: then what there is decides.
         let bytes = rustix::pipe::fcntl_setpipe_size(&write, PIPE_BYTES)
@@ -122,8 +89,7 @@ impl Pipe {
         if bytes < LEAST_BYTES {
             return Err(io::Error::other(format!("a pipe of {bytes} bytes is too small")));
         }
-        alive.set(alive.get() + 1);
-        Ok(Self { read, write, held: 0, alive: Rc::clone(alive) })
+        Ok(Self { read, write, held: 0, place })
     }
 
     /// True without bytes in it.
@@ -263,9 +229,9 @@ mod tests {
         let (first, second) = (pipes.take().unwrap(), pipes.take().unwrap());
         assert!(pipes.take().is_none());
         pipes.give(first);
-        assert_eq!((pipes.idle.len(), pipes.alive.get()), (1, 2));
+        assert_eq!((pipes.lent(), pipes.alive()), (1, 2));
         drop(second);
-        assert_eq!(pipes.alive.get(), 1);
+        assert_eq!((pipes.lent(), pipes.alive()), (0, 1));
         assert!(Pipes::new(0).take().is_none());
     }
 
@@ -277,7 +243,7 @@ mod tests {
         source.write_all(b"secret").unwrap();
         pipe.fill(&from, PIPE_BYTES).unwrap();
         pipes.give(pipe);
-        assert_eq!((pipes.idle.len(), pipes.alive.get()), (0, 0));
+        assert_eq!((pipes.lent(), pipes.alive()), (0, 0));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub(crate) enum Finish {
     Aged,
     /// One end broke; the other has been told by a reset.
     Broken(Which, io::Error),
+    /// The system did not let us watch an end, for want of memory or `fs.epoll.max_user_watches`: neither peer is to blame.
+    Own(io::Error),
 }
 
 /// The session that a relay serves: bytes moved from the client and to it, and whether it may go on.
@@ -120,7 +122,7 @@ pub(crate) fn run(
         })
         .await;
         let is_cut = match finish {
-            Finish::Broken(..) => true,
+            Finish::Broken(..) | Finish::Own(_) => true,
             Finish::Ended(_) | Finish::Aged | Finish::Idle(_) => {
                 let is_within = |it: &Direction| it.holds() || it.rests();
                 is_within(&relay.up) || is_within(&relay.down)
@@ -172,14 +174,22 @@ impl Relay {
         }
         match (up, down) {
             (Poll::Ready(Err(Break::Source(e))), _) | (_, Poll::Ready(Err(Break::Sink(e)))) => {
-                Poll::Ready(Finish::Broken(Which::Client, e))
+                Poll::Ready(self.broken(Which::Client, e))
             }
             (Poll::Ready(Err(Break::Sink(e))), _) | (_, Poll::Ready(Err(Break::Source(e)))) => {
-                Poll::Ready(Finish::Broken(Which::Backend, e))
+                Poll::Ready(self.broken(Which::Backend, e))
             }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Finish::Done),
             _ => Poll::Pending,
         }
+    }
+
+    /// The end by an error that this end's calls told. A side is lost by the very call that tells why.
+    fn broken(&self, which: Which, error: io::Error) -> Finish {
+        if self.client.is_lost() || self.backend.is_lost() {
+            return Finish::Own(error);
+        }
+        Finish::Broken(which, error)
     }
 
     /// Ready when the last activity is longer ago than allowed.

@@ -25,8 +25,9 @@ pub(super) enum Side {
     Watched(TcpStream),
     /// Not in it: nothing that happens here wakes anybody.
     Unwatched(std::net::TcpStream),
-    /// The reactor did not take it or give it up: it is closed, the error has been told. The relay ends, the other side with a
-    /// reset.
+    /// The reactor did not take it or give it up: it is closed, the error has been told. Neither peer did this: the relay
+    /// ends as [`Finish::Own`](super::relay::Finish::Own), the other side with a reset. This one's peer sees a reset, too, if
+    /// there were bytes of it that nobody had read, else an end: nobody has the socket any more who could ask for one.
     Lost,
 }
 
@@ -56,6 +57,11 @@ impl Side {
             seen::LEFT.with(|left| left.set(left.get() + 1));
         }
         Ok(())
+    }
+
+    /// True when it was lost: an error that is told now is the reactor's, not the peer's.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost)
     }
 
     /// What `call` comes to on a socket that is not watched. `None`: it is watched, or must be waited for.

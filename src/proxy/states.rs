@@ -90,6 +90,7 @@ pub(crate) fn failed(error: &ProxyError, attempt: Option<State>) -> State {
         ProxyError::ConnectTimeout { .. } => (Cause::ServerTimeout, Stage::Connect),
         ProxyError::ClientAbort => (Cause::Client, Stage::Connect),
         ProxyError::GivenUp => attempt.unwrap_or((Cause::Client, Stage::Connect)),
+        ProxyError::Resource(_) => attempt.unwrap_or((Cause::Resource, Stage::Connect)),
         ProxyError::Backend { .. }
         | ProxyError::BackendTimeout { .. }
         | ProxyError::ClientProtocol(_)
@@ -116,6 +117,7 @@ pub(crate) fn tunnel(finish: &Finish) -> State {
         Finish::Idle(Which::Backend) => (Cause::ServerTimeout, Stage::Data),
         Finish::Broken(Which::Client, _) => (Cause::Client, Stage::Data),
         Finish::Broken(Which::Backend, _) => (Cause::Server, Stage::Data),
+        Finish::Own(_) => (Cause::Resource, Stage::Data),
     }
 }
 
@@ -187,6 +189,7 @@ mod tests {
                 },
                 "RC",
             ),
+            (ProxyError::Connect { addr: addr(), source: errno(rustix::io::Errno::NOSPC) }, "RC"),
             (ProxyError::Connect { addr: socket, source: errno(rustix::io::Errno::AGAIN) }, "SC"),
             (ProxyError::ConnectTimeout { addr: addr() }, "sC"),
             (ProxyError::ClientAbort, "CC"),
@@ -200,11 +203,14 @@ mod tests {
             ProxyError::ClientProtocol("x"),
             ProxyError::ClientTimeout,
             ProxyError::Unrepeatable { addr: addr() },
+            ProxyError::Resource(errno(rustix::io::Errno::NOSPC)),
         ] {
             assert!(!is_before_attempt(&error), "{error}");
             let state = (Cause::Proxy, Stage::Data);
             assert_eq!(failed(&error, Some(state)), state, "{error}");
         }
+        let resource = ProxyError::Resource(errno(rustix::io::Errno::NOSPC));
+        assert_eq!(text(failed(&resource, None)), "RC");
     }
 
     #[test]
@@ -218,6 +224,7 @@ mod tests {
             (Finish::Idle(Which::Backend), "sD"),
             (Finish::Broken(Which::Client, broken()), "CD"),
             (Finish::Broken(Which::Backend, broken()), "SD"),
+            (Finish::Own(broken()), "RD"),
         ] {
             assert_eq!(text(tunnel(&finish)), state, "{finish:?}");
         }

@@ -105,6 +105,7 @@ async fn forward(
         Finish::Done | Finish::Aged => Ok(()),
         Finish::Idle(_) => Err(ProxyError::ClientTimeout),
         Finish::Ended(reason) => Err(ProxyError::ended(&lease, reason)),
+        Finish::Own(source) => Err(ProxyError::Resource(source)),
         Finish::Broken(Which::Client, _) => Err(ProxyError::ClientAbort),
         Finish::Broken(Which::Backend, source) => {
             Err(ProxyError::Backend { addr: lease.addr().clone(), source: source.into() })
@@ -119,8 +120,7 @@ async fn open(
     timer: &Timer,
     session: &mut Session,
 ) -> Result<(TcpStream, TcpStream, Lease), ProxyError> {
-    // Only a full reactor can refuse; the connection is lost then.
-    let client = TcpStream::from_std(client).map_err(|_io| ProxyError::ClientAbort)?;
+    let client = TcpStream::from_std(client).map_err(ProxyError::Resource)?;
     let hash = fixed.settings.hash.as_ref().and_then(|by| by.of_client(fixed.peer.ip()));
     let mut dialer = Dialer::new(fixed.service(), &fixed.settings, timer).hashed(hash);
     dialer.client = Some(&client);

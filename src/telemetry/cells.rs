@@ -198,11 +198,13 @@ pub enum ErrorCause {
     ClientProtocol,
     /// `timeout client`.
     ClientTimeout,
+    /// The system had no memory or watches (`fs.epoll.max_user_watches`) for a socket of ours.
+    Resource,
 }
 
 impl ErrorCause {
     /// Number of causes.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     /// Every cause, in the order of the cells.
     pub const ALL: [Self; Self::COUNT] = [
@@ -216,6 +218,7 @@ impl ErrorCause {
         Self::ClientAbort,
         Self::ClientProtocol,
         Self::ClientTimeout,
+        Self::Resource,
     ];
 
     /// The label's value.
@@ -231,6 +234,7 @@ impl ErrorCause {
             Self::ClientAbort => "client_abort",
             Self::ClientProtocol => "client_protocol",
             Self::ClientTimeout => "client_timeout",
+            Self::Resource => "resource",
         }
     }
 }

@@ -13,7 +13,7 @@ use super::logged;
 use super::reply::{self, Form};
 use super::serve::Tunnel;
 use super::socket::{Glance, Socket};
-use crate::proxy::relay::{self, End, Patience};
+use crate::proxy::relay::{self, End, Finish, Patience};
 use crate::proxy::states;
 use crate::proxy::tcp::Counters;
 use crate::telemetry::cells::ErrorCause;
@@ -128,6 +128,9 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
     let patience = Patience::new(&client.settings.timeouts).until(client.age);
     let finish = relay::run(ends, &fixed.timer, patience, &meter).await;
     tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, ?finish, "tunnel ended");
+    if let Finish::Own(_) = finish {
+        fixed.cells().error(ErrorCause::Resource);
+    }
     let (bytes_in, bytes_out) = meter.moved();
     drop(lease);
     if let Some(mut notes) = notes {

@@ -1,7 +1,9 @@
 //! Fast streams that rest, and sides that are not watched meanwhile. Every stream is a fast one here.
 
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
@@ -138,5 +140,56 @@ async fn the_end_of_a_side_that_is_left_alone_is_seen_behind_its_bytes() {
         } else {
             assert!(matches!(finish, Finish::Done), "{finish:?}");
         }
+    }
+}
+
+/// A descriptor by its number alone.
+#[derive(Debug)]
+struct Number(RawFd);
+
+impl AsRawFd for Number {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+/// Takes a side's place in the reactor while it is out of it, so that `epoll_ctl` refuses it afterwards. With `EEXIST`:
+/// what the system may have too few of cannot be used up here without the whole machine.
+#[expect(
+    deprecated,
+    reason = "what follows it is unsafe; the descriptor is open and its number the socket's"
+)]
+fn occupy(number: RawFd) -> AsyncFd<Number> {
+    AsyncFd::new(Number(number)).expect("the side is out of the reactor")
+}
+
+#[tokio::test]
+async fn a_side_that_the_reactor_does_not_take_back_is_nobodys_fault() {
+    // What makes it be watched again: it is dry, or the other side has said more than it takes at once.
+    for (is_upload, is_read) in [(true, true), (false, true), (true, false), (false, false)] {
+        let (local, moved) = (local(8), Moved::default());
+        let ((mut source, mut sink), ours, backend) = ends(is_upload).await;
+        let number = if is_upload { ours.as_raw_fd() } else { backend.as_raw_fd() };
+        let script = async {
+            let before = left();
+            stuff(&mut source).await;
+            assert_eq!(left(), before + 1, "the source of a blocked stream is watched");
+            let occupied = occupy(number);
+            let told = if is_read {
+                sink.read_to_end(&mut Vec::new()).await.map(drop)
+            } else {
+                let words = vec![1; 8 * MEGABYTE];
+                loop {
+                    if let Err(error) = sink.write_all(&words).await {
+                        break Err(error);
+                    }
+                }
+            };
+            let told = told.unwrap_err().kind();
+            assert_eq!(told, std::io::ErrorKind::ConnectionReset, "{is_upload} {is_read}");
+            drop((source, occupied));
+        };
+        let (finish, ()) = tokio::join!(relay(&local, ours, backend, &moved), script);
+        assert!(matches!(finish, Finish::Own(_)), "{is_upload} {is_read}: {finish:?}");
     }
 }
