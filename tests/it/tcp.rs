@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::support::client::Conn;
 use crate::support::lab::Lab;
@@ -82,15 +83,17 @@ async fn an_active_connection_outlives_the_idle_timeout() {
     let lab = Lab::new().await;
     let origin = lab.tcp_origin("A").await;
     let front = lab.free_addr();
-    let lines = ["timeout client 600ms", "timeout server 600ms"];
+    // Far longer than this machine makes any tick wait.
+    let lines = ["timeout client 2s", "timeout server 2s"];
     let service = fixed(front, "tcp", &lines, &[("A", origin.addr(), "")]);
     let _synapse = lab.synapse(config(json!({"db": service}))).await;
     let mut conn = Conn::open(front).await.expect("connect");
     conn.line().await.expect("greeting");
-    for _ in 0..10 {
+    let opened = Instant::now();
+    while opened.elapsed() < Duration::from_millis(2_500) {
         conn.send(b"tick\n").await.expect("send");
         assert_eq!(conn.line().await.expect("echo"), "tick");
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -121,6 +121,20 @@ impl Nerve {
         .await;
     }
 
+    /// Waits until nerve has heard that everything stands, but these services perhaps.
+    pub(crate) async fn until_settled(&self, but: &[&str]) {
+        eventually("every other registration is confirmed", START, || async {
+            let metrics = self.metrics().await;
+            let is_other =
+                |line: &str| but.iter().any(|name| line.contains(&format!("\"{name}\"")));
+            let lines = metrics.lines().filter(|line| line.starts_with("nerve_service_settled{"));
+            let mut lines = lines.filter(|line| !is_other(line)).peekable();
+            let is_settled = lines.peek().is_some() && lines.all(|line| line.ends_with(" 1"));
+            if is_settled { Ok(()) } else { Err(metrics) }
+        })
+        .await;
+    }
+
     /// `/v1/services/NAME`.
     pub(crate) async fn service(&self, name: &str) -> Value {
         let path = format!("/v1/services/{name}");

@@ -21,6 +21,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 // Spelled out, because this file is included by its path as well.
+#[path = "zookeeper/clients.rs"]
+pub(crate) mod clients;
 #[path = "zookeeper/member.rs"]
 pub(crate) mod member;
 

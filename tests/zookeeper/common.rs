@@ -83,6 +83,21 @@ pub(crate) async fn back_in_session(registry: &ZooKeeperRegistry, seconds: u64) 
     assert_eq!(back.generation, 1, "{back:?}");
 }
 
+/// Waits until the only server of `zk` has received something of the registry's session after this call.
+pub(crate) async fn heard(zk: &Zk, registry: &ZooKeeperRegistry) {
+    let session = format!("{:#x}", registry.session().borrow().id.unwrap());
+    let packets = || {
+        let clients = zk.member(0).clients();
+        clients.into_iter().find(|it| it.session == session).map(|it| (it.since, it.packets))
+    };
+    let before = packets();
+    eventually("the server hears of the session", Duration::from_secs(10), || {
+        let now = packets();
+        now.is_some() && now != before
+    })
+    .await;
+}
+
 /// Waits for a watch, at most `seconds`.
 pub(crate) async fn fires(changed: impl Future<Output = ()>, seconds: u64) {
     let fired = timeout(Duration::from_secs(seconds), changed).await;

@@ -10,7 +10,7 @@ use crate::child::{Cpu, is_child};
 use crate::common::{
     back_in_session, connected, fires, fresh_node, registry, shared, wait_session, wait_state,
 };
-use crate::zk::{PERSISTENT, Zk};
+use crate::zk::{Member, PERSISTENT, Zk};
 
 /// Reads until it works, at most `seconds`; the session may be on its way.
 async fn children(registry: &ZooKeeperRegistry, path: &str, seconds: u64) -> Option<Vec<String>> {
@@ -161,10 +161,12 @@ async fn a_hung_member_is_left_for_another() {
     let zk = Zk::ensemble(3);
     let registry = connected(&zk.connect_string(), 5).await;
     let before = registry.session().borrow().clone();
-    // Hang members one after the other until ours is hit; the last one needs no turn, two of three must live.
-    for member in zk.members().iter().take(2) {
+    let session = format!("{:#x}", before.id.unwrap());
+    for _ in 0..2 {
+        let is_ours = |member: &&Member| member.clients().iter().any(|it| it.session == session);
+        let member = zk.members().iter().find(is_ours).unwrap();
         member.stop();
-        sleep(Duration::from_millis(2_500)).await;
+        wait_state(&registry, SessionState::Disconnected, 5).await;
         let back = wait_state(&registry, SessionState::Connected, 4).await;
         assert_eq!(back.generation, 1);
         member.cont();

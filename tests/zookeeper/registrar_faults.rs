@@ -7,7 +7,7 @@ use smartstack::registry::writer::NodeKind;
 use smartstack::registry::{Registry, SessionState};
 use tokio::time::{Instant, sleep};
 
-use crate::common::{connected, registry, wait_state};
+use crate::common::{connected, heard, registry, wait_state};
 use crate::nerves::{Spec, session};
 use crate::zk::Zk;
 
@@ -130,7 +130,7 @@ async fn case_26_a_server_that_dozes_changes_nothing() {
         zk.stop();
         sleep(Duration::from_millis(1_500)).await;
         zk.cont();
-        sleep(Duration::from_millis(300)).await;
+        heard(&zk, &registry).await;
     }
     running.phase(Phase::Registered, 5).await;
     assert_eq!(spec.the_one(&zk.client().await).await, before);

@@ -8,6 +8,7 @@ use tokio::time::{Instant, interval, sleep};
 use crate::support::lab::Lab;
 use crate::support::nerve::{Nerve, nodes, service, until_nodes};
 use crate::support::origin::Origin;
+use crate::support::wait::eventually;
 use crate::support::zookeeper::Zk;
 
 const PATH: &str = "/nerve/services/web";
@@ -64,7 +65,7 @@ async fn a_flapper_is_held_back_and_shown() {
     origin.set_check_status(500);
     until_nodes(&client, PATH, 0).await;
     origin.set_check_status(200);
-    crate::support::wait::eventually("held", Duration::from_secs(5), || async {
+    eventually("held", Duration::from_secs(5), || async {
         let web = nerve.service("web").await;
         if web["state"] == "HELD" { Ok(()) } else { Err(web) }
     })
@@ -119,9 +120,10 @@ async fn slow_a_two_hertz_flapper_writes_once_in_ten_seconds_at_most() {
     );
     assert!(web["transitions"].as_u64().is_some_and(|n| n > 300), "it did flap: {web}");
     assert!(windows.iter().all(|writes| *writes <= 1), "{windows:?}");
-    while nodes(&client, PATH).await.is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(61), "calm for {:?}", begun.elapsed());
-        sleep(Duration::from_millis(100)).await;
-    }
+    eventually("back once it is calm", Duration::from_secs(61), || async {
+        let seen = nodes(&client, PATH).await;
+        if seen.is_empty() { Err(seen) } else { Ok(()) }
+    })
+    .await;
     println!("back {:?} after it has calmed down", begun.elapsed());
 }

@@ -14,6 +14,7 @@ mod witness;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use crate::support::lab::Lab;
 use crate::support::nerve::{INSTANCE, Nerve, service, until_nodes};
@@ -75,19 +76,8 @@ async fn registered(lab: &Lab, services: Value, session: u32, zk: &super::Indepe
     for path in paths {
         until_nodes(zk, &path, 1).await;
     }
-    settled(&nerve).await;
+    nerve.until_settled(&[]).await;
     nerve
-}
-
-/// Waits until nerve has heard that everything stands.
-async fn settled(nerve: &Nerve) {
-    eventually("every registration is confirmed", PATIENCE, || async {
-        let metrics = nerve.metrics().await;
-        let mut lines = metrics.lines().filter(|line| line.starts_with("nerve_service_settled{"));
-        let is_settled = lines.clone().next().is_some() && lines.all(|line| line.ends_with(" 1"));
-        if is_settled { Ok(()) } else { Err(metrics) }
-    })
-    .await;
 }
 
 /// Waits until nerve shows for `web` what `holds` wants to see.
@@ -102,6 +92,23 @@ async fn shows(nerve: &Nerve, what: &str, holds: impl Fn(&Value) -> bool) -> Val
 /// Whether the session is in this state.
 fn session_is(state: &'static str) -> impl Fn(&Value) -> bool {
     move |shown| shown["session"]["state"] == state
+}
+
+/// A session as nerve shows it.
+fn id(session: &Value) -> &str {
+    session.as_str().expect("an id")
+}
+
+/// Waits until the server has ended the session that nerve shows as this one.
+async fn until_over(zk: &crate::support::zookeeper::Zk, session: &Value) {
+    let session = id(session);
+    eventually("the former session ends", PATIENCE, || async {
+        match block_in_place(|| zk.leader().has_session(session)) {
+            Ok(false) => Ok(()),
+            known => Err(known),
+        }
+    })
+    .await;
 }
 
 /// Starts to look at the places from outside, every 5 ms.

@@ -14,6 +14,7 @@ use crate::support::nerve::{INSTANCE, Nerve, service, until_nodes};
 use crate::support::origin::OriginProcess;
 use crate::support::synapse::is_release;
 use crate::support::wait::eventually;
+use crate::support::zookeeper::clients::Connected;
 use crate::support::zookeeper::{Member, Zk};
 
 const SERVICES: usize = 200;
@@ -28,27 +29,10 @@ fn monitored(member: &Member, key: &str) -> u64 {
     found.unwrap_or_else(|| panic!("{key} in {all}"))
 }
 
-/// A field of every connection that has a session: the four-letter word `cons`.
-fn sessions(member: &Member, key: &str) -> Vec<String> {
-    let all = member.four_letters("cons").expect("cons");
-    let field = |line: &str| {
-        let fields = line.split_once('(')?.1.trim_end_matches(')').to_owned();
-        let value = |key: &str| {
-            fields
-                .split(',')
-                .find_map(|field| Some(field.strip_prefix(key)?.strip_prefix('=')?.to_owned()))
-        };
-        value("sid").and_then(|_| value(key))
-    };
-    all.lines().filter_map(field).collect()
-}
-
-/// Requests (pings have no number) of the only session so far, and its packets, pings included.
+/// Requests of the only session so far, and its packets, pings included.
 fn asked(member: &Member) -> (u64, u64) {
-    let [last] = <[String; 1]>::try_from(sessions(member, "lcxid")).expect("one session");
-    let number = last.strip_prefix("0x").expect("hexadecimal");
-    let [packets] = <[String; 1]>::try_from(sessions(member, "recved")).expect("one session");
-    (u64::from_str_radix(number, 16).expect("a number"), packets.parse().expect("a number"))
+    let [nerve] = <[Connected; 1]>::try_from(member.clients()).expect("one session");
+    (nerve.requests, nerve.packets)
 }
 
 /// Each with an http check every two seconds, on a path of its own.
@@ -67,22 +51,6 @@ async fn services(lab: &Lab, zk: &Zk) -> Map<String, Value> {
         services.insert(name, service(&zk.connect_string(), &path, addr, keys));
     }
     services
-}
-
-/// Who has just registered looks at it once more: part of the start.
-async fn until_quiet(member: &Member) {
-    let begun = Instant::now();
-    let mut last = asked(member).0;
-    loop {
-        sleep(Duration::from_secs(2)).await;
-        let now = asked(member).0;
-        if now == last {
-            println!("{now} requests until all was settled");
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{now} requests, and no end");
-        last = now;
-    }
 }
 
 /// Percent of a core, and the windows looked at: a neighbour on this machine only adds to one, so the best of three is
@@ -117,8 +85,10 @@ async fn timed_two_hundred_services() {
     .await;
     let ready = begun.elapsed();
     nerve.until_ready().await;
-    assert_eq!(sessions(member, "sid").len(), 1, "one session");
-    until_quiet(member).await;
+    assert_eq!(member.clients().len(), 1, "one session");
+    // Who has just registered looks at it once more: part of the start.
+    nerve.until_settled(&[]).await;
+    println!("{} requests until all was settled", asked(member).0);
     let span = Duration::from_secs(20);
     let (asked_before, packets) = asked(member);
     let (busy, windows) = idle_cpu(nerve.pid(), span).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use super::{BACK_WITHIN, one_of_each, path, registered, session_is, settled, shows, up, watch};
+use super::{BACK_WITHIN, one_of_each, path, registered, session_is, shows, up, watch};
 use crate::outages::fault::{OWN, interface_down, interface_of_its_own, interface_up};
 use crate::outages::run;
 use crate::scale::cpu_seconds;
@@ -98,7 +98,7 @@ async fn interface() {
         let up = Instant::now();
         until_nodes(&client, &path("web"), 1).await;
         let back = up.elapsed();
-        settled(&nerve).await;
+        nerve.until_settled(&[]).await;
         println!("{round}: interface down: {:.2} % CPU, registered after {back:?}", busy * 100.0);
         assert!(busy < CPU, "{busy}");
         assert!(back < AFTER_INTERFACE, "{back:?}");
@@ -156,7 +156,7 @@ async fn gone(outages: usize) {
             until_nodes(&client, &place.path, 1).await;
         }
         worst = worst.max(opened.elapsed());
-        settled(&nerve).await;
+        nerve.until_settled(&[]).await;
     }
     let busy = (cpu_seconds(nerve.pid()) - cpu.0) / cpu.1.elapsed().as_secs_f64();
     let (start, end) = (start.expect("some outages"), resources(&nerve));

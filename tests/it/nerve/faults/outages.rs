@@ -6,7 +6,9 @@ use serde_json::json;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use super::{BACK_WITHIN, one_of_each, path, registered, session_is, settled, shows, up, watch};
+use super::{
+    BACK_WITHIN, id, one_of_each, path, registered, session_is, shows, until_over, up, watch,
+};
 use crate::outages::time::faketime;
 use crate::scale::cpu_seconds;
 use crate::support::client::get;
@@ -109,6 +111,9 @@ async fn a_zookeeper_restored_from_a_backup_gets_exactly_one_node_of_each_again(
     let client = zk.client().await;
     let (services, places) = one_of_each(&zk.connect_string());
     let mut nerve = registered(&lab, services, 2, &client).await;
+    let former = nerve.service("fixed").await["session"]["id"].clone();
+    let is_known = block_in_place(|| zk.leader().has_session(id(&former)));
+    assert_eq!(is_known, Ok(true), "{former}");
     let backup = zk.back_up();
     // Then another session, and other nodes: the backup has those of the former one.
     nerve.signal(rustix::process::Signal::STOP);
@@ -129,8 +134,8 @@ async fn a_zookeeper_restored_from_a_backup_gets_exactly_one_node_of_each_again(
         })
         .await;
         println!("{round}: restored: settled after {:?}", restored.elapsed());
-        // Past the end of every session that the backup knew.
-        sleep(Duration::from_secs(3)).await;
+        // Past the end of the session that the backup knew.
+        until_over(&zk, &former).await;
         for place in &places {
             let seen = until_nodes(&client, &place.path, 1).await;
             let session = nerve.service("fixed").await["session"]["id"].clone();
@@ -140,7 +145,7 @@ async fn a_zookeeper_restored_from_a_backup_gets_exactly_one_node_of_each_again(
         // Once more, with a nerve that was started meanwhile.
         nerve.kill9().await;
         nerve = nerve.again().until_listening().await;
-        settled(&nerve).await;
+        nerve.until_settled(&[]).await;
     }
 }
 
@@ -164,7 +169,7 @@ async fn nerves_clock_may_jump_by_a_day() {
     nerve.kill9().await;
     let nerve = Nerve::spawn(nerve.admin(), nerve.config(), nerve.state_dir(), &env);
     let nerve = nerve.until_listening().await;
-    settled(&nerve).await;
+    nerve.until_settled(&[]).await;
     let before = nerve.service("web").await["session"]["id"].clone();
     let witness = watch(&zk, places);
     for offset in ["+1d", "-1d", "+0"] {

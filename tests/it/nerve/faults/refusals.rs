@@ -13,12 +13,16 @@ use crate::scale::cpu_seconds;
 use crate::support::lab::Lab;
 use crate::support::nerve::{Nerve, nodes, until_nodes};
 use crate::support::wait::{always, eventually};
+use crate::support::zookeeper::clients::Connected;
 use crate::support::zookeeper::{Setup, Zk};
 
 /// The promise, for whatever nerve has to find out by itself.
 const SOON: Duration = Duration::from_secs(2);
 /// Between two tries of something that only a human can change.
 const SLOWLY: Duration = Duration::from_secs(30);
+
+/// Requests of one try, two for the look at what stands there.
+const A_TRY: u64 = 3;
 
 /// A path that may be read and not written.
 async fn forbidden(client: &Client, name: &str) {
@@ -42,7 +46,7 @@ async fn not_authorised(lab: &Lab, zk: &Zk, client: &Client) -> Nerve {
     forbidden(client, "web").await;
     let (mut services, places) = one_of_each(&zk.connect_string());
     services["web"] = up(&zk.connect_string(), "web", 9_000, json!({})).0;
-    let nerve = Nerve::start(lab, json!({"zk_session_timeout": 4, "services": services})).await;
+    let nerve = Nerve::start(lab, json!({"zk_session_timeout": 10, "services": services})).await;
     let trouble = |shown: &Value| {
         let trouble = shown["registration"]["trouble"].as_str().unwrap_or_default();
         trouble.contains("not authorised")
@@ -54,16 +58,29 @@ async fn not_authorised(lab: &Lab, zk: &Zk, client: &Client) -> Nerve {
     nerve
 }
 
-/// What nerve has sent, pings included.
-fn received(zk: &Zk, client: &Client) -> usize {
-    let ours = format!("sid={},", client.session_id());
-    let connections = zk.member(0).four_letters("cons").expect("a server");
-    let theirs = connections.lines().filter(|l| l.contains("sid=0x") && !l.contains(&ours));
-    let counts = theirs.map(|line| {
-        let (_, after) = line.split_once("recved=").expect("a count");
-        after.split(',').next().expect("a count").parse::<usize>().expect("a number")
-    });
-    counts.sum()
+/// Nerve's connection, when there is but one.
+async fn connection(zk: &Zk, client: &Client) -> Connected {
+    let ours = client.session_id().to_string();
+    eventually("one session beside ours", PATIENCE, || async {
+        let mut clients = block_in_place(|| zk.member(0).clients());
+        clients.retain(|client| client.session != ours);
+        <[Connected; 1]>::try_from(clients).map(|[nerve]| nerve)
+    })
+    .await
+}
+
+/// Requests of nerve in a while in which its connection stays (over another one it looks at everything again), and how
+/// long that was: more than twice the longest pause that it makes when a server does not answer.
+async fn asked_meanwhile(zk: &Zk, client: &Client) -> (u64, Duration) {
+    for _ in 0..3 {
+        let (before, begun) = (connection(zk, client).await, Instant::now());
+        sleep(Duration::from_secs(5)).await;
+        let after = connection(zk, client).await;
+        if after.since == before.since {
+            return (after.requests - before.requests, begun.elapsed());
+        }
+    }
+    panic!("no connection of nerve's lasts")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,11 +89,12 @@ async fn a_path_without_rights_is_said_and_not_stormed_and_the_others_register()
     let zk = block_in_place(Zk::standalone);
     let client = zk.client().await;
     let nerve = not_authorised(&lab, &zk, &client).await;
-    let before = received(&zk, &client);
-    sleep(Duration::from_secs(4)).await;
-    let sent = received(&zk, &client) - before;
-    println!("not authorised: {sent} packets in 4 s, pings included");
-    assert!(sent <= 16, "{sent} packets in 4 s");
+    // Who has just registered looks at it once more.
+    nerve.until_settled(&["web"]).await;
+    let (requests, span) = asked_meanwhile(&zk, &client).await;
+    println!("not authorised: {requests} requests in {span:?}");
+    let tries = 1 + span.as_secs() / SLOWLY.as_secs();
+    assert!(requests <= tries * A_TRY, "{requests} requests in {span:?}");
     assert!(nodes(&client, &path("web")).await.is_empty());
     // An operator who cannot wait half a minute.
     allow(&client, "web").await;

@@ -2,8 +2,9 @@
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
-use super::{one_of_each, registered, settled, watch};
+use super::{id, one_of_each, registered, until_over, watch};
 use crate::support::lab::Lab;
 use crate::support::nerve::{Nerve, nodes};
 use crate::support::zookeeper::Zk;
@@ -42,7 +43,7 @@ impl Way {
             }
         }
         let new = old.again().until_listening().await;
-        settled(&new).await;
+        new.until_settled(&[]).await;
         new
     }
 }
@@ -61,8 +62,13 @@ async fn restarted(way: Way, times: usize) {
         nerve = way.replace(&lab, nerve).await;
         sessions.push(nerve.service("fixed").await["session"]["id"].clone());
     }
-    // What the last but one has left behind would go with its session.
-    tokio::time::sleep(std::time::Duration::from_secs(u64::from(SESSION) + 1)).await;
+    // What another than the last has left behind would go with its session.
+    let last = sessions.last().cloned();
+    let is_known = block_in_place(|| zk.leader().has_session(id(&sessions[times - 1])));
+    assert_eq!(is_known, Ok(true), "{last:?}");
+    for session in sessions.iter().filter(|session| Some(*session) != last.as_ref()) {
+        until_over(&zk, session).await;
+    }
     let report = witness.end();
     for place in &places {
         let seen = nodes(&client, &place.path).await;
