@@ -54,7 +54,9 @@ impl Timer {
         limit: Option<Duration>,
         work: F,
     ) -> Option<F::Output> {
-        let deadline = limit.map(|limit| self.local.clock.tick().after(limit));
+        // The clock shows whole milliseconds: without one more the end could come up to one early.
+        let begun = || Millis(self.local.clock.tick().0 + 1);
+        let deadline = limit.map(|limit| begun().after(limit));
         let mut work = pin!(work);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
