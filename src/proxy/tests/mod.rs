@@ -12,7 +12,7 @@ mod proxied;
 mod queue;
 mod relay;
 mod rests;
-mod rig;
+pub(crate) mod rig;
 mod sizes;
 mod tcp;
 mod waits;
