@@ -15,4 +15,5 @@ mod rests;
 pub(crate) mod rig;
 mod sizes;
 mod tcp;
+mod unwatched;
 mod waits;
