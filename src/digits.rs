@@ -3,28 +3,68 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 
+/// Numbers that are looked up: below 1,000, most of a log line's (timers, counts, statuses) and the parts of an address.
+const SHORT: usize = 1000;
+
+/// A short number and what follows it: four bytes, of which the first so many count. Four are copied faster than so many.
+type Short = ([u8; 4], u32);
+
+/// All short numbers, each followed by `AFTER`.
+struct Table<const AFTER: u8>;
+
+impl<const AFTER: u8> Table<AFTER> {
+    const ALL: &'static [Short; SHORT] = &table(AFTER);
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "at compile time: an index beyond the end does not compile"
+)]
+const fn table(after: u8) -> [Short; SHORT] {
+    let mut all = [([0; 4], 0); SHORT];
+    let mut digits = [b'0'; 3];
+    let mut number = 0;
+    while number < SHORT {
+        all[number] = match digits {
+            [b'0', b'0', one] => ([one, after, 0, 0], 2),
+            [b'0', ten, one] => ([ten, one, after, 0], 3),
+            [hundred, ten, one] => ([hundred, ten, one, after], 4),
+        };
+        digits = match digits {
+            [hundred, b'9', b'9'] => [hundred + 1, b'0', b'0'],
+            [hundred, ten, b'9'] => [hundred, ten + 1, b'0'],
+            [hundred, ten, one] => [hundred, ten, one + 1],
+        };
+        number += 1;
+    }
+    all
+}
+
+/// A number below 1,000 and `AFTER`, with the bytes that count.
+#[inline(always)]
+pub(crate) fn short<const AFTER: u8>(number: u64) -> Option<(&'static [u8; 4], usize)> {
+    let (text, len) = Table::<AFTER>::ALL.get(usize::try_from(number).ok()?)?;
+    Some((text, usize::try_from(*len).ok()?))
+}
+
+/// The last three digits of a number.
+#[inline(always)]
+pub(crate) fn last_three(number: u64) -> [u8; 3] {
+    let rest = u16::try_from(number % 1000).unwrap_or_default();
+    let digit = |rest: u16| b'0' + u8::try_from(rest % 10).unwrap_or_default();
+    [digit(rest / 100), digit(rest / 10), digit(rest)]
+}
+
 /// Appends `number` in decimal.
 #[inline]
 pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
-    match u8::try_from(number) {
-        // Most numbers of a log line: timers, counts, retries.
-        Ok(digit @ 0..10) => out.push(b'0' + digit),
-        _ => long(out, number),
-    }
-}
-
-fn long(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// Appends a byte in decimal.
-#[inline]
-fn octet(out: &mut Vec<u8>, octet: u8) {
-    let digit = |number: u8| b'0' + number % 10;
-    match octet {
-        0..10 => out.push(digit(octet)),
-        10..100 => out.extend_from_slice(&[digit(octet / 10), digit(octet)]),
-        100.. => out.extend_from_slice(&[digit(octet / 100), digit(octet / 10), digit(octet)]),
+    match short::<b' '>(number) {
+        Some((text, len)) => {
+            let end = out.len() + len - 1;
+            out.extend_from_slice(text);
+            out.truncate(end);
+        }
+        None => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
     }
 }
 
@@ -34,10 +74,10 @@ pub(crate) fn ip(out: &mut Vec<u8>, ip: IpAddr) {
         // By hand: `Display` costs more than the rest of a header line.
         IpAddr::V4(ip) => {
             let [first, rest @ ..] = ip.octets();
-            octet(out, first);
+            number(out, u64::from(first));
             for byte in rest {
                 out.push(b'.');
-                octet(out, byte);
+                number(out, u64::from(byte));
             }
         }
         IpAddr::V6(ip) => {
@@ -51,12 +91,25 @@ pub(crate) fn ip(out: &mut Vec<u8>, ip: IpAddr) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn short_numbers_are_what_they_are() {
+        for of in 0..1000 {
+            let (text, len) = short::<b'/'>(of).unwrap();
+            assert_eq!(&text[..len], format!("{of}/").as_bytes());
+            assert_eq!(last_three(12_000 + of), format!("{of:03}").as_bytes());
+        }
+        assert_eq!(short::<b'/'>(1000), None);
+        assert_eq!(short::<b'/'>(u64::MAX), None);
+    }
+
     proptest::proptest! {
         #[test]
-        fn numbers_are_what_they_are(of: u64) {
-            let mut out = Vec::new();
-            number(&mut out, of);
-            proptest::prop_assert_eq!(out, of.to_string().into_bytes());
+        fn numbers_are_what_they_are(of: u64, small in 0..2000_u64) {
+            for of in [of, small] {
+                let mut out = b"x".to_vec();
+                number(&mut out, of);
+                proptest::prop_assert_eq!(out, format!("x{of}").into_bytes());
+            }
         }
 
         #[test]

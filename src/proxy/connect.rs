@@ -122,6 +122,15 @@ pub(crate) struct Trail {
     pub(crate) is_queued: bool,
 }
 
+impl Trail {
+    /// Empties it.
+    pub(crate) fn clear(&mut self) {
+        let Self { server, chosen, retries, redispatched, ahead, is_queued } = self;
+        *server = None;
+        (*chosen, *retries, *redispatched, *ahead, *is_queued) = Default::default();
+    }
+}
+
 /// Opens connections on behalf of one client connection (TCP) or request (HTTP).
 #[derive(Debug)]
 pub(crate) struct Dialer<'a> {

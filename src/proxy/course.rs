@@ -46,10 +46,34 @@ pub(crate) struct Said<'a> {
 }
 
 impl Course {
-    /// Of a request whose head has come, whole now; `first`: when its first byte came.
-    pub(crate) fn begin(fixed: &Fixed, first: Millis, bytes_in: u64) -> Self {
-        let (head, busy) = (fixed.now(), Some(Busy::new(&fixed.listener)));
-        Self { first, head, bytes_in, busy, ..Self::default() }
+    /// Begins that of a request whose head has come, whole now; `first`: when its first byte came. `self` is empty.
+    pub(crate) fn begin(&mut self, fixed: &Fixed, first: Millis, bytes_in: u64) {
+        self.first = first;
+        self.head = fixed.now();
+        self.bytes_in = bytes_in;
+        self.busy = Some(Busy::new(&fixed.listener));
+    }
+
+    /// Empties it, field by field: moving a new one into its place costs more than a line's text.
+    pub(crate) fn clear(&mut self) {
+        let Self {
+            first,
+            head,
+            connected,
+            answered,
+            bytes_in,
+            status,
+            state,
+            trail,
+            server,
+            is_reused,
+            busy,
+        } = self;
+        (*first, *head, *connected, *answered) = Default::default();
+        (*bytes_in, *status, *state, *is_reused) = Default::default();
+        trail.clear();
+        *server = None;
+        *busy = None;
     }
 
     /// A connection to a backend stands.

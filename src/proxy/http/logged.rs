@@ -57,7 +57,7 @@ pub(super) fn begin(fixed: &Fixed, client: &Client, log: &AccessLog, head: &[u8]
     let names = log.request_captures.iter().map(|c| &*c.name);
     capture(head, names, (&mut notes.text, &mut notes.request_captures));
     notes.said_before = client.said();
-    notes.course = Course::begin(fixed, client.first, head.len() as u64);
+    notes.course.begin(fixed, client.first, head.len() as u64);
     notes.course.is_reused = !client.is_first_request;
     notes
 }
@@ -85,23 +85,23 @@ impl Notes {
 
     /// Empty again, with its buffers.
     pub(super) fn clear(&mut self) {
-        let (mut text, mut request, mut response) = (
-            std::mem::take(&mut self.text),
-            std::mem::take(&mut self.request_captures),
-            std::mem::take(&mut self.response_captures),
-        );
+        let Self {
+            course,
+            text,
+            line_len,
+            request_captures,
+            response_captures,
+            said_before,
+            tunnelled,
+        } = self;
+        course.clear();
         text.clear();
         if text.capacity() > KEPT_TEXT {
-            text = Vec::new();
+            *text = Vec::new();
         }
-        request.clear();
-        response.clear();
-        *self = Self {
-            text,
-            request_captures: request,
-            response_captures: response,
-            ..Self::default()
-        };
+        request_captures.clear();
+        response_captures.clear();
+        (*line_len, *said_before, *tunnelled) = Default::default();
     }
 }
 

@@ -48,7 +48,8 @@ impl Notes {
         let request_captures = capture(&parts.headers, names, &mut text);
         let bytes_in = head_bytes(&parts.headers) + line.len() as u64;
         // A head comes whole.
-        let mut course = Course::begin(fixed, fixed.now(), bytes_in);
+        let mut course = Course::default();
+        course.begin(fixed, fixed.now(), bytes_in);
         course.is_reused = is_reused;
         Box::new(Self {
             course,

@@ -15,8 +15,8 @@ const MONTHS: [&[u8; 3]; 12] = [
 pub(super) struct Second {
     /// Unix time in s.
     at: u64,
-    /// `06/Feb/2009:12:14:14`.
-    pub(super) log: [u8; 20],
+    /// `[06/Feb/2009:12:14:14.`, for milliseconds to follow.
+    pub(super) log: [u8; 22],
     /// `2009-02-06T12:14:14`.
     pub(super) iso: [u8; 19],
     /// `+01:00`.
@@ -86,7 +86,7 @@ impl Second {
         let sign: &[u8] = if sign { b"-" } else { b"+" };
         Self {
             at,
-            log: fixed(&[&pair(day), b"/", name, b"/", &year, b":", &time]),
+            log: fixed(&[b"[", &pair(day), b"/", name, b"/", &year, b":", &time, b"."]),
             iso: fixed(&[&year, b"-", &pair(month), b"-", &pair(day), b"T", &time]),
             offset: fixed(&[sign, &pair(minutes / 60), b":", &pair(minutes % 60)]),
             syslog: fixed(&[name, b" ", &padded, b" ", &time]),
@@ -120,10 +120,12 @@ mod tests {
     #[test]
     fn times_are_written_as_haproxy_does() {
         let mut clock = Clock::in_zone(TimeZone::fixed(jiff::tz::offset(1)));
-        let expected = ["06/Feb/2009:12:14:14", "2009-02-06T12:14:14", "+01:00", "Feb  6 12:14:14"];
+        let expected =
+            ["[06/Feb/2009:12:14:14.", "2009-02-06T12:14:14", "+01:00", "Feb  6 12:14:14"];
         assert_eq!(texts(&mut clock, 1_233_918_854_655), expected);
         let mut clock = Clock::in_zone(TimeZone::UTC);
-        let expected = ["25/Nov/2026:21:11:32", "2026-11-25T21:11:32", "+00:00", "Nov 25 21:11:32"];
+        let expected =
+            ["[25/Nov/2026:21:11:32.", "2026-11-25T21:11:32", "+00:00", "Nov 25 21:11:32"];
         assert_eq!(texts(&mut clock, 1_795_641_092_000), expected);
     }
 
@@ -133,11 +135,11 @@ mod tests {
         let mut clock = Clock::in_zone(TimeZone::posix(rule).unwrap());
         assert_eq!(
             texts(&mut clock, 1_743_296_399_999)[..3],
-            ["30/Mar/2025:01:59:59", "2025-03-30T01:59:59", "+01:00"]
+            ["[30/Mar/2025:01:59:59.", "2025-03-30T01:59:59", "+01:00"]
         );
         assert_eq!(
             texts(&mut clock, 1_743_296_400_000)[..3],
-            ["30/Mar/2025:03:00:00", "2025-03-30T03:00:00", "+02:00"]
+            ["[30/Mar/2025:03:00:00.", "2025-03-30T03:00:00", "+02:00"]
         );
     }
 
@@ -146,6 +148,6 @@ mod tests {
         let mut clock = Clock::in_zone(TimeZone::posix("NST3:30").unwrap());
         assert_eq!(texts(&mut clock, 1_795_641_092_000)[2], "-03:30");
         assert_eq!(texts(&mut clock, u64::MAX)[1].len(), 19);
-        assert_eq!(texts(&mut clock, 0)[0], "31/Dec/1969:20:30:00");
+        assert_eq!(texts(&mut clock, 0)[0], "[31/Dec/1969:20:30:00.");
     }
 }

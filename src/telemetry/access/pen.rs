@@ -12,7 +12,7 @@ use super::clock::Clock;
 use super::counts::Loss;
 use super::target::MAX_RAW_LEN;
 use super::writer::Writer;
-use super::{AccessLog, Cause, Failure, Format, Level, Record, format};
+use super::{AccessLog, Cause, Failure, Format, Level, Record, Targets, format};
 
 /// Longest time that a line waits for others before it goes to the writer. Who watches a log does not notice it, and an
 /// idle worker wakes the writer ten times a second at most.
@@ -83,16 +83,12 @@ impl Pen {
         (level, at): (Level, u64),
         render: impl FnOnce(&mut Vec<u8>, &mut Clock),
     ) {
-        if self.open.as_mut().is_some_and(|batch| batch.place_of(&log.targets).is_none()) {
-            self.post();
-        }
-        let way = self.way.get_or_insert_with(|| Way::to(Writer::of_the_process()));
-        let Some(batch) = self.open.take().or_else(|| way.batch()) else {
+        let placed = self.open.as_mut().and_then(|batch| batch.place_of(&log.targets));
+        let placed = placed.or_else(|| self.begin(&log.targets));
+        let (Some(targets), Some(batch)) = (placed, &mut self.open) else {
             Loss::Queue.add(1);
             return;
         };
-        let batch = self.open.insert(batch);
-        let targets = batch.place_of(&log.targets).unwrap_or_default();
         let start = batch.bytes.len();
         render(&mut batch.bytes, &mut self.clock);
         batch.bytes.truncate(start + MAX_RAW_LEN);
@@ -104,6 +100,16 @@ impl Pen {
             self.is_awake = true;
             self.begun.notify_one();
         }
+    }
+
+    /// Opens a batch and gives `targets` a place there; the former leaves. `None` when all batches are on their way.
+    #[cold]
+    fn begin(&mut self, targets: &Arc<Targets>) -> Option<usize> {
+        if self.open.is_some() {
+            self.post();
+        }
+        let way = self.way.get_or_insert_with(|| Way::to(Writer::of_the_process()));
+        self.open.insert(way.batch()?).place_of(targets)
     }
 
     /// Hands over what has been written so far. False when that was nothing.

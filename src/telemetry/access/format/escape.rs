@@ -22,8 +22,7 @@ pub(super) fn capture(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn hashed(out: &mut Vec<u8>, bytes: &[u8], is_odd: impl Fn(u8) -> bool) {
     let mut rest = bytes;
-    // Without a way out of the loop the compiler looks at many bytes at a time; hardly a line has an odd one.
-    if !bytes.iter().fold(false, |any, byte| any | is_odd(*byte)) {
+    if !has_odd(bytes, &is_odd) {
         return out.extend_from_slice(bytes);
     }
     while let Some(at) = rest.iter().position(|byte| is_odd(*byte)) {
@@ -37,6 +36,17 @@ fn hashed(out: &mut Vec<u8>, bytes: &[u8], is_odd: impl Fn(u8) -> bool) {
         rest = after;
     }
     out.extend_from_slice(rest);
+}
+
+/// Hardly a line has an odd byte: sixteen at a time, without a way out of the loop, so that the compiler looks at all of them
+/// at once; the last ones with some of those before.
+fn has_odd(bytes: &[u8], is_odd: impl Fn(u8) -> bool) -> bool {
+    let any = |some: &[u8]| some.iter().fold(false, |any, byte| any | is_odd(*byte));
+    let Some(last) = bytes.last_chunk::<16>() else {
+        return any(bytes);
+    };
+    let (chunks, _) = bytes.as_chunks::<16>();
+    chunks.iter().fold(any(last), |found, chunk| found | any(chunk))
 }
 
 fn hex(out: &mut Vec<u8>, byte: u8, digits: &[u8; 16]) {
@@ -127,6 +137,20 @@ mod tests {
             (b"<\x7f>", "<#7F>"),
         ] {
             assert_eq!(with(capture, sent), logged);
+        }
+    }
+
+    #[test]
+    fn an_odd_byte_is_found_wherever_it_stands() {
+        for len in 0..70 {
+            let plain = vec![b'a'; len];
+            assert_eq!(with(request, &plain).as_bytes(), plain);
+            for at in 0..len {
+                let mut bytes = plain.clone();
+                bytes[at] = b'"';
+                let expected = format!("{}#22{}", "a".repeat(at), "a".repeat(len - at - 1));
+                assert_eq!(with(request, &bytes), expected);
+            }
         }
     }
 

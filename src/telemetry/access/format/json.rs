@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::number::{address, millis};
+use super::cursor::{ADDRESS, within};
 use super::{backend, escape, request_line};
 use crate::digits;
 use crate::telemetry::access::clock::Clock;
@@ -43,19 +43,26 @@ pub(super) fn failure(out: &mut Vec<u8>, log: &AccessLog, it: &Failure<'_>, cloc
 /// How every object begins.
 fn time(out: &mut Vec<u8>, at: u64, clock: &mut Clock) {
     let second = clock.second(at);
-    out.extend_from_slice(b"{\"time\":\"");
-    out.extend_from_slice(&second.iso);
-    out.push(b'.');
-    millis(out, at);
-    out.extend_from_slice(&second.offset);
-    out.push(b'"');
+    within(out, 64, |mut to| {
+        to.all(b"{\"time\":\"");
+        to.all(&second.iso);
+        to.all(b".");
+        to.all(&digits::last_three(at));
+        to.all(&second.offset);
+        to.all(b"\"");
+        to
+    });
 }
 
 fn of_socket(out: &mut Vec<u8>, name: &str, addr: Option<SocketAddr>) {
     key(out, name);
     match addr {
         // The number stands in for an address alone.
-        Some(_) => quoted(out, |out| address(out, addr, 0)),
+        Some(_) => within(out, ADDRESS, |mut to| {
+            to.all(b"\"");
+            to.address::<b'"'>(addr, 0);
+            to
+        }),
         None => out.extend_from_slice(b"null"),
     }
 }

@@ -1,9 +1,9 @@
 //! A record as text. No allocation: everything is appended to a buffer that is used again.
 
+mod cursor;
 mod escape;
 mod json;
 mod line;
-mod number;
 
 use super::clock::Clock;
 use super::{AccessLog, Failure, Format, Record};

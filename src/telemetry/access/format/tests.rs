@@ -220,3 +220,32 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn the_longest_of_everything_has_room() {
+    let most = Some(u32::MAX);
+    let timers =
+        Timers { request: most, queue: most, connect: most, response: most, total: u32::MAX };
+    let addr = Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap());
+    let conns =
+        Conns { process: u32::MAX, frontend: u32::MAX, backend: u32::MAX, server: u32::MAX };
+    let it = Record {
+        client: addr,
+        local: addr,
+        socket: u16::MAX,
+        timers,
+        bytes_out: u64::MAX,
+        conns,
+        retries: u32::MAX,
+        redispatched: true,
+        queued: (u32::MAX, u32::MAX),
+        ..record(Some(http(Some(b"GET /"), u16::MAX)))
+    };
+    let numbers = "4294967295/4294967295/4294967295/4294967295/+4294967295 4294967295/4294967295";
+    for (format, end) in [(Format::Http, " \"GET /\""), (Format::Tcp, "")] {
+        let text = text(&log(format), &it);
+        assert!(text.ends_with(&format!("{numbers}{end}")), "{text}");
+    }
+    let connect = text(&log(Format::Connect), &it);
+    assert!(connect.ends_with(":65535 (f1/HTTP)"), "{connect}");
+}
