@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// A time on the wheel: milliseconds since the worker started.
+/// A time on the wheel: whole milliseconds since the worker started, rounded down. What it stands for was up to one later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Millis(pub(crate) u64);
 
@@ -13,11 +13,16 @@ impl Millis {
     /// Later than anything: no deadline.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// `self` and so long.
+    /// When so long has passed for certain since what `self` stands for: up to 2 ms after that, never before. No time at
+    /// all has passed at once.
     pub(crate) fn after(self, time: Duration) -> Self {
-        // Rounded up: a deadline is never early.
-        let millis = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(millis))
+        if time.is_zero() {
+            return self;
+        }
+        let whole = time.as_secs().saturating_mul(1000);
+        let rest = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+        // `self` was rounded down, and so will be the time that is compared with this one.
+        Self(self.0.saturating_add(whole).saturating_add(rest + 1))
     }
 
     /// Milliseconds from `earlier` until `self`; as many as a log can show.
@@ -25,7 +30,7 @@ impl Millis {
         u32::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(u32::MAX)
     }
 
-    /// `self` and so long, or never.
+    /// [`Millis::after`] so long, or never.
     pub(crate) fn after_or_never(self, time: Option<Duration>) -> Self {
         time.map_or(Self::NEVER, |time| self.after(time))
     }
@@ -65,7 +70,7 @@ impl Clock {
         self.anchor.get().saturating_add(time.0)
     }
 
-    /// A time of the runtime's on this clock.
+    /// A time of the runtime's on this clock, rounded down.
     pub(crate) fn of(&self, time: Instant) -> Millis {
         let since = time.saturating_duration_since(self.started);
         Millis(since.as_secs() * 1000 + u64::from(since.subsec_millis()))
@@ -93,5 +98,37 @@ impl Clock {
     /// A time as the runtime's.
     pub(crate) fn at(&self, time: Millis) -> Option<Instant> {
         self.started.checked_add(Duration::from_millis(time.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_set_late_within_a_millisecond_is_not_early() {
+        for (time, latest) in [(10_000, 11_000), (9_300, 11_000), (1, 2_000)] {
+            let clock = Clock::new();
+            tokio::time::advance(Duration::from_micros(5_900)).await;
+            let deadline = clock.tick().after(Duration::from_micros(time));
+            tokio::time::advance(Duration::from_micros(time - 1)).await;
+            assert!(clock.tick() < deadline, "{time} us");
+            tokio::time::advance(Duration::from_micros(latest - time + 1)).await;
+            assert!(clock.tick() >= deadline, "{time} us");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_time_at_all_has_passed_at_once() {
+        let clock = Clock::new();
+        tokio::time::advance(Duration::from_micros(900)).await;
+        assert_eq!(clock.tick().after(Duration::ZERO), clock.now());
+    }
+
+    #[test]
+    fn what_is_too_long_for_the_clock_is_never() {
+        assert_eq!(Millis(5).after(Duration::MAX), Millis::NEVER);
+        assert_eq!(Millis::NEVER.after(Duration::from_millis(1)), Millis::NEVER);
+        assert_eq!(Millis(5).after_or_never(None), Millis::NEVER);
     }
 }

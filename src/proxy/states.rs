@@ -27,6 +27,12 @@ pub(crate) const LATE: State = (Cause::ClientTimeout, Stage::Request);
 /// The client left before a whole request had come.
 pub(crate) const LEFT: State = (Cause::Client, Stage::Request);
 
+/// The client's socket could not be watched, and no whole request had come.
+pub(crate) const LOST: State = (Cause::Resource, Stage::Request);
+
+/// The same when it was to become a tunnel.
+pub(crate) const LOST_DATA: State = (Cause::Resource, Stage::Data);
+
 /// The client left while it waited in a queue.
 pub(crate) const LEFT_QUEUE: State = (Cause::Client, Stage::Queue);
 
@@ -90,7 +96,10 @@ pub(crate) fn failed(error: &ProxyError, attempt: Option<State>) -> State {
         ProxyError::ConnectTimeout { .. } => (Cause::ServerTimeout, Stage::Connect),
         ProxyError::ClientAbort => (Cause::Client, Stage::Connect),
         ProxyError::GivenUp => attempt.unwrap_or((Cause::Client, Stage::Connect)),
-        ProxyError::Resource(_) => attempt.unwrap_or((Cause::Resource, Stage::Connect)),
+        // An attempt that had failed before was not the end.
+        ProxyError::Resource(_) => attempt
+            .filter(|(cause, _)| *cause == Cause::Resource)
+            .unwrap_or((Cause::Resource, Stage::Connect)),
         ProxyError::Backend { .. }
         | ProxyError::BackendTimeout { .. }
         | ProxyError::ClientProtocol(_)
@@ -203,14 +212,20 @@ mod tests {
             ProxyError::ClientProtocol("x"),
             ProxyError::ClientTimeout,
             ProxyError::Unrepeatable { addr: addr() },
-            ProxyError::Resource(errno(rustix::io::Errno::NOSPC)),
         ] {
             assert!(!is_before_attempt(&error), "{error}");
             let state = (Cause::Proxy, Stage::Data);
             assert_eq!(failed(&error, Some(state)), state, "{error}");
         }
         let resource = ProxyError::Resource(errno(rustix::io::Errno::NOSPC));
-        assert_eq!(text(failed(&resource, None)), "RC");
+        for (attempt, state) in [
+            (None, "RC"),
+            (Some((Cause::Server, Stage::Headers)), "RC"),
+            (Some((Cause::Resource, Stage::Data)), "RD"),
+        ] {
+            assert_eq!(text(failed(&resource, attempt)), state, "{attempt:?}");
+        }
+        assert!(!is_before_attempt(&resource));
     }
 
     #[test]
@@ -230,5 +245,6 @@ mod tests {
         }
         let requests = [REFUSED, LATE, LEFT, LEFT_QUEUE, UNREAD, UNTAKEN, DONE].map(text);
         assert_eq!(requests, ["PR", "cR", "CR", "CQ", "CD", "cD", "--"]);
+        assert_eq!([LOST, LOST_DATA].map(text), ["RR", "RD"]);
     }
 }

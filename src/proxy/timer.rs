@@ -1,7 +1,7 @@
 //! A connection's deadline: its entry on the thread's wheel, and ways to wait for it.
 //!
 //! One per connection, for whatever it waits for at the moment. Deadlines come up to a slot of the wheel late, never
-//! early.
+//! early: [`Millis::after`] allows for the clock's rounding.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -54,9 +54,7 @@ impl Timer {
         limit: Option<Duration>,
         work: F,
     ) -> Option<F::Output> {
-        // The clock shows whole milliseconds: without one more the end could come up to one early.
-        let begun = || Millis(self.local.clock.tick().0 + 1);
-        let deadline = limit.map(|limit| begun().after(limit));
+        let deadline = limit.map(|limit| self.local.clock.tick().after(limit));
         let mut work = pin!(work);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::task::block_in_place;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::support::child::is_child;
 use crate::support::client::get;
@@ -26,6 +26,7 @@ use crate::support::origin::Origin;
 use crate::support::registry::Registrations;
 use crate::support::scene::Scene;
 use crate::support::synapse::Synapse;
+use crate::support::wait::eventually;
 use crate::support::zookeeper::Zk;
 
 use fault::{BRIEF, Fault, LONG, Pace, hosts, until_asked, until_used, web};
@@ -56,7 +57,11 @@ async fn survives(fault: Fault, pace: Pace) {
 
     let begun = Instant::now();
     let load = Load::start(front, PER_SECOND);
-    sleep(Duration::from_secs(1)).await;
+    eventually("the load is answered", PATIENCE, || async {
+        // A second's worth.
+        if load.ended() >= PER_SECOND as usize { Ok(()) } else { Err(load.ended()) }
+    })
+    .await;
     fault.strike(&zk, &nodes, pace.outage).await;
     serves_as_before(fault, &origins, &synapse).await;
     fault.heal(&zk);

@@ -23,7 +23,7 @@ const ROUNDS: usize = 3;
 /// Longer than any scenario.
 const PATIENCE: Duration = Duration::from_secs(9);
 
-/// Between two requests.
+/// Between two requests. Part of the scenario: how long each waits is compared, so both proxies are asked at the same times.
 const STEP: Duration = Duration::from_millis(40);
 
 /// What a line says, apart from the request, by which lines are told apart.

@@ -35,6 +35,7 @@ async fn running_out_of_descriptors_is_survived() {
         conns.push(Conn::open(front).await.expect("the kernel still accepts"));
     }
     let busy = cpu_seconds(synapse.pid());
+    // What is measured.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let busy = cpu_seconds(synapse.pid()) - busy;
     assert!(busy < 0.5, "{busy} s of CPU in a second without descriptors");
@@ -89,6 +90,8 @@ async fn timed_no_route_to_zookeeper_costs_no_cpu() {
     config["admin"] = json!({"listen": "127.0.0.1:3210"});
     config["state_dir"] = json!(lab.dir().join("state"));
     let file = lab.write("synapse.json", &config.to_string());
+    let log = lab.write("synapse.log", "");
+    let said = std::fs::OpenOptions::new().append(true).open(&log).expect("the log");
     // A network namespace with nothing but its own loopback.
     let mut synapse = Command::new("unshare")
         .args(["-rn", "sh", "-c", "ip link set lo up && exec \"$0\" -c \"$1\""])
@@ -96,8 +99,8 @@ async fn timed_no_route_to_zookeeper_costs_no_cpu() {
         .arg(&file)
         .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(said.try_clone().expect("the log twice"))
+        .stderr(said)
         .kill_on_drop(true)
         .spawn()
         .expect("unshare");
@@ -108,8 +111,14 @@ async fn timed_no_route_to_zookeeper_costs_no_cpu() {
         if comm.trim() == "synapse" { Ok(()) } else { Err(comm) }
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually("it has started and has found no route", PATIENCE, || async {
+        let said = std::fs::read_to_string(&log).expect("the log");
+        let is_so = ["serving", "network is unreachable"].iter().all(|text| said.contains(text));
+        if is_so { Ok(()) } else { Err(said) }
+    })
+    .await;
     let before = cpu_seconds(pid);
+    // What is measured.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let busy = cpu_seconds(pid) - before;
     assert!(synapse.try_wait().expect("wait").is_none(), "it has ended");

@@ -93,6 +93,8 @@ pub(crate) enum Ending {
     Late,
     /// The client has gone before a whole request had come: `partial` when a part had, else before its first.
     Left { partial: bool },
+    /// The reactor did not take its socket.
+    Lost,
     /// An answer could not be completed, or its client does not take it.
     Cut(ErrorCause),
 }

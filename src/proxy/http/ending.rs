@@ -47,6 +47,15 @@ pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
             logged::unbegun(fixed, client, states::LEFT, StatusCode::BAD_REQUEST.as_u16());
             return;
         }
+        Ending::Lost => {
+            client.count_end(fixed, ErrorCause::Resource);
+            // Between requests nobody misses an answer, and there is no line to be written.
+            if client.is_first_request || !client.inbox.is_empty() {
+                let status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+                logged::unbegun(fixed, client, states::LOST, status);
+            }
+            return;
+        }
         Ending::Late => {
             client.count_end(fixed, ErrorCause::ClientTimeout);
             let status = StatusCode::REQUEST_TIMEOUT;
@@ -118,6 +127,12 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
     }
     let unused = client.take_unused();
     let (Some(stream), Some(backend)) = (client.socket.take(), upstream.socket.take()) else {
+        // A backend's is in the reactor already; only that can refuse.
+        fixed.cells().error(ErrorCause::Resource);
+        if let Some(mut notes) = notes {
+            notes.course.state = Some(states::LOST_DATA);
+            logged::write(fixed, client, notes);
+        }
         return;
     };
     let meter = Counters::new(&fixed.listener.service, &lease, fixed.local.worker);

@@ -107,7 +107,7 @@ pub(crate) enum Outcome {
     Cut(std::io::Error),
     /// The client's body is none.
     Malformed,
-    /// The client has gone.
+    /// The client has gone, or its socket is lost.
     Aborted,
     /// The backend's sessions are to end.
     Ended(Reason),
@@ -214,8 +214,11 @@ impl Exchange {
             if !fixed.timer.expires(deadline.min(look.unwrap_or(Millis::NEVER))) {
                 return Poll::Pending;
             }
-            if look.is_none() || deadline <= fixed.now() || client.socket.watch().is_err() {
+            if look.is_none() || deadline <= fixed.now() {
                 return Poll::Ready(Outcome::Expired(expiry));
+            }
+            if client.socket.watch().is_err() {
+                return Poll::Ready(Outcome::Aborted);
             }
         }
     }

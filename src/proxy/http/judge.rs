@@ -11,6 +11,7 @@ use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::error::ProxyError;
 use crate::proxy::states;
+use crate::telemetry::access::Cause;
 use crate::telemetry::cells::ErrorCause;
 
 /// What an attempt's outcome means for the request.
@@ -72,6 +73,7 @@ pub(super) fn judge(
         Outcome::Malformed => {
             Judged::Over(cut(fixed, client, exchange, ErrorCause::ClientProtocol))
         }
+        Outcome::Aborted if client.socket.is_lost() => Judged::Over(lost(fixed, client, exchange)),
         Outcome::Aborted if !has_answer && client.has_given_up() => {
             Judged::Failed(ProxyError::GivenUp)
         }
@@ -123,6 +125,15 @@ fn cut(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, cause: Error
     fixed.tick();
     exchange.finish(fixed, client);
     After::End(Ending::Cut(cause))
+}
+
+/// The reactor did not take the client's socket: not the client's fault, however it looked to the attempt.
+#[cold]
+fn lost(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange) -> After {
+    if let Some(notes) = &mut exchange.notes {
+        notes.course.state = notes.course.state.map(|(_, stage)| (Cause::Resource, stage));
+    }
+    cut(fixed, client, exchange, ErrorCause::Resource)
 }
 
 fn switch(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, early: Vec<u8>) -> After {

@@ -51,6 +51,7 @@ use super::http2::{self, FrontProtocol};
 use super::local::Local;
 use super::shared::Listener;
 use super::timer::Timer;
+use crate::telemetry::cells::ErrorCause;
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
@@ -69,11 +70,11 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
     match last {
         After::End(Ending::Http2) => {
             let early = client.take_unused();
-            if let Some(stream) = client.socket.take() {
-                drop(client);
-                Box::pin(http2::serve(fixed, slot, stream, early)).await;
-            }
-            return;
+            let Some(stream) = client.socket.take() else {
+                return fixed.cells().error(ErrorCause::Resource);
+            };
+            drop(client);
+            return Box::pin(http2::serve(fixed, slot, stream, early)).await;
         }
         After::Next | After::End(Ending::Silent) => {}
         After::End(ending) => Box::pin(ending::end(&fixed, &mut client, ending)).await,

@@ -140,9 +140,6 @@ impl Hasher for Mix {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Weak;
-
-    use bytes::Bytes;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -152,7 +149,6 @@ mod tests {
     async fn a_connection_that_was_opened_otherwise_is_not_taken() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let service = ServiceName::new("web");
         let way = |seconds| {
             let user_timeout = Some(Duration::from_secs(seconds));
             Way { user_timeout, ..Way::default() }.settled()
@@ -166,21 +162,9 @@ mod tests {
             (way(1), None, false),
         ] {
             let mut pool = Pool::default();
-            let upstream = Upstream {
-                socket: Socket::Watched(TcpStream::connect(at).await.unwrap()),
-                id: BackendId(1),
-                addr: at.into(),
-                way: opened.clone(),
-                preface: Bytes::new(),
-                service: service.clone(),
-                backend: Weak::new(),
-                idle_since: Millis(0),
-                is_proven: false,
-                is_used: false,
-                had_bulk: false,
-                owner: None,
-            };
-            pool.put(Box::new(upstream), Millis(0));
+            let socket = Socket::Watched(TcpStream::connect(at).await.unwrap());
+            let upstream = Upstream::sample(socket, at.into());
+            pool.put(Box::new(Upstream { way: opened.clone(), ..*upstream }), Millis(0));
             let addr = at.into();
             let want = Want {
                 id: BackendId(1),

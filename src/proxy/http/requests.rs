@@ -40,6 +40,9 @@ impl Client {
         loop {
             match self.poll_flush(fixed, cx) {
                 Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) if self.socket.is_lost() => {
+                    return Poll::Ready(Err(Ending::Lost));
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Ending::Silent)),
                 Poll::Pending => return self.poll_slow_reader(fixed),
             }
@@ -195,9 +198,10 @@ impl Client {
         at_rest && rest.is_zero()
     }
 
-    /// The client has closed between requests, or within a head.
+    /// The client has closed between requests, or within a head; or its socket is lost.
     fn gone(&self) -> Ending {
         match self.inbox.is_empty() {
+            _ if self.socket.is_lost() => Ending::Lost,
             false => Ending::Left { partial: true },
             true if self.is_first_request => Ending::Left { partial: false },
             true => Ending::Silent,

@@ -246,8 +246,7 @@ async fn watched<T>(
     client: &mut Client,
     work: impl Future<Output = Result<T, ProxyError>>,
 ) -> Result<T, ProxyError> {
-    // Only a full reactor can refuse; then nobody is watched.
-    drop(client.socket.watch());
+    client.socket.watch().map_err(ProxyError::Resource)?;
     let mut work = pin!(work);
     poll_fn(|cx| {
         if let Poll::Ready(end) = work.as_mut().poll(cx) {

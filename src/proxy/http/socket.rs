@@ -24,6 +24,8 @@ pub(crate) enum Socket {
     Watched(TcpStream),
     /// Taken away.
     Gone,
+    /// The reactor did not take it: it is closed, the error has been told. Neither peer did this.
+    Lost,
 }
 
 /// What a look into the receive queue shows, without taking anything.
@@ -132,7 +134,7 @@ impl Socket {
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Watched(stream) => stream.poll_read_ready(cx).map(drop),
-            Self::Bare(_) | Self::Gone => Poll::Pending,
+            Self::Bare(_) | Self::Gone | Self::Lost => Poll::Pending,
         }
     }
 
@@ -148,7 +150,7 @@ impl Socket {
         let fd: BorrowedFd<'_> = match self {
             Self::Bare(stream) => stream.as_fd(),
             Self::Watched(stream) => stream.as_fd(),
-            Self::Gone => return Glance::Broken,
+            Self::Gone | Self::Lost => return Glance::Broken,
         };
         let mut byte = [0_u8; 1];
         match rustix::net::recv(fd, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -164,7 +166,7 @@ impl Socket {
         match self {
             Self::Bare(stream) => stream.local_addr(),
             Self::Watched(stream) => stream.local_addr(),
-            Self::Gone => Err(gone()),
+            Self::Gone | Self::Lost => Err(gone()),
         }
     }
 
@@ -173,10 +175,18 @@ impl Socket {
         matches!(self, Self::Bare(_))
     }
 
+    /// True when the reactor did not take it: an error that is told now is ours, not the peer's.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost)
+    }
+
     /// Gives it to the reactor.
+    ///
+    /// # Errors
+    /// When that does not take it, for want of memory or `fs.epoll.max_user_watches`: the socket is lost.
     pub(crate) fn watch(&mut self) -> io::Result<()> {
         if let Self::Bare(_) = self
-            && let Self::Bare(stream) = std::mem::replace(self, Self::Gone)
+            && let Self::Bare(stream) = std::mem::replace(self, Self::Lost)
         {
             *self = Self::Watched(TcpStream::from_std(stream)?);
         }
@@ -188,7 +198,7 @@ impl Socket {
         self.watch().ok()?;
         match std::mem::replace(self, Self::Gone) {
             Self::Watched(stream) => Some(stream),
-            Self::Bare(_) | Self::Gone => None,
+            Self::Bare(_) | Self::Gone | Self::Lost => None,
         }
     }
 }

@@ -65,6 +65,25 @@ impl Upstream {
         })
     }
 
+    /// One that no lease was needed for.
+    #[cfg(test)]
+    pub(super) fn sample(socket: Socket, addr: Address) -> Box<Self> {
+        Box::new(Self {
+            socket,
+            id: BackendId(1),
+            addr,
+            way: None,
+            preface: Bytes::new(),
+            service: ServiceName::new("web"),
+            backend: Weak::new(),
+            idle_since: Millis(0),
+            is_proven: false,
+            is_used: false,
+            had_bulk: false,
+            owner: None,
+        })
+    }
+
     /// True when it says whose it is: it serves no other client.
     pub(crate) fn is_private(&self) -> bool {
         self.way.as_ref().is_some_and(|way| way.header.is_some())

@@ -64,9 +64,8 @@ pub(crate) async fn serve(mut fixed: Fixed, slot: Slot, stream: TcpStream, early
 
 /// Serves a client that nobody has read from, of a listener where only HTTP/2 is spoken or of a service with HTTP/2 servers.
 pub(crate) async fn start(mut fixed: Fixed, slot: Slot, stream: std::net::TcpStream) {
-    // Only a full reactor can refuse; the connection is lost then.
     let Ok(mut stream) = TcpStream::from_std(stream) else {
-        return;
+        return fixed.cells().error(ErrorCause::Resource);
     };
     settle(&mut fixed, &stream);
     let settings = fixed.listener.service.settings.load_full();

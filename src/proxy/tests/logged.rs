@@ -72,7 +72,7 @@ impl Logged {
         Self { rig: setup.start().await, name }
     }
 
-    fn seen(&self) -> Vec<String> {
+    pub(super) fn seen(&self) -> Vec<String> {
         let seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
         let own = seen.iter().filter(|(name, _)| **name == *self.name);
         own.map(|(_, line)| line.clone()).collect()

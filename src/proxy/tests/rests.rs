@@ -145,7 +145,7 @@ async fn the_end_of_a_side_that_is_left_alone_is_seen_behind_its_bytes() {
 
 /// A descriptor by its number alone.
 #[derive(Debug)]
-struct Number(RawFd);
+pub(super) struct Number(RawFd);
 
 impl AsRawFd for Number {
     fn as_raw_fd(&self) -> RawFd {
@@ -159,7 +159,7 @@ impl AsRawFd for Number {
     deprecated,
     reason = "what follows it is unsafe; the descriptor is open and its number the socket's"
 )]
-fn occupy(number: RawFd) -> AsyncFd<Number> {
+pub(super) fn occupy(number: RawFd) -> AsyncFd<Number> {
     AsyncFd::new(Number(number)).expect("the side is out of the reactor")
 }
 

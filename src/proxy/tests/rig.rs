@@ -24,7 +24,7 @@ use crate::telemetry::cells::{ErrorCause, PerWorker};
 /// Longer than anything here takes on a loaded machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) fn settings(mode: Mode) -> ProxySettings {
+pub(crate) fn settings(mode: Mode) -> ProxySettings {
     ProxySettings {
         mode,
         timeouts: Timeouts::default(),
@@ -353,7 +353,7 @@ impl Client {
 }
 
 /// An address where nobody listens.
-pub(super) fn nobody() -> SocketAddr {
+pub(crate) fn nobody() -> SocketAddr {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap()
 }

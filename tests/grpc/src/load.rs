@@ -40,16 +40,32 @@ pub struct Until {
     /// Calls to be begun.
     left: AtomicUsize,
     stopped: AtomicBool,
+    /// Calls that have ended, of each stream.
+    ended: [AtomicUsize; STREAMS],
 }
 
 impl Until {
     /// After so many calls, or when it is stopped.
     pub fn calls(most: usize) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(most), stopped: AtomicBool::new(false) })
+        Arc::new(Self {
+            left: AtomicUsize::new(most),
+            stopped: AtomicBool::new(false),
+            ended: Default::default(),
+        })
     }
 
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns when all calls have ended that are under way now, while there are others.
+    pub async fn under_way_end(&self) {
+        for ended in &self.ended {
+            let before = ended.load(Ordering::SeqCst);
+            while ended.load(Ordering::SeqCst) == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
     }
 
     fn take(&self) -> Option<usize> {
@@ -76,6 +92,7 @@ pub async fn load(clients: &[Client], kinds: &'static [Kind], until: &Arc<Until>
                     Ok(()) => tally.took.push(begun.elapsed()),
                     Err(status) => tally.errors.push(format!("{}: {status}", kind.name())),
                 }
+                until.ended[index].fetch_add(1, Ordering::SeqCst);
             }
             tally
         });

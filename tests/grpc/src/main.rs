@@ -130,11 +130,11 @@ impl World {
         tokio::time::sleep(WHILE).await;
         let Self { backends, proxy, .. } = self;
         proxy.serve(&[&backends[0], &backends[1]], Some(&backends[2])).await?;
-        self.measured("C drained", &[0, 1]).await;
+        self.measured(&until, "C drained", &[0, 1]).await;
         long.goes_on().await?;
         let Self { backends, proxy, .. } = self;
         proxy.serve(&[&backends[0], &backends[1], &backends[2]], None).await?;
-        self.measured("C back", &[0, 1, 2]).await;
+        self.measured(&until, "C back", &[0, 1, 2]).await;
         long.ends().await?;
         until.stop();
         self.report_all("drained and back, all calls", &task.await?);
@@ -148,11 +148,11 @@ impl World {
         tokio::time::sleep(WHILE).await;
         let Self { backends, proxy, .. } = self;
         proxy.serve(&[&backends[0], &backends[1]], None).await?;
-        self.measured("C removed", &[0, 1]).await;
+        self.measured(&until, "C removed", &[0, 1]).await;
         long.goes_on().await?;
         let Self { backends, proxy, .. } = self;
         proxy.serve(&[&backends[0], &backends[1], &backends[2]], None).await?;
-        self.measured("C registered again", &[0, 1, 2]).await;
+        self.measured(&until, "C registered again", &[0, 1, 2]).await;
         long.ends().await?;
         until.stop();
         self.report_all("removed and back, all calls", &task.await?);
@@ -169,7 +169,7 @@ impl World {
             self.backends[index].start()?;
             self.proxy.until_serving(self.backends.len(), false).await?;
         }
-        self.measured("after a restart of each", &[0, 1, 2]).await;
+        self.measured(&until, "after a restart of each", &[0, 1, 2]).await;
         until.stop();
         self.report_all("restarted one by one, all calls", &task.await?);
         Ok(())
@@ -183,10 +183,11 @@ impl World {
     }
 
     /// Shares while the load goes on.
-    async fn measured(&mut self, name: &str, serving: &[usize]) {
-        // Calls that were under way when it was changed have had their pick.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    async fn measured(&mut self, load: &Until, name: &str, serving: &[usize]) {
+        // Those had their pick before the change.
+        load.under_way_end().await;
         let before = self.calls();
+        // What is measured.
         tokio::time::sleep(WHILE).await;
         let shares = self.shares(&before);
         let uneven = uneven(&shares, serving);

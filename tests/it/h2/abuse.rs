@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::origin::{ask as call, connect};
@@ -14,25 +13,12 @@ use super::raw::{
     CONTINUATION, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, ask, fields, frame,
     request,
 };
+use super::web::{Web, web};
 use crate::support::lab::Lab;
 use crate::support::origin::Origin;
-use crate::support::synapse::{Synapse, config, fixed};
+use crate::support::synapse::Synapse;
 
 const CALM: u32 = 11;
-
-struct Web {
-    front: SocketAddr,
-    synapse: Synapse,
-    _origin: Origin,
-}
-
-async fn web(lab: &Lab) -> Web {
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let synapse = lab.synapse(config(json!({"web": service}))).await;
-    Web { front, synapse, _origin: origin }
-}
 
 /// Says `chunk(n)` for n = 0, 1, … until sent away; with what code, if it was said.
 async fn until_sent_away(
@@ -176,7 +162,7 @@ async fn timed_ten_seconds_of_rapid_reset_do_not_double_the_p99_of_others() {
 }
 
 /// The p99 of a client alone, and beside ten seconds of rapid reset.
-async fn round(web: &Web) -> (Duration, Duration) {
+async fn round(web: &Web<Origin>) -> (Duration, Duration) {
     p99(web.front, Duration::from_secs(1)).await;
     let calm = p99(web.front, Duration::from_secs(3)).await;
     let before = memory(&web.synapse);

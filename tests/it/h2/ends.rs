@@ -14,10 +14,11 @@ use tokio::time::{Instant, timeout};
 
 use super::origin::{self, Backend, connect, post};
 use super::raw::{self, ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Raw};
+use super::web::web_with;
 use crate::ends::until_logged;
 use crate::support::client::Conn;
 use crate::support::lab::Lab;
-use crate::support::synapse::{Synapse, config, fixed, listener};
+use crate::support::synapse::{Synapse, config, listener};
 use crate::support::wait::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -246,13 +247,12 @@ async fn http1_clients_of_http2_backends_are_cut_too() {
 async fn a_connection_of_age_is_told_to_go_and_finishes_its_streams() {
     const AGE: Duration = Duration::from_millis(400);
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let mut service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    service["proxy"] = json!({"max_connection_age": "400ms"});
-    let _synapse = lab.synapse(config(json!({"aged": service}))).await;
+    let web = web_with(&lab, &[], |all| {
+        all["services"]["web"]["proxy"] = json!({"max_connection_age": "400ms"});
+    })
+    .await;
     let begun = Instant::now();
-    let mut raw = Raw::open(front).await;
+    let mut raw = Raw::open(web.front).await;
     let mut slow = raw::request("GET");
     for field in &mut slow {
         if field.0 == ":path" {
@@ -280,7 +280,7 @@ async fn a_connection_of_age_is_told_to_go_and_finishes_its_streams() {
         }
     }
     assert!(answered);
-    assert_eq!(origin.requests(), 2);
+    assert_eq!(web.server.requests(), 2);
     // Announced, then with the last stream that counts.
     assert_eq!(farewells, [(0x7fff_ffff, false), (3, false)]);
 }

@@ -1,14 +1,13 @@
 //! RFC 7541 as h2spec tries it, and what it leaves out: what is no HPACK ends the connection, the rest is understood.
 
 use bytes::Bytes;
-use serde_json::json;
 use tokio::net::TcpStream;
 
 use super::judge::{COMPRESSION, Case, Must, PROTOCOL, case, hold_all};
 use super::origin::post;
 use super::raw::{DATA, END_HEADERS, END_STREAM, HEADERS, Raw, frame};
+use super::web::web;
 use crate::support::lab::Lab;
-use crate::support::synapse::{config, fixed};
 
 /// `:method: GET`, `:scheme: http`, `:path: /` from the static table.
 const GET: [u8; 3] = [0x82, 0x86, 0x84];
@@ -177,11 +176,8 @@ async fn body(raw: &mut Raw, stream: u32) -> String {
 #[tokio::test]
 async fn what_one_head_puts_into_the_table_the_next_may_point_at() {
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut raw = Raw::open(front).await;
+    let web = web(&lab).await;
+    let mut raw = Raw::open(web.front).await;
     // `www.example.com` as in RFC 7541 C.4.1, `custom-key: custom-value` as in C.4.3.
     let host: &[u8] =
         &[0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
@@ -209,11 +205,8 @@ async fn what_one_head_puts_into_the_table_the_next_may_point_at() {
 #[tokio::test]
 async fn a_client_without_a_table_gets_heads_that_need_none() {
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut raw = Raw::open_with(front, &[(1, 0)]).await;
+    let web = web(&lab).await;
+    let mut raw = Raw::open_with(web.front, &[(1, 0)]).await;
     raw.send(&and(&[])).await;
     let head = loop {
         let frame = raw.next().await.expect("an answer");
@@ -223,7 +216,7 @@ async fn a_client_without_a_table_gets_heads_that_need_none() {
     };
     assert_eq!(head.get(..2), Some(&[0x20, 0x88][..]), "no table, 200: {head:?}");
     // Whether it keeps to it, a client without a table knows.
-    let stream = TcpStream::connect(front).await.expect("connect");
+    let stream = TcpStream::connect(web.front).await.expect("connect");
     let handshake = h2::client::Builder::new().header_table_size(0).handshake::<_, Bytes>(stream);
     let (mut sender, connection) = handshake.await.expect("handshake");
     tokio::spawn(connection);

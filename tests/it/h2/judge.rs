@@ -2,14 +2,12 @@
 
 use std::net::SocketAddr;
 
-use serde_json::json;
-
 use super::raw::{
     ACK, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS,
     WINDOW_UPDATE, ask, fields, frame, request,
 };
+use super::web::web;
 use crate::support::lab::Lab;
-use crate::support::synapse::{config, fixed};
 
 pub(super) const PROTOCOL: u32 = 1;
 pub(super) const FLOW: u32 = 3;
@@ -166,13 +164,10 @@ fn status(frame: &Frame) -> Option<u16> {
 /// Tries all of them on a proxy before one HTTP/1 server, and fails with those that did not come out as they must, one line each.
 pub(super) async fn hold_all<const N: usize>(cases: [Vec<Case>; N]) {
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
+    let web = web(&lab).await;
     let mut all = Vec::new();
     for case in cases.iter().flatten() {
-        all.extend(wrong(front, case).await);
+        all.extend(wrong(web.front, case).await);
     }
     assert!(all.is_empty(), "{} wrong:\n{}", all.len(), all.join("\n"));
 }

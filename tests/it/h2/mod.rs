@@ -14,3 +14,4 @@ mod rules;
 mod rules_more;
 mod stalls;
 mod waits;
+mod web;

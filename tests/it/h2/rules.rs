@@ -12,8 +12,8 @@ use super::raw::{
     PUSH_PROMISE, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY, ask, fields, frame,
     request,
 };
+use super::web::{web_called, web_with};
 use crate::support::lab::Lab;
-use crate::support::synapse::{config, fixed};
 
 /// POST with a length that is said, and bytes that come.
 fn lengths(said: &'static [u8], parts: &[usize]) -> Vec<u8> {
@@ -352,18 +352,17 @@ async fn what_is_no_http2_is_refused_and_the_rest_is_served() {
 #[tokio::test]
 async fn a_listener_for_http2_alone_takes_nothing_else() {
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let mut service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    service["haproxy"]["bind_options"] = "proto h2".into();
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut other = Raw::bare(front).await;
+    let web = web_with(&lab, &[], |all| {
+        all["services"]["web"]["haproxy"]["bind_options"] = "proto h2".into();
+    })
+    .await;
+    let mut other = Raw::bare(web.front).await;
     other.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     while let Some(frame) = other.next().await {
         assert!([SETTINGS, GOAWAY, WINDOW_UPDATE].contains(&frame.kind), "{frame:?}");
     }
-    assert_eq!(origin.requests(), 0);
-    let mut raw = Raw::open(front).await;
+    assert_eq!(web.server.requests(), 0);
+    let mut raw = Raw::open(web.front).await;
     raw.send(&get()).await;
     assert_eq!(outcome(&mut raw).await, Came::Status(Some(200)));
 }
@@ -371,13 +370,11 @@ async fn a_listener_for_http2_alone_takes_nothing_else() {
 #[tokio::test]
 async fn more_streams_than_allowed_are_refused() {
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let mut all = config(json!({"web": service}));
-    all["haproxy"]["global"] = json!(["tune.h2.max-concurrent-streams 10"]);
-    let _synapse = lab.synapse(all).await;
-    let mut raw = Raw::open(front).await;
+    let web = web_with(&lab, &[], |all| {
+        all["haproxy"]["global"] = json!(["tune.h2.max-concurrent-streams 10"]);
+    })
+    .await;
+    let mut raw = Raw::open(web.front).await;
     for stream in 0..11 {
         raw.send(&ask("POST", 0, stream * 2 + 1)).await;
     }
@@ -388,11 +385,8 @@ async fn more_streams_than_allowed_are_refused() {
 #[tokio::test]
 async fn a_clients_window_is_kept_to() {
     let lab = Lab::new().await;
-    let origin = lab.origin("origin-A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut raw = Raw::open_with(front, &[(4, 3)]).await;
+    let web = web_called(&lab, "origin-A").await;
+    let mut raw = Raw::open_with(web.front, &[(4, 3)]).await;
     raw.send(&get()).await;
     let mut data = Vec::new();
     while data.len() < 8 {

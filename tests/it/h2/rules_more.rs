@@ -1,19 +1,16 @@
 //! More of RFC 9113: what must be borne, what an answer that has ended changes, and the edges of each number.
 
-use serde_json::json;
-
 use super::judge::{
     CLOSED, Came, Case, FLOW, Must, PROTOCOL, SIZE, block, but, case, get, grow, hold_all, outcome,
     ping, rst, setting, with,
 };
-use super::origin;
 use super::raw::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PREFACE,
     PRIORITY, PUSH_PROMISE, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY, ask, fields,
     frame, request,
 };
+use super::web::{web, web_called, web_with, web2};
 use crate::support::lab::Lab;
-use crate::support::synapse::{config, fixed};
 
 const WHOLE: u8 = END_HEADERS | END_STREAM;
 
@@ -416,11 +413,10 @@ async fn what_must_be_borne_is_borne_and_what_must_not_is_not() {
 #[tokio::test]
 async fn a_connection_begins_with_the_preface_and_settings() {
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let mut service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    service["haproxy"]["bind_options"] = "proto h2".into();
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
+    let web = web_with(&lab, &[], |all| {
+        all["services"]["web"]["haproxy"]["bind_options"] = "proto h2".into();
+    })
+    .await;
     let mut wrong = PREFACE.to_vec();
     wrong[20] = b'X';
     let hello = frame(SETTINGS, 0, 0, &[]);
@@ -431,22 +427,19 @@ async fn a_connection_begins_with_the_preface_and_settings() {
         [PREFACE, &frame(SETTINGS, ACK, 0, &[])].concat(),
         [PREFACE, &frame(SETTINGS, 0, 1, &[])].concat(),
     ] {
-        let mut raw = Raw::bare(front).await;
+        let mut raw = Raw::bare(web.front).await;
         raw.send(&said).await;
         let came = outcome(&mut raw).await;
         assert!(Must::End(&[PROTOCOL]).allows(came), "{came:?} after {said:?}");
     }
-    assert_eq!(origin.requests(), 0);
+    assert_eq!(web.server.requests(), 0);
 }
 
 #[tokio::test]
 async fn settings_and_pings_are_answered_with_what_they_said() {
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut raw = Raw::open(front).await;
+    let web = web(&lab).await;
+    let mut raw = Raw::open(web.front).await;
     let mut acknowledged = 0;
     raw.send(&[setting(3, 9), setting(3, 10), frame(PING, 0, 0, b"abcdefgh")].concat()).await;
     let pong = loop {
@@ -491,11 +484,8 @@ async fn until_given(raw: &mut Raw, want: usize) {
 #[tokio::test]
 async fn windows_follow_the_settings() {
     let lab = Lab::new().await;
-    let origin = lab.origin("origin-A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut raw = Raw::open_with(front, &[(4, 100), (4, 0)]).await;
+    let web = web_called(&lab, "origin-A").await;
+    let mut raw = Raw::open_with(web.front, &[(4, 100), (4, 0)]).await;
     raw.send(&get()).await;
     loop {
         if raw.next().await.expect("a head").kind == HEADERS {
@@ -519,11 +509,8 @@ async fn windows_follow_the_settings() {
 #[tokio::test]
 async fn more_than_the_window_is_not_taken() {
     let lab = Lab::new().await;
-    let backend = origin::start("A", lab.free_addr()).await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", backend.addr, "proto h2")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut raw = Raw::open(front).await;
+    let web = web2(&lab, &[]).await;
+    let mut raw = Raw::open(web.front).await;
     let mut head = request("POST");
     head.retain(|field| field.0 != ":path");
     head.push((":path", b"/hold"));

@@ -16,6 +16,7 @@ use super::origin::{self, ask, collect, connect, post};
 use super::raw::{
     DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Raw, WINDOW_UPDATE, fields, frame, request,
 };
+use super::web::{web, web_with, web2};
 use crate::support::lab::Lab;
 use crate::support::synapse::{config, fixed};
 
@@ -34,12 +35,8 @@ async fn heard(front: SocketAddr, said: &[u8]) -> String {
 #[tokio::test]
 async fn an_answer_that_stalls_ends_for_http1_clients_too() {
     let lab = Lab::new().await;
-    let backend = origin::start("A", lab.free_addr()).await;
-    let front = lab.free_addr();
-    let lines = ["timeout server 400ms", "timeout client 60s"];
-    let service = fixed(front, "http", &lines, &[("A", backend.addr, "proto h2")]);
-    let _synapse = lab.synapse(config(json!({"it": service}))).await;
-    let answer = heard(front, b"GET /stall HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let web = web2(&lab, &["timeout server 400ms", "timeout client 60s"]).await;
+    let answer = heard(web.front, b"GET /stall HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(!answer.ends_with("0\r\n\r\n"), "a part is no whole: {answer}");
 }
@@ -47,13 +44,9 @@ async fn an_answer_that_stalls_ends_for_http1_clients_too() {
 #[tokio::test]
 async fn a_body_nobody_waits_for_any_more_has_the_clients_time_out() {
     let lab = Lab::new().await;
-    let backend = origin::start("A", lab.free_addr()).await;
-    let front = lab.free_addr();
-    let lines = ["timeout server 60s", "timeout client 400ms"];
-    let service = fixed(front, "http", &lines, &[("A", backend.addr, "proto h2")]);
-    let _synapse = lab.synapse(config(json!({"it": service}))).await;
+    let web = web2(&lab, &["timeout server 60s", "timeout client 400ms"]).await;
     let half = b"POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf of it";
-    let answer = heard(front, half).await;
+    let answer = heard(web.front, half).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
@@ -118,11 +111,8 @@ async fn wide(mut raw: Raw) -> Raw {
 async fn calls_given_up_by_the_hundred_end_no_other() {
     const AT_ONCE: u32 = 90;
     let lab = Lab::new().await;
-    let backend = origin::start("A", lab.free_addr()).await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", backend.addr, "proto h2")]);
-    let _synapse = lab.synapse(config(json!({"it": service}))).await;
-    let mut raw = wide(Raw::open_with(front, &[WINDOW]).await).await;
+    let web = web2(&lab, &[]).await;
+    let mut raw = wide(Raw::open_with(web.front, &[WINDOW]).await).await;
     raw.send(&asks("GET", "/hold", END_STREAM, 1)).await;
     let mut stream = 1;
     for _round in 0..30 {
@@ -148,7 +138,7 @@ async fn calls_given_up_by_the_hundred_end_no_other() {
             break;
         }
     }
-    assert_eq!(backend.seen.connections.load(Ordering::SeqCst), 1, "over one connection");
+    assert_eq!(web.server.seen.connections.load(Ordering::SeqCst), 1, "over one connection");
 }
 
 #[tokio::test]
@@ -156,12 +146,9 @@ async fn a_slow_reader_gets_all_that_was_answered() {
     const STREAMS: u32 = 100;
     const BYTES: usize = 60_000;
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
     let lines = ["timeout http-keep-alive 200ms", "timeout client 10s"];
-    let service = fixed(front, "http", &lines, &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"it": service}))).await;
-    let mut raw = wide(Raw::open_narrow(front, &[WINDOW]).await).await;
+    let web = web_with(&lab, &lines, |_| {}).await;
+    let mut raw = wide(Raw::open_narrow(web.front, &[WINDOW]).await).await;
     let asked = (0..STREAMS).flat_map(|n| asks("GET", "/sized/60000", END_STREAM, 2 * n + 1));
     raw.send(&asked.collect::<Vec<u8>>()).await;
     // It does something else for much longer than a connection may be idle.
@@ -179,11 +166,8 @@ async fn a_slow_reader_gets_all_that_was_answered() {
 #[tokio::test]
 async fn a_get_keeps_its_body() {
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"it": service}))).await;
-    let mut sender = connect(front).await.ready().await.expect("ready");
+    let web = web(&lab).await;
+    let mut sender = connect(web.front).await.ready().await.expect("ready");
     let get = Request::get("http://test.example/echo").body(()).expect("request");
     let (response, mut send) = sender.send_request(get, false).expect("sent");
     send.send_data(Bytes::from_static(b"{\"query\":1}"), true).expect("sent");
@@ -264,11 +248,8 @@ async fn many_small_messages_for_a_stalled_backend_end_no_connection() {
     const CALLS: u32 = 15;
     const MESSAGES: usize = 3000;
     let lab = Lab::new().await;
-    let backend = origin::start("A", lab.free_addr()).await;
-    let front = lab.free_addr();
-    let service = fixed(front, "http", &[], &[("A", backend.addr, "proto h2")]);
-    let _synapse = lab.synapse(config(json!({"it": service}))).await;
-    let mut raw = Raw::open(front).await;
+    let web = web2(&lab, &[]).await;
+    let mut raw = Raw::open(web.front).await;
     for call in 0..CALLS {
         let stream = 2 * call + 1;
         let messages = frame(DATA, 0, stream, &[b'm'; 20]).repeat(MESSAGES);

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::grpc::three;
 use super::origin::{ask, connect, post};
 use super::raw::{self, ACK, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, Raw, SETTINGS};
+use super::web::web_with;
 use crate::support::client::Conn;
 use crate::support::lab::Lab;
 use crate::support::synapse::{config, fixed};
@@ -66,12 +67,9 @@ async fn a_client_that_does_not_read_loses_its_stream_and_nothing_else() {
 #[tokio::test]
 async fn a_connection_without_streams_is_told_and_closed() {
     let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let front = lab.free_addr();
     let lines = ["timeout http-keep-alive 300ms", "timeout http-request 5s"];
-    let service = fixed(front, "http", &lines, &[("A", origin.addr(), "")]);
-    let _synapse = lab.synapse(config(json!({"web": service}))).await;
-    let mut raw = Raw::open(front).await;
+    let web = web_with(&lab, &lines, |_| {}).await;
+    let mut raw = Raw::open(web.front).await;
     raw.send(&raw::ask("GET", END_STREAM, 1)).await;
     let mut kinds = Vec::new();
     while let Some(frame) = raw.next().await {

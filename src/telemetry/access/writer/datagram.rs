@@ -146,7 +146,7 @@ impl Datagrams {
             sent.lose(former, error);
         } else {
             sent.lost_before += former;
-            sent.lose(0, error);
+            sent.note_failure(error);
         }
     }
 }
@@ -184,6 +184,11 @@ impl Sent {
     /// So many are lost, the others are worth a try.
     fn lose(&mut self, count: usize, error: io::Error) {
         self.lost += count;
+        self.note_failure(error);
+    }
+
+    /// Why some are lost, now or before. What comes next is worth a try.
+    fn note_failure(&mut self, error: io::Error) {
         self.failed = Some((error, Again::Soon));
     }
 }
@@ -308,15 +313,20 @@ mod tests {
         let mut datagrams = Datagrams::new(Place::Udp(addr.into()));
         assert_eq!(lost(&mut datagrams, 100), (0, 0));
         // As if the network had said so by now.
-        let Some(Socket::Udp { socket, .. }) = &datagrams.socket else {
-            unreachable!("it has sent");
-        };
-        let own = socket.local_addr().unwrap();
+        let stray = udp(&datagrams).try_clone().unwrap();
         drop(server);
-        let stray = socket.try_clone().unwrap();
         stray.send(b"nobody is there").unwrap();
-        assert_eq!(own, stray.local_addr().unwrap());
         assert_eq!(lost(&mut datagrams, 1), (1, 100));
+        // A refusal is no reason for another socket, which would have another address: this one is still in use.
+        assert_eq!(udp(&datagrams).local_addr().unwrap(), stray.local_addr().unwrap());
+    }
+
+    /// The socket that it has sent with.
+    fn udp(datagrams: &Datagrams) -> &UdpSocket {
+        match &datagrams.socket {
+            Some(Socket::Udp { socket, .. }) => socket,
+            other => unreachable!("{other:?}"),
+        }
     }
 
     #[test]
