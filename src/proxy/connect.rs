@@ -15,11 +15,10 @@ use super::error::ProxyError;
 use super::every::Every;
 use super::evidence::evidence;
 use super::timer::Timer;
+use super::trail::Trail;
 use super::{ProxySettings, Redispatch, Service};
 use crate::dial;
-use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
-use crate::lb::queue::Ahead;
 use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext, PickError};
 use crate::telemetry::cells::{ServiceCells, WorkerId};
 
@@ -101,33 +100,6 @@ impl Retry {
         let may = self.left > 0;
         self.left = self.left.saturating_sub(1);
         may
-    }
-}
-
-/// What a dialer has done, for the access log.
-#[derive(Debug, Default)]
-pub(crate) struct Trail {
-    /// Whom it tried last.
-    pub(crate) server: Option<Arc<Backend>>,
-    /// When that one was chosen, if that was not at once. haproxy counts the time before as waiting, the time after, with
-    /// pauses between attempts, as connecting; and it chooses anew for its last attempt, be it the same one.
-    pub(crate) chosen: Option<Instant>,
-    /// Attempts after the first.
-    pub(crate) retries: u32,
-    /// Another was tried than the first.
-    pub(crate) redispatched: bool,
-    /// Who was served before it in queues, as `%sq/%bq`.
-    pub(crate) ahead: Ahead,
-    /// It waits in a queue, or did when it ended.
-    pub(crate) is_queued: bool,
-}
-
-impl Trail {
-    /// Empties it.
-    pub(crate) fn clear(&mut self) {
-        let Self { server, chosen, retries, redispatched, ahead, is_queued } = self;
-        *server = None;
-        (*chosen, *retries, *redispatched, *ahead, *is_queued) = Default::default();
     }
 }
 

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::connect::Trail;
 use super::error::ProxyError;
 use super::http::client::Fixed;
 use super::millis::Millis;
 use super::shared::Busy;
 use super::states::{self, State};
+use super::trail::Trail;
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
 use crate::telemetry::access::{AccessLog, Http, Record, Timers};

@@ -41,6 +41,7 @@ mod states;
 pub mod tcp;
 mod thread;
 mod timer;
+mod trail;
 mod waiting;
 mod wheel;
 pub mod worker;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::accept::Accepted;
 use super::age;
-use super::connect::{Dialer, Trail};
+use super::connect::Dialer;
 use super::error::ProxyError;
 use super::local::Local;
 use super::peer::{Entrance, Peer, whose};
@@ -22,6 +22,7 @@ use super::shared::{Busy, Listener};
 use super::slot::Slot;
 use super::states::{self, State};
 use super::timer::Timer;
+use super::trail::Trail;
 use super::wheel::Group;
 use super::{ProxySettings, Service};
 use crate::dial;

@@ -6,11 +6,12 @@ use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::connect::{Dialer, Trail};
+use super::connect::Dialer;
 use super::error::ProxyError;
 use super::http::socket::forget_readiness;
+use super::trail::Trail;
 use crate::lb::lease::Lease;
-use crate::lb::queue::{Ahead, Place};
+use crate::lb::queue::Place;
 
 impl Dialer<'_> {
     /// Waits in the queue for a backend.
@@ -66,13 +67,6 @@ impl Drop for Queued<'_> {
         if self.trail.is_queued {
             self.trail.chosen = Some(Instant::now());
         }
-    }
-}
-
-impl Trail {
-    fn add(&mut self, ahead: Ahead) {
-        self.ahead.server = self.ahead.server.saturating_add(ahead.server);
-        self.ahead.backend = self.ahead.backend.saturating_add(ahead.backend);
     }
 }
 

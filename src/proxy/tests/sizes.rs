@@ -8,10 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::proxy::accept::Accepted;
-use crate::proxy::connect::{Dialer, Trail};
+use crate::proxy::connect::Dialer;
 use crate::proxy::direction::Direction;
 use crate::proxy::local::Local;
 use crate::proxy::relay::Patience;
+use crate::proxy::trail::Trail;
 use crate::proxy::wheel::Node;
 use crate::proxy::{ProxySettings, http, tcp};
 
