@@ -74,10 +74,8 @@ impl Cursor<'_> {
 
     #[inline(never)]
     fn long(mut self, number: u64, after: u8) -> Self {
-        if let Some((thousands, len)) = digits::short::<b' '>(number / 1000) {
-            self.first(thousands, len - 1);
-            let [hundred, ten, one] = digits::last_three(number);
-            self.all(&[hundred, ten, one, after]);
+        if let Some(thousands) = digits::short::<b' '>(number / 1000) {
+            self.thousands(thousands, number, after);
         } else {
             self.text(itoa::Buffer::new().format(number).as_bytes());
             self.all(&[after]);
@@ -112,7 +110,21 @@ impl Cursor<'_> {
             }
             IpAddr::V6(ip) => *self = std::mem::take(self).six(ip),
         }
-        self.number::<AFTER>(u64::from(addr.port()));
+        // Hardly a client's port is below 1,000.
+        match digits::short::<b' '>(u64::from(addr.port() / 1000)) {
+            Some((thousands, len)) if addr.port() >= 1000 => {
+                self.thousands((thousands, len), u64::from(addr.port()), AFTER);
+            }
+            _ => self.number::<AFTER>(u64::from(addr.port())),
+        }
+    }
+
+    /// Appends a number of more than three digits, its thousands being given with what follows them there, and `after`.
+    #[inline(always)]
+    fn thousands(&mut self, (thousands, len): (&[u8; 4], usize), number: u64, after: u8) {
+        self.first(thousands, len - 1);
+        let [hundred, ten, one] = digits::last_three(number);
+        self.all(&[hundred, ten, one, after]);
     }
 
     #[inline(never)]

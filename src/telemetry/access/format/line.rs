@@ -148,14 +148,11 @@ fn counts(to: &mut Cursor<'_>, record: &Record<'_>) {
 /// `%hr %hs`: braces only where something is to be captured.
 #[inline]
 fn all_captures(out: &mut Vec<u8>, log: &AccessLog, http: &Http<'_>) {
-    let both = [
-        (&log.request_captures, http.request_captures),
-        (&log.response_captures, http.response_captures),
-    ];
-    for (wanted, found) in both {
-        if !wanted.is_empty() {
-            captures(out, wanted, found);
-        }
+    if !log.request_captures.is_empty() {
+        captures(out, &log.request_captures, http.request_captures);
+    }
+    if !log.response_captures.is_empty() {
+        captures(out, &log.response_captures, http.response_captures);
     }
 }
 

@@ -11,6 +11,8 @@ use std::os::fd::AsRawFd as _;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+use super::messages::Rest;
+
 /// Fewer are sent singly.
 const LEAST: usize = 3;
 
@@ -42,19 +44,18 @@ impl Limits {
 }
 
 /// How many at the start of `messages` can leave as a train; fewer than [`LEAST`] count as none.
-pub(super) fn train(messages: &[&[u8]], limits: Limits) -> usize {
-    let length = messages.first().map_or(0, |message| message.len());
+pub(super) fn train(messages: Rest<'_>, limits: Limits) -> usize {
+    let length = messages.first(1).len();
     if !(1..=limits.longest).contains(&length) {
         return 0;
     }
-    let alike = messages.iter().take_while(|message| message.len() == length).count();
-    let count = alike.min(limits.most).min(BYTES / length);
+    let count = messages.alike(length).min(limits.most).min(BYTES / length);
     if count < LEAST { 0 } else { count }
 }
 
 /// How many come before the next train.
-pub(super) fn before_train(messages: &[&[u8]], limits: Limits) -> usize {
-    let is_train = |at: &usize| train(messages.get(*at..).unwrap_or_default(), limits) > 0;
+pub(super) fn before_train(messages: Rest<'_>, limits: Limits) -> usize {
+    let is_train = |at: &usize| train(messages.after(*at), limits) > 0;
     (0..messages.len()).find(is_train).unwrap_or(messages.len())
 }
 
@@ -67,22 +68,22 @@ pub(super) enum Departure {
     Refused(Limits),
 }
 
-/// Sends a train over a connected socket: all or nothing.
+/// Sends a train of `count` messages, which stand one after the other, over a connected socket: all or nothing.
 pub(super) fn send(
     socket: &UdpSocket,
-    messages: &[&[u8]],
+    (messages, count): (&[u8], usize),
     limits: Limits,
 ) -> io::Result<Departure> {
-    let length = messages.first().map_or(0, |message| message.len());
+    let length = messages.len().checked_div(count).unwrap_or_default();
     let no_trains = Departure::Refused(Limits { longest: 0, ..limits });
     let Ok(length) = u16::try_from(length) else {
         return Ok(no_trains);
     };
-    let slices: Vec<IoSlice<'_>> = messages.iter().map(|text| IoSlice::new(text)).collect();
+    let slices = [IoSlice::new(messages)];
     let control = [ControlMessage::UdpGsoSegments(&length)];
     match sendmsg::<()>(socket.as_raw_fd(), &slices, &control, MsgFlags::MSG_NOSIGNAL, None) {
         Ok(_all) => Ok(Departure::Gone),
-        Err(Errno::EINVAL) if messages.len() > MOST_BEFORE => {
+        Err(Errno::EINVAL) if count > MOST_BEFORE => {
             Ok(Departure::Refused(Limits { most: MOST_BEFORE, ..limits }))
         }
         // Too long for the path's MTU; EINVAL on older kernels. Such datagrams are fragmented when they go singly.
@@ -99,14 +100,14 @@ pub(super) fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::access::writer::messages::Messages;
 
     #[test]
     fn a_train_is_of_one_length_and_within_the_kernels_limits() {
         let of = |lengths: &[usize]| {
-            let texts: Vec<Vec<u8>> = lengths.iter().map(|len| vec![b'x'; *len]).collect();
-            let all: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+            let all = Messages::from_iter(lengths.iter().map(|len| vec![b'x'; *len]));
             let limits = Limits { longest: 60_000, most: 64 };
-            (before_train(&all, limits), train(&all, limits))
+            (before_train(all.all(), limits), train(all.all(), limits))
         };
         assert_eq!(of(&[]), (0, 0));
         assert_eq!(of(&[5, 5]), (2, 0));
@@ -116,10 +117,11 @@ mod tests {
         assert_eq!(of(&[9; 100]), (0, 64));
         assert_eq!(of(&[2000; 100]), (0, 32));
         assert_eq!(of(&[60_000; 3]), (3, 0));
-        let all: [&[u8]; 6] = [b"12", b"12", b"12", b"123", b"123", b"123"];
+        let messages = Messages::from_iter(["12", "12", "12", "123", "123", "123"]);
+        let all = messages.all();
         let to = |longest| Limits { longest, most: MOST };
-        assert_eq!((train(&all, to(2)), before_train(&all, to(1))), (3, 6));
-        assert_eq!(before_train(&all[3..], to(2)), 3);
+        assert_eq!((train(all, to(2)), before_train(all, to(1))), (3, 6));
+        assert_eq!(before_train(all.after(3), to(2)), 3);
     }
 
     /// A server, and a socket that is connected to it.
@@ -134,24 +136,28 @@ mod tests {
     #[test]
     fn a_train_that_is_too_long_for_the_kernel_is_sent_shorter() {
         let (_server, socket, limits) = pair();
-        let all = [&b"line\n"[..]; 2 * MOST];
+        let messages = Messages::from_iter(["line\n"; 2 * MOST]);
+        let all = messages.all();
         let narrower = Limits { most: MOST_BEFORE, ..limits };
-        assert_eq!(send(&socket, &all, limits).unwrap(), Departure::Refused(narrower));
-        assert_eq!(train(&all, narrower), MOST_BEFORE);
+        let sent = send(&socket, (all.first(2 * MOST), 2 * MOST), limits).unwrap();
+        assert_eq!(sent, Departure::Refused(narrower));
+        assert_eq!(train(all, narrower), MOST_BEFORE);
     }
 
     #[test]
     fn each_of_a_train_arrives_by_itself() {
         let (server, socket, limits) = pair();
         let texts: Vec<String> = (0..MOST).map(|n| format!("line {n:04}\n")).collect();
-        let all: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+        let messages = Messages::from_iter(&texts);
+        let all = messages.all();
         let narrower = Limits { most: MOST_BEFORE, ..limits };
-        match send(&socket, &all, limits).unwrap() {
+        match send(&socket, (all.first(MOST), MOST), limits).unwrap() {
             Departure::Gone => {}
             // Linux before 6.9.
             refused => {
                 assert_eq!(refused, Departure::Refused(narrower));
-                for part in all.chunks(MOST_BEFORE) {
+                for part in [all, all.after(MOST_BEFORE)] {
+                    let part = (part.first(MOST_BEFORE), MOST_BEFORE);
                     assert_eq!(send(&socket, part, narrower).unwrap(), Departure::Gone);
                 }
             }

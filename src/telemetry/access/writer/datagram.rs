@@ -11,7 +11,8 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
 use super::alike::{self, Departure};
 use super::lookup::Lookup;
-use super::sink::{Again, Messages, Sent};
+use super::messages::Rest;
+use super::sink::{Again, Sent};
 use crate::telemetry::access::target::Place;
 
 /// How long one send waits for room: a unix socket takes a few dozen lines (`net.unix.max_dgram_qlen`), fewer than a
@@ -20,9 +21,6 @@ const SEND_WAIT: Duration = Duration::from_millis(20);
 
 /// Datagrams per system call.
 const AT_ONCE: usize = 64;
-
-/// Fewer lines keep their order: there is little to be saved. 64 in a batch are 640 a second.
-const SORTED_FROM: usize = 64;
 
 /// A socket, connected with the first line.
 #[derive(Debug)]
@@ -70,14 +68,9 @@ impl Datagrams {
         Self { place, socket: None, lookup: Lookup::default(), former: 0, is_own: false }
     }
 
-    /// Sends each message. To a UDP server many are sorted by length, because those of one length cost little; datagrams
-    /// may overtake each other anyway, and each line has its time.
-    pub(super) fn send(&mut self, messages: &Messages) -> Sent {
-        let mut all: Vec<&[u8]> = messages.iter().collect();
-        if matches!(self.place, Place::Udp(_)) && all.len() >= SORTED_FROM {
-            all.sort_by_key(|message| message.len());
-        }
-        let mut rest = all.as_slice();
+    /// Sends each message. Those of one length that follow each other cost a UDP server's sender little.
+    pub(super) fn send(&mut self, all: Rest<'_>) -> Sent {
+        let mut rest = all;
         let mut sent = Sent::default();
         self.is_own = false;
         self.ask_about_former(&mut sent);
@@ -104,7 +97,7 @@ impl Datagrams {
                     was_short = attempt.sent < attempt.tried;
                     self.former = if attempt.is_train { attempt.sent } else { 1 };
                     self.is_own = true;
-                    rest = rest.get(attempt.sent.max(1)..).unwrap_or_default();
+                    rest = rest.after(attempt.sent.max(1));
                     continue;
                 }
                 Err(error) => error,
@@ -115,7 +108,7 @@ impl Datagrams {
                 Meaning::Former => self.lose_former(&mut sent, error),
                 Meaning::This => {
                     sent.lose(1, error);
-                    rest = rest.get(1..).unwrap_or_default();
+                    rest = rest.after(1);
                 }
                 Meaning::Full => return give_up(sent, rest.len(), error),
                 Meaning::Gone if is_fresh => {
@@ -198,13 +191,12 @@ fn give_up(sent: Sent, rest: usize, error: io::Error) -> Sent {
 }
 
 /// Sends some of `messages`.
-fn send_some(socket: &mut Socket, messages: &[&[u8]]) -> io::Result<Attempt> {
+fn send_some(socket: &mut Socket, messages: Rest<'_>) -> io::Result<Attempt> {
     let mut tried = messages.len().min(AT_ONCE);
     if let Socket::Udp { socket: udp, limits } = socket {
         let count = alike::train(messages, *limits);
         if count > 0 {
-            let train = messages.get(..count).unwrap_or_default();
-            match alike::send(udp, train, *limits)? {
+            match alike::send(udp, (messages.first(count), count), *limits)? {
                 Departure::Gone => {
                     return Ok(Attempt { tried: count, sent: count, is_train: true });
                 }
@@ -256,15 +248,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-
-    fn messages(texts: &[String]) -> Messages {
-        let mut messages = Messages::default();
-        for text in texts {
-            messages.bytes.extend_from_slice(text.as_bytes());
-            messages.ends.push(messages.bytes.len());
-        }
-        messages
-    }
+    use crate::telemetry::access::writer::messages::Messages;
 
     /// Sends all, and what arrives.
     fn through(texts: &[String]) -> Vec<String> {
@@ -272,7 +256,7 @@ mod tests {
         server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let addr = server.local_addr().unwrap().to_string();
         let mut datagrams = Datagrams::new(Place::Udp(addr.into()));
-        let sent = datagrams.send(&messages(texts));
+        let sent = datagrams.send(Messages::from_iter(texts).all());
         assert_eq!((sent.lost, sent.failed.is_none()), (0, true), "{sent:?}");
         let mut buffer = [0; 4096];
         let received = |_: &String| {
@@ -283,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn few_lines_keep_their_order() {
+    fn lines_keep_their_order() {
         let texts: Vec<String> =
             [9, 9, 9, 5, 5, 5, 7].iter().enumerate().map(|(n, len)| format!("{n:0len$}")).collect();
         assert_eq!(through(&texts), texts);
@@ -291,7 +275,7 @@ mod tests {
 
     /// How many are lost, of these and of those before, when a batch of so many lines of one length is sent.
     fn lost(datagrams: &mut Datagrams, lines: usize) -> (usize, usize) {
-        let sent = datagrams.send(&messages(&vec!["line".to_owned(); lines]));
+        let sent = datagrams.send(Messages::from_iter(vec!["line"; lines]).all());
         (sent.lost, sent.lost_before)
     }
 
@@ -333,16 +317,6 @@ mod tests {
     fn lines_of_one_length_keep_their_order_however_many_trains_they_take() {
         let texts: Vec<String> = (0..250).map(|n| format!("{n:09}")).collect();
         assert_eq!(through(&texts), texts);
-    }
-
-    #[test]
-    fn many_lines_all_arrive() {
-        let mut texts: Vec<String> =
-            (0..SORTED_FROM).map(|n| format!("{n:0len$}", len = 5 + n % 3)).collect();
-        let mut received = through(&texts);
-        texts.sort();
-        received.sort();
-        assert_eq!(received, texts);
     }
 
     /// Longer than the path's MTU: fragmented when they go singly, refused as a train.

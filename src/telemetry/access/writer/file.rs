@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use super::sink::{Again, Messages, Sent};
+use super::messages::Messages;
+use super::sink::{Again, Sent};
 use crate::telemetry::access::target::Place;
 
 /// Lines hold addresses and parameters of users: not for everybody.

@@ -5,12 +5,14 @@ mod datagram;
 mod file;
 mod head;
 mod lookup;
+mod messages;
 mod outage;
 mod sink;
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -33,7 +35,25 @@ const MAX_SINKS: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     /// `None`: there is no thread, all lines are lost.
+    inbox: Option<Arc<Inbox>>,
+}
+
+/// Where a writer finds its messages.
+///
+/// It sleeps parked, not in the channel: who sends there wakes the receiver while holding a lock that the receiver wants
+/// first, which on one core is two more switches between threads for each batch.
+#[derive(Debug)]
+struct Inbox {
+    /// `None` at the end.
     messages: Option<SyncSender<Message>>,
+    thread: Thread,
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.messages = None;
+        self.thread.unpark();
+    }
 }
 
 /// What the writer can be told.
@@ -58,20 +78,30 @@ impl Writer {
         let (messages, inbox) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("access-log".to_owned());
         match thread.spawn(move || run(&inbox)) {
-            Ok(_detached) => Self { messages: Some(messages) },
+            Ok(thread) => {
+                let inbox = Inbox { messages: Some(messages), thread: thread.thread().clone() };
+                Self { inbox: Some(Arc::new(inbox)) }
+            }
             Err(error) => {
                 tracing::error!(%error, "the access log has no thread: all its lines are lost");
-                Self { messages: None }
+                Self { inbox: None }
             }
         }
     }
 
+    /// Gives the writer a message, unless there is no room or no writer.
+    fn try_send(&self, message: Message) -> Result<(), TrySendError<Message>> {
+        let Some(Inbox { messages: Some(messages), thread }) = self.inbox.as_deref() else {
+            return Err(TrySendError::Disconnected(message));
+        };
+        messages.try_send(message)?;
+        thread.unpark();
+        Ok(())
+    }
+
     /// Takes over a batch, or counts it.
     pub(super) fn take(&self, batch: Box<Batch>) {
-        let sent = match &self.messages {
-            Some(messages) => messages.try_send(Message::Write(batch)),
-            None => Err(TrySendError::Disconnected(Message::Write(batch))),
-        };
+        let sent = self.try_send(Message::Write(batch));
         if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) = sent
             && let Message::Write(batch) = message
         {
@@ -91,10 +121,7 @@ impl Writer {
     }
 
     async fn tell(&self, mut message: Message) {
-        let Some(messages) = &self.messages else {
-            return;
-        };
-        while let Err(TrySendError::Full(back)) = messages.try_send(message) {
+        while let Err(TrySendError::Full(back)) = self.try_send(message) {
             message = back;
             tokio::time::sleep(RETRY).await;
         }
@@ -119,7 +146,15 @@ pub async fn finish(deadline: Duration) {
 
 fn run(inbox: &Receiver<Message>) {
     let mut sinks: HashMap<Target, Sink> = HashMap::new();
-    while let Ok(message) = inbox.recv() {
+    loop {
+        let message = match inbox.try_recv() {
+            Ok(message) => message,
+            Err(TryRecvError::Empty) => {
+                std::thread::park();
+                continue;
+            }
+            Err(TryRecvError::Disconnected) => return,
+        };
         match message {
             Message::Write(batch) => {
                 write(&batch, &mut sinks);

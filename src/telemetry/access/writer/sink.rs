@@ -3,11 +3,15 @@
 use super::datagram::Datagrams;
 use super::file::AppendFile;
 use super::head::Heads;
+use super::messages::Messages;
 use super::outage::Outage;
-use crate::telemetry::access::batch::Batch;
+use crate::telemetry::access::batch::{Batch, Line};
 use crate::telemetry::access::clock::Clock;
 use crate::telemetry::access::counts::{self, Loss};
 use crate::telemetry::access::target::{Framing, Place, Target};
+
+/// Fewer lines keep their order: there is little to be saved. 64 in a batch are 640 a second.
+pub(super) const SORTED_FROM: usize = 64;
 
 /// A target and what is open for it.
 #[derive(Debug)]
@@ -28,25 +32,6 @@ pub(super) struct Sink {
 enum Way {
     File(AppendFile),
     Datagrams(Datagrams),
-}
-
-/// Messages, one after the other, each with its line end.
-#[derive(Debug, Default)]
-pub(super) struct Messages {
-    pub(super) bytes: Vec<u8>,
-    /// Where each ends.
-    pub(super) ends: Vec<usize>,
-}
-
-impl Messages {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut begin = 0;
-        self.ends.iter().map(move |end| {
-            let text = self.bytes.get(begin..*end).unwrap_or_default();
-            begin = *end;
-            text
-        })
-    }
 }
 
 /// How a batch of messages fared.
@@ -100,7 +85,7 @@ impl Sink {
         }
         let sent = match &mut self.way {
             Way::File(file) => file.write(&self.messages),
-            Way::Datagrams(socket) => socket.send(&self.messages),
+            Way::Datagrams(socket) => socket.send(self.messages.all()),
         };
         counts::add_written(count.saturating_sub(sent.lost));
         let is_well = sent.failed.is_none();
@@ -127,18 +112,23 @@ impl Sink {
         self.outage.lose(lines);
     }
 
-    /// The messages of this target, cut to its length.
+    /// The messages of this target, cut to its length. To a UDP server many are sorted by length, because those of one
+    /// length cost little; datagrams may overtake each other anyway, and each line has its time.
     fn collect(&mut self, batch: &Batch) {
-        let Self { target, clock, heads, messages: Messages { bytes, ends }, .. } = self;
-        bytes.clear();
-        ends.clear();
+        let Self { target, clock, heads, messages, .. } = self;
+        messages.clear();
         let mine: Vec<bool> =
             batch.targets.iter().map(|targets| targets.list().contains(target)).collect();
-        for (line, text) in batch.iter() {
-            let is_mine = mine.get(line.targets).copied().unwrap_or(false);
-            if !is_mine || line.level > target.max_level {
-                continue;
-            }
+        let is_mine = |line: &Line| mine.get(line.targets).is_some_and(|is_mine| *is_mine);
+        let mut lines: Vec<(&Line, &[u8])> = batch
+            .iter()
+            .filter(|(line, _)| is_mine(line) && line.level <= target.max_level)
+            .collect();
+        if matches!(target.place, Place::Udp(_)) && lines.len() >= SORTED_FROM {
+            lines.sort_by_key(|(_, text)| text.len());
+        }
+        let Messages { bytes, ends } = messages;
+        for (line, text) in lines {
             let begin = bytes.len();
             if target.framing != Framing::Raw {
                 heads.push(bytes, (&*target, &mut *clock), line.level, line.at);

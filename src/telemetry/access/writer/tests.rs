@@ -43,7 +43,7 @@ fn lines_of(path: &Path) -> usize {
 }
 
 /// Writes `count` lines and waits until the writer is through with them.
-async fn write(writer: &Writer, log: &std::sync::Arc<AccessLog>, count: usize) {
+async fn write(writer: &Writer, log: &Arc<AccessLog>, count: usize) {
     let mut pen = Pen::to(writer.clone());
     for _ in 0..count {
         pen.write(log, &request(b"GET / HTTP/1.1"));
@@ -53,7 +53,7 @@ async fn write(writer: &Writer, log: &std::sync::Arc<AccessLog>, count: usize) {
 }
 
 /// Writes a line at a time until `done`: an outage ends with a line.
-async fn write_until(writer: &Writer, log: &std::sync::Arc<AccessLog>, done: impl Fn() -> bool) {
+async fn write_until(writer: &Writer, log: &Arc<AccessLog>, done: impl Fn() -> bool) {
     let all = async {
         while !done() {
             write(writer, log, 1).await;
@@ -141,13 +141,49 @@ async fn each_line_is_a_datagram_cut_at_its_length() {
     }
 }
 
+/// Writes lines about these requests in one batch, and what a syslog server of this host gets.
+async fn through_udp(requests: &[String]) -> Vec<String> {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(LONG)).unwrap();
+    let place = Place::Udp(server.local_addr().unwrap().to_string().into());
+    let log = log_to(vec![Target { framing: Framing::Priority, ..Target::raw(place) }]);
+    let writer = Writer::start();
+    let mut pen = Pen::to(writer.clone());
+    for line in requests {
+        pen.write(&log, &request(line.as_bytes()));
+    }
+    drop(pen);
+    assert!(writer.finish(LONG).await);
+    let mut buffer = [0; 2048];
+    let mut received = |_: &String| {
+        let count = server.recv(&mut buffer).unwrap();
+        let text = String::from_utf8(buffer[..count].to_vec()).unwrap();
+        assert!(text.starts_with("<134>10.0.0.1:4711 ["), "{text}");
+        text.split('"').nth(1).unwrap().to_owned()
+    };
+    requests.iter().map(&mut received).collect()
+}
+
+#[tokio::test]
+async fn many_lines_leave_in_the_order_of_their_lengths_few_in_their_own() {
+    let requests = |count: usize| -> Vec<String> {
+        (0..count).map(|n| format!("GET /{n:0len$}", len = 9 - n % 3)).collect()
+    };
+    let few = requests(sink::SORTED_FROM - 1);
+    assert_eq!(through_udp(&few).await, few);
+    let mut many = requests(sink::SORTED_FROM + 20);
+    let received = through_udp(&many).await;
+    many.sort_by_key(String::len);
+    assert_eq!(received, many);
+}
+
 #[tokio::test]
 async fn targets_get_the_levels_that_they_take() {
     let dir = Dir::new("levels");
     let (all, errors) = (dir.path("all"), dir.path("errors"));
     let picky = Target { max_level: Level::ERR, ..file(&errors) };
     let log = log_to(vec![file(&all), picky]);
-    let log = std::sync::Arc::new(AccessLog { separate_errors: true, ..AccessLog::clone(&log) });
+    let log = Arc::new(AccessLog { separate_errors: true, ..AccessLog::clone(&log) });
     let writer = Writer::start();
     let mut pen = Pen::to(writer.clone());
     pen.write(&log, &request(b"GET /good HTTP/1.1"));
