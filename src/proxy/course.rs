@@ -11,7 +11,7 @@ use super::states::{self, State};
 use super::trail::Trail;
 use crate::lb::backend::Backend;
 use crate::lb::lease::Lease;
-use crate::telemetry::access::{AccessLog, Http, Record, Timers};
+use crate::telemetry::access::{AccessLog, Http, Record, Stage, Timers};
 
 /// A request's way, from its first byte to its line.
 #[derive(Debug, Default)]
@@ -48,6 +48,7 @@ pub(crate) struct Said<'a> {
 impl Course {
     /// Begins that of a request whose head has come, whole now; `first`: when its first byte came. `self` is empty.
     pub(crate) fn begin(&mut self, fixed: &Fixed, first: Millis, bytes_in: u64) {
+        debug_assert!(self.server.is_none() && self.state.is_none() && self.status.is_none());
         self.first = first;
         self.head = fixed.now();
         self.bytes_in = bytes_in;
@@ -100,6 +101,10 @@ impl Course {
         }
         let left = self.trail.is_queued && matches!(error, ProxyError::ClientAbort);
         let state = if left { states::LEFT_QUEUE } else { states::failed(error, self.state) };
+        if state.1 == Stage::Connect {
+            // An attempt that had stood before was not the last.
+            self.connected = None;
+        }
         self.state = Some(state);
     }
 
@@ -197,5 +202,25 @@ impl Unbegun {
             }),
         };
         fixed.local.log(log, &record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_failed_to_connect_at_last_shows_no_time_of_an_attempt_before() {
+        let lost = || ProxyError::Resource(std::io::ErrorKind::OutOfMemory.into());
+        for (attempt, connected) in [
+            (Some(states::LOST_DATA), Some(Millis(5))),
+            (Some((crate::telemetry::access::Cause::Server, Stage::Headers)), None),
+            (None, None),
+        ] {
+            let mut course =
+                Course { connected: Some(Millis(5)), state: attempt, ..Course::default() };
+            course.fail(&lost());
+            assert_eq!(course.connected, connected, "{attempt:?}");
+        }
     }
 }

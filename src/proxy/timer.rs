@@ -1,7 +1,7 @@
 //! A connection's deadline: its entry on the thread's wheel, and ways to wait for it.
 //!
-//! One per connection, for whatever it waits for at the moment. Deadlines come up to a slot of the wheel late, never
-//! early: [`Millis::after`] allows for the clock's rounding.
+//! One per connection, for whatever it waits for at the moment. Deadlines come up to a slot of the wheel and 2 ms late,
+//! never early: [`Millis::after`] allows for the clock's rounding.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

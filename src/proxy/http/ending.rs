@@ -119,15 +119,19 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
         Poll::Pending => client.poll_slow_reader(fixed).map(|_: Result<(), _>| false),
     });
     if !flushed.await {
+        let is_lost = client.socket.is_lost();
+        if is_lost {
+            fixed.cells().error(ErrorCause::Resource);
+        }
         if let Some(mut notes) = notes {
-            notes.course.state = Some(states::UNREAD);
+            notes.course.state = Some(if is_lost { states::LOST_DATA } else { states::UNREAD });
             logged::write(fixed, client, notes);
         }
         return;
     }
     let unused = client.take_unused();
     let (Some(stream), Some(backend)) = (client.socket.take(), upstream.socket.take()) else {
-        // A backend's is in the reactor already; only that can refuse.
+        // Only the client's can have been refused: a backend's is in the reactor already.
         fixed.cells().error(ErrorCause::Resource);
         if let Some(mut notes) = notes {
             notes.course.state = Some(states::LOST_DATA);

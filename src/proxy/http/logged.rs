@@ -16,6 +16,7 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::millis::Millis;
 use crate::proxy::states::{self, State};
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::cells::ErrorCause;
 
 /// Most captured headers of a request, and of an answer; further `capture` lines are not filled.
 pub(super) const CAPTURES: usize = 32;
@@ -149,6 +150,10 @@ pub(super) async fn settle_later(
 async fn flushed(fixed: &Fixed, client: &mut Client) -> (State, Option<Ending>) {
     poll_fn(|cx| match client.poll_flush(fixed, cx) {
         Poll::Ready(Ok(())) => Poll::Ready((states::DONE, None)),
+        Poll::Ready(Err(_)) if client.socket.is_lost() => {
+            let ending = Ending::Cut(ErrorCause::Resource);
+            Poll::Ready((states::LOST_DATA, Some(ending)))
+        }
         Poll::Ready(Err(_)) => Poll::Ready((states::UNREAD, Some(Ending::Silent))),
         Poll::Pending => client.poll_slow_reader(fixed).map(|end: Result<(), _>| {
             let ending = end.err();

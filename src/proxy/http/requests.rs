@@ -200,8 +200,10 @@ impl Client {
 
     /// The client has closed between requests, or within a head; or its socket is lost.
     fn gone(&self) -> Ending {
+        if self.socket.is_lost() {
+            return Ending::Lost;
+        }
         match self.inbox.is_empty() {
-            _ if self.socket.is_lost() => Ending::Lost,
             false => Ending::Left { partial: true },
             true if self.is_first_request => Ending::Left { partial: false },
             true => Ending::Silent,

@@ -12,6 +12,9 @@ use crate::calls::{Client, Kind, Shape, call};
 /// Streams at a time.
 pub const STREAMS: usize = 32;
 
+/// A call that takes longer hangs.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// What came of many calls.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -60,9 +63,11 @@ impl Until {
 
     /// Returns when all calls have ended that are under way now, while there are others.
     pub async fn under_way_end(&self) {
-        for ended in &self.ended {
+        for (stream, ended) in self.ended.iter().enumerate() {
             let before = ended.load(Ordering::SeqCst);
+            let begun = Instant::now();
             while ended.load(Ordering::SeqCst) == before {
+                assert!(begun.elapsed() < LONGEST, "a call of stream {stream} does not end");
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }

@@ -248,4 +248,18 @@ fn the_longest_of_everything_has_room() {
     }
     let connect = text(&log(Format::Connect), &it);
     assert!(connect.ends_with(":65535 (f1/HTTP)"), "{connect}");
+    let object = text(&log(Format::Json), &it);
+    assert!(object.contains("ffff:65535\",\"local\":\"ffff:"), "{object}");
+    let text = "too long";
+    let it = Failure {
+        client: addr,
+        socket: u16::MAX,
+        begun: u64::MAX,
+        took: 0,
+        is_silent: false,
+        text,
+    };
+    let mut out = Vec::new();
+    failure(&mut out, &log(Format::Http), &it, &mut Clock::default());
+    assert!(out.ends_with(b" f1/65535: too long"), "{}", out.escape_ascii());
 }

@@ -35,21 +35,21 @@ const MAX_SINKS: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     /// `None`: there is no thread, all lines are lost.
-    inbox: Option<Arc<Inbox>>,
+    letterbox: Option<Arc<Letterbox>>,
 }
 
-/// Where a writer finds its messages.
+/// Where a writer's messages are left. The thread ends with it.
 ///
-/// It sleeps parked, not in the channel: who sends there wakes the receiver while holding a lock that the receiver wants
-/// first, which on one core is two more switches between threads for each batch.
+/// The writer sleeps parked, not in the channel. There its waker is kept under a lock, which who sends still holds when
+/// the writer runs: on one core most batches cost two more switches between threads (seen in `strace`).
 #[derive(Debug)]
-struct Inbox {
+struct Letterbox {
     /// `None` at the end.
     messages: Option<SyncSender<Message>>,
     thread: Thread,
 }
 
-impl Drop for Inbox {
+impl Drop for Letterbox {
     fn drop(&mut self) {
         self.messages = None;
         self.thread.unpark();
@@ -79,19 +79,20 @@ impl Writer {
         let thread = std::thread::Builder::new().name("access-log".to_owned());
         match thread.spawn(move || run(&inbox)) {
             Ok(thread) => {
-                let inbox = Inbox { messages: Some(messages), thread: thread.thread().clone() };
-                Self { inbox: Some(Arc::new(inbox)) }
+                let thread = thread.thread().clone();
+                let letterbox = Letterbox { messages: Some(messages), thread };
+                Self { letterbox: Some(Arc::new(letterbox)) }
             }
             Err(error) => {
                 tracing::error!(%error, "the access log has no thread: all its lines are lost");
-                Self { inbox: None }
+                Self { letterbox: None }
             }
         }
     }
 
     /// Gives the writer a message, unless there is no room or no writer.
     fn try_send(&self, message: Message) -> Result<(), TrySendError<Message>> {
-        let Some(Inbox { messages: Some(messages), thread }) = self.inbox.as_deref() else {
+        let Some(Letterbox { messages: Some(messages), thread }) = self.letterbox.as_deref() else {
             return Err(TrySendError::Disconnected(message));
         };
         messages.try_send(message)?;

@@ -125,7 +125,8 @@ impl Sink {
             .filter(|(line, _)| is_mine(line) && line.level <= target.max_level)
             .collect();
         if matches!(target.place, Place::Udp(_)) && lines.len() >= SORTED_FROM {
-            lines.sort_by_key(|(_, text)| text.len());
+            // Of another level the head may be longer.
+            lines.sort_by_key(|(line, text)| (text.len(), line.level));
         }
         let Messages { bytes, ends } = messages;
         for (line, text) in lines {
