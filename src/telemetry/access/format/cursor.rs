@@ -10,7 +10,7 @@ use crate::digits;
 /// slack of a short number.
 pub(super) const ADDRESS: usize = 64;
 
-/// Where the next part goes. Longer functions take it by value and give it back: so it stays in registers.
+/// Where the next part goes. Functions that are not inlined take it by value and give it back: so it stays in registers.
 #[derive(Debug, Default)]
 pub(super) struct Cursor<'a> {
     room: &'a mut [u8],
