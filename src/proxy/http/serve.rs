@@ -129,7 +129,7 @@ async fn persist(
         Start::Failed(failed, error) => {
             let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
             if !again {
-                return Err(ProxyError::Unrepeatable { addr: failed.addr().clone() });
+                return Err(died(client, &failed, error));
             }
             watched(client, dialer.begin_anew(failed)).await?
         }
@@ -147,11 +147,24 @@ async fn persist(
         };
         let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
         if !again {
-            let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
-            return Err(ProxyError::Backend { addr: failed.addr().clone(), source });
+            return Err(unanswered(&failed, error));
         }
         lease = watched(client, dialer.begin_anew(failed)).await?;
     }
+}
+
+/// A reused connection has died under a request that is not repeated. A client expects that of its own connection, too,
+/// but for the first request on it: that one is answered, as haproxy does.
+fn died(client: &Client, failed: &Lease, error: Option<io::Error>) -> ProxyError {
+    if client.is_first_request {
+        return unanswered(failed, error);
+    }
+    ProxyError::Unrepeatable { addr: failed.addr().clone() }
+}
+
+fn unanswered(failed: &Lease, error: Option<io::Error>) -> ProxyError {
+    let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
+    ProxyError::Backend { addr: failed.addr().clone(), source }
 }
 
 /// An error for a backend that has just changed what it speaks: the client's next connection is served by `http2`.
@@ -193,7 +206,7 @@ fn idle(
     exchange: &Exchange,
     lease: &Lease,
 ) -> Option<Box<Upstream>> {
-    let repeatable = exchange.is_repeatable(client);
+    let repeatable = client.settings.retries > 0 && exchange.is_repeatable(client);
     let first = client.is_first_request;
     let own = Some(fixed.timer.entry());
     let (proven, owner) = match client.settings.http.reuse {

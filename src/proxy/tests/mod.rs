@@ -2,6 +2,7 @@
 
 mod bulk;
 mod dialing;
+mod early;
 mod ending;
 mod faults;
 mod http;

@@ -186,7 +186,7 @@ impl<'b> Judged<'b> {
                 asks.websocket |= has_token(value, "websocket");
                 asks.h2c |= has_token(value, "h2c");
             }
-            Field::WebSocketKey => asks.key = true,
+            Field::WebSocketKey => asks.key |= !value.is_empty(),
         }
         Ok(())
     }

@@ -168,6 +168,13 @@ fn the_client_says_whether_it_stays() {
 }
 
 #[test]
+fn a_length_has_63_bits() {
+    let longest = u64::MAX >> 1;
+    let of = |length: u64| post(&format!("Content-Length: {length}\r\n")).map(|it| it.0.body);
+    assert_eq!((of(longest), of(longest + 1)), (Ok(Body::Length(longest)), Err(400)));
+}
+
+#[test]
 fn a_request_ends_where_everybody_says() {
     for (input, body, line) in [
         ("", Body::Empty, ""),
@@ -234,6 +241,8 @@ fn an_upgrade_is_kept_only_when_asked_for_properly() {
     assert_eq!(ask(full), Ok((Upgrade::WebSocket, true)));
     assert!(get(full).unwrap().1.ends_with("\r\nconnection: upgrade\r\n\r\n"));
     assert_eq!(ask("Connection: Upgrade\r\nUpgrade: websocket\r\n"), Err(400));
+    let empty = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: \r\n";
+    assert_eq!(ask(empty), Err(400));
     assert_eq!(ask("Upgrade: foo\r\n"), Ok((Upgrade::No, false)));
     assert_eq!(ask("Connection: upgrade\r\nUpgrade: h2c\r\n"), Ok((Upgrade::No, false)));
     assert_eq!(
@@ -393,6 +402,7 @@ fn an_answer_ends_where_everybody_says() {
         "HTTP/2.0 200 OK",
         "SSH-2.0-x",
         "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2",
+        "HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775808",
         "HTTP/1.1 200 OK\r\nx : y",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip",
         "HTTP/1.1 200 OK\r\nx y: z",
@@ -473,6 +483,12 @@ fn an_answer_may_switch_only_as_asked() {
     assert!(switch(Upgrade::No, "").is_err());
     assert!(switch(Upgrade::WebSocket, "").is_err());
     assert!(switch(Upgrade::WebSocket, "sec-websocket-accept: z\r\n").is_ok());
+    for half in ["upgrade: y\r\n", "connection: upgrade\r\n"] {
+        let head = format!("HTTP/1.1 101 x\r\n{half}sec-websocket-accept: z\r\n\r\n");
+        for upgrade in [Upgrade::WebSocket, Upgrade::Other] {
+            assert!(answer(&head, Asked { upgrade, ..ASKED }).is_err(), "{head:?}");
+        }
+    }
     let out = switch(Upgrade::Other, "").unwrap();
     assert_eq!(lines(&out), ["upgrade: y", "connection: upgrade"]);
 }
@@ -530,6 +546,8 @@ fn chunks_that_are_none() {
         "+5\r\nhello\r\n",
         "\r\nhello\r\n",
         "10000000000000005\r\nhello\r\n",
+        "10000000000000\r\n",
+        "00000000000000005\r\nhello\r\n",
         " 5\r\nhello\r\n",
         "5\r\nhelloXX0\r\n\r\n",
         "5\r\nhello\n0\r\n\r\n",
@@ -548,6 +566,9 @@ fn chunks_that_are_none() {
         "g\r\n",
     ] {
         assert_eq!(decode(bad.as_bytes(), Keep::Framed, &[]), Err(Malformed), "{bad:?}");
+    }
+    for huge in ["fffffffffffff\r\nx", "000fffffffffffff\r\nx"] {
+        assert!(decode(huge.as_bytes(), Keep::Framed, &[]).is_ok(), "{huge:?}");
     }
     let long = format!("5;{}\r\nhello\r\n", "x".repeat(5000));
     assert_eq!(decode(long.as_bytes(), Keep::Framed, &[]), Err(Malformed));
