@@ -262,6 +262,7 @@ mod tests {
                 body: Body::Empty,
                 keep_alive: true,
                 upgrade: Upgrade::No,
+                is_login: false,
             };
             let (head_up, body) = (Vec::new(), Inbound::Done);
             let (carried, hash, notes) = (None, None, None);

@@ -176,6 +176,9 @@ impl Exchange {
         let keep = if response.recode == Recode::No { Keep::Framed } else { Keep::Data };
         let mut body = Inbound::new(response.body, keep);
         self.note_bulk(&body);
+        if let Some(upstream) = &mut self.upstream {
+            upstream.is_login |= response.is_login;
+        }
         let local = Rc::clone(&fixed.local);
         let mut ranges = local.ranges.borrow_mut();
         ranges.0.clear();

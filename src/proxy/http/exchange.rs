@@ -179,7 +179,7 @@ impl Exchange {
             notes.attempt(&lease, now);
         }
         self.lease = Some(lease);
-        self.upstream = Some(upstream);
+        self.upstream.insert(upstream).is_login |= self.request.is_login;
         self.up.head_sent = 0;
         self.up.is_broken = false;
         self.up.sent_at = now;

@@ -592,6 +592,31 @@ async fn what_is_not_http_is_400_and_closed() {
     assert_eq!(rig.errors(ErrorCause::ClientProtocol), 5);
 }
 
+/// Not at a time-out, and not only when it has come to an end.
+#[tokio::test]
+async fn what_is_not_http_is_400_as_soon_as_it_shows() {
+    let origin = Origin::echo("a").await;
+    let rig = Rig::http(&[origin.addr]).await;
+    for junk in [
+        "\x16\x03",
+        "SSH-2.0-x\r\n",
+        "GET /\r\n",
+        "GET / HTTP/1.1\r\nhost: t\r\nbad header\r\n",
+        "GET / HTTP/1.1\r\nhost : t\r\n",
+        "GET / HTTP/1.1\r\nhost: t\r\nx: \0",
+    ] {
+        let mut client = rig.client().await;
+        client.0.set_nodelay(true).unwrap();
+        for byte in junk.split("").filter(|byte| !byte.is_empty()) {
+            client.send(byte).await;
+            tokio::task::yield_now().await;
+        }
+        let (got, _) = client.rest().await;
+        assert!(got.starts_with("HTTP/1.1 400 "), "{junk:?}: {got}");
+    }
+    assert_eq!(rig.errors(ErrorCause::ClientProtocol), 6);
+}
+
 #[tokio::test]
 async fn a_malformed_body_is_the_clients_fault() {
     let origin = Origin::echo("a").await;

@@ -9,6 +9,7 @@ mod http;
 mod limits;
 mod listening;
 pub(crate) mod logged;
+mod login;
 mod proxied;
 mod queue;
 mod relay;

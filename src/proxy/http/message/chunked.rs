@@ -245,7 +245,7 @@ fn judged(trailers: &[u8]) -> Result<Vec<u8>, Malformed> {
                     return Err(Malformed);
                 }
                 Field::Connection | Field::OldHop | Field::Te | Field::Upgrade => {}
-                Field::Plain | Field::WebSocketKey | Field::WebSocketAccept => {
+                Field::Plain | Field::WebSocketKey | Field::WebSocketAccept | Field::Login => {
                     push_line(&mut out, header.name, header.value);
                 }
             }

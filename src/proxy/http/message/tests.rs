@@ -49,6 +49,7 @@ fn a_plain_request_passes_as_it_came() {
         body: Body::Length(5),
         keep_alive: true,
         upgrade: Upgrade::No,
+        is_login: false,
     };
     assert_eq!(request, expected);
 }
@@ -472,6 +473,31 @@ fn hops_are_kept_independently() {
     // HTTP/1.0 has no chunks (RFC 9112 6.1).
     let old = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n";
     assert!(!answer(old, ASKED).unwrap().0.keep_backend);
+}
+
+#[test]
+fn a_login_to_a_connection_is_known() {
+    for (line, expected) in [
+        ("Authorization: NTLM TlRM", true),
+        ("authorization: negotiate YII=", true),
+        ("Proxy-Authorization: Negotiate YII=", true),
+        ("Authorization: Basic bnRsbQ==", false),
+        ("Authorization: NTLMv3 x", false),
+        ("X-Authorize: NTLM", false),
+    ] {
+        assert_eq!(get(&format!("{line}\r\n")).unwrap().0.is_login, expected, "{line}");
+    }
+    for (line, expected) in [
+        ("WWW-Authenticate: NTLM", true),
+        ("www-authenticate: Basic realm=\"a\", Negotiate", true),
+        ("WWW-Authenticate: Basic realm=a\r\nwww-authenticate: ntlm TlRM", true),
+        ("Proxy-Authenticate: Negotiate", true),
+        ("WWW-Authenticate: Digest realm=\"NTLM\"", false),
+        ("X-WWW-Authentic: NTLM", false),
+    ] {
+        let head = format!("HTTP/1.1 401 x\r\ncontent-length: 0\r\n{line}\r\n\r\n");
+        assert_eq!(answer(&head, ASKED).unwrap().0.is_login, expected, "{line}");
+    }
 }
 
 #[test]
