@@ -132,20 +132,24 @@ impl Judged {
         }
         let mut framing = Framing::default();
         let mut connection = Connection::default();
-        let (mut accepts, mut upgrades, mut logs_in) = (false, false, false);
+        let (mut accepts, mut logs_in) = (false, false);
         for header in headers {
             match Field::of(header.name) {
                 Field::ContentLength => framing.add_length(header.value).map_err(|e| e.0)?,
                 Field::TransferEncoding => framing.add_coding(header.value).map_err(|e| e.0)?,
                 Field::Connection => connection.add(header.value),
                 Field::WebSocketAccept => accepts = true,
-                Field::Plain | Field::Host | Field::OldHop | Field::Te | Field::WebSocketKey => {}
-                Field::Upgrade => upgrades = true,
+                Field::Plain
+                | Field::Host
+                | Field::OldHop
+                | Field::Te
+                | Field::Upgrade
+                | Field::WebSocketKey => {}
                 Field::Login => logs_in |= is_login(header.value),
             }
         }
         if status == 101 {
-            may_switch(asked.upgrade, (upgrades && connection.upgrade, accepts))?;
+            may_switch(asked.upgrade, (connection.upgrade, accepts))?;
         }
         let body = framed(status, asked, &framing);
         let recode = match (body, asked.version) {
@@ -224,11 +228,11 @@ impl Judged {
     }
 }
 
-/// `upgrades`: the answer names the new protocol; `accepts`: it proves that it has understood a websocket's request.
+/// `upgrades`: the answer says `Connection: upgrade`, which is what haproxy wants; `accepts`: it proves that it has understood a websocket's request.
 fn may_switch(wanted: Upgrade, (upgrades, accepts): (bool, bool)) -> Result<(), &'static str> {
     match wanted {
         Upgrade::No => Err("protocol switched unasked"),
-        _ if !upgrades => Err("protocol switched without upgrade"),
+        _ if !upgrades => Err("protocol switched without connection: upgrade"),
         Upgrade::WebSocket if !accepts => Err("switched to websocket without sec-websocket-accept"),
         Upgrade::WebSocket | Upgrade::Other => Ok(()),
     }
