@@ -28,6 +28,9 @@ const PROXY_V2: usize = 28;
 /// One message of a ping-pong.
 const MESSAGE: usize = 64;
 
+/// So many times shorter, and more, are rounds where latency counts.
+const SHORTER: u32 = 4;
+
 /// One row.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -145,6 +148,17 @@ impl Case {
     /// True when the proxy is given as much as it can take.
     pub(crate) fn is_saturating(&self) -> bool {
         !matches!(self.traffic, Traffic::Paced(_)) && !self.is_memory() && self.clients > 1
+    }
+
+    /// Rounds and their length, where others have these. When latency is what counts, many short ones: a stall of the
+    /// machine of 30 ms is 1 % of three seconds, so it would decide a long round's p99.
+    pub(crate) fn rounds(&self, rounds: usize, spans: Spans) -> (usize, Spans) {
+        let Traffic::Paced(_) = self.traffic else {
+            return (rounds, spans);
+        };
+        let Spans { warm_up, window } = spans;
+        let spans = Spans { warm_up: warm_up / SHORTER, window: window / SHORTER };
+        (rounds * SHORTER as usize, spans)
     }
 
     /// What the cost is.

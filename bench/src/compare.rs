@@ -7,11 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::case::{self, Case, Spans};
 use crate::chart;
-use crate::engine::Peer;
-use crate::engine::drain::Drain;
 use crate::machine::{self, Cores};
 use crate::measure::measure;
 use crate::proxies::{Kind, Logs, Programs, Proxy, Setup, Site};
+use crate::receiver::Receiver;
 use crate::series::{self, Series};
 use crate::{Outcome, Verdict};
 use crate::{report, rows};
@@ -106,9 +105,8 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
 /// All rounds of one case.
 fn rounds(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> {
     let mut world = case.world()?;
-    for number in (0..).take(case.entrants.len()) {
-        world.add(Peer::Drain(Drain::bind(Site(number).log())?))?;
-    }
+    let sites = (0..).take(case.entrants.len()).map(Site);
+    let receiver = Receiver::start(sites.map(|site| site.log()))?;
     let start = |number: usize, setup: Setup| {
         let site = Site(u16::try_from(number)?);
         let what = (dir, case.mode(), &*case.servers(&setup));
@@ -118,7 +116,8 @@ fn rounds(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> 
     let origin = addrs.map(|addrs| Proxy::http2_origin(dir, &addrs, cores)).transpose()?;
     let mut proxies = Vec::new();
     let mut rounds = Vec::new();
-    for number in 0..plan.rounds {
+    let (count, spans) = case.rounds(plan.rounds, plan.spans);
+    for number in 0..count {
         // Memory that a proxy has had once it may keep: each time another process.
         if proxies.is_empty() || case.is_memory() {
             proxies.clear();
@@ -128,7 +127,7 @@ fn rounds(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> 
         }
         // A B C, C B A, A B C, …: a drift of the machine hits all.
         let mut round = Vec::new();
-        let mut measure = |proxy| measure(&case, &mut world, proxy, plan.spans);
+        let mut measure = |proxy| measure(&case, &mut world, proxy, &receiver, spans);
         if number % 2 == 0 {
             for proxy in &proxies {
                 round.push(measure(proxy)?);

@@ -13,6 +13,7 @@ mod load;
 mod machine;
 mod measure;
 mod proxies;
+mod receiver;
 mod registry;
 mod report;
 mod rows;

@@ -8,6 +8,7 @@ use crate::case::{Case, Spans, Traffic};
 use crate::engine::World;
 use crate::engine::client::PATIENCE;
 use crate::proxies::{Logs, Proxy};
+use crate::receiver::Receiver;
 use crate::{Outcome, machine, streams};
 
 /// A client that has waited so long when the window ends (or since it began) has been forgotten by the proxy.
@@ -43,6 +44,7 @@ pub(crate) fn measure(
     case: &Case,
     world: &mut World,
     proxy: &Proxy,
+    receiver: &Receiver,
     spans: Spans,
 ) -> Outcome<Measure> {
     match case.traffic {
@@ -63,7 +65,7 @@ pub(crate) fn measure(
     world.is_awake = case.is_awake;
     proxy.forget_lines()?;
     case.begin(world, front)?;
-    let before = (world.shared.tally.errors, world.shared.tally.total, world.shared.tally.lines);
+    let before = (world.shared.tally.errors, world.shared.tally.total, receiver.lines());
     let mut pace = case.pace(front);
     world.run(Instant::now() + spans.warm_up, pace.as_mut())?;
     world.shared.tally.begin();
@@ -102,17 +104,22 @@ pub(crate) fn measure(
     world.run(Instant::now() + spans.warm_up / 4, None)?;
     if proxy.setup.logs != Logs::Off {
         let requests = world.shared.tally.total - total;
-        measure.logged = float(logged(world, proxy, lines, requests)?) / float(requests.max(1));
+        measure.logged = float(logged(world, (proxy, receiver), lines, requests)?) / float(requests.max(1));
     }
     Ok(measure)
 }
 
 /// Lines about so many requests that have arrived; `before` are older. The last ones may be on their way.
-fn logged(world: &mut World, proxy: &Proxy, before: u64, requests: u64) -> Outcome<u64> {
+fn logged(
+    world: &mut World,
+    (proxy, receiver): (&Proxy, &Receiver),
+    before: u64,
+    requests: u64,
+) -> Outcome<u64> {
     let end = Instant::now() + LATE;
     loop {
         let lines = match proxy.setup.logs {
-            Logs::Off | Logs::Udp => world.shared.tally.lines - before,
+            Logs::Off | Logs::Udp => receiver.lines() - before,
             Logs::Stdout => proxy.lines()?,
         };
         if lines >= requests || Instant::now() > end {

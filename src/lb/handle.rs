@@ -14,7 +14,7 @@ use super::limits::{Busy, Ramp};
 use super::pool::state::PoolState;
 use super::queue::{Place, Queue, QueueView};
 use super::snapshot::Snapshot;
-use super::{Outcome, PickContext, PickError, ServerSettings};
+use super::{BackendId, Outcome, PickContext, PickError, ServerSettings};
 use crate::dial::Address;
 pub use crate::discovery::policy::SetOrigin;
 use crate::discovery::{Discovered, Membership};
@@ -54,6 +54,15 @@ impl PoolHandle {
             return Err(PickError::AllFull { eligible: snapshot.members.len() });
         }
         snapshot.acquire(cx)
+    }
+
+    /// The use of one backend, for who has a reason to want no other; `None` when it may not be picked, is full, or
+    /// others wait already.
+    pub fn acquire_of(&self, backend: BackendId) -> Option<Lease> {
+        if self.queue.has_line() {
+            return None;
+        }
+        self.snapshot.load().acquire_of(backend)
     }
 
     /// Gets in line for a backend, for whoever [`PoolHandle::acquire`] told that all are full. The place is a future of

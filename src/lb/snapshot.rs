@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::backend::Backend;
 use super::lease::{Grant, Lease};
 use super::limits::{Busy, Limits};
-use super::{PickContext, PickError, Protocol};
+use super::{BackendId, PickContext, PickError, Protocol};
 use crate::dial::{Address, Way};
 use crate::endpoint::Weight;
 
@@ -99,6 +99,12 @@ impl Snapshot {
     /// [`PickError`] when nobody is eligible or all are full.
     pub fn acquire(&self, cx: PickContext<'_>) -> Result<Lease, PickError> {
         self.claim(cx).map(Lease::from)
+    }
+
+    /// See [`PoolHandle::acquire_of`](super::handle::PoolHandle::acquire_of).
+    pub(super) fn acquire_of(&self, backend: BackendId) -> Option<Lease> {
+        let member = self.members.iter().find(|member| member.backend.id == backend)?;
+        Grant::take(member, None).map(Lease::from)
     }
 
     /// As [`Snapshot::acquire`], for the queue.

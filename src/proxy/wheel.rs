@@ -26,7 +26,7 @@ const BITS: u32 = SLOTS.trailing_zeros();
 const NONE: u32 = u32::MAX;
 
 /// An entry's place. Given back with [`Wheel::remove`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Entry(u32);
 
 /// Entries that can be woken together: those of one listener.

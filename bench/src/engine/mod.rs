@@ -4,7 +4,6 @@
 //! was closed in the same batch finds nobody. Level triggered: nothing is lost by reading once per event.
 
 pub(crate) mod client;
-pub(crate) mod drain;
 pub(crate) mod http;
 pub(crate) mod origin;
 pub(crate) mod pace;
@@ -20,7 +19,6 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
 use client::Client;
-use drain::Drain;
 use origin::{Connection, Listener};
 use pace::{Pace, Use};
 use tally::{Seen, Tally};
@@ -40,8 +38,6 @@ pub(crate) enum Peer {
     Origin(Connection),
     /// A client's connection.
     Client(Client),
-    /// Takes the proxies' log lines.
-    Drain(Drain),
 }
 
 /// What becomes of a peer after it was ready.
@@ -159,7 +155,7 @@ impl World {
         let peers = self.slots.iter().filter_map(|s| s.peer.as_ref());
         let waits = peers.filter_map(|p| match p {
             Peer::Client(client) => client.waits_since(),
-            Peer::Listener(_) | Peer::Origin(_) | Peer::Drain(_) => None,
+            Peer::Listener(_) | Peer::Origin(_) => None,
         });
         waits.chain(self.waiting.iter().copied()).filter(|begun| *begun < since).count()
     }
@@ -293,13 +289,12 @@ impl Peer {
             Self::Listener(peer) => peer.as_fd(),
             Self::Origin(peer) => peer.as_fd(),
             Self::Client(peer) => peer.as_fd(),
-            Self::Drain(peer) => peer.as_fd(),
         }
     }
 
     fn interest(&self) -> epoll::EventFlags {
         match self {
-            Self::Listener(_) | Self::Drain(_) => epoll::EventFlags::IN,
+            Self::Listener(_) => epoll::EventFlags::IN,
             Self::Origin(peer) => peer.interest(),
             Self::Client(peer) => peer.interest(),
         }
@@ -310,7 +305,6 @@ impl Peer {
             Self::Listener(peer) => peer.ready(shared),
             Self::Origin(peer) => peer.ready(shared, flags),
             Self::Client(peer) => peer.ready(shared, flags),
-            Self::Drain(peer) => peer.ready(shared),
         }
     }
 }

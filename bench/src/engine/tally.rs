@@ -10,8 +10,6 @@ pub(crate) struct Tally {
     pub(crate) done: u64,
     /// The same, whenever they were.
     pub(crate) total: u64,
-    /// Log lines that arrived, whenever that was.
-    pub(crate) lines: u64,
     /// Bytes of bulk transfers.
     pub(crate) bytes: u64,
     /// Refused, reset, cut off, not a 200, or too late.

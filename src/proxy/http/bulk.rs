@@ -164,7 +164,7 @@ impl Exchange {
         self.count_out(fixed, n);
         if self.down.body.is_done() {
             // Before the client can know: whoever has the answer finds it counted.
-            self.complete(fixed, client, true);
+            self.said_all(fixed, client, true);
         }
         Poll::Ready(Ok(true))
     }
@@ -262,6 +262,7 @@ mod tests {
                 body: Body::Empty,
                 keep_alive: true,
                 upgrade: Upgrade::No,
+                is_login: false,
             };
             let (head_up, body) = (Vec::new(), Inbound::Done);
             let (carried, hash, notes) = (None, None, None);

@@ -49,7 +49,14 @@ impl Exchange {
             let Some(upstream) = &mut self.upstream else {
                 return Poll::Ready(Outcome::Cut(io::ErrorKind::NotConnected.into()));
             };
-            let n = match ready!(upstream.socket.poll_read(cx, buffer)) {
+            let read = ready!(upstream.socket.poll_read(cx, buffer));
+            if self.is_answered() {
+                // It closes, or says what nobody asked for: the rest of the request is not for it.
+                fixed.tick();
+                self.complete(fixed, client, false);
+                return Poll::Ready(Outcome::Answered);
+            }
+            let n = match read {
                 Ok(0) => {
                     fixed.tick();
                     return Poll::Ready(self.ended(fixed, client, cx));
@@ -169,6 +176,9 @@ impl Exchange {
         let keep = if response.recode == Recode::No { Keep::Framed } else { Keep::Data };
         let mut body = Inbound::new(response.body, keep);
         self.note_bulk(&body);
+        if let Some(upstream) = &mut self.upstream {
+            upstream.is_login |= response.is_login;
+        }
         let local = Rc::clone(&fixed.local);
         let mut ranges = local.ranges.borrow_mut();
         ranges.0.clear();
@@ -220,11 +230,11 @@ impl Exchange {
         self.count_out(fixed, fed.data);
         if fed.done {
             // Before the client can know: whoever has the answer finds it counted.
-            self.complete(fixed, client, bytes.len() == fed.consumed);
+            self.said_all(fixed, client, bytes.len() == fed.consumed);
         }
         let sent = self.deliver(fixed, client, cx, (head, bytes, ranges));
         sent.map_err(|_| Outcome::Aborted)?;
-        if fed.done { Err(Outcome::Answered) } else { Ok(()) }
+        if self.is_over { Err(Outcome::Answered) } else { Ok(()) }
     }
 
     fn deliver(

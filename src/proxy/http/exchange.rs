@@ -179,7 +179,7 @@ impl Exchange {
             notes.attempt(&lease, now);
         }
         self.lease = Some(lease);
-        self.upstream = Some(upstream);
+        self.upstream.insert(upstream).is_login |= self.request.is_login;
         self.up.head_sent = 0;
         self.up.is_broken = false;
         self.up.sent_at = now;
@@ -201,6 +201,9 @@ impl Exchange {
             && let Some(outcome) = self.poll_up(fixed, client, cx)
         {
             return Poll::Ready(outcome);
+        }
+        if self.is_answered() && (self.up.is_done() || self.up.is_broken) {
+            self.complete(fixed, client, true);
         }
         if let Poll::Ready(outcome) = self.poll_down(fixed, client, cx) {
             return Poll::Ready(outcome);
@@ -240,6 +243,7 @@ impl Exchange {
         let since = match down.phase {
             // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it.
             Phase::Head => up.sent_at,
+            Phase::Body if self.is_answered() => up.sent_at.max(down.active),
             Phase::Body => down.active,
         };
         (Expiry::Server, since.after_or_never(t.server))

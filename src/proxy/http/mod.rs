@@ -28,6 +28,7 @@ mod over;
 pub mod pool;
 pub(crate) mod reply;
 mod requests;
+mod reuse;
 mod sending;
 mod serve;
 pub(crate) mod socket;

@@ -1,11 +1,25 @@
 //! The end of an exchange: what is counted, what is kept, what is given back.
 
 use super::client::{Client, Fixed};
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Phase};
 use crate::proxy::{CloseMode, Reuse};
 
 impl Exchange {
-    /// The backend has said all. Its connection is kept if it is clean: nothing more came, and it took the whole request.
+    /// The backend has said all, and nothing behind it if `is_clean`. That is the end, unless it goes on reading the
+    /// request: `202 Accepted` may come before what is accepted.
+    pub(super) fn said_all(&mut self, fixed: &Fixed, client: &mut Client, is_clean: bool) {
+        let reads_on = is_clean && self.down.keep_backend && !self.up.is_broken;
+        if !reads_on || self.up.is_done() {
+            self.complete(fixed, client, is_clean);
+        }
+    }
+
+    /// True while the request goes on behind its answer.
+    pub(super) fn is_answered(&self) -> bool {
+        !self.is_over && self.down.phase == Phase::Body && self.down.body.is_done()
+    }
+
+    /// It is over for the backend, too. Its connection is kept if it is clean: nothing more came, and it took the whole request.
     pub(super) fn complete(&mut self, fixed: &Fixed, client: &mut Client, is_clean: bool) {
         let http = &client.settings.http;
         let may_keep = is_clean

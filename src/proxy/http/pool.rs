@@ -48,6 +48,8 @@ pub(crate) struct Pool {
     )]
     idle: HashMap<BackendId, Vec<Box<Upstream>>, BuildHasherDefault<Mix>>,
     count: usize,
+    /// At which backend a client has logged in, for a connection of its own: it needs that one again, and few do so.
+    logins: HashMap<Entry, BackendId>,
 }
 
 impl Pool {
@@ -79,8 +81,16 @@ impl Pool {
             upstream.is_proven = upstream.is_used;
             upstream.is_used = true;
             self.count += 1;
+            if let (true, Some(owner)) = (upstream.is_login, upstream.owner) {
+                self.logins.insert(owner, upstream.id);
+            }
             idle.push(upstream);
         }
+    }
+
+    /// The backend that a client has logged in at last.
+    pub(crate) fn login_of(&self, owner: Entry) -> Option<BackendId> {
+        self.logins.get(&owner).copied()
     }
 
     /// Closes what is too old, closed by its peer, or belongs to a backend that has gone.
@@ -104,6 +114,7 @@ impl Pool {
     /// Closes those that are kept for a client that has gone.
     pub(crate) fn forget(&mut self, owner: Entry) {
         self.retain(|upstream| upstream.owner != Some(owner));
+        self.logins.remove(&owner);
     }
 
     fn retain(&mut self, keep: impl Fn(&Upstream) -> bool) {

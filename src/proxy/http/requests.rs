@@ -8,10 +8,10 @@ use super::client::{Begun, Client, Ending, Fixed};
 use super::inbound::Inbound;
 use super::keyed;
 use super::logged;
+use super::message::Refusal;
 use super::message::chunked::Keep;
 use super::message::framing::Body;
 use super::message::request::{self, Rules};
-use super::message::{HEAD_BYTES, Refusal};
 use super::sending::COPY_MAX;
 use super::socket::Glance;
 use crate::proxy::CloseMode;
@@ -93,19 +93,11 @@ impl Client {
                 self.is_untried = false;
             } else {
                 self.keep(fixed, bytes);
-                // Without the end of a head among them there is nothing to parse again.
-                self.is_untried = self.may_be_whole(n);
+                // From its beginning, whether or not it can be whole: what is no head is refused when that shows, in how
+                // many packets it may come. A head is short, so each packet costs little more than its way here.
+                self.is_untried = true;
             }
         }
-    }
-
-    /// False when the last `new` bytes cannot have completed the head.
-    fn may_be_whole(&self, new: usize) -> bool {
-        let unused = self.inbox.get(self.used..).unwrap_or_default();
-        // A head may end in LF CR LF, begun before.
-        let tail = unused.get(unused.len().saturating_sub(new + 2)..).unwrap_or_default();
-        let ends = |w: &[u8]| matches!(w, [b'\n', b'\n', ..] | [b'\n', b'\r', b'\n']);
-        unused.len() > HEAD_BYTES || tail.windows(2).any(ends) || tail.windows(3).any(ends)
     }
 
     /// Judges the head at the start of `input`. With it comes what it uses of `input`.

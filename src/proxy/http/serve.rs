@@ -14,15 +14,15 @@ use super::exchange::Exchange;
 use super::judge::{Judged, judge};
 use super::logged::{self, Notes};
 use super::message::Version;
-use super::pool::Want;
 use super::reply::{self, Form};
+use super::reuse;
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
 use crate::lb::{PickContext, PickError, Protocol};
 use crate::proxy::connect::Dialer;
 use crate::proxy::error::ProxyError;
 use crate::proxy::tcp::Chain;
-use crate::proxy::{CloseMode, ProxySettings, Reuse};
+use crate::proxy::{CloseMode, ProxySettings};
 
 /// What a connection does after a request.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ async fn ask(
     exchange: &mut Exchange,
 ) -> Result<After, ProxyError> {
     let cx = PickContext { avoid: &[], hash: exchange.hash, busy: None };
-    let lease = match fixed.listener.service.pool.acquire(cx) {
+    let lease = match pick(fixed, client, cx) {
         // Boxed: rare beside requests, and large.
         Err(PickError::AllFull { .. }) => Box::pin(wait(fixed, client, exchange)).await?,
         picked => picked?,
@@ -78,7 +78,7 @@ async fn ask(
     speaks_http1(&lease)?;
     let cells = lease.backend().cells.of(fixed.local.worker);
     cells.requests.add(1);
-    let start = if let Some(upstream) = idle(fixed, client, exchange, &lease) {
+    let start = if let Some(upstream) = reuse::idle(fixed, client, exchange, &lease) {
         cells.reuses.add(1);
         exchange.attempt(lease, upstream, fixed.now());
         let outcome = poll_fn(|cx| exchange.poll(fixed, client, cx)).await;
@@ -109,6 +109,13 @@ async fn ask(
     Box::pin(rest).await
 }
 
+/// A backend to ask: the one that knows the client, if there is one and it may be picked.
+fn pick(fixed: &Fixed, client: &Client, cx: PickContext<'_>) -> Result<Lease, PickError> {
+    let pool = &fixed.listener.service.pool;
+    let known = reuse::login(fixed, client).and_then(|backend| pool.acquire_of(backend));
+    known.map_or_else(|| pool.acquire(cx), Ok)
+}
+
 /// Where [`persist`] begins.
 enum Start {
     /// With a new connection.
@@ -129,7 +136,7 @@ async fn persist(
         Start::Failed(failed, error) => {
             let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
             if !again {
-                return Err(ProxyError::Unrepeatable { addr: failed.addr().clone() });
+                return Err(died(client, &failed, error));
             }
             watched(client, dialer.begin_anew(failed)).await?
         }
@@ -147,11 +154,24 @@ async fn persist(
         };
         let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
         if !again {
-            let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
-            return Err(ProxyError::Backend { addr: failed.addr().clone(), source });
+            return Err(unanswered(&failed, error));
         }
         lease = watched(client, dialer.begin_anew(failed)).await?;
     }
+}
+
+/// A reused connection has died under a request that is not repeated. A client expects that of its own connection, too,
+/// but for the first request on it: that one is answered, as haproxy does.
+fn died(client: &Client, failed: &Lease, error: Option<io::Error>) -> ProxyError {
+    if client.is_first_request {
+        return unanswered(failed, error);
+    }
+    ProxyError::Unrepeatable { addr: failed.addr().clone() }
+}
+
+fn unanswered(failed: &Lease, error: Option<io::Error>) -> ProxyError {
+    let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
+    ProxyError::Backend { addr: failed.addr().clone(), source }
 }
 
 /// An error for a backend that has just changed what it speaks: the client's next connection is served by `http2`.
@@ -184,28 +204,6 @@ fn may_repeat(
         dialer.cells().replays.add(1);
     }
     true
-}
-
-/// An idle connection to the leased backend, if the request may go over one.
-fn idle(
-    fixed: &Fixed,
-    client: &Client,
-    exchange: &Exchange,
-    lease: &Lease,
-) -> Option<Box<Upstream>> {
-    let repeatable = exchange.is_repeatable(client);
-    let first = client.is_first_request;
-    let own = Some(fixed.timer.entry());
-    let (proven, owner) = match client.settings.http.reuse {
-        reuse if reuse == Reuse::Never || lease.header().is_some() => (false, own),
-        Reuse::Safe if first && !repeatable => return None,
-        Reuse::Never | Reuse::Safe | Reuse::Always => (false, None),
-        Reuse::Aggressive => (first, None),
-    };
-    let (id, addr) = (lease.backend().id, lease.addr());
-    let way = lease.way();
-    let want = Want { id, addr, way, proven, surely: !repeatable, owner };
-    fixed.local.upstreams.borrow_mut().take(want, exchange.up.sent_at)
 }
 
 /// A new connection, perhaps to another backend. A client that goes meanwhile cancels it.

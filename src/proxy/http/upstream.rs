@@ -36,7 +36,9 @@ pub(crate) struct Upstream {
     pub(crate) is_used: bool,
     /// Its last answer was bulk: the next one may be, too.
     pub(crate) had_bulk: bool,
-    /// The client for whom alone it is kept: `http-reuse never`, or it began with a PROXY header.
+    /// It was authenticated, or may have been: its backend takes what comes over it for the same user's.
+    pub(crate) is_login: bool,
+    /// The client for whom alone it is kept: `http-reuse never`, or [`Upstream::is_private`].
     pub(crate) owner: Option<Entry>,
 }
 
@@ -61,6 +63,7 @@ impl Upstream {
             is_proven: false,
             is_used: false,
             had_bulk: false,
+            is_login: false,
             owner: None,
         })
     }
@@ -80,13 +83,14 @@ impl Upstream {
             is_proven: false,
             is_used: false,
             had_bulk: false,
+            is_login: false,
             owner: None,
         })
     }
 
-    /// True when it says whose it is: it serves no other client.
+    /// True when its backend knows whose it is, by a PROXY header or a login: it serves no other client.
     pub(crate) fn is_private(&self) -> bool {
-        self.way.as_ref().is_some_and(|way| way.header.is_some())
+        self.is_login || self.way.as_ref().is_some_and(|way| way.header.is_some())
     }
 
     /// True when nothing has come since it became idle: neither an end nor bytes that nobody asked for, which would be

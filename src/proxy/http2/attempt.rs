@@ -13,6 +13,7 @@ use hyper::http::response;
 use super::ask::Asking;
 use super::carry::{Carried, Carrier};
 use super::dial::Line;
+use super::fields;
 use super::outlet::{Outlet, Spare};
 use super::upload::Reader;
 use super::upstream::{InUse, Key};
@@ -129,7 +130,9 @@ async fn over_http1(
         // It has not been heeded (RFC 9112 6.3), and would be a lie about what is handed on.
         head.headers.remove(CONTENT_LENGTH);
     }
-    let keeps = !closes && http.reuse != Reuse::Never;
+    // A backend that authenticates connections would take the next client for this one.
+    let is_login = asking.head.is_login() || fields::is_login(&head.headers);
+    let keeps = !closes && http.reuse != Reuse::Never && !is_login;
     let fixed = asking.fixed;
     let key = Key::of(lease, &fixed.listener.service.name, fixed.whose());
     let spare = keeps.then_some(Spare { key, sender });

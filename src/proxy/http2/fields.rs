@@ -1,10 +1,11 @@
 //! Fields of a head: few names, of which fewer matter here.
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 
+use crate::proxy::http::message;
 use crate::proxy::http::message::fields::tokens;
 
 /// Looked for one by one: heads have few names, and most of these are in none. A search would hash each.
@@ -58,9 +59,32 @@ pub(super) fn strip_answer(fields: &mut HeaderMap) {
     }
 }
 
+/// True when a request or an answer authenticates its connection: see [`message::fields::is_login`].
+pub(super) fn is_login(fields: &HeaderMap) -> bool {
+    static NAMES: [HeaderName; 4] =
+        [AUTHORIZATION, PROXY_AUTHORIZATION, WWW_AUTHENTICATE, PROXY_AUTHENTICATE];
+    let mut all = NAMES.iter().flat_map(|name| values(fields, name));
+    all.any(|value| message::fields::is_login(value.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_to_a_connection_are_known() {
+        for (name, value, expected) in [
+            ("authorization", "Negotiate YII=", true),
+            ("proxy-authorization", "ntlm x", true),
+            ("www-authenticate", "Basic realm=a, NTLM", true),
+            ("proxy-authenticate", "Negotiate", true),
+            ("authorization", "Bearer ntlm", false),
+            ("x", "NTLM", false),
+        ] {
+            let field = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            assert_eq!(is_login(&HeaderMap::from_iter([field])), expected, "{name}: {value}");
+        }
+    }
 
     #[test]
     fn an_answer_says_nothing_about_the_connection() {

@@ -13,7 +13,7 @@ use hyper::http::request;
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
-use super::fields::{is_there, strip, values};
+use super::fields::{self, is_there, strip, values};
 use crate::dial::Address;
 use crate::lb::hash::{Hashing, Key};
 use crate::proxy::ForwardFor;
@@ -209,6 +209,11 @@ fn forwarded(fields: &mut HeaderMap, rule: &ForwardFor, client: IpAddr) {
 }
 
 impl Head {
+    /// See [`fields::is_login`].
+    pub(super) fn is_login(&self) -> bool {
+        fields::is_login(&self.fields)
+    }
+
     /// What it is balanced by. The URI of HTTP/2 is all of it, as with haproxy, unless the configuration says `path-only`.
     pub(super) fn hash(&self, hashing: &Hashing, client: Option<IpAddr>) -> Option<u32> {
         let whole;

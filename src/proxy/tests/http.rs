@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::rig::{Answer, Origin, Rig, Setup, header, nobody, until};
-use crate::proxy::{CloseMode, Mode};
+use crate::proxy::{CloseMode, Mode, Reuse};
 use crate::telemetry::cells::ErrorCause;
 
 const POST: &str = "POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 2\r\n\r\nhi";
@@ -265,6 +265,34 @@ async fn a_request_that_must_not_repeat_closes_the_client_silently() {
     assert_eq!(client.rest().await.0, "");
     assert_eq!(origin.connections(), 1);
     assert_eq!(rig.in_flight(), 0);
+}
+
+/// A client cannot know that its fresh connection led to one that had been used before.
+#[tokio::test]
+async fn a_clients_first_request_that_must_not_repeat_is_502_over_a_reused_connection() {
+    let origin = dies_under_the_second().await;
+    let mut setup = Setup::new(Mode::Http, &[origin.addr]);
+    setup.settings.http.reuse = Reuse::Always;
+    let rig = setup.start().await;
+    assert_eq!(rig.client().await.get("/").await.status, 200);
+    let mut other = rig.client().await;
+    other.send(POST).await;
+    assert_eq!(other.answer().await.status, 502);
+    assert_eq!(origin.connections(), 1);
+    assert_eq!(rig.in_flight(), 0);
+}
+
+/// Without retries nothing is sent again, so nobody's first request goes over a connection that may have ended.
+#[tokio::test]
+async fn without_retries_a_clients_first_request_has_a_connection_of_its_own() {
+    let origin = dies_under_the_second().await;
+    let mut setup = Setup::new(Mode::Http, &[origin.addr]);
+    setup.settings.retries = 0;
+    let rig = setup.start().await;
+    for _ in 0..3 {
+        assert_eq!(rig.client().await.get("/").await.status, 200);
+    }
+    assert_eq!(origin.connections(), 3);
 }
 
 #[tokio::test]
@@ -562,6 +590,31 @@ async fn what_is_not_http_is_400_and_closed() {
     }
     assert_eq!(origin.connections(), 0);
     assert_eq!(rig.errors(ErrorCause::ClientProtocol), 5);
+}
+
+/// Not at a time-out, and not only when it has come to an end.
+#[tokio::test]
+async fn what_is_not_http_is_400_as_soon_as_it_shows() {
+    let origin = Origin::echo("a").await;
+    let rig = Rig::http(&[origin.addr]).await;
+    for junk in [
+        "\x16\x03",
+        "SSH-2.0-x\r\n",
+        "GET /\r\n",
+        "GET / HTTP/1.1\r\nhost: t\r\nbad header\r\n",
+        "GET / HTTP/1.1\r\nhost : t\r\n",
+        "GET / HTTP/1.1\r\nhost: t\r\nx: \0",
+    ] {
+        let mut client = rig.client().await;
+        client.0.set_nodelay(true).unwrap();
+        for byte in junk.split("").filter(|byte| !byte.is_empty()) {
+            client.send(byte).await;
+            tokio::task::yield_now().await;
+        }
+        let (got, _) = client.rest().await;
+        assert!(got.starts_with("HTTP/1.1 400 "), "{junk:?}: {got}");
+    }
+    assert_eq!(rig.errors(ErrorCause::ClientProtocol), 6);
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 
 mod bulk;
 mod dialing;
+mod early;
 mod ending;
 mod faults;
 mod http;
 mod limits;
 mod listening;
 pub(crate) mod logged;
+mod login;
 mod proxied;
 mod queue;
 mod relay;

@@ -12,8 +12,11 @@ use super::{HEAD_BYTES, HEADERS};
 /// Most bytes of a line with a chunk's size: extensions are dropped, so a long one is only work for nothing.
 pub(crate) const LINE_BYTES: u16 = 4096;
 
-/// Most hexadecimal digits of a size: 2^64 needs sixteen.
+/// Most hexadecimal digits of a size, zeros before it included.
 const DIGITS: u8 = 16;
+
+/// Bits that a size may have: no more than haproxy takes, and few enough that no next hop counts them wrong.
+const SIZE_BITS: u32 = 52;
 
 /// Not chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -162,6 +165,9 @@ impl Decoder {
             (State::Size(_), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = char::from(byte).to_digit(16).map(u64::from).ok_or(Malformed)?;
                 self.left = (self.left << 4) | digit;
+                if self.left >> SIZE_BITS != 0 {
+                    return Err(Malformed);
+                }
                 (State::Size(digits + 1), true)
             }
             (State::Size(0), _) => return Err(Malformed),
@@ -239,7 +245,7 @@ fn judged(trailers: &[u8]) -> Result<Vec<u8>, Malformed> {
                     return Err(Malformed);
                 }
                 Field::Connection | Field::OldHop | Field::Te | Field::Upgrade => {}
-                Field::Plain | Field::WebSocketKey | Field::WebSocketAccept => {
+                Field::Plain | Field::WebSocketKey | Field::WebSocketAccept | Field::Login => {
                     push_line(&mut out, header.name, header.value);
                 }
             }

@@ -19,6 +19,8 @@ pub(crate) enum Field {
     Upgrade,
     WebSocketKey,
     WebSocketAccept,
+    /// `Authorization`, `WWW-Authenticate` and their like for proxies: see [`is_login`].
+    Login,
 }
 
 impl Field {
@@ -32,12 +34,18 @@ impl Field {
                 ("keep-alive", Self::OldHop)
             }
             10 => ("connection", Self::Connection),
+            13 => ("authorization", Self::Login),
             14 => ("content-length", Self::ContentLength),
+            16 if name.as_bytes().first().is_some_and(|b| b | 0x20 == b'w') => {
+                ("www-authenticate", Self::Login)
+            }
             16 => ("proxy-connection", Self::OldHop),
             17 if name.as_bytes().first().is_some_and(|b| b | 0x20 == b's') => {
                 ("sec-websocket-key", Self::WebSocketKey)
             }
             17 => ("transfer-encoding", Self::TransferEncoding),
+            18 => ("proxy-authenticate", Self::Login),
+            19 => ("proxy-authorization", Self::Login),
             20 => ("sec-websocket-accept", Self::WebSocketAccept),
             _ => return Self::Plain,
         };
@@ -53,6 +61,16 @@ pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// True when `value` has `word` among its tokens.
 pub(crate) fn has_token(value: &[u8], word: &str) -> bool {
     tokens(value).any(|token| token.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// True when credentials or challenges in `value` are of a scheme that authenticates the connection, not the request: who
+/// else uses it is taken for the same user.
+pub(crate) fn is_login(value: &[u8]) -> bool {
+    const SCHEMES: [&[u8]; 2] = [b"ntlm", b"negotiate"];
+    tokens(value).any(|token| {
+        let scheme = token.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    })
 }
 
 /// What `Connection` says, over all its lines.
@@ -192,7 +210,8 @@ impl<'b, 'o> Copier<'b, 'o> {
             | Field::Te
             | Field::Upgrade
             | Field::WebSocketKey
-            | Field::WebSocketAccept => true,
+            | Field::WebSocketAccept
+            | Field::Login => true,
         };
         if is_tight && behind.ends_with(b"\r\n") {
             return;

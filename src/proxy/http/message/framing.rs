@@ -58,15 +58,16 @@ impl Framing {
     }
 }
 
-/// Digits only; `None` for anything else, and above 2^64.
+/// Digits only; `None` for anything else, and from 2^63 on: haproxy refuses that, and many a next hop counts with a sign.
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
-    text.iter().try_fold(0_u64, |number, byte| {
+    let number = text.iter().try_fold(0_u64, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
-    })
+    })?;
+    i64::try_from(number).is_ok().then_some(number)
 }
 
 /// True when `value` is `trailers`, without even an empty element beside it.

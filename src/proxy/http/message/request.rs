@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use httparse::{Header, ParserConfig, Status};
 
 use super::fields::{
-    Connection, Copier, Field, Lines, has_token, is_named, push_line, refusal, slots,
+    Connection, Copier, Field, Lines, has_token, is_login, is_named, push_line, refusal, slots,
 };
 use super::framing::{Body, Framing, is_only_trailers};
 use super::target::{self, Target};
@@ -28,6 +28,8 @@ pub(crate) struct Request {
     /// The client keeps its connection for another request.
     pub(crate) keep_alive: bool,
     pub(crate) upgrade: Upgrade,
+    /// Its credentials are for the connection that it goes over.
+    pub(crate) is_login: bool,
 }
 
 /// What the proxy adds.
@@ -123,6 +125,7 @@ struct Judged<'b> {
     upgrade: Upgrade,
     rewrites_te: bool,
     takes_trailers: bool,
+    is_login: bool,
 }
 
 impl<'b> Judged<'b> {
@@ -142,6 +145,7 @@ impl<'b> Judged<'b> {
             upgrade: Upgrade::No,
             rewrites_te: false,
             takes_trailers: false,
+            is_login: false,
         };
         let mut asks = Asks::default();
         for header in headers {
@@ -186,7 +190,8 @@ impl<'b> Judged<'b> {
                 asks.websocket |= has_token(value, "websocket");
                 asks.h2c |= has_token(value, "h2c");
             }
-            Field::WebSocketKey => asks.key = true,
+            Field::WebSocketKey => asks.key |= !value.is_empty(),
+            Field::Login => self.is_login |= is_login(value),
         }
         Ok(())
     }
@@ -231,7 +236,7 @@ impl<'b> Judged<'b> {
         for (header, line) in lines.each() {
             let field = Field::of(header.name);
             let stays = match field {
-                Field::Plain | Field::WebSocketKey | Field::WebSocketAccept => {
+                Field::Plain | Field::WebSocketKey | Field::WebSocketAccept | Field::Login => {
                     !(self.connection.names_others && is_named(lines.headers, header.name))
                 }
                 Field::Host => !std::mem::replace(&mut has_host, true),
@@ -282,6 +287,7 @@ impl<'b> Judged<'b> {
             body: self.body,
             keep_alive,
             upgrade: self.upgrade,
+            is_login: self.is_login,
         }
     }
 }

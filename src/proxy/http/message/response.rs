@@ -2,7 +2,7 @@
 
 use httparse::{Header, ParserConfig, Status};
 
-use super::fields::{Connection, Copier, Field, Lines, is_named, push_line, slots};
+use super::fields::{Connection, Copier, Field, Lines, is_login, is_named, push_line, slots};
 use super::framing::{Body, Framing};
 use super::{HEAD_BYTES, Upgrade, Version};
 use crate::digits;
@@ -42,6 +42,8 @@ pub(crate) struct Response {
     pub(crate) keep_backend: bool,
     /// The client's connection stays after this answer, and was told so.
     pub(crate) keep_client: bool,
+    /// It authenticates the connection that it came over, or asks for that.
+    pub(crate) is_login: bool,
     /// The head to be sent was appended to `out`; otherwise it goes as it came.
     pub(crate) is_changed: bool,
 }
@@ -100,6 +102,7 @@ pub(crate) fn read(
         recode: head.recode,
         keep_backend: head.keep_backend,
         keep_client: head.keep_client,
+        is_login: head.is_login,
         is_changed,
     }))
 }
@@ -113,6 +116,7 @@ struct Judged {
     recode: Recode,
     keep_backend: bool,
     keep_client: bool,
+    is_login: bool,
 }
 
 impl Judged {
@@ -128,23 +132,20 @@ impl Judged {
         }
         let mut framing = Framing::default();
         let mut connection = Connection::default();
-        let mut accepts = false;
+        let (mut accepts, mut upgrades, mut logs_in) = (false, false, false);
         for header in headers {
             match Field::of(header.name) {
                 Field::ContentLength => framing.add_length(header.value).map_err(|e| e.0)?,
                 Field::TransferEncoding => framing.add_coding(header.value).map_err(|e| e.0)?,
                 Field::Connection => connection.add(header.value),
                 Field::WebSocketAccept => accepts = true,
-                Field::Plain
-                | Field::Host
-                | Field::OldHop
-                | Field::Te
-                | Field::Upgrade
-                | Field::WebSocketKey => {}
+                Field::Plain | Field::Host | Field::OldHop | Field::Te | Field::WebSocketKey => {}
+                Field::Upgrade => upgrades = true,
+                Field::Login => logs_in |= is_login(header.value),
             }
         }
         if status == 101 {
-            may_switch(asked.upgrade, accepts)?;
+            may_switch(asked.upgrade, (upgrades && connection.upgrade, accepts))?;
         }
         let body = framed(status, asked, &framing);
         let recode = match (body, asked.version) {
@@ -171,6 +172,7 @@ impl Judged {
             recode,
             keep_backend: is_kept && !is_contradiction && !is_surplus && body != Body::UntilClose,
             keep_client: asked.keep_alive && !ends_by_close,
+            is_login: logs_in,
         })
     }
 
@@ -187,7 +189,8 @@ impl Judged {
                 | Field::Host
                 | Field::Te
                 | Field::WebSocketKey
-                | Field::WebSocketAccept => {
+                | Field::WebSocketAccept
+                | Field::Login => {
                     !(self.connection.names_others && is_named(lines.headers, header.name))
                 }
                 Field::ContentLength => has_length && self.framing.is_length_plain,
@@ -221,9 +224,11 @@ impl Judged {
     }
 }
 
-fn may_switch(wanted: Upgrade, accepts: bool) -> Result<(), &'static str> {
+/// `upgrades`: the answer names the new protocol; `accepts`: it proves that it has understood a websocket's request.
+fn may_switch(wanted: Upgrade, (upgrades, accepts): (bool, bool)) -> Result<(), &'static str> {
     match wanted {
         Upgrade::No => Err("protocol switched unasked"),
+        _ if !upgrades => Err("protocol switched without upgrade"),
         Upgrade::WebSocket if !accepts => Err("switched to websocket without sec-websocket-accept"),
         Upgrade::WebSocket | Upgrade::Other => Ok(()),
     }

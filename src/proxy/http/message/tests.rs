@@ -49,6 +49,7 @@ fn a_plain_request_passes_as_it_came() {
         body: Body::Length(5),
         keep_alive: true,
         upgrade: Upgrade::No,
+        is_login: false,
     };
     assert_eq!(request, expected);
 }
@@ -168,6 +169,13 @@ fn the_client_says_whether_it_stays() {
 }
 
 #[test]
+fn a_length_has_63_bits() {
+    let longest = u64::MAX >> 1;
+    let of = |length: u64| post(&format!("Content-Length: {length}\r\n")).map(|it| it.0.body);
+    assert_eq!((of(longest), of(longest + 1)), (Ok(Body::Length(longest)), Err(400)));
+}
+
+#[test]
 fn a_request_ends_where_everybody_says() {
     for (input, body, line) in [
         ("", Body::Empty, ""),
@@ -234,6 +242,8 @@ fn an_upgrade_is_kept_only_when_asked_for_properly() {
     assert_eq!(ask(full), Ok((Upgrade::WebSocket, true)));
     assert!(get(full).unwrap().1.ends_with("\r\nconnection: upgrade\r\n\r\n"));
     assert_eq!(ask("Connection: Upgrade\r\nUpgrade: websocket\r\n"), Err(400));
+    let empty = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: \r\n";
+    assert_eq!(ask(empty), Err(400));
     assert_eq!(ask("Upgrade: foo\r\n"), Ok((Upgrade::No, false)));
     assert_eq!(ask("Connection: upgrade\r\nUpgrade: h2c\r\n"), Ok((Upgrade::No, false)));
     assert_eq!(
@@ -393,6 +403,7 @@ fn an_answer_ends_where_everybody_says() {
         "HTTP/2.0 200 OK",
         "SSH-2.0-x",
         "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2",
+        "HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775808",
         "HTTP/1.1 200 OK\r\nx : y",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip",
         "HTTP/1.1 200 OK\r\nx y: z",
@@ -465,6 +476,31 @@ fn hops_are_kept_independently() {
 }
 
 #[test]
+fn a_login_to_a_connection_is_known() {
+    for (line, expected) in [
+        ("Authorization: NTLM TlRM", true),
+        ("authorization: negotiate YII=", true),
+        ("Proxy-Authorization: Negotiate YII=", true),
+        ("Authorization: Basic bnRsbQ==", false),
+        ("Authorization: NTLMv3 x", false),
+        ("X-Authorize: NTLM", false),
+    ] {
+        assert_eq!(get(&format!("{line}\r\n")).unwrap().0.is_login, expected, "{line}");
+    }
+    for (line, expected) in [
+        ("WWW-Authenticate: NTLM", true),
+        ("www-authenticate: Basic realm=\"a\", Negotiate", true),
+        ("WWW-Authenticate: Basic realm=a\r\nwww-authenticate: ntlm TlRM", true),
+        ("Proxy-Authenticate: Negotiate", true),
+        ("WWW-Authenticate: Digest realm=\"NTLM\"", false),
+        ("X-WWW-Authentic: NTLM", false),
+    ] {
+        let head = format!("HTTP/1.1 401 x\r\ncontent-length: 0\r\n{line}\r\n\r\n");
+        assert_eq!(answer(&head, ASKED).unwrap().0.is_login, expected, "{line}");
+    }
+}
+
+#[test]
 fn an_answer_may_switch_only_as_asked() {
     let switch = |upgrade, lines: &str| {
         let head = format!("HTTP/1.1 101 x\r\nupgrade: y\r\nconnection: upgrade\r\n{lines}\r\n");
@@ -473,6 +509,12 @@ fn an_answer_may_switch_only_as_asked() {
     assert!(switch(Upgrade::No, "").is_err());
     assert!(switch(Upgrade::WebSocket, "").is_err());
     assert!(switch(Upgrade::WebSocket, "sec-websocket-accept: z\r\n").is_ok());
+    for half in ["upgrade: y\r\n", "connection: upgrade\r\n"] {
+        let head = format!("HTTP/1.1 101 x\r\n{half}sec-websocket-accept: z\r\n\r\n");
+        for upgrade in [Upgrade::WebSocket, Upgrade::Other] {
+            assert!(answer(&head, Asked { upgrade, ..ASKED }).is_err(), "{head:?}");
+        }
+    }
     let out = switch(Upgrade::Other, "").unwrap();
     assert_eq!(lines(&out), ["upgrade: y", "connection: upgrade"]);
 }
@@ -530,6 +572,8 @@ fn chunks_that_are_none() {
         "+5\r\nhello\r\n",
         "\r\nhello\r\n",
         "10000000000000005\r\nhello\r\n",
+        "10000000000000\r\n",
+        "00000000000000005\r\nhello\r\n",
         " 5\r\nhello\r\n",
         "5\r\nhelloXX0\r\n\r\n",
         "5\r\nhello\n0\r\n\r\n",
@@ -548,6 +592,9 @@ fn chunks_that_are_none() {
         "g\r\n",
     ] {
         assert_eq!(decode(bad.as_bytes(), Keep::Framed, &[]), Err(Malformed), "{bad:?}");
+    }
+    for huge in ["fffffffffffff\r\nx", "000fffffffffffff\r\nx"] {
+        assert!(decode(huge.as_bytes(), Keep::Framed, &[]).is_ok(), "{huge:?}");
     }
     let long = format!("5;{}\r\nhello\r\n", "x".repeat(5000));
     assert_eq!(decode(long.as_bytes(), Keep::Framed, &[]), Err(Malformed));

@@ -4,7 +4,6 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
@@ -12,12 +11,8 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use super::alike::{self, Departure};
 use super::lookup::Lookup;
 use super::messages::Rest;
-use super::sink::{Again, Sent};
+use super::sink::{Again, SEND_WAIT, Sent};
 use crate::telemetry::access::target::Place;
-
-/// How long one send waits for room: a unix socket takes a few dozen lines (`net.unix.max_dgram_qlen`), fewer than a
-/// batch has, and a receiver that is awake makes room within this time.
-const SEND_WAIT: Duration = Duration::from_millis(20);
 
 /// Datagrams per system call.
 const AT_ONCE: usize = 64;
@@ -246,6 +241,7 @@ fn connect(place: &Place, lookup: &mut Lookup) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
+    use std::time::Duration;
 
     use super::*;
     use crate::telemetry::access::writer::messages::Messages;

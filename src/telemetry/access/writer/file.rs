@@ -1,12 +1,18 @@
 //! Files that are appended to, standard output included.
+//!
+//! A named pipe is opened without waiting for its reader, and written to without waiting long: whoever does not read it
+//! costs its own lines, not those of all other targets. Standard output is shared, so it stays as it was given to us.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
 use super::messages::Messages;
-use super::sink::{Again, Sent};
+use super::sink::{Again, SEND_WAIT, Sent};
 use crate::telemetry::access::target::Place;
 
 /// Lines hold addresses and parameters of users: not for everybody.
@@ -58,6 +64,7 @@ impl AppendFile {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => *written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && has_room(file)? => {}
                 Err(error) => return Err(error),
             }
         }
@@ -65,11 +72,21 @@ impl AppendFile {
     }
 }
 
+/// Waits a little for the reader of a pipe.
+fn has_room(pipe: &File) -> io::Result<bool> {
+    let wait = Timespec::try_from(SEND_WAIT).map_err(io::Error::other)?;
+    Ok(poll(&mut [PollFd::new(pipe, PollFlags::OUT)], Some(&wait))? > 0)
+}
+
 fn open(place: &Place) -> io::Result<File> {
     match place {
         Place::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
         Place::Stderr => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
-        Place::File(path) => OpenOptions::new().append(true).create(true).mode(MODE).open(path),
+        Place::File(path) => {
+            let at_once = OFlags::NONBLOCK.bits().cast_signed();
+            let mut options = OpenOptions::new();
+            options.append(true).create(true).mode(MODE).custom_flags(at_once).open(path)
+        }
         Place::Udp(_) | Place::Unix(_) => Err(ErrorKind::Unsupported.into()),
     }
 }

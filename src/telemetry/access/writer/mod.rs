@@ -75,9 +75,24 @@ impl Writer {
 
     /// One with a thread of its own. It ends with the last handle.
     pub(super) fn start() -> Self {
+        Self::spawn(run)
+    }
+
+    /// One that does nothing until the sender is dropped.
+    #[cfg(test)]
+    pub(super) fn held() -> (Self, std::sync::mpsc::Sender<()>) {
+        let (hold, held) = std::sync::mpsc::channel();
+        let writer = Self::spawn(move |inbox| {
+            assert!(held.recv().is_err(), "nothing is ever sent");
+            run(inbox);
+        });
+        (writer, hold)
+    }
+
+    fn spawn(work: impl FnOnce(Receiver<Message>) + Send + 'static) -> Self {
         let (messages, inbox) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("access-log".to_owned());
-        match thread.spawn(move || run(&inbox)) {
+        match thread.spawn(move || work(inbox)) {
             Ok(thread) => {
                 let thread = thread.thread().clone();
                 let letterbox = Letterbox { messages: Some(messages), thread };
@@ -145,7 +160,7 @@ pub async fn finish(deadline: Duration) {
     }
 }
 
-fn run(inbox: &Receiver<Message>) {
+fn run(inbox: Receiver<Message>) {
     let mut sinks: HashMap<Target, Sink> = HashMap::new();
     loop {
         let message = match inbox.try_recv() {

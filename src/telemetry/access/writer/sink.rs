@@ -1,5 +1,7 @@
 //! One target, open or not, and its lines of a batch.
 
+use std::time::Duration;
+
 use super::datagram::Datagrams;
 use super::file::AppendFile;
 use super::head::Heads;
@@ -12,6 +14,10 @@ use crate::telemetry::access::target::{Framing, Place, Target};
 
 /// Fewer lines keep their order: there is little to be saved. 64 in a batch are 640 a second.
 pub(super) const SORTED_FROM: usize = 64;
+
+/// How long one send waits for room: a unix socket takes a few dozen lines (`net.unix.max_dgram_qlen`), fewer than a
+/// batch has, and a receiver that is awake makes room within this time; so does the reader of a pipe.
+pub(super) const SEND_WAIT: Duration = Duration::from_millis(20);
 
 /// A target and what is open for it.
 #[derive(Debug)]

@@ -1,4 +1,6 @@
+use std::io::Read as _;
 use std::net::UdpSocket;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -240,6 +242,34 @@ async fn a_file_that_cannot_be_opened_costs_lines_until_it_can() {
     assert!(Loss::File.total() >= before + 10);
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     write_until(&writer, &log, || lines_of(&path) > 0).await;
+}
+
+/// Neither one that nobody has opened nor one that its reader has forgotten; when somebody reads, lines come.
+#[tokio::test]
+async fn a_pipe_that_nobody_reads_holds_up_nobody() {
+    let dir = Dir::new("pipe");
+    let (pipe, other) = (dir.path("pipe"), dir.path("log"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (writer, log) = (Writer::start(), log_to(vec![file(&pipe), file(&other)]));
+    let before = Loss::File.total();
+    write(&writer, &log, 1000).await;
+    assert!(Loss::File.total() >= before + 1000);
+    let reader = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(&pipe)
+        .unwrap();
+    write_until(&writer, &log, || (&reader).read(&mut [0; 4096]).is_ok_and(|n| n > 0)).await;
+    let (before, written) = (Loss::File.total(), lines_of(&other));
+    let begun = tokio::time::Instant::now();
+    for _ in 0..100 {
+        write(&writer, &log, 50).await;
+    }
+    assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
+    assert_eq!(lines_of(&other), written + 5000);
+    assert!(Loss::File.total() > before, "a pipe has room for some 64 kB");
+    while (&reader).read(&mut [0; 4096]).is_ok_and(|n| n > 0) {}
+    write_until(&writer, &log, || (&reader).read(&mut [0; 4096]).is_ok_and(|n| n > 0)).await;
 }
 
 #[tokio::test]
