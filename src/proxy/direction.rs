@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::creep::creep;
 use super::local::Local;
 use super::lull::Lull;
 use super::pipe::{self, PIPE_BYTES, Pipe};
@@ -141,6 +142,11 @@ impl Direction {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// See [`creep`].
+    pub(super) fn creep(&mut self, to: &Side) {
+        self.moved += creep(&mut self.left, &mut self.pipe, to);
     }
 
     /// For bulk, if there is one.

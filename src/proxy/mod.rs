@@ -13,6 +13,7 @@ mod age;
 mod buffer;
 pub mod connect;
 mod course;
+mod creep;
 mod direction;
 mod door;
 pub mod error;

@@ -162,8 +162,8 @@ impl Pipe {
         Ok(n)
     }
 
-    /// Moves what it holds into the socket, as far as that takes it; never 0.
-    fn drain(&mut self, to: impl AsFd) -> io::Result<usize> {
+    /// Moves what it holds into the socket, as far as that takes it; never 0. Does not ask whether it takes anything.
+    pub(super) fn drain(&mut self, to: impl AsFd) -> io::Result<usize> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
         let n = again(|| rustix::pipe::splice(&self.read, None, &to, None, self.held, flags))?;
         if n == 0 && self.held > 0 {

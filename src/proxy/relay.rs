@@ -65,32 +65,17 @@ pub(crate) trait Meter {
     fn to_client(&self, n: usize);
 }
 
-/// The longest silences; `None` = for ever.
+/// The longest silences. A byte from one side is written to the other, so it breaks the silence of both.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// While both ends may speak: `tunnel`, or the shorter of `client` and `server` (a byte from one side is written to
-    /// the other, so it counts as activity of both).
-    idle: Option<(Duration, Which)>,
-    /// Once the client has been told that no more comes.
-    client_fin: Option<Duration>,
-    /// Once the backend has been told so.
-    server_fin: Option<Duration>,
+pub(crate) struct Patience<'a> {
+    timeouts: &'a Timeouts,
     /// When it ends in any case.
     age: Millis,
 }
 
-impl Patience {
-    pub(crate) fn new(timeouts: &Timeouts) -> Self {
-        let of = |limit: Option<Duration>, which| limit.map(|limit| (limit, which));
-        let sides = [of(timeouts.client, Which::Client), of(timeouts.server, Which::Backend)];
-        let shorter = sides.into_iter().flatten().min_by_key(|(limit, _)| *limit);
-        let idle = of(timeouts.tunnel, Which::Client).or(shorter);
-        Self {
-            idle,
-            client_fin: timeouts.client_fin,
-            server_fin: timeouts.server_fin,
-            age: Millis::NEVER,
-        }
+impl<'a> Patience<'a> {
+    pub(crate) fn new(timeouts: &'a Timeouts) -> Self {
+        Self { timeouts, age: Millis::NEVER }
     }
 
     /// The same, but no longer than until `age`.
@@ -105,7 +90,7 @@ impl Patience {
 pub(crate) fn run(
     (client, backend): (End, End),
     timer: &Timer,
-    patience: Patience,
+    patience: Patience<'_>,
     meter: &impl Meter,
 ) -> impl Future<Output = Finish> {
     let mut relay = Relay {
@@ -114,11 +99,12 @@ pub(crate) fn run(
         client: Side::Watched(client.stream),
         backend: Side::Watched(backend.stream),
         active: timer.local().clock.tick(),
+        expired: None,
     };
     async move {
         let finish = poll_fn(|cx| match relay.poll(cx, timer.local(), meter) {
             Poll::Ready(finish) => Poll::Ready(finish),
-            Poll::Pending => relay.poll_idle(timer, patience),
+            Poll::Pending => relay.poll_idle(cx, timer, patience),
         })
         .await;
         let is_cut = match finish {
@@ -144,6 +130,8 @@ struct Relay {
     up: Direction,
     down: Direction,
     active: Millis,
+    /// Who was silent for too long first: taken to have said all.
+    expired: Option<Which>,
 }
 
 impl Relay {
@@ -168,8 +156,9 @@ impl Relay {
             meter.to_backend(moved.0);
             meter.to_client(moved.1);
         }
-        // An end that is passed on is a sign of life, too: what is allowed after it begins with it.
-        if moved != (0, 0) || closed != (self.up.closed, self.down.closed) {
+        // An end that is passed on is a sign of life, too, if it is one: what is allowed after it begins with it.
+        let is_told = self.expired.is_none() && closed != (self.up.closed, self.down.closed);
+        if moved != (0, 0) || is_told {
             self.active = local.clock.tick();
         }
         match (up, down) {
@@ -179,7 +168,9 @@ impl Relay {
             (Poll::Ready(Err(Break::Sink(e))), _) | (_, Poll::Ready(Err(Break::Source(e)))) => {
                 Poll::Ready(self.broken(Which::Backend, e))
             }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Finish::Done),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
+                Poll::Ready(self.expired.map_or(Finish::Done, Finish::Idle))
+            }
             _ => Poll::Pending,
         }
     }
@@ -192,30 +183,53 @@ impl Relay {
         Finish::Broken(which, error)
     }
 
-    /// Ready when the last activity is longer ago than allowed.
-    fn poll_idle(&self, timer: &Timer, patience: Patience) -> Poll<Finish> {
-        let client = patience.client_fin.filter(|_| self.down.closed);
-        let server = patience.server_fin.filter(|_| self.up.closed);
-        let fins = [client.map(|t| (t, Which::Client)), server.map(|t| (t, Which::Backend))];
-        let fin = fins.into_iter().flatten().min_by_key(|(limit, _)| *limit);
-        let quiet = fin.or(patience.idle);
-        let until = quiet.map_or(Millis::NEVER, |(limit, _)| self.active.after(limit));
-        let deadline = until.min(patience.age);
-        if deadline == Millis::NEVER || !timer.expires(deadline) {
-            return Poll::Pending;
-        }
-        if patience.age <= until {
-            return Poll::Ready(Finish::Aged);
-        }
-        if let Some((_, which)) = quiet {
-            // One that has said all is not waited for.
-            let which = match (self.up.ended, self.down.ended) {
-                (true, false) => Which::Backend,
-                (false, true) => Which::Client,
-                (true, true) | (false, false) => which,
+    /// Waits for the end of a silence. A side whose own has lasted too long is taken to have said all, as with haproxy: the
+    /// other is told, and has the rest of its own. Ready when neither has any left.
+    fn poll_idle(
+        &mut self,
+        cx: &Context<'_>,
+        timer: &Timer,
+        patience: Patience<'_>,
+    ) -> Poll<Finish> {
+        loop {
+            let silence = self.silence(patience);
+            let until = silence.map_or(Millis::NEVER, |(limit, _)| self.active.after(limit));
+            let deadline = until.min(patience.age);
+            if deadline == Millis::NEVER || !timer.expires(deadline) {
+                return Poll::Pending;
+            }
+            let Some((_, which)) = silence.filter(|_| until < patience.age) else {
+                return Poll::Ready(Finish::Aged);
             };
-            return Poll::Ready(Finish::Idle(which));
+            cx.waker().wake_by_ref();
+            if self.creeps() {
+                return Poll::Pending;
+            }
+            let first = *self.expired.get_or_insert(which);
+            match which {
+                Which::Client => self.up.ended = true,
+                Which::Backend => self.down.ended = true,
+            }
+            if self.up.ended && self.down.ended {
+                return Poll::Ready(Finish::Idle(first));
+            }
         }
-        Poll::Pending
+    }
+
+    /// The silence that ends next, of a side that has not said all.
+    fn silence(&self, patience: Patience<'_>) -> Option<(Duration, Which)> {
+        let t = patience.timeouts;
+        let client = t.client_fin.filter(|_| self.down.closed).or(t.tunnel).or(t.client);
+        let server = t.server_fin.filter(|_| self.up.closed).or(t.tunnel).or(t.server);
+        let client = client.filter(|_| !self.up.ended).map(|limit| (limit, Which::Client));
+        let server = server.filter(|_| !self.down.ended).map(|limit| (limit, Which::Backend));
+        client.into_iter().chain(server).min_by_key(|(limit, _)| *limit)
+    }
+
+    /// True when a side that seemed to be silent has taken something.
+    fn creeps(&mut self) -> bool {
+        self.up.creep(&self.backend);
+        self.down.creep(&self.client);
+        (self.up.moved, self.down.moved) != (0, 0)
     }
 }

@@ -10,6 +10,7 @@
 //! watched is tried as it is; it is watched again when it has nothing, or takes nothing, and has to be waited for.
 
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -93,6 +94,15 @@ impl Side {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         done
+    }
+
+    /// Its descriptor, unless it was lost.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Watched(stream) => Some(stream.as_fd()),
+            Self::Unwatched(stream) => Some(stream.as_fd()),
+            Self::Lost => None,
+        }
     }
 
     /// Its close, which follows, will be a reset.

@@ -75,7 +75,8 @@ pub(super) async fn relay(
     moved: &Moved,
 ) -> Finish {
     let timer = Timer::new(local, Group(0)).await;
-    let patience = Patience::new(&Timeouts::default());
+    let timeouts = Timeouts::default();
+    let patience = Patience::new(&timeouts);
     let mut run = pin!(relay::run((end(client), end(backend)), &timer, patience, moved));
     let counted = poll_fn(|cx| {
         moved.polls.set(moved.polls.get() + 1);
@@ -294,7 +295,8 @@ async fn an_idle_relay_is_small() {
     let local = local(8);
     let ((_client, ours), (backend, _theirs)) = (pair(0).await, pair(0).await);
     let timer = Timer::new(&local, Group(0)).await;
-    let (patience, moved) = (Patience::new(&Timeouts::default()), Moved::default());
+    let (timeouts, moved) = (Timeouts::default(), Moved::default());
+    let patience = Patience::new(&timeouts);
     let run = relay::run((end(ours), end(backend)), &timer, patience, &moved);
     // Two sockets, two directions, what it was called with twice; 3 kB with the kernel's and the reactor's share is the
     // bound for a pair.

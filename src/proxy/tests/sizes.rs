@@ -40,7 +40,7 @@ fn an_idle_connection_keeps_little() {
         ("dialer", size_of::<Dialer<'_>>()),
         ("trail", size_of::<Trail>()),
         ("direction", size_of::<Direction>()),
-        ("patience", size_of::<Patience>()),
+        ("patience", size_of::<Patience<'_>>()),
         ("counters", size_of::<tcp::Counters<'_>>()),
     ];
     let (tcp, http) = (tcp_future(tcp::serve), http_future(http::serve));

@@ -60,12 +60,77 @@ async fn megabytes_pass_a_slow_reader_unharmed() {
     assert!(got.starts_with(&sent));
 }
 
+/// The kernel's buffers hold megabytes, and say that there is room again when a third of them is free.
+#[tokio::test]
+async fn a_reader_that_is_slow_is_not_silent() {
+    let origin = Origin::start(|_, mut conn| async move {
+        // Until the relay has had enough.
+        let chunk = vec![7; 1 << 20];
+        while conn.0.write_all(&chunk).await.is_ok() {}
+    })
+    .await;
+    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
+    setup.settings.timeouts.client = Some(Duration::from_millis(200));
+    setup.settings.timeouts.server = Some(Duration::from_millis(200));
+    let rig = setup.start().await;
+    let mut client = rig.client().await;
+    let start = tokio::time::Instant::now();
+    let mut chunk = vec![0; 20_000];
+    // About 1 MB/s, for longer than everything that was under way at the beginning lasts.
+    while start.elapsed() < Duration::from_secs(3) {
+        client.0.read_exact(&mut chunk).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(rig.in_flight(), 1);
+    // And then it is silent.
+    until("ended", || rig.errors(ErrorCause::ClientTimeout) == 1).await;
+}
+
+/// As with haproxy: the server hears an end, and has its own time for an answer.
+#[tokio::test]
+async fn a_silent_client_is_taken_to_have_said_all() {
+    let origin = parrot().await;
+    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
+    setup.settings.timeouts.client = Some(Duration::from_millis(80));
+    setup.settings.timeouts.server = Some(Duration::from_secs(60));
+    let rig = setup.start().await;
+    let mut client = rig.client().await;
+    client.send("over").await;
+    assert_eq!(client.rest().await, ("over and out".to_owned(), None));
+    until("counted", || rig.errors(ErrorCause::ClientTimeout) == 1).await;
+}
+
+/// Its server does not answer in its own time either, which began with the last byte.
+#[tokio::test]
+async fn a_silent_server_ends_what_a_silent_client_has_left() {
+    let origin = Origin::start(|_, mut conn| async move {
+        while conn.more().await > 0 {}
+        std::future::pending::<()>().await;
+    })
+    .await;
+    for (client, server) in [(80, 240), (240, 80)] {
+        let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
+        setup.settings.timeouts.client = Some(Duration::from_millis(client));
+        setup.settings.timeouts.server = Some(Duration::from_millis(server));
+        let rig = setup.start().await;
+        let mut client = rig.client().await;
+        client.send("x").await;
+        let start = tokio::time::Instant::now();
+        assert_eq!(client.rest().await.0, "");
+        let told = start.elapsed();
+        until("ended", || rig.errors(ErrorCause::ClientTimeout) == 1).await;
+        assert!(start.elapsed() >= Duration::from_millis(240));
+        // The client of a silent server is told at once.
+        assert_eq!(told < Duration::from_millis(240), server == 80, "{told:?}");
+    }
+}
+
 #[tokio::test]
 async fn silence_ends_a_connection() {
     let origin = parrot().await;
     let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
     setup.settings.timeouts.client = Some(Duration::from_millis(80));
-    setup.settings.timeouts.server = Some(Duration::from_secs(60));
+    setup.settings.timeouts.server = Some(Duration::from_millis(80));
     let rig = setup.start().await;
     let mut client = rig.client().await;
     let start = tokio::time::Instant::now();

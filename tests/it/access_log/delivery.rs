@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::support::client::{Conn, get};
+use crate::support::client::Conn;
 use crate::support::lab::Lab;
 use crate::support::synapse::{Synapse, config, fixed};
 use crate::support::wait::eventually;
@@ -156,17 +156,23 @@ async fn a_receiver_that_does_not_read_costs_no_request() {
     assert_eq!(synapse.stop().await.code(), Some(0));
 }
 
-/// A pipe that nobody reads blocks the writer itself.
+/// A pipe that nobody reads: neither requests, nor the lines of another service, nor the stop wait for it.
 #[tokio::test]
-async fn a_target_that_blocks_costs_no_request_and_no_stop() {
+async fn a_target_that_blocks_costs_its_own_lines_alone() {
     let lab = Lab::new().await;
     let origin = lab.origin("A").await;
-    let front = lab.free_addr();
-    let path = lab.dir().join("pipe");
+    let (front, other) = (lab.free_addr(), lab.free_addr());
+    let (path, file) = (lab.dir().join("pipe"), lab.dir().join("log"));
     let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
     assert!(made.success());
-    let native = json!({"to": path.to_str()});
-    let synapse = logging(&lab, front, origin.addr(), native).await;
+    let logging = |front, to: &Path| {
+        let mut service = fixed(front, "http", &[], &[("a", origin.addr(), "")]);
+        service["proxy"] = json!({"access_log": {"to": to.to_str()}});
+        service
+    };
+    let services = json!({"web": logging(front, &path), "other": logging(other, &file)});
+    let synapse = lab.synapse(config(services)).await;
+    ask(other, 5).await;
     // A worker has half a megabyte of lines on the way at most: long ones.
     let path = format!("/{}", "x".repeat(1000));
     for _ in 0..20 {
@@ -175,7 +181,7 @@ async fn a_target_that_blocks_costs_no_request_and_no_stop() {
             assert_eq!(conn.get(&path).await.expect("answer").status, 200);
         }
     }
-    let name = "synapse_access_log_lost_lines_total{reason=\"queue\"} ";
+    let name = "synapse_access_log_lost_lines_total{reason=\"file\"} ";
     eventually("lost lines are counted", LONG, || async {
         let metrics = synapse.metrics().await;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name));
@@ -183,6 +189,7 @@ async fn a_target_that_blocks_costs_no_request_and_no_stop() {
         if lost > 0.0 { Ok(()) } else { Err("none") }
     })
     .await;
-    assert_eq!(get(front, "/").await.expect("answer").status, 200);
+    ask(other, 5).await;
+    until_lines(&file, 10).await;
     assert_eq!(synapse.stop().await.code(), Some(0));
 }

@@ -275,17 +275,14 @@ impl<'b> Judged<'b> {
     #[inline(always)]
     fn summary(&self, len: usize, method: &str) -> Request {
         const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
-        let keep_alive = match self.version {
-            Version::V11 => !self.connection.close,
-            Version::V10 => self.connection.keep_alive && !self.connection.close,
-        };
+        let is_asked = self.version == Version::V11 || self.connection.keep_alive;
         Request {
             len,
             version: self.version,
             is_head: method == "HEAD",
             is_idempotent: IDEMPOTENT.contains(&method),
             body: self.body,
-            keep_alive,
+            keep_alive: is_asked && !self.connection.close,
             upgrade: self.upgrade,
             is_login: self.is_login,
         }
