@@ -150,6 +150,20 @@ pub(super) fn search() -> ServiceEntry {
     entry
 }
 
+/// So many services of twenty backends, each used.
+pub(super) fn big(services: usize) -> Vec<ServiceEntry> {
+    let service = |n| {
+        let backends: Vec<_> = (1..=20).map(made_up::backend).collect();
+        for b in &backends {
+            b.backend.cells.of(WorkerId(0));
+        }
+        let mut view = (*search().service.pool.view()).clone();
+        view.backends = backends.into_iter().map(Arc::new).collect();
+        entry(&format!("service-{n}"), Mode::Http, view)
+    };
+    (0..services).map(service).collect()
+}
+
 /// An ensemble whose session is in `state`.
 pub(super) fn registry(state: SessionState) -> RegistryEntry {
     let session = Session {

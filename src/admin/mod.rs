@@ -2,8 +2,8 @@
 //!
 //! Admin owns no state. It reads what others publish (the view of each pool, the session of each ensemble, the cells of
 //! the workers) and shows it. Everything answers GET and HEAD only and changes nothing, so the default address is
-//! loopback and there is no authentication. Rendering runs on a blocking thread: a scrape of ten thousand backends must
-//! delay neither a pool nor a worker.
+//! loopback and there is no authentication. Rendering has a thread of its own: a scrape of ten thousand backends must delay
+//! neither a pool nor a worker. `/metrics`, which may be long, is rendered as its client reads it ([`pieces`]).
 //!
 //! | path | answer |
 //! |---|---|
@@ -24,8 +24,10 @@ mod index;
 pub mod metrics;
 pub mod nerve;
 pub(crate) mod percent;
+pub mod pieces;
 mod process;
 pub mod queue;
+mod rendering;
 pub mod routes;
 pub mod server;
 pub mod services;

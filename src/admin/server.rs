@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 
+use super::rendering;
 use super::site::{Answer, Asked, Lane, Peer, Site, plain};
 
 /// Connections at the same time; further ones wait in the listener's queue.
@@ -31,7 +32,8 @@ use super::site::{Answer, Asked, Lane, Peer, Site, plain};
 /// Monitoring needs a handful. The bound keeps a leaking client from eating the descriptors that traffic needs.
 pub(super) const MAX_CONNECTIONS: usize = 64;
 
-/// Answers in the making at the same time: each may hold some megabytes.
+/// Answers in the making or about to be at the same time: each may hold some megabytes. Those that are made as they are
+/// read count until they begin.
 const MAX_CONCURRENT: usize = 8;
 
 /// Time for a request's head, and the longest idle time between requests.
@@ -47,8 +49,9 @@ const MAX_COMMANDS: usize = 32;
 /// Time for a command, waiting for others included: what a site promises (nerve: 10 s) and some.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A connection is asked to end after this time, so that a client that never reads does not hold a place for ever.
-const CONNECTION_LIFE: Duration = Duration::from_secs(120);
+/// A connection is asked to end after this time, so that a client that never reads does not hold a place (and what its
+/// page is written from) for ever.
+pub(super) const CONNECTION_LIFE: Duration = Duration::from_secs(120);
 
 /// What a connection gets to finish once it is asked to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -182,9 +185,8 @@ async fn within(
     tokio::time::timeout(time, answer).await.map_err(|_| Elapsed::new())?
 }
 
-/// Made on a blocking thread: the control thread has pools and checks to run.
 async fn render<S: Site>(site: Arc<S>, asked: Asked) -> Result<Answer, BoxError> {
-    Ok(tokio::task::spawn_blocking(move || site.page(&asked)).await?)
+    Ok(rendering::render(move || site.page(&asked)).await?)
 }
 
 async fn act<S: Site>(site: Arc<S>, asked: Asked) -> Result<Answer, BoxError> {

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
@@ -16,8 +15,10 @@ use serde::Serialize;
 
 use crate::health::BoxFuture;
 
-/// An answer that is complete in memory.
-pub type Answer = Response<Full<Bytes>>;
+use super::pieces::{AnswerBody, Source};
+
+/// An answer: complete in memory, or made as it is read.
+pub type Answer = Response<AnswerBody>;
 
 /// The pages of one program.
 ///
@@ -43,7 +44,7 @@ pub trait Site: Debug + Send + Sync + 'static {
 pub enum Lane {
     /// At once, waiting for nobody.
     Instant,
-    /// On a blocking thread: the control thread has other work.
+    /// On the thread for pages: the control thread has other work.
     Rendering,
     /// It changes something and may wait; the only lane whose body is read.
     Command,
@@ -178,7 +179,16 @@ pub(super) fn body(
     content_type: &'static str,
     text: impl Into<Bytes>,
 ) -> Answer {
-    let mut answer = Response::new(Full::new(text.into()));
+    answer(status, content_type, AnswerBody::whole(text.into()))
+}
+
+/// An answer that may be long, made as it is read; no cache keeps it.
+pub(super) fn in_pieces(content_type: &'static str, source: Source) -> Answer {
+    answer(StatusCode::OK, content_type, AnswerBody::in_pieces(source))
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: AnswerBody) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

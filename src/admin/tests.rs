@@ -232,6 +232,120 @@ async fn stop_ends_the_server_although_clients_stay() {
     tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap();
 }
 
+/// A server with so many services that `/metrics` has many pieces, and the first of them.
+async fn start_big(services: usize) -> (Server, Arc<crate::proxy::Service>) {
+    let state = fixture::state();
+    let services = fixture::big(services);
+    let service = Arc::clone(&services[0].service);
+    state.services.store(Arc::new(services));
+    (start(state).await, service)
+}
+
+/// Puts the chunks of a body together; fails when the last one is missing.
+fn dechunked(mut body: &str) -> String {
+    let mut text = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n").unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        let (chunk, rest) = rest.split_at(size);
+        text.push_str(chunk);
+        body = rest.strip_prefix("\r\n").unwrap();
+        if size == 0 {
+            assert_eq!(body, "");
+            return text;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_short_page_has_a_length_and_a_long_one_comes_in_chunks() {
+    let server = start(fixture::state()).await;
+    let (_, head, body) = server.ask("GET", "/metrics", "").await;
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+    let (server, _) = start_big(20).await;
+    let (status, head, body) = server.ask("GET", "/metrics", "").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("transfer-encoding: chunked"), "{head}");
+    assert!(!head.contains("content-length"), "{head}");
+    promtool(&dechunked(&body));
+}
+
+#[tokio::test]
+async fn head_of_a_long_page_has_no_body_and_keeps_the_connection() {
+    let (server, _) = start_big(20).await;
+    let (status, head, body) = server.ask("HEAD", "/metrics", "").await;
+    assert_eq!((status, body.as_str()), (200, ""));
+    assert!(!head.contains("content-length"), "{head}");
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    let requests = "HEAD /metrics HTTP/1.1\r\nhost: x\r\n\r\n\
+                    GET /live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    assert!(answers.ends_with("\r\n\r\nok\n"), "{answers}");
+}
+
+#[tokio::test]
+async fn http_1_0_reads_a_long_page_until_the_end_of_the_connection() {
+    let (server, _) = start_big(20).await;
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    let request = "GET /metrics HTTP/1.0\r\nconnection: keep-alive\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+    assert!(!head.contains("chunked"), "{head}");
+    promtool(body);
+}
+
+/// Services with 20 MB of metrics. The largest buffers of Linux' defaults are 4 MB to send and 6 MB to receive.
+const MORE_THAN_SOCKETS_HOLD: usize = 500;
+
+/// A client that has read the beginning of a long page.
+async fn half_read(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream.read_exact(&mut [0; 1]).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn what_a_scrape_holds_goes_with_its_client() {
+    let (server, service) = start_big(MORE_THAN_SOCKETS_HOLD).await;
+    let before = Arc::strong_count(&service);
+    let stream = half_read(&server).await;
+    assert!(Arc::strong_count(&service) > before);
+    assert_eq!(server.get("/live").await, (200, "ok\n".into()), "others are served");
+    drop(stream);
+    is_let_go(&service, before).await;
+}
+
+/// Waits until no scrape holds `service` any more.
+async fn is_let_go(service: &Arc<crate::proxy::Service>, before: usize) {
+    let gone = async {
+        while Arc::strong_count(service) > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_let_go() {
+    let (server, service) = start_big(MORE_THAN_SOCKETS_HOLD).await;
+    let before = Arc::strong_count(&service);
+    let mut stream = half_read(&server).await;
+    tokio::time::pause();
+    tokio::time::sleep(server::CONNECTION_LIFE + Duration::from_secs(5)).await;
+    tokio::time::resume();
+    is_let_go(&service, before).await;
+    let mut rest = Vec::new();
+    let ended = stream.read_to_end(&mut rest).await;
+    assert!(ended.is_err() || !rest.ends_with(b"\r\n0\r\n\r\n"), "no whole page");
+}
+
 #[tokio::test]
 async fn scrapes_pass_promtool() {
     let server = start(fixture::state()).await;
@@ -258,9 +372,12 @@ pub(super) fn promtool(text: &str) {
 }
 
 fn families(services: &[super::ServiceEntry], registries: &[super::RegistryEntry]) -> String {
-    let mut out = Exposition::new();
-    metrics::families(&mut out, services, registries, Now::read());
-    out.finish()
+    let page = metrics::families(Exposition::new(), services, registries, Now::read());
+    text_of(page)
+}
+
+fn text_of(page: metrics::Page) -> String {
+    String::from_utf8(page.flatten().collect()).unwrap()
 }
 
 /// To accept a wanted change: `UPDATE_GOLDEN=1 cargo test --lib golden`.
@@ -278,7 +395,7 @@ async fn metrics_match_the_golden_text() {
 
 #[tokio::test]
 async fn every_family_has_one_header_and_is_a_known_name() {
-    let text = metrics::render(&fixture::state());
+    let text = text_of(metrics::page(&fixture::state()));
     let mut seen = std::collections::HashSet::new();
     for name in text
         .lines()
@@ -345,17 +462,7 @@ async fn in_flight_follows_the_leases() {
 
 #[tokio::test]
 async fn a_big_host_is_rendered_in_a_moment() {
-    let services: Vec<_> = (0..500)
-        .map(|n| {
-            let backends = (1..=20).map(crate::lb::made_up::backend).collect::<Vec<_>>();
-            for b in &backends {
-                b.backend.cells.of(crate::telemetry::cells::WorkerId(0));
-            }
-            let mut view = (*fixture::search().service.pool.view()).clone();
-            view.backends = backends.into_iter().map(Arc::new).collect();
-            fixture::entry(&format!("service-{n}"), Mode::Http, view)
-        })
-        .collect();
+    let services = fixture::big(500);
     let start = tokio::time::Instant::now();
     let text = families(&services, &[]);
     let took = start.elapsed();

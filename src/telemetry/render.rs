@@ -1,8 +1,8 @@
 //! The Prometheus text format (version 0.0.4): families with their header once, samples grouped below it.
 //!
 //! Nothing here knows what is measured: the admin server walks services and backends and writes one family after the
-//! other. Label values are escaped once per label set, not once per sample, because a big host has a hundred thousand
-//! samples. A family without samples leaves no trace.
+//! other. A big host has a hundred thousand samples: writing one allocates nothing. A family without samples leaves no
+//! trace. What is written can be taken out between two samples, so that nobody needs the memory for all of it.
 
 use std::fmt::{Display, Write as _};
 
@@ -25,10 +25,16 @@ impl Labels {
     /// These labels and one more. `name` is one of the constants in `names`; `value` may be any text.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
-        let mut text = String::with_capacity(self.0.len() + name.len() + value.len() + 4);
-        text.push_str(&self.0);
-        push_label(&mut text, name, value);
-        Self(text)
+        let mut more = Self(String::with_capacity(self.0.len() + name.len() + value.len() + 4));
+        more.set(self, name, value);
+        more
+    }
+
+    /// Becomes [`with`](Self::with) of `base`, in the memory that these labels have.
+    pub fn set(&mut self, base: &Self, name: &str, value: &str) {
+        self.0.clear();
+        self.0.push_str(&base.0);
+        push_label(&mut self.0, name, value);
     }
 
     /// The text between the braces.
@@ -49,6 +55,10 @@ fn push_label(text: &mut String, name: &str, value: &str) {
 
 /// The format's three escapes; every other character, control characters included, stands for itself.
 fn push_escaped(text: &mut String, value: &str) {
+    if !value.contains(['\\', '"', '\n']) {
+        text.push_str(value);
+        return;
+    }
     for c in value.chars() {
         match c {
             '\\' => text.push_str("\\\\"),
@@ -63,6 +73,8 @@ fn push_escaped(text: &mut String, value: &str) {
 #[derive(Debug, Default)]
 pub struct Exposition {
     out: String,
+    /// The family whose header was written last.
+    open: Option<&'static str>,
 }
 
 impl Exposition {
@@ -71,9 +83,10 @@ impl Exposition {
         Self::default()
     }
 
-    /// Begins a family. Each family may be begun once only: the format forbids a second header.
+    /// Begins a family, or goes on with it if it is the last one that was written to. A family that another one has
+    /// followed must not be begun again: the format forbids a second header.
     pub fn family(&mut self, metric: &'static Metric) -> Family<'_> {
-        Family { out: &mut self.out, metric, begun: false }
+        Family { out: &mut self.out, open: &mut self.open, metric }
     }
 
     /// Appends text that is in the format already; its families must be others than those written here.
@@ -81,7 +94,17 @@ impl Exposition {
         self.out.push_str(exposition);
     }
 
-    /// The whole text.
+    /// Bytes written since the last [`take`](Self::take).
+    pub fn written(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Takes what is written; the text goes on behind it, with memory for `next` bytes.
+    pub fn take(&mut self, next: usize) -> String {
+        std::mem::replace(&mut self.out, String::with_capacity(next))
+    }
+
+    /// The whole text, or what is left of it.
     pub fn finish(self) -> String {
         self.out
     }
@@ -91,8 +114,8 @@ impl Exposition {
 #[derive(Debug)]
 pub struct Family<'a> {
     out: &'a mut String,
+    open: &'a mut Option<&'static str>,
     metric: &'static Metric,
-    begun: bool,
 }
 
 impl Family<'_> {
@@ -129,10 +152,10 @@ impl Family<'_> {
     }
 
     fn begin(&mut self) {
-        if self.begun {
+        if *self.open == Some(self.metric.name) {
             return;
         }
-        self.begun = true;
+        *self.open = Some(self.metric.name);
         let Metric { name, kind, help, .. } = self.metric;
         put(self.out, format_args!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.word()));
     }
@@ -205,6 +228,28 @@ mod tests {
              synapse_backends_up{service=\"a\"} 1\n\
              synapse_backends_up{service=\"b\"} 2\n"
         );
+    }
+
+    #[test]
+    fn a_family_goes_on_without_a_header_after_a_piece_was_taken() {
+        let service = |name| Labels::none().with("service", name);
+        let mut text = Exposition::new();
+        text.family(&names::BACKENDS_UP).sample(&service("a"), 1);
+        let first = text.take(0);
+        assert_eq!(text.written(), 0);
+        text.family(&names::BACKENDS_UP).sample(&service("b"), 2);
+        assert_eq!(text.take(0), "synapse_backends_up{service=\"b\"} 2\n");
+        text.family(&names::BACKENDS_KNOWN).sample(&service("a"), 3);
+        let last = text.finish();
+        assert!([first, last].iter().all(|piece| piece.starts_with("# HELP ")));
+    }
+
+    #[test]
+    fn labels_can_be_set_anew() {
+        let base = Labels::none().with("service", "a");
+        let mut labels = base.with("backend", "longer than the next");
+        labels.set(&base, "backend", "b\"");
+        assert_eq!(labels, base.with("backend", "b\""));
     }
 
     #[test]

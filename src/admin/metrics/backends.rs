@@ -1,68 +1,56 @@
 //! Per-backend families. They vanish with their backend, because nothing here remembers a series.
 
-use crate::telemetry::cells::{BackendCells, Cell};
+use crate::telemetry::cells::Cell;
 use crate::telemetry::names::{self, Metric};
-use crate::telemetry::render::Exposition;
+use crate::telemetry::render::Family;
 
 use super::super::diagnosis;
-use super::row::Row;
+use super::row::{Row, Seen};
 
-/// State of every known backend.
-pub(super) fn state_families(out: &mut Exposition, rows: &[Row<'_>]) {
-    let mut family = out.family(&names::BACKEND_UP);
-    for (labels, backend) in rows.iter().flat_map(Row::backends) {
-        family.sample(labels, u8::from(diagnosis::is_up(backend)));
-    }
-    let mut family = out.family(&names::BACKEND_ELIGIBLE);
-    for (labels, backend) in rows.iter().flat_map(Row::backends) {
-        family.sample(labels, u8::from(backend.eligible));
-    }
-}
+/// A family and what one backend adds to it.
+pub(super) type BackendFamily = (&'static Metric, fn(&Seen<'_>, &mut Family<'_>));
 
-/// Counters of the backends that were used at least once.
-pub(super) fn traffic_families(out: &mut Exposition, rows: &[Row<'_>]) {
-    let used: Vec<_> = rows
-        .iter()
-        .flat_map(|row| row.backends().map(move |(labels, b)| (row, labels, b)))
-        .filter(|(_, _, b)| b.backend.cells.iter().next().is_some())
-        .collect();
-    let mut family = out.family(&names::BACKEND_IN_FLIGHT);
-    for (_, labels, b) in &used {
-        family.sample(labels, b.backend.in_flight.get());
-    }
-    let mut family = out.family(&names::BACKEND_QUEUE_LENGTH);
-    for (_, labels, b) in &used {
-        family.sample(labels, b.backend.in_flight.queued().0);
-    }
-    let mut family = out.family(&names::BACKEND_QUEUE_MOST);
-    for (_, labels, b) in &used {
-        family.sample(labels, b.backend.in_flight.queued().1);
-    }
-    let mut family = out.family(&names::BACKEND_RESPONSES);
-    for (_, labels, b) in used.iter().filter(|(row, _, _)| row.is_http()) {
-        for (class, code) in names::CODES.iter().enumerate() {
-            let responses = b.backend.cells.sum(|c| c.responses.get(class).map_or(0, Cell::get));
-            family.split(labels, names::CODE, code, responses);
-        }
-    }
-    for (metric, cell) in COUNTERS {
-        let mut family = out.family(metric);
-        for (_, labels, b) in &used {
-            family.sample(labels, b.backend.cells.sum(|c| cell(c).get()));
-        }
-    }
-}
+/// Families of the backends, by their place in the row, for which something holds.
+pub(super) type Chapter = (fn(&Row, usize) -> bool, &'static [BackendFamily]);
 
-type Counter = (&'static Metric, fn(&BackendCells) -> &Cell);
-
-const COUNTERS: [Counter; 9] = [
-    (&names::BACKEND_REQUESTS, |c| &c.requests),
-    (&names::BACKEND_CONNECTS, |c| &c.connects),
-    (&names::BACKEND_REUSES, |c| &c.reuses),
-    (&names::BACKEND_CONNECT_ERRORS, |c| &c.connect_errors),
-    (&names::BACKEND_RESPONSE_ERRORS, |c| &c.response_errors),
-    (&names::BACKEND_RETRIES, |c| &c.retries),
-    (&names::BACKEND_REDISPATCHES, |c| &c.redispatches),
-    (&names::BACKEND_RECEIVED_BYTES, |c| &c.bytes_out),
-    (&names::BACKEND_SENT_BYTES, |c| &c.bytes_in),
+/// Every family, in the page's order.
+pub(super) const CHAPTERS: [Chapter; 4] = [
+    (Row::has_backend, &STATE),
+    (Row::has_used, &LOAD),
+    (Row::has_used_http, &[(&names::BACKEND_RESPONSES, responses)]),
+    (Row::has_used, &COUNTERS),
 ];
+
+const STATE: [BackendFamily; 2] = [
+    (&names::BACKEND_UP, |b, out| out.sample(b.labels, u8::from(diagnosis::is_up(b.view)))),
+    (&names::BACKEND_ELIGIBLE, |b, out| out.sample(b.labels, u8::from(b.view.eligible))),
+];
+
+const LOAD: [BackendFamily; 3] = [
+    (&names::BACKEND_IN_FLIGHT, |b, out| out.sample(b.labels, b.view.backend.in_flight.get())),
+    (&names::BACKEND_QUEUE_LENGTH, |b, out| {
+        out.sample(b.labels, b.view.backend.in_flight.queued().0)
+    }),
+    (&names::BACKEND_QUEUE_MOST, |b, out| {
+        out.sample(b.labels, b.view.backend.in_flight.queued().1)
+    }),
+];
+
+const COUNTERS: [BackendFamily; 9] = [
+    (&names::BACKEND_REQUESTS, |b, out| out.sample(b.labels, b.sum(|c| &c.requests))),
+    (&names::BACKEND_CONNECTS, |b, out| out.sample(b.labels, b.sum(|c| &c.connects))),
+    (&names::BACKEND_REUSES, |b, out| out.sample(b.labels, b.sum(|c| &c.reuses))),
+    (&names::BACKEND_CONNECT_ERRORS, |b, out| out.sample(b.labels, b.sum(|c| &c.connect_errors))),
+    (&names::BACKEND_RESPONSE_ERRORS, |b, out| out.sample(b.labels, b.sum(|c| &c.response_errors))),
+    (&names::BACKEND_RETRIES, |b, out| out.sample(b.labels, b.sum(|c| &c.retries))),
+    (&names::BACKEND_REDISPATCHES, |b, out| out.sample(b.labels, b.sum(|c| &c.redispatches))),
+    (&names::BACKEND_RECEIVED_BYTES, |b, out| out.sample(b.labels, b.sum(|c| &c.bytes_out))),
+    (&names::BACKEND_SENT_BYTES, |b, out| out.sample(b.labels, b.sum(|c| &c.bytes_in))),
+];
+
+fn responses(b: &Seen<'_>, out: &mut Family<'_>) {
+    for (class, code) in names::CODES.iter().enumerate() {
+        let responses = b.view.backend.cells.sum(|c| c.responses.get(class).map_or(0, Cell::get));
+        out.split(b.labels, names::CODE, code, responses);
+    }
+}

@@ -1,40 +1,67 @@
-//! `/metrics`: one walk over services and backends per family.
+//! `/metrics`: one walk over services and backends per family, piece by piece.
 //!
 //! Hot counters are summed over the workers here; per-backend counters appear with the first use of a backend and
 //! vanish with it. The cold families of the exporter's recorder come last. Order: that of `telemetry::names`, then the
 //! services in file order, then the backends in balancing order: the same state gives the same text.
+//!
+//! Ten thousand backends make a text of more than ten megabytes. It is never whole in memory: [`page()`] reads what there
+//! is (services, backends and their states, sessions, queues, the process, ages) and [`Page`] writes from that as the
+//! client takes it. Counters and what is in flight are read when their line is written: no two of them are of the same
+//! instant, and to a client that reads for seconds the last ones are seconds younger than the first.
 
 mod backends;
 mod log;
-mod queue;
+mod page;
 mod row;
+mod services;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
-use crate::discovery::Membership;
 use crate::proxy::pulse::Pulse;
 use crate::registry::{Session, SessionState};
 use crate::telemetry::cells::{Cell, ErrorCause, ServiceCells, WorkerId};
 use crate::telemetry::names::{self, Metric};
 use crate::telemetry::render::{Exposition, Labels};
 
-use self::row::{Row, rows};
+pub use self::page::Page;
 use super::process::Usage;
-use super::when::{Now, millis};
-use super::{About, AdminState, RegistryEntry, ServiceEntry, diagnosis, routes};
+use super::when::Now;
+use super::{About, AdminState, RegistryEntry, ServiceEntry, routes};
 
-/// The whole answer.
-pub fn render(state: &AdminState) -> String {
+/// The whole answer, to be written as it is read.
+pub fn page(state: &AdminState) -> Page {
     let now = Now::read();
     let services = state.services.load_full();
-    let mut out = Exposition::new();
-    process_families(&mut out, &names::BUILD_INFO, &state.about, Usage::read());
+    let mut head = Exposition::new();
+    process_families(&mut head, &names::BUILD_INFO, &state.about, Usage::read());
     let ready = u8::from(routes::missing(state).is_empty());
-    out.family(&names::READY).sample(&Labels::none(), ready);
-    families(&mut out, &services, &state.registries.load_full(), now);
-    worker_family(&mut out, &services, state.about.workers);
+    head.family(&names::READY).sample(&Labels::none(), ready);
+    let tail = tail(state, &services);
+    families(head, &services, &state.registries.load(), now).followed_by(tail)
+}
+
+/// `head`, then everything about services, backends and registries at the moment `now`.
+pub(super) fn families(
+    mut head: Exposition,
+    services: &[ServiceEntry],
+    registries: &[RegistryEntry],
+    now: Now,
+) -> Page {
+    head.family(&names::SERVICES).sample(&Labels::none(), services.len());
+    let sessions: Vec<_> = registries
+        .iter()
+        .map(|entry| (Arc::clone(&entry.ensemble), entry.session.borrow().clone()))
+        .collect();
+    registry_families(&mut head, &SESSION_FAMILIES, &sessions, now);
+    Page::new(head, row::rows(services, now))
+}
+
+/// What comes after the backends: short, however many there are.
+fn tail(state: &AdminState, services: &[ServiceEntry]) -> String {
+    let mut out = Exposition::new();
+    worker_family(&mut out, services, state.about.workers);
     let warnings = state.config_warnings.load().len();
     out.family(&names::CONFIG_WARNINGS).sample(&Labels::none(), warnings);
     let differs = state.config_on_disk_differs.load(Ordering::Relaxed);
@@ -108,28 +135,6 @@ pub(super) fn open_connections(cells: &ServiceCells) -> u64 {
     cells.connections.get().saturating_sub(closed)
 }
 
-/// Everything about services, backends and registries at the moment `now`.
-pub(super) fn families(
-    out: &mut Exposition,
-    services: &[ServiceEntry],
-    registries: &[RegistryEntry],
-    now: Now,
-) {
-    out.family(&names::SERVICES).sample(&Labels::none(), services.len());
-    let sessions: Vec<_> = registries
-        .iter()
-        .map(|entry| (Arc::clone(&entry.ensemble), entry.session.borrow().clone()))
-        .collect();
-    registry_families(out, &SESSION_FAMILIES, &sessions, now);
-    let rows = rows(services);
-    traffic_families(out, &rows);
-    http_families(out, &rows);
-    set_families(out, &rows);
-    discovery_families(out, &rows, now);
-    backends::state_families(out, &rows);
-    backends::traffic_families(out, &rows);
-}
-
 /// The families about sessions: connected, how many, since when. Each program has its own.
 pub(super) type SessionFamilies = [&'static Metric; 3];
 
@@ -162,134 +167,7 @@ pub(super) fn registry_families(
     }
 }
 
-fn traffic_families(out: &mut Exposition, rows: &[Row<'_>]) {
-    sums(out, &names::CONNECTIONS, rows, |c| &c.connections);
-    let mut family = out.family(&names::CONNECTIONS_OPEN);
-    for row in rows {
-        family.sample(&row.labels, row.cells.sum(open_connections));
-    }
-    sums(out, &names::CONNECTIONS_REFUSED, rows, |c| &c.connections_refused);
-    sums(out, &names::RECEIVED_BYTES, rows, |c| &c.bytes_in);
-    sums(out, &names::SENT_BYTES, rows, |c| &c.bytes_out);
-    let mut family = out.family(&names::ERRORS);
-    for row in rows {
-        for cause in ErrorCause::ALL {
-            let errors = row.cells.sum(|c| errors(c, cause));
-            family.split(&row.labels, names::CAUSE, cause.label(), errors);
-        }
-    }
-    sums(out, &names::RETRIES, rows, |c| &c.retries);
-    sums(out, &names::REDISPATCHES, rows, |c| &c.redispatches);
-    queue::families(out, rows);
-    let mut family = out.family(&names::OUTCOMES_DROPPED);
-    for row in rows {
-        let dropped = row.entry.service.pool.outcomes_dropped();
-        family.sample(&row.labels, dropped);
-    }
-}
-
 /// Failures of one cause on one worker.
 pub(super) fn errors(cells: &ServiceCells, cause: ErrorCause) -> u64 {
     cells.errors.get(cause as usize).map_or(0, Cell::get)
-}
-
-fn sums(
-    out: &mut Exposition,
-    metric: &'static Metric,
-    rows: &[Row<'_>],
-    cell: impl Fn(&ServiceCells) -> &Cell,
-) {
-    let mut family = out.family(metric);
-    for row in rows {
-        family.sample(&row.labels, row.cells.sum(|c| cell(c).get()));
-    }
-}
-
-/// Families that make no sense in `mode tcp`.
-fn http_families(out: &mut Exposition, rows: &[Row<'_>]) {
-    let http = || rows.iter().filter(|row| row.is_http());
-    let mut family = out.family(&names::HTTP_REQUESTS);
-    for row in http() {
-        family.sample(&row.labels, row.cells.sum(|c| c.requests.get()));
-    }
-    let mut family = out.family(&names::HTTP_RESPONSES);
-    for row in http() {
-        for (class, code) in names::CODES.iter().enumerate() {
-            let responses = row.cells.sum(|c| c.responses.get(class).map_or(0, Cell::get));
-            family.split(&row.labels, names::CODE, code, responses);
-        }
-    }
-    let mut family = out.family(&names::HTTP_REPLAYS);
-    for row in http() {
-        family.sample(&row.labels, row.cells.sum(|c| c.replays.get()));
-    }
-    let mut family = out.family(&names::HTTP_DURATION);
-    for row in http() {
-        let histograms: Vec<_> = row.cells.iter().map(|c| &c.latency).collect();
-        family.histogram(&row.labels, histograms.into_iter());
-    }
-}
-
-fn set_families(out: &mut Exposition, rows: &[Row<'_>]) {
-    let mut family = out.family(&names::MEMBERSHIP_CHANGES);
-    for row in rows {
-        family.sample(&row.labels, row.view.membership_changes);
-    }
-    let mut family = out.family(&names::HEALTH_CHANGES);
-    for row in rows {
-        family.sample(&row.labels, row.view.health_changes);
-    }
-    let mut family = out.family(&names::BACKENDS_KNOWN);
-    for row in rows {
-        family.sample(&row.labels, row.counts.known);
-    }
-    let mut family = out.family(&names::BACKENDS_UP);
-    for row in rows {
-        family.sample(&row.labels, row.counts.up);
-    }
-    let mut family = out.family(&names::BACKENDS_ELIGIBLE);
-    for row in rows {
-        family.sample(&row.labels, row.counts.eligible);
-    }
-    let mut family = out.family(&names::SERVICE_DISABLED);
-    for row in rows {
-        family.sample(&row.labels, u8::from(row.entry.disabled));
-    }
-}
-
-/// Only for services that have something to discover: the age of a fixed list would grow for ever and page somebody.
-fn discovery_families(out: &mut Exposition, rows: &[Row<'_>], now: Now) {
-    let found = || rows.iter().filter(|row| !diagnosis::is_fixed(row.entry));
-    let mut family = out.family(&names::DISCOVERY_MALFORMED);
-    for row in found() {
-        family.sample(&row.labels, row.view.discovered.malformed_total);
-    }
-    let mut family = out.family(&names::DISCOVERY_AGE);
-    for row in found() {
-        let verified = row.entry.verified().unwrap_or(row.entry.since);
-        family.sample(&row.labels, now.age_s(verified));
-    }
-    let mut family = out.family(&names::DISCOVERY_TROUBLE);
-    for row in found() {
-        let trouble = u8::from(row.view.discovered.trouble.is_some());
-        family.sample(&row.labels, trouble);
-    }
-    let mut family = out.family(&names::DISCOVERY_PENDING);
-    for row in found() {
-        let discovered = &row.view.discovered;
-        let pending =
-            matches!(discovered.membership, Membership::Pending) || discovered.stale.is_some();
-        family.sample(&row.labels, u8::from(pending));
-    }
-    let mut family = out.family(&names::DISCOVERY_STALE);
-    for row in found() {
-        let stale = row.view.discovered.stale.is_some();
-        family.sample(&row.labels, u8::from(stale));
-    }
-    let mut family = out.family(&names::DISCOVERY_STALE_AGE);
-    for row in found() {
-        let stale = row.view.discovered.stale.as_ref();
-        let age = stale.map_or(0.0, |stale| millis(stale.age(now.system)));
-        family.sample(&row.labels, age);
-    }
 }
