@@ -104,7 +104,8 @@ pub(crate) fn measure(
     world.run(Instant::now() + spans.warm_up / 4, None)?;
     if proxy.setup.logs != Logs::Off {
         let requests = world.shared.tally.total - total;
-        measure.logged = float(logged(world, (proxy, receiver), lines, requests)?) / float(requests.max(1));
+        measure.logged =
+            float(logged(world, (proxy, receiver), lines, requests)?) / float(requests.max(1));
     }
     Ok(measure)
 }

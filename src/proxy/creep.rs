@@ -22,7 +22,13 @@ pub(super) fn creep(left: &mut Bytes, pipe: &mut Option<Pipe>, to: &Side) -> usi
         None if left.has_remaining() => {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             let sent = rustix::net::send(fd, left, flags).map_err(io::Error::from);
-            sent.inspect(|n| left.advance(*n))
+            sent.inspect(|n| {
+                left.advance(*n);
+                if left.is_empty() {
+                    // A buffer grown for a slow peer is given back.
+                    *left = Bytes::new();
+                }
+            })
         }
         None => return 0,
     };

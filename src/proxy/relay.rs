@@ -183,8 +183,9 @@ impl Relay {
         Finish::Broken(which, error)
     }
 
-    /// Waits for the end of a silence. A side whose own has lasted too long is taken to have said all, as with haproxy: the
-    /// other is told, and has the rest of its own. Ready when neither has any left.
+    /// Waits for the end of a silence. A side that has said nothing for too long is taken to have said all, as with haproxy:
+    /// the other is told, and has the rest of its own silence. Ready when neither has any left, or when one has taken nothing
+    /// of what was said to it.
     fn poll_idle(
         &mut self,
         cx: &Context<'_>,
@@ -206,23 +207,28 @@ impl Relay {
                 return Poll::Pending;
             }
             let first = *self.expired.get_or_insert(which);
-            match which {
-                Which::Client => self.up.ended = true,
-                Which::Backend => self.down.ended = true,
-            }
-            if self.up.ended && self.down.ended {
+            let (own, other) = match which {
+                Which::Client => (&mut self.up, &self.down),
+                Which::Backend => (&mut self.down, &self.up),
+            };
+            own.ended = true;
+            if other.holds() || other.ended {
                 return Poll::Ready(Finish::Idle(first));
             }
         }
     }
 
-    /// The silence that ends next, of a side that has not said all.
+    /// The silence that ends next: of a side that has to take what was said to it, or has not said all and is listened to.
     fn silence(&self, patience: Patience<'_>) -> Option<(Duration, Which)> {
         let t = patience.timeouts;
         let client = t.client_fin.filter(|_| self.down.closed).or(t.tunnel).or(t.client);
         let server = t.server_fin.filter(|_| self.up.closed).or(t.tunnel).or(t.server);
-        let client = client.filter(|_| !self.up.ended).map(|limit| (limit, Which::Client));
-        let server = server.filter(|_| !self.down.ended).map(|limit| (limit, Which::Backend));
+        let is_due =
+            |own: &Direction, other: &Direction| other.holds() || !(own.ended || own.holds());
+        let client = client.filter(|_| is_due(&self.up, &self.down));
+        let server = server.filter(|_| is_due(&self.down, &self.up));
+        let client = client.map(|limit| (limit, Which::Client));
+        let server = server.map(|limit| (limit, Which::Backend));
         client.into_iter().chain(server).min_by_key(|(limit, _)| *limit)
     }
 

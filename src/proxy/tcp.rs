@@ -104,7 +104,10 @@ async fn forward(
     session.state = states::tunnel(&finish);
     match finish {
         Finish::Done | Finish::Aged => Ok(()),
-        Finish::Idle(_) => Err(ProxyError::ClientTimeout),
+        Finish::Idle(Which::Client) => Err(ProxyError::ClientTimeout),
+        Finish::Idle(Which::Backend) => {
+            Err(ProxyError::BackendTimeout { addr: lease.addr().clone() })
+        }
         Finish::Ended(reason) => Err(ProxyError::ended(&lease, reason)),
         Finish::Own(source) => Err(ProxyError::Resource(source)),
         Finish::Broken(Which::Client, _) => Err(ProxyError::ClientAbort),

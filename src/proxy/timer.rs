@@ -3,6 +3,7 @@
 //! One per connection, for whatever it waits for at the moment. Deadlines come up to a slot of the wheel and 2 ms late,
 //! never early: [`Millis::after`] allows for the clock's rounding.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,6 +19,9 @@ use super::wheel::{Entry, Group};
 pub(crate) struct Timer {
     local: Rc<Local>,
     entry: Entry,
+    /// Idle connections to backends are kept for this connection alone: they end with it, however it ends, because the next
+    /// one gets the same entry.
+    is_owner: Cell<bool>,
 }
 
 impl Timer {
@@ -25,7 +29,7 @@ impl Timer {
     pub(crate) async fn new(local: &Rc<Local>, group: Group) -> Self {
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let entry = local.wheel.borrow_mut().add(waker, group);
-        Self { local: Rc::clone(local), entry }
+        Self { local: Rc::clone(local), entry, is_owner: Cell::new(false) }
     }
 
     /// The thread's state.
@@ -36,6 +40,16 @@ impl Timer {
     /// Its entry: no other connection of the thread has the same.
     pub(crate) fn entry(&self) -> Entry {
         self.entry
+    }
+
+    /// True when idle connections to backends are kept for its connection alone.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.is_owner.get()
+    }
+
+    /// One is, from now on.
+    pub(crate) fn own(&self) {
+        self.is_owner.set(true);
     }
 
     /// Wakes the connection at `deadline`; true when that has come.
@@ -77,6 +91,11 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
+        if self.is_owner()
+            && let Ok(mut upstreams) = self.local.upstreams.try_borrow_mut()
+        {
+            upstreams.forget(self.entry);
+        }
         self.local.wheel.borrow_mut().remove(self.entry);
     }
 }

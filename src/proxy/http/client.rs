@@ -151,8 +151,6 @@ pub(crate) struct Client {
     half_closed: bool,
     /// Bytes wait in the kernel that belong to a later request.
     pub(crate) has_more: bool,
-    /// Idle connections to backends are kept for it alone.
-    pub(crate) is_owner: bool,
     /// The end of the connection has been counted.
     counted: bool,
 }
@@ -180,7 +178,6 @@ impl Client {
             is_first_request: true,
             half_closed: false,
             has_more: false,
-            is_owner: false,
             counted: false,
         }
     }

@@ -81,9 +81,6 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
         After::End(ending) => Box::pin(ending::end(&fixed, &mut client, ending)).await,
         After::Tunnel(tunnel) => Box::pin(ending::tunnel(&fixed, &mut client, *tunnel)).await,
     }
-    if client.is_owner {
-        fixed.local.upstreams.borrow_mut().forget(fixed.timer.entry());
-    }
     drop(client);
     drop(slot);
 }

@@ -32,8 +32,10 @@ impl Exchange {
         {
             let is_own = http.reuse == Reuse::Never || upstream.is_private();
             upstream.owner = is_own.then(|| fixed.timer.entry());
-            client.is_owner |= is_own;
-            fixed.local.upstreams.borrow_mut().put(upstream, self.down.active);
+            if is_own {
+                fixed.timer.own();
+            }
+            fixed.local.upstreams.borrow_mut().put(upstream, fixed.now());
         }
         self.down.keep_client &= self.up.body.is_done();
         self.finish(fixed, client);

@@ -17,8 +17,8 @@ use crate::proxy::wheel::Entry;
 /// theirs, so that a request rarely meets a connection that is just being closed.
 pub const IDLE: Duration = Duration::from_secs(4);
 
-/// Idle connections kept per backend and worker, those that are kept for one client included; more are closed. haproxy's `pool-max-conn` has no default limit;
-/// without one a burst would pin descriptors for [`IDLE`].
+/// Idle connections kept per backend and worker for everybody, and as many that are kept for one client each; more are
+/// closed. haproxy's `pool-max-conn` has no default limit; without one a burst would pin descriptors for [`IDLE`].
 pub const MAX_IDLE: usize = 128;
 
 /// Idle connections kept per worker over all backends: a thousand backends must not pin a hundred thousand descriptors.
@@ -61,10 +61,12 @@ impl Pool {
             let last = idle.iter().rposition(|it| fits(it))?;
             let upstream = idle.remove(last);
             self.count -= 1;
-            if upstream.idle_since.after(IDLE) <= now {
-                // Those below are older still.
-                self.count -= idle.drain(..last).count();
-                return None;
+            if is_stale(&upstream, now) {
+                // Most of those below are older still.
+                let before = idle.len();
+                idle.retain(|it| !is_stale(it, now));
+                self.count -= before - idle.len();
+                continue;
             }
             let fits = upstream.addr == *want.addr && upstream.way.as_ref() == want.way;
             if fits && upstream.is_usable(want.surely) {
@@ -76,7 +78,22 @@ impl Pool {
     /// Keeps a connection that has finished an exchange.
     pub(crate) fn put(&mut self, mut upstream: Box<Upstream>, now: Millis) {
         let idle = self.idle.entry(upstream.id).or_default();
-        if idle.len() < MAX_IDLE && self.count < MAX_IDLE_TOTAL {
+        let is_owned = upstream.owner.is_some();
+        if idle.len() >= MAX_IDLE {
+            // Each kind for itself: who keeps many of his own must not push out what all share.
+            let mut alike =
+                idle.iter().enumerate().filter(|(_, it)| it.owner.is_some() == is_owned);
+            let oldest = alike.next().map(|(at, _)| at);
+            if alike.count() + 1 >= MAX_IDLE {
+                let Some(oldest) = oldest.filter(|_| is_owned) else {
+                    return;
+                };
+                // The last one may be in the middle of a login.
+                idle.remove(oldest);
+                self.count -= 1;
+            }
+        }
+        if self.count < MAX_IDLE_TOTAL {
             upstream.idle_since = now;
             upstream.is_proven = upstream.is_used;
             upstream.is_used = true;
@@ -88,6 +105,11 @@ impl Pool {
         }
     }
 
+    /// A client's connection that it had logged in over has gone.
+    pub(crate) fn log_out(&mut self, owner: Entry) {
+        self.logins.remove(&owner);
+    }
+
     /// The backend that a client has logged in at last.
     pub(crate) fn login_of(&self, owner: Entry) -> Option<BackendId> {
         self.logins.get(&owner).copied()
@@ -96,7 +118,7 @@ impl Pool {
     /// Closes what is too old, closed by its peer, or belongs to a backend that has gone.
     pub(crate) fn sweep(&mut self, now: Millis) {
         self.retain(|upstream| {
-            now < upstream.idle_since.after(IDLE)
+            !is_stale(upstream, now)
                 && upstream.backend.strong_count() > 0
                 && upstream.is_usable(false)
         });
@@ -126,6 +148,12 @@ impl Pool {
         });
         self.count = count;
     }
+}
+
+/// True when it has been idle for so long that its backend may be about to close it. One that is logged in lasts as long as
+/// both ends want it to, as with haproxy.
+fn is_stale(upstream: &Upstream, now: Millis) -> bool {
+    !upstream.is_login && upstream.idle_since.after(IDLE) <= now
 }
 
 /// Spreads consecutive numbers; nobody outside chooses them.

@@ -1,7 +1,6 @@
 //! Which idle connection a request may go over.
 //!
-//! Invariant: what one client has made a connection its own with, by a PROXY header or a login, no other client's request
-//! follows.
+//! Invariant: a connection that one client has made its own, by a PROXY header or a login, never serves another.
 
 use super::client::{Client, Fixed};
 use super::exchange::Exchange;
@@ -12,8 +11,8 @@ use crate::lb::lease::Lease;
 use crate::proxy::Reuse;
 
 /// The backend that the client has logged in at: no other knows its user.
-pub(super) fn login(fixed: &Fixed, client: &Client) -> Option<BackendId> {
-    if !client.is_owner {
+pub(super) fn login(fixed: &Fixed) -> Option<BackendId> {
+    if !fixed.timer.is_owner() {
         return None;
     }
     fixed.local.upstreams.borrow().login_of(fixed.timer.entry())
@@ -36,10 +35,11 @@ pub(super) fn idle(
     if reuse == Reuse::Never || lease.header().is_some() {
         return pool.take(want, now);
     }
-    if client.is_owner
-        && let Some(upstream) = pool.take(want, now)
-    {
-        return Some(upstream);
+    if fixed.timer.is_owner() {
+        if let Some(upstream) = pool.take(want, now) {
+            return Some(upstream);
+        }
+        pool.log_out(own);
     }
     let is_first = client.is_first_request;
     if reuse == Reuse::Safe && is_first && !is_repeatable {

@@ -70,7 +70,7 @@ async fn ask(
     exchange: &mut Exchange,
 ) -> Result<After, ProxyError> {
     let cx = PickContext { avoid: &[], hash: exchange.hash, busy: None };
-    let lease = match pick(fixed, client, cx) {
+    let lease = match pick(fixed, cx) {
         // Boxed: rare beside requests, and large.
         Err(PickError::AllFull { .. }) => Box::pin(wait(fixed, client, exchange)).await?,
         picked => picked?,
@@ -110,9 +110,9 @@ async fn ask(
 }
 
 /// A backend to ask: the one that knows the client, if there is one and it may be picked.
-fn pick(fixed: &Fixed, client: &Client, cx: PickContext<'_>) -> Result<Lease, PickError> {
+fn pick(fixed: &Fixed, cx: PickContext<'_>) -> Result<Lease, PickError> {
     let pool = &fixed.listener.service.pool;
-    let known = reuse::login(fixed, client).and_then(|backend| pool.acquire_of(backend));
+    let known = reuse::login(fixed).and_then(|backend| pool.acquire_of(backend));
     known.map_or_else(|| pool.acquire(cx), Ok)
 }
 

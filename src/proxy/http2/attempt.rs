@@ -77,6 +77,9 @@ async fn over_stream(asking: &Asking<'_>, lease: &Lease, stream: InUse) -> Resul
             }
         })?;
     let (head, body) = answer.map_err(|error| judged(error, &stream))?.into_parts();
+    if fields::is_login(&head.headers) {
+        stream.shared.retire();
+    }
     let outlet = if body.is_end_stream() { Outlet::Empty } else { Outlet::Stream(body, stream) };
     Ok(Begun { head, outlet, pump })
 }
@@ -131,8 +134,8 @@ async fn over_http1(
         head.headers.remove(CONTENT_LENGTH);
     }
     // A backend that authenticates connections would take the next client for this one.
-    let is_login = asking.head.is_login() || fields::is_login(&head.headers);
-    let keeps = !closes && http.reuse != Reuse::Never && !is_login;
+    let is_login = || asking.head.is_login() || fields::is_login(&head.headers);
+    let keeps = !closes && http.reuse != Reuse::Never && !is_login();
     let fixed = asking.fixed;
     let key = Key::of(lease, &fixed.listener.service.name, fixed.whose());
     let spare = keeps.then_some(Spare { key, sender });

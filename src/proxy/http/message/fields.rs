@@ -34,7 +34,9 @@ impl Field {
                 ("keep-alive", Self::OldHop)
             }
             10 => ("connection", Self::Connection),
-            13 => ("authorization", Self::Login),
+            13 if name.as_bytes().first().is_some_and(|b| b | 0x20 == b'a') => {
+                ("authorization", Self::Login)
+            }
             14 => ("content-length", Self::ContentLength),
             16 if name.as_bytes().first().is_some_and(|b| b | 0x20 == b'w') => {
                 ("www-authenticate", Self::Login)
@@ -64,12 +66,13 @@ pub(crate) fn has_token(value: &[u8], word: &str) -> bool {
 }
 
 /// True when credentials or challenges in `value` are of a scheme that authenticates the connection, not the request: who
-/// else uses it is taken for the same user.
+/// else uses it is taken for the same user. NTLM, Negotiate and their variants, known as haproxy knows them.
 pub(crate) fn is_login(value: &[u8]) -> bool {
-    const SCHEMES: [&[u8]; 2] = [b"ntlm", b"negotiate"];
+    const BEGINNINGS: [&[u8]; 2] = [b"ntlm", b"nego"];
     tokens(value).any(|token| {
-        let scheme = token.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-        SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        let begins =
+            |known: &&[u8]| token.get(..4).is_some_and(|it| it.eq_ignore_ascii_case(known));
+        BEGINNINGS.iter().any(begins)
     })
 }
 

@@ -482,7 +482,8 @@ fn a_login_to_a_connection_is_known() {
         ("authorization: negotiate YII=", true),
         ("Proxy-Authorization: Negotiate YII=", true),
         ("Authorization: Basic bnRsbQ==", false),
-        ("Authorization: NTLMv3 x", false),
+        ("Authorization: Nego2 x", true),
+        ("Authorization: Bearer ntlm", false),
         ("X-Authorize: NTLM", false),
     ] {
         assert_eq!(get(&format!("{line}\r\n")).unwrap().0.is_login, expected, "{line}");

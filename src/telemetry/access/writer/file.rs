@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use tokio::time::Instant;
 
 use super::messages::Messages;
 use super::sink::{Again, SEND_WAIT, Sent};
@@ -44,8 +45,11 @@ impl AppendFile {
         if written > 0 {
             self.is_torn = last.copied().unwrap_or(0) < written;
         }
-        // Opened anew: the file may have been replaced, or a network disk may be back.
-        self.file = None;
+        if error.kind() != ErrorKind::WouldBlock {
+            // Opened anew: the file may have been replaced, or a network disk may be back. Not a pipe that is full: its reader
+            // would be told an end.
+            self.file = None;
+        }
         let lost = messages.ends.len() - whole;
         Sent { lost, failed: Some((error, Again::Later)), ..Sent::default() }
     }
@@ -59,12 +63,18 @@ impl AppendFile {
             file.write_all(b"\n")?;
             self.is_torn = false;
         }
+        let mut until = None;
         while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
             match file.write(rest) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => *written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock && has_room(file)? => {}
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock
+                        && has_room(
+                            file,
+                            *until.get_or_insert_with(|| Instant::now() + SEND_WAIT),
+                        )? => {}
                 Err(error) => return Err(error),
             }
         }
@@ -72,9 +82,10 @@ impl AppendFile {
     }
 }
 
-/// Waits a little for the reader of a pipe.
-fn has_room(pipe: &File) -> io::Result<bool> {
-    let wait = Timespec::try_from(SEND_WAIT).map_err(io::Error::other)?;
+/// Waits for the reader of a pipe, no longer than `until`.
+fn has_room(pipe: &File, until: Instant) -> io::Result<bool> {
+    let wait = until.saturating_duration_since(Instant::now());
+    let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
     Ok(poll(&mut [PollFd::new(pipe, PollFlags::OUT)], Some(&wait))? > 0)
 }
 
