@@ -179,10 +179,13 @@ impl Hasher for Mix {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::proxy::http::socket::Socket;
+    use crate::proxy::wheel::{Group, Wheel};
 
     #[tokio::test]
     async fn a_connection_that_was_opened_otherwise_is_not_taken() {
@@ -216,5 +219,49 @@ mod tests {
             assert_eq!(pool.take(want, Millis(1)).is_some(), fits, "{opened:?} {wanted:?}");
             assert_eq!(pool.count, 0, "it is closed");
         }
+    }
+
+    /// As many owners as there is room for, and more: those that all share stay, and the last login.
+    #[tokio::test]
+    async fn each_kind_has_room_of_its_own() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut wheel = Wheel::new();
+        let mut owner = || wheel.add(Waker::noop().clone(), Group(0));
+        let mut pool = Pool::default();
+        let put = async |pool: &mut Pool, owner: Option<Entry>| {
+            let (stream, accepted) = tokio::join!(TcpStream::connect(at), listener.accept());
+            let upstream = Upstream::sample(Socket::Watched(stream.unwrap()), at.into());
+            let is_login = owner.is_some();
+            pool.put(Box::new(Upstream { owner, is_login, ..*upstream }), Millis(0));
+            accepted.unwrap().0
+        };
+        let mut peers = Vec::new();
+        let (first, last) = (owner(), owner());
+        peers.push(put(&mut pool, Some(first)).await);
+        for _ in 0..MAX_IDLE + 2 {
+            peers.push(put(&mut pool, None).await);
+        }
+        for _ in 0..MAX_IDLE - 1 {
+            peers.push(put(&mut pool, Some(owner())).await);
+        }
+        assert_eq!(pool.count, 2 * MAX_IDLE);
+        peers.push(put(&mut pool, Some(last)).await);
+        assert_eq!(pool.count, 2 * MAX_IDLE);
+        let addr = at.into();
+        let want = |owner| Want {
+            id: BackendId(1),
+            addr: &addr,
+            way: None,
+            proven: false,
+            surely: true,
+            owner,
+        };
+        // Logins do not grow old.
+        let now = Millis(0).after(10 * IDLE);
+        assert!(pool.take(want(Some(first)), now).is_none(), "the oldest made room");
+        assert!(pool.take(want(Some(last)), now).is_some());
+        assert!(pool.take(want(None), now).is_none(), "too old");
+        assert_eq!(pool.count, MAX_IDLE - 1);
     }
 }
