@@ -88,8 +88,9 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
     }
     let mut all = Vec::new();
     for case in cases {
-        eprintln!("{}: {} rounds of {}", case.name, plan.rounds, case.entrants.len());
-        all.push(rounds(case, plan, dir, cores)?);
+        let (rounds, _) = case.rounds(plan.rounds, plan.spans);
+        eprintln!("{}: {rounds} rounds of {}", case.name, case.entrants.len());
+        all.push(play(case, plan, dir, cores)?);
     }
     let findings: Vec<Value> = all.iter().map(Series::json).collect();
     let file = report::write(results, "run", [about, json!({"cases": findings})])?;
@@ -103,7 +104,7 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
 }
 
 /// All rounds of one case.
-fn rounds(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> {
+fn play(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> {
     let mut world = case.world()?;
     let sites = (0..).take(case.entrants.len()).map(Site);
     let receiver = Receiver::start(sites.map(|site| site.log()))?;
