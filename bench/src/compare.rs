@@ -88,8 +88,6 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
     }
     let mut all = Vec::new();
     for case in cases {
-        let (rounds, _) = case.rounds(plan.rounds, plan.spans);
-        eprintln!("{}: {rounds} rounds of {}", case.name, case.entrants.len());
         all.push(play(case, plan, dir, cores)?);
     }
     let findings: Vec<Value> = all.iter().map(Series::json).collect();
@@ -105,6 +103,8 @@ pub(crate) fn run(plan: &Plan, dir: &Path, results: &Path) -> Outcome<Verdict> {
 
 /// All rounds of one case.
 fn play(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> {
+    let (count, spans) = case.rounds(plan.rounds, plan.spans);
+    eprintln!("{}: {count} rounds of {}", case.name, case.entrants.len());
     let mut world = case.world()?;
     let sites = (0..).take(case.entrants.len()).map(Site);
     let receiver = Receiver::start(sites.map(|site| site.log()))?;
@@ -117,7 +117,6 @@ fn play(case: Case, plan: &Plan, dir: &Path, cores: Cores) -> Outcome<Series> {
     let origin = addrs.map(|addrs| Proxy::http2_origin(dir, &addrs, cores)).transpose()?;
     let mut proxies = Vec::new();
     let mut rounds = Vec::new();
-    let (count, spans) = case.rounds(plan.rounds, plan.spans);
     for number in 0..count {
         // Memory that a proxy has had once it may keep: each time another process.
         if proxies.is_empty() || case.is_memory() {

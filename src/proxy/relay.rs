@@ -225,10 +225,8 @@ impl Relay {
         let server = t.server_fin.filter(|_| self.up.closed).or(t.tunnel).or(t.server);
         let is_due =
             |own: &Direction, other: &Direction| other.holds() || !(own.ended || own.holds());
-        let client = client.filter(|_| is_due(&self.up, &self.down));
-        let server = server.filter(|_| is_due(&self.down, &self.up));
-        let client = client.map(|limit| (limit, Which::Client));
-        let server = server.map(|limit| (limit, Which::Backend));
+        let client = client.filter(|_| is_due(&self.up, &self.down)).map(|it| (it, Which::Client));
+        let server = server.filter(|_| is_due(&self.down, &self.up)).map(|it| (it, Which::Backend));
         client.into_iter().chain(server).min_by_key(|(limit, _)| *limit)
     }
 

@@ -92,10 +92,9 @@ impl Client {
                 self.keep(fixed, bytes);
                 self.is_untried = false;
             } else {
+                // Tried again from its beginning, whether or not it can be whole: what is no head is refused when that shows,
+                // in how many packets it may come. A head is short, so each packet costs little more than its way here.
                 self.keep(fixed, bytes);
-                // From its beginning, whether or not it can be whole: what is no head is refused when that shows, in how
-                // many packets it may come. A head is short, so each packet costs little more than its way here.
-                self.is_untried = true;
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::rig::{Origin, PATIENCE, Setup, nobody, until};
+use super::rig::{Origin, PATIENCE, Rig, Setup, nobody, until};
 use crate::proxy::Mode;
 use crate::telemetry::cells::ErrorCause;
 
@@ -17,6 +17,14 @@ async fn parrot() -> Origin {
         conn.0.write_all(b" and out").await.unwrap();
     })
     .await
+}
+
+/// Between clients and `origin`, with these time-outs in ms.
+async fn patient(origin: &Origin, client: u64, server: Option<u64>) -> Rig {
+    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
+    setup.settings.timeouts.client = Some(Duration::from_millis(client));
+    setup.settings.timeouts.server = server.map(Duration::from_millis);
+    setup.start().await
 }
 
 #[tokio::test]
@@ -69,10 +77,7 @@ async fn a_reader_that_is_slow_is_not_silent() {
         while conn.0.write_all(&chunk).await.is_ok() {}
     })
     .await;
-    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-    setup.settings.timeouts.client = Some(Duration::from_millis(200));
-    setup.settings.timeouts.server = Some(Duration::from_millis(200));
-    let rig = setup.start().await;
+    let rig = patient(&origin, 200, Some(200)).await;
     let mut client = rig.client().await;
     let start = tokio::time::Instant::now();
     let mut chunk = vec![0; 20_000];
@@ -104,10 +109,7 @@ const LONG: usize = 32 << 20;
 #[tokio::test]
 async fn a_server_that_is_not_listened_to_is_not_silent() {
     let origin = gusher().await;
-    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-    setup.settings.timeouts.client = Some(Duration::from_secs(60));
-    setup.settings.timeouts.server = Some(Duration::from_millis(100));
-    let rig = setup.start().await;
+    let rig = patient(&origin, 60_000, Some(100)).await;
     let mut client = rig.client().await;
     let mut chunk = vec![0; 1 << 20];
     client.0.read_exact(&mut chunk).await.unwrap();
@@ -122,12 +124,8 @@ async fn a_server_that_is_not_listened_to_is_not_silent() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_ended_whatever_it_has_said() {
     let origin = gusher().await;
-    let (short, long) = (Duration::from_millis(100), Duration::from_millis(300));
-    for (client, server) in [(short, None), (long, Some(short)), (short, Some(long))] {
-        let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-        setup.settings.timeouts.client = Some(client);
-        setup.settings.timeouts.server = server;
-        let rig = setup.start().await;
+    for (client, server) in [(100, None), (300, Some(100)), (100, Some(300))] {
+        let rig = patient(&origin, client, server).await;
         let mut client = rig.client().await;
         client.0.shutdown().await.unwrap();
         until("ended", || rig.errors(ErrorCause::ClientTimeout) == 1).await;
@@ -141,10 +139,7 @@ async fn a_client_that_takes_nothing_is_ended_whatever_it_has_said() {
 #[tokio::test]
 async fn a_silent_client_is_taken_to_have_said_all() {
     let origin = parrot().await;
-    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-    setup.settings.timeouts.client = Some(Duration::from_millis(80));
-    setup.settings.timeouts.server = Some(Duration::from_secs(60));
-    let rig = setup.start().await;
+    let rig = patient(&origin, 80, Some(60_000)).await;
     let mut client = rig.client().await;
     client.send("over").await;
     assert_eq!(client.rest().await, ("over and out".to_owned(), None));
@@ -161,10 +156,7 @@ async fn a_silent_server_ends_what_a_silent_client_has_left() {
     .await;
     let causes = [ErrorCause::ClientTimeout, ErrorCause::BackendTimeout];
     for ((client, server), cause) in [(80, 240), (240, 80)].into_iter().zip(causes) {
-        let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-        setup.settings.timeouts.client = Some(Duration::from_millis(client));
-        setup.settings.timeouts.server = Some(Duration::from_millis(server));
-        let rig = setup.start().await;
+        let rig = patient(&origin, client, Some(server)).await;
         let mut client = rig.client().await;
         client.send("x").await;
         let start = tokio::time::Instant::now();
@@ -178,10 +170,7 @@ async fn a_silent_server_ends_what_a_silent_client_has_left() {
 #[tokio::test]
 async fn silence_ends_a_connection() {
     let origin = parrot().await;
-    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-    setup.settings.timeouts.client = Some(Duration::from_millis(80));
-    setup.settings.timeouts.server = Some(Duration::from_millis(80));
-    let rig = setup.start().await;
+    let rig = patient(&origin, 80, Some(80)).await;
     let mut client = rig.client().await;
     let start = tokio::time::Instant::now();
     for _ in 0..4 {
