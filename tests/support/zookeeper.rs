@@ -138,10 +138,7 @@ impl Zk {
     ///
     /// Panics when nobody leads.
     pub(crate) fn leader(&self) -> &Member {
-        self.members
-            .iter()
-            .find(|member| matches!(member.mode().as_deref(), Some("leader" | "standalone")))
-            .expect("no member leads")
+        self.members.iter().find(|member| member.leads()).expect("no member leads")
     }
 
     /// Waits until all running members serve.

@@ -176,6 +176,11 @@ impl Member {
         Some(mode.to_owned())
     }
 
+    /// Whether it leads, or stands alone.
+    pub(crate) fn leads(&self) -> bool {
+        matches!(self.mode().as_deref(), Some("leader" | "standalone"))
+    }
+
     /// Waits until the server serves requests.
     ///
     /// Panics with the server's log when it does not within a minute.
