@@ -54,6 +54,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::listener::{BindAddr, ListenAddr, ListenerSettings, SocketOptions};
+use self::millis::Millis;
 use crate::telemetry::access::AccessLog;
 
 /// `mode`.
@@ -101,9 +102,10 @@ pub struct Timeouts {
     pub client: Option<Duration>,
     /// `timeout server`: inactivity of the backend.
     pub server: Option<Duration>,
-    /// `timeout http-request`: the whole request head. Falls back to `client`.
+    /// `timeout http-request`: the whole request head. HTTP/1: within it `client` holds as well. Falls back to `client`.
     pub http_request: Option<Duration>,
-    /// `timeout http-keep-alive`: waiting for the next request. Falls back to `http_request`, then `client`.
+    /// `timeout http-keep-alive`: waiting for the next request. Falls back to `http_request`, then `client`. HTTP/1: at
+    /// most `client`.
     pub http_keep_alive: Option<Duration>,
     /// `timeout tunnel`: replaces client and server once a connection is a tunnel (TCP, upgraded).
     pub tunnel: Option<Duration>,
@@ -114,6 +116,19 @@ pub struct Timeouts {
     /// `timeout tarpit`: how long a request caught by a tarpit waits for its 500. Falls back to `connect`. No rule
     /// catches one yet.
     pub tarpit: Option<Duration>,
+}
+
+impl Timeouts {
+    /// Until when an HTTP/1 client, at rest since then, must have begun its next request.
+    pub(crate) fn rest(&self, since: Millis) -> Millis {
+        let rest = self.http_keep_alive.or(self.http_request);
+        since.after_or_never(rest).min(since.after_or_never(self.client))
+    }
+
+    /// Until when an HTTP/1 client must have sent a head whole that it has begun then, and said some of last.
+    pub(crate) fn head(&self, begun: Millis, last: Millis) -> Millis {
+        begun.after_or_never(self.http_request).min(last.after_or_never(self.client))
+    }
 }
 
 /// `option redispatch [N]`.

@@ -204,13 +204,10 @@ impl Client {
     /// Nothing has come: for how long may that last?
     fn poll_patience(&self, fixed: &Fixed) -> Poll<Result<Begun, Ending>> {
         let t = &self.settings.timeouts;
-        let (deadline, ending) = if !self.has_begun {
-            let limit = t.http_keep_alive.or(t.http_request).or(t.client);
-            (self.since.after_or_never(limit).min(self.rest_until), Ending::Silent)
-        } else if let Some(limit) = t.http_request {
-            (self.since.after(limit), Ending::Late)
+        let (deadline, ending) = if self.has_begun {
+            (t.head(self.since, self.active), Ending::Late)
         } else {
-            (self.active.after_or_never(t.client), Ending::Late)
+            (t.rest(self.since).min(self.rest_until), Ending::Silent)
         };
         if fixed.timer.expires(deadline) {
             return Poll::Ready(Err(ending));

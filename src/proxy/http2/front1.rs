@@ -133,13 +133,10 @@ impl Front {
             wait = Wait { since: heard, has_begun: true, ..wait };
             self.wait.set(Some(wait));
         }
-        if !wait.has_begun {
-            let limit = t.http_keep_alive.or(t.http_request).or(t.client);
-            (wait.since.max(taken).after_or_never(limit), Over::Silent)
-        } else if let Some(limit) = t.http_request {
-            (wait.since.after(limit), Over::Late)
+        if wait.has_begun {
+            (t.head(wait.since, heard), Over::Late)
         } else {
-            (heard.after_or_never(t.client), Over::Late)
+            (t.rest(wait.since.max(taken)), Over::Silent)
         }
     }
 

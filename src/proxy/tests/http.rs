@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, interval};
 
-use super::rig::{Answer, Origin, Rig, Setup, header, nobody, until};
+use super::rig::{Answer, Origin, PATIENCE, Rig, Setup, header, nobody, until};
 use crate::proxy::{CloseMode, Mode, Reuse};
 use crate::telemetry::cells::ErrorCause;
 
@@ -199,7 +200,7 @@ async fn when_all_refuse_it_is_503_with_the_known_page() {
     setup.settings.retries = 2;
     let rig = setup.start().await;
     let mut client = rig.client().await;
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     let answer = client.get("/").await;
     assert!(start.elapsed() >= Duration::from_millis(40), "two turn-arounds");
     assert_eq!(answer.status, 503);
@@ -353,7 +354,7 @@ async fn a_late_answer_is_504() {
     setup.settings.timeouts.server = Some(Duration::from_millis(60));
     let rig = setup.start().await;
     let mut client = rig.client().await;
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     let answer = client.get("/").await;
     assert!(start.elapsed() >= Duration::from_millis(60));
     assert_eq!(answer.status, 504);
@@ -429,6 +430,39 @@ async fn slow_heads_and_bodies_are_408_and_idle_connections_close_silently() {
     assert_eq!(second.get("/").await.status, 200);
     second.send("GET /").await;
     assert!(second.rest().await.0.starts_with("HTTP/1.1 408 "));
+}
+
+/// `timeout client` alone would do for each of these; the others are longer, as is the time of one who keeps sending.
+#[tokio::test]
+async fn silence_of_a_client_ends_heads_and_rests_however_long_these_may_be() {
+    let origin = Origin::echo("a").await;
+    let mut setup = Setup::new(Mode::Http, &[origin.addr]);
+    setup.settings.timeouts.client = Some(Duration::from_millis(100));
+    setup.settings.timeouts.http_request = Some(PATIENCE);
+    setup.settings.timeouts.http_keep_alive = Some(PATIENCE);
+    let rig = setup.start().await;
+    let begun = Instant::now();
+    for start in ["", "GET / HT"] {
+        let mut client = rig.client().await;
+        client.send(start).await;
+        assert!(client.rest().await.0.starts_with("HTTP/1.1 408 "), "{start:?}");
+        let mut client = rig.client().await;
+        assert_eq!(client.get("/").await.status, 200);
+        client.send(start).await;
+        let (end, _) = client.rest().await;
+        assert!(if start.is_empty() { end.is_empty() } else { end.starts_with("HTTP/1.1 408 ") });
+    }
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    let mut slow = rig.client().await;
+    let slow_since = Instant::now();
+    let mut pace = interval(Duration::from_millis(20));
+    for byte in "GET / HTTP/1.1\r\n".chars() {
+        pace.tick().await;
+        slow.send(&byte.to_string()).await;
+    }
+    assert!(slow_since.elapsed() > Duration::from_millis(200), "longer than a silence may last");
+    slow.send("host: t\r\nconnection: close\r\n\r\n").await;
+    assert!(slow.rest().await.0.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]
