@@ -119,12 +119,18 @@ fn count_broken(fixed: &Fixed, exchange: &Exchange) {
     }
 }
 
-/// The answer does not come to its end: the client must not take it for complete.
+/// Request or answer does not come to its end. Half an answer the client must not take for a complete one; one that is whole,
+/// and came before its request was, it has time to read.
 fn cut(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, cause: ErrorCause) -> After {
     // What ended it may have come without a byte.
     fixed.tick();
+    let is_answered = exchange.is_answered();
     exchange.finish(fixed, client);
-    After::End(Ending::Cut(cause))
+    if !is_answered {
+        return After::End(Ending::Cut(cause));
+    }
+    client.count_end(fixed, cause);
+    After::End(Ending::Answered)
 }
 
 /// The reactor did not take the client's socket: not the client's fault, however it looked to the attempt.

@@ -57,6 +57,23 @@ async fn a_client_that_leaves_behind_an_early_answer_has_aborted() {
     assert_eq!(rig.errors(ErrorCause::ClientAbort), 1);
 }
 
+/// A reset would take it away: it is read after all that the client had to say.
+#[tokio::test]
+async fn an_early_answer_outlives_the_nonsense_behind_it() {
+    let origin = accepts_at_once().await;
+    let rig = Rig::http(&[origin.addr]).await;
+    let mut client = rig.client().await;
+    client.send("POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    client.0.readable().await.unwrap();
+    // More than is read at once, less than is waited for.
+    client.send(&format!("no length\r\n{}", "x".repeat(900_000))).await;
+    until("refused", || rig.errors(ErrorCause::ClientProtocol) == 1).await;
+    let (all, end) = client.rest().await;
+    assert!(all.starts_with("HTTP/1.1 202 ") && all.ends_with("ok"), "{all}");
+    assert_eq!(end, None);
+    until("released", || rig.in_flight() == 0).await;
+}
+
 /// It has said so, or it does so: what it does not want is not waited for.
 #[tokio::test]
 async fn a_server_that_closes_behind_an_early_answer_ends_the_request() {
