@@ -10,8 +10,12 @@ use crate::proxy::pipe::MAX_PIPES;
 use crate::proxy::rate::FAST;
 use crate::proxy::worker::WorkerSettings;
 
-/// Descriptors kept for everything that is not a client connection: listeners, checks, sessions, admin, logs.
+/// Descriptors kept for everything that is not a client connection: checks, sessions, admin, logs; a quarter of fewer than
+/// four times as many.
 const RESERVED_DESCRIPTORS: u64 = 256;
+
+/// Fewer connections at a time than this are hardly meant: it is said at the start.
+const FEW_CONNECTIONS: u32 = 256;
 
 /// Raises the soft descriptor limit to the hard one and returns it.
 ///
@@ -53,9 +57,19 @@ pub fn worker_settings(
 ///
 /// A configured `global maxconn` that needs more is lowered, as haproxy refuses it.
 fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u64) -> u32 {
-    let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS).saturating_sub(listeners);
+    let reserved = RESERVED_DESCRIPTORS.min(descriptors / 4);
+    let free = descriptors.saturating_sub(reserved).saturating_sub(listeners);
     let possible = u32::try_from(free / 2).unwrap_or(u32::MAX).max(1);
     match configured {
+        None if possible < FEW_CONNECTIONS => {
+            tracing::warn!(
+                possible,
+                descriptors,
+                listeners,
+                "only so many connections at a time: the descriptor limit is too low; raise LimitNOFILE (ulimit -Hn)"
+            );
+            possible
+        }
         Some(wanted) if wanted > possible => {
             tracing::warn!(
                 wanted,
@@ -164,6 +178,7 @@ mod tests {
         assert_eq!(connection_limit(None, 1_256, 0), 500);
         assert_eq!(connection_limit(Some(100), 1_256, 0), 100);
         assert_eq!(connection_limit(Some(4_096), 1_256, 200), 400);
+        assert_eq!(connection_limit(None, 256, 20), 86);
         assert_eq!(connection_limit(None, 10, 5), 1);
     }
 

@@ -257,6 +257,7 @@ mod tests {
             let request = Request {
                 len: 0,
                 version: Version::V11,
+                sent: Version::V11,
                 is_head: false,
                 is_idempotent: true,
                 body: Body::Empty,

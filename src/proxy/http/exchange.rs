@@ -256,6 +256,7 @@ impl Exchange {
         Asked {
             is_head: self.request.is_head,
             version: self.request.version,
+            sent: self.request.sent,
             // Within the request nothing can be switched: the rest of it would be the new protocol's.
             upgrade: if self.up.is_done() { self.request.upgrade } else { Upgrade::No },
             keep_alive: self.request.keep_alive && stays,

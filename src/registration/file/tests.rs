@@ -10,6 +10,9 @@ use super::*;
 use crate::discovery::file::FileDiscovery;
 use crate::discovery::{Discovered, Discovery, FileSourceSettings, Membership};
 
+/// Thirty restorations, each up to a POLL after the one before, take 15 s where the disk is quick.
+const PATIENCE: Duration = Duration::from_secs(50);
+
 pub(super) fn record(host: &str, port: u16) -> NerveRecord {
     NerveRecord {
         host: host.into(),
@@ -66,7 +69,7 @@ impl Scratch {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
         assert!(waited.is_ok(), "never {what}: {}", self.text());
     }
 }
@@ -86,7 +89,7 @@ struct Running {
 
 impl Running {
     async fn until(&mut self, wanted: impl FnMut(&Registration) -> bool) -> Registration {
-        let found = tokio::time::timeout(Duration::from_secs(20), self.state.wait_for(wanted))
+        let found = tokio::time::timeout(PATIENCE, self.state.wait_for(wanted))
             .await
             .map(|found| found.unwrap().clone());
         found.unwrap_or_else(|_| panic!("never, but {:?}", self.state.borrow()))

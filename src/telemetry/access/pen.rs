@@ -91,7 +91,9 @@ impl Pen {
         };
         let start = batch.bytes.len();
         render(&mut batch.bytes, &mut self.clock);
-        batch.bytes.truncate(start + MAX_RAW_LEN);
+        if batch.bytes.len() - start > MAX_RAW_LEN {
+            format::cut(&mut batch.bytes, start, MAX_RAW_LEN);
+        }
         batch.bytes.push(b'\n');
         batch.lines.push(Line { end: batch.bytes.len(), targets, level, at });
         if batch.is_full() {

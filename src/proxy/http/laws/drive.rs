@@ -48,9 +48,11 @@ impl Asking {
     ];
 
     pub(super) fn asked(self) -> Asked {
+        let version = if self.is_old { Version::V10 } else { Version::V11 };
         Asked {
             is_head: self.is_head,
-            version: if self.is_old { Version::V10 } else { Version::V11 },
+            version,
+            sent: version,
             upgrade: match self.upgrade {
                 0 => Upgrade::No,
                 1 => Upgrade::WebSocket,

@@ -25,7 +25,7 @@ pub const HEAD_BYTES: usize = 15_360;
 pub const HEADERS: usize = 101;
 
 /// The minor version of a message; the major one is always 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
     /// HTTP/1.0.
     V10,

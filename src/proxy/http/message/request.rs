@@ -18,8 +18,11 @@ use crate::proxy::ForwardFor;
 pub(crate) struct Request {
     /// Bytes of the head as it came.
     pub(crate) len: usize,
-    /// The client's version; the backend always gets 1.1, the two hops are kept open independently.
+    /// The client's version. The two hops are kept open independently.
     pub(crate) version: Version,
+    /// The backend's: 1.1, but for a request of 1.0 that says no host. None is right for it: 1.1 wants one, and servers refuse
+    /// an empty one.
+    pub(crate) sent: Version,
     /// `HEAD`: the answer has no body.
     pub(crate) is_head: bool,
     /// May be sent twice without doing anything twice (RFC 9110 9.2.2).
@@ -71,7 +74,7 @@ pub(crate) fn read(
     let target = target::target(method, raw)?;
     let head = Judged::new(Version::of(parsed.version), method, &target, parsed.headers)?;
     let mut copier = Copier::new(input, lines.start, out);
-    first_line(&mut copier, &lines, head.version, method, &target);
+    first_line(&mut copier, &lines, (head.version, head.sent), method, &target);
     head.lines(copier, &lines, rules, &target);
     Ok(Some(head.summary(len, method)))
 }
@@ -81,14 +84,14 @@ pub(crate) fn read(
 fn first_line(
     copier: &mut Copier<'_, '_>,
     lines: &Lines<'_, '_>,
-    version: Version,
+    (version, sent): (Version, Version),
     method: &str,
     target: &Target<'_>,
 ) {
     // "GET / HTTP/1.1": two spaces and eight bytes of version.
     let plain = method.len() + target.path.len() + 10;
     let line = lines.first_line();
-    let is_plain = version == Version::V11
+    let is_plain = version == sent
         && target.authority.is_none()
         && line.len() == plain
         && lines.is_first_line_crlf();
@@ -99,7 +102,9 @@ fn first_line(
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     target.push(out, method);
-    out.extend_from_slice(b" HTTP/1.1\r\n");
+    out.extend_from_slice(b" HTTP/1.");
+    out.push(sent.digit());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// No end within [`HEAD_BYTES`]: of the target, if not even the first line has ended.
@@ -118,6 +123,7 @@ fn has_first_line(head: &[u8]) -> bool {
 /// What the lines of a head say together.
 struct Judged<'b> {
     version: Version,
+    sent: Version,
     framing: Framing,
     body: Body,
     connection: Connection,
@@ -138,6 +144,7 @@ impl<'b> Judged<'b> {
     ) -> Result<Self, Refusal> {
         let mut head = Self {
             version,
+            sent: Version::V11,
             framing: Framing::default(),
             body: Body::Empty,
             connection: Connection::default(),
@@ -158,6 +165,7 @@ impl<'b> Judged<'b> {
                 Err(Refusal::bad("host differs from the target's"))
             }
             (None, None) if version == Version::V11 => Err(Refusal::bad("no host")),
+            (None, None) => Ok(Self { sent: version, ..head }),
             (Some(_) | None, _) => Ok(head),
         }
     }
@@ -249,9 +257,8 @@ impl<'b> Judged<'b> {
             if stays { copier.keep(field, header, line) } else { copier.skip(line) }
         }
         let (out, _) = copier.finish(lines);
-        if !has_host {
-            // Empty is what HTTP/1.1 wants of a request that has none (RFC 9112 3.2); an HTTP/1.0 client may have none.
-            push_line(out, "host", target.authority.unwrap_or_default().as_bytes());
+        if let (false, Some(authority)) = (has_host, target.authority) {
+            push_line(out, "host", authority.as_bytes());
         }
         if let (Some(length), false) = (self.framing.length, self.framing.is_length_plain) {
             out.extend_from_slice(b"content-length: ");
@@ -265,6 +272,8 @@ impl<'b> Judged<'b> {
             push_line(out, "connection", b"upgrade");
         } else if rules.close {
             push_line(out, "connection", b"close");
+        } else if self.sent == Version::V10 {
+            push_line(out, "connection", b"keep-alive");
         }
         if let (Some(rule), Some(client)) = (rules.forward_for, rules.client) {
             forwarded::append(out, rule, client, lines.headers);
@@ -279,6 +288,7 @@ impl<'b> Judged<'b> {
         Request {
             len,
             version: self.version,
+            sent: self.sent,
             is_head: method == "HEAD",
             is_idempotent: IDEMPOTENT.contains(&method),
             body: self.body,

@@ -14,6 +14,8 @@ pub(crate) struct Asked {
     pub(crate) is_head: bool,
     /// The client's version.
     pub(crate) version: Version,
+    /// The version in which the backend was asked.
+    pub(crate) sent: Version,
     pub(crate) upgrade: Upgrade,
     /// The client's connection may be kept.
     pub(crate) keep_alive: bool,
@@ -157,7 +159,8 @@ impl Judged {
             (Body::Chunked, Version::V10) => Recode::OutOfChunks,
             (Body::Empty | Body::Length(_) | Body::Chunked | Body::UntilClose, _) => Recode::No,
         };
-        let is_kept = match version {
+        // Who was asked in HTTP/1.0 says so when it stays, whatever it speaks.
+        let is_kept = match version.min(asked.sent) {
             Version::V11 => !connection.close,
             Version::V10 => connection.keep_alive && !connection.close,
         };

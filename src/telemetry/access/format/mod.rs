@@ -4,6 +4,7 @@ mod cursor;
 mod escape;
 mod json;
 mod line;
+mod shorten;
 
 use super::clock::Clock;
 use super::{AccessLog, Failure, Format, Record};
@@ -26,6 +27,17 @@ pub(super) fn failure(out: &mut Vec<u8>, log: &AccessLog, it: &Failure<'_>, cloc
     match log.format {
         Format::Json => json::failure(out, log, it, clock),
         Format::Connect | Format::Http | Format::Tcp => line::failure(out, log, it, clock),
+    }
+}
+
+/// Makes the line that begins at `start` and ends `out` as short as `max`.
+#[cold]
+pub(super) fn cut(out: &mut Vec<u8>, start: usize, max: usize) {
+    // All other lines begin with an address.
+    if out.get(start) == Some(&b'{') {
+        shorten::shorten(out, start, max);
+    } else {
+        out.truncate(start + max);
     }
 }
 

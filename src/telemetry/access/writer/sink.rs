@@ -10,10 +10,14 @@ use super::outage::Outage;
 use crate::telemetry::access::batch::{Batch, Line};
 use crate::telemetry::access::clock::Clock;
 use crate::telemetry::access::counts::{self, Loss};
+use crate::telemetry::access::format;
 use crate::telemetry::access::target::{Framing, Place, Target};
 
 /// Fewer lines keep their order: there is little to be saved. 64 in a batch are 640 a second.
 pub(super) const SORTED_FROM: usize = 64;
+
+/// What an IPv4 datagram carries less the line end: a longer one is not sent at all.
+const MAX_UDP_LEN: usize = 65_535 - 20 - 8 - 1;
 
 /// How long one send waits for room: a unix socket takes a few dozen lines (`net.unix.max_dgram_qlen`), fewer than a
 /// batch has, and a receiver that is awake makes room within this time; so does the reader of a pipe.
@@ -134,16 +138,22 @@ impl Sink {
             // Of another level the head may be longer.
             lines.sort_by_key(|(line, text)| (text.len(), line.level));
         }
+        let max_len = match target.place {
+            Place::Udp(_) => target.max_len.min(MAX_UDP_LEN),
+            Place::Stdout | Place::Stderr | Place::File(_) | Place::Unix(_) => target.max_len,
+        };
         let Messages { bytes, ends } = messages;
         for (line, text) in lines {
             let begin = bytes.len();
             if target.framing != Framing::Raw {
                 heads.push(bytes, (&*target, &mut *clock), line.level, line.at);
             }
+            let start = bytes.len();
             bytes.extend_from_slice(text);
             // The line end comes on top, as with haproxy.
-            if bytes.len() - begin > target.max_len + 1 {
-                bytes.truncate(begin + target.max_len);
+            if bytes.len() - begin > max_len + 1 {
+                bytes.pop();
+                format::cut(bytes, start, (begin + max_len).saturating_sub(start));
                 bytes.push(b'\n');
             }
             ends.push(bytes.len());
