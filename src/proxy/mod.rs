@@ -119,15 +119,16 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// Until when an HTTP/1 client, at rest since then, must have begun its next request.
-    pub(crate) fn rest(&self, since: Millis) -> Millis {
+    /// Until when an HTTP/1 client must have begun its next request: at rest since then, it took something last of the answer
+    /// before.
+    pub(crate) fn rest(&self, since: Millis, last: Millis) -> Millis {
         let rest = self.http_keep_alive.or(self.http_request);
-        since.after_or_never(rest).min(since.after_or_never(self.client))
+        since.after_or_never(rest).min(since.max(last).after_or_never(self.client))
     }
 
     /// Until when an HTTP/1 client must have sent a head whole that it has begun then, and said some of last.
     pub(crate) fn head(&self, begun: Millis, last: Millis) -> Millis {
-        begun.after_or_never(self.http_request).min(last.after_or_never(self.client))
+        begun.after_or_never(self.http_request).min(begun.max(last).after_or_never(self.client))
     }
 }
 

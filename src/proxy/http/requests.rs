@@ -207,7 +207,7 @@ impl Client {
         let (deadline, ending) = if self.has_begun {
             (t.head(self.since, self.active), Ending::Late)
         } else {
-            (t.rest(self.since).min(self.rest_until), Ending::Silent)
+            (t.rest(self.since, self.active).min(self.rest_until), Ending::Silent)
         };
         if fixed.timer.expires(deadline) {
             return Poll::Ready(Err(ending));

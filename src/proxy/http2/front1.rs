@@ -136,7 +136,7 @@ impl Front {
         if wait.has_begun {
             (t.head(wait.since, heard), Over::Late)
         } else {
-            (t.rest(wait.since.max(taken)), Over::Silent)
+            (t.rest(wait.since.max(taken), taken), Over::Silent)
         }
     }
 

@@ -279,3 +279,17 @@ fn is_other_version(input: &[u8]) -> bool {
     let word = line.trim_ascii_end().rsplit(|b| *b == b' ').next().unwrap_or_default();
     matches!(word.strip_prefix(b"HTTP/"), Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit())
 }
+
+/// No end within [`HEAD_BYTES`](super::HEAD_BYTES): of the target, if not even the first line has ended.
+pub(crate) fn too_large(head: &[u8]) -> Refusal {
+    if has_first_line(head) {
+        Refusal::new(431, "head too large")
+    } else {
+        Refusal::new(414, "request line too long")
+    }
+}
+
+/// True when the first line has ended.
+pub(crate) fn has_first_line(head: &[u8]) -> bool {
+    head.trim_ascii_start().contains(&b'\n')
+}

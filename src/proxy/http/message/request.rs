@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use httparse::{Header, ParserConfig, Status};
 
 use super::fields::{
-    Connection, Copier, Field, Lines, has_token, is_login, is_named, push_line, refusal, slots,
+    Connection, Copier, Field, Lines, has_first_line, has_token, is_login, is_named, push_line,
+    refusal, slots, too_large,
 };
 use super::framing::{Body, Framing, is_only_trailers};
 use super::target::{self, Target};
@@ -105,19 +106,6 @@ fn first_line(
     out.extend_from_slice(b" HTTP/1.");
     out.push(sent.digit());
     out.extend_from_slice(b"\r\n");
-}
-
-/// No end within [`HEAD_BYTES`]: of the target, if not even the first line has ended.
-fn too_large(head: &[u8]) -> Refusal {
-    if has_first_line(head) {
-        Refusal::new(431, "head too large")
-    } else {
-        Refusal::new(414, "request line too long")
-    }
-}
-
-fn has_first_line(head: &[u8]) -> bool {
-    head.trim_ascii_start().contains(&b'\n')
 }
 
 /// What the lines of a head say together.

@@ -159,8 +159,9 @@ impl Judged {
             (Body::Chunked, Version::V10) => Recode::OutOfChunks,
             (Body::Empty | Body::Length(_) | Body::Chunked | Body::UntilClose, _) => Recode::No,
         };
-        // Who was asked in HTTP/1.0 says so when it stays, whatever it speaks.
-        let is_kept = match version.min(asked.sent) {
+        // Who was asked in HTTP/1.0 says so when it stays, and has no chunks, whatever it speaks.
+        let version = version.min(asked.sent);
+        let is_kept = match version {
             Version::V11 => !connection.close,
             Version::V10 => connection.keep_alive && !connection.close,
         };

@@ -449,6 +449,20 @@ fn what_an_old_client_gets() {
 }
 
 #[test]
+fn who_was_asked_in_http_1_0_says_so_when_it_stays() {
+    let asked = Asked { version: Version::V10, sent: Version::V10, ..ASKED };
+    for (lines, keeps) in [
+        ("content-length: 5", false),
+        ("content-length: 5\r\nconnection: keep-alive", true),
+        ("connection: keep-alive", false),
+        ("transfer-encoding: chunked\r\nconnection: keep-alive", false),
+    ] {
+        let (response, _) = answer(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n"), asked).unwrap();
+        assert_eq!(response.keep_backend, keeps, "{lines:?}");
+    }
+}
+
+#[test]
 fn a_backend_that_announces_a_body_with_204_is_not_asked_again() {
     for (line, keeps) in [
         ("server: x", true),

@@ -153,7 +153,11 @@ impl Sink {
             // The line end comes on top, as with haproxy.
             if bytes.len() - begin > max_len + 1 {
                 bytes.pop();
-                format::cut(bytes, start, (begin + max_len).saturating_sub(start));
+                match (begin + max_len).checked_sub(start) {
+                    Some(room) => format::cut(bytes, start, room),
+                    // The head alone is too long.
+                    None => bytes.truncate(begin + max_len),
+                }
                 bytes.push(b'\n');
             }
             ends.push(bytes.len());
