@@ -124,9 +124,8 @@ fn count_broken(fixed: &Fixed, exchange: &Exchange) {
 fn cut(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, cause: ErrorCause) -> After {
     // What ended it may have come without a byte.
     fixed.tick();
-    let is_answered = exchange.is_answered();
     // What is in a pipe goes with the exchange.
-    let is_whole = is_answered && exchange.down.pipe.is_none();
+    let is_whole = exchange.is_answered() && exchange.down.pipe.is_none();
     exchange.finish(fixed, client);
     if !is_whole {
         return After::End(Ending::Cut(cause));

@@ -48,11 +48,10 @@ impl Asking {
     ];
 
     pub(super) fn asked(self) -> Asked {
-        let version = if self.is_old { Version::V10 } else { Version::V11 };
         Asked {
             is_head: self.is_head,
-            version,
-            sent: version,
+            version: if self.is_old { Version::V10 } else { Version::V11 },
+            sent: Version::V11,
             upgrade: match self.upgrade {
                 0 => Upgrade::No,
                 1 => Upgrade::WebSocket,

@@ -33,7 +33,7 @@ pub(super) fn failure(out: &mut Vec<u8>, log: &AccessLog, it: &Failure<'_>, cloc
 /// Makes the line that begins at `start` and ends `out` as short as `max`.
 #[cold]
 pub(super) fn cut(out: &mut Vec<u8>, start: usize, max: usize) {
-    // All other lines begin with an address.
+    // No other line begins so: with an address, or with `Connect from`.
     if out.get(start) == Some(&b'{') {
         shorten::shorten(out, start, max);
     } else {
