@@ -20,7 +20,7 @@ use crate::proxy::ForwardFor;
 use crate::proxy::http::message::fields::has_token;
 use crate::proxy::http::message::forwarded::is_exempt;
 use crate::proxy::http::message::framing::Framing;
-use crate::proxy::http::message::target::{is_host, is_same_host};
+use crate::proxy::http::message::target::{Site, is_host};
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS, Refusal};
 
 /// Beside `Upgrade: h2c`, which is left out.
@@ -139,11 +139,14 @@ fn host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue,
     if host.is_some_and(|host| !is_host(host.as_bytes())) {
         return Err(Refusal::bad("host is not a host"));
     }
+    let scheme = uri.scheme_str().unwrap_or_default();
     match (uri.authority(), host) {
         (Some(authority), _) if !is_host(authority.as_str().as_bytes()) => {
             Err(Refusal::bad("target's host"))
         }
-        (Some(authority), Some(host)) if !is_same_host(host.as_bytes(), authority.as_str()) => {
+        (Some(authority), Some(host))
+            if !(Site { scheme, authority: authority.as_str() }).is_at(host.as_bytes()) =>
+        {
             Err(Refusal::bad("host differs from the target's"))
         }
         (Some(authority), _) => {

@@ -93,7 +93,7 @@ fn first_line(
     let plain = method.len() + target.path.len() + 10;
     let line = lines.first_line();
     let is_plain = version == sent
-        && target.authority.is_none()
+        && target.site.is_none()
         && line.len() == plain
         && lines.is_first_line_crlf();
     if is_plain {
@@ -148,8 +148,8 @@ impl<'b> Judged<'b> {
         }
         head.body = head.framed(method)?;
         head.upgrade = head.upgraded(&asks)?;
-        match (target.authority, head.host) {
-            (Some(authority), Some(host)) if !target::is_same_host(host, authority) => {
+        match (target.site, head.host) {
+            (Some(site), Some(host)) if !site.is_at(host) => {
                 Err(Refusal::bad("host differs from the target's"))
             }
             (None, None) if version == Version::V11 => Err(Refusal::bad("no host")),
@@ -245,8 +245,8 @@ impl<'b> Judged<'b> {
             if stays { copier.keep(field, header, line) } else { copier.skip(line) }
         }
         let (out, _) = copier.finish(lines);
-        if let (false, Some(authority)) = (has_host, target.authority) {
-            push_line(out, "host", authority.as_bytes());
+        if let (false, Some(site)) = (has_host, target.site) {
+            push_line(out, "host", site.authority.as_bytes());
         }
         if let (Some(length), false) = (self.framing.length, self.framing.is_length_plain) {
             out.extend_from_slice(b"content-length: ");

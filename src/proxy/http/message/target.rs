@@ -7,22 +7,33 @@ use super::Refusal;
 pub(crate) struct Target<'b> {
     /// Path and query; may begin with `?`, or be empty, when it came with an authority.
     pub(crate) path: &'b str,
-    /// From `http://authority/path`.
-    pub(crate) authority: Option<&'b str>,
+    /// From `scheme://authority/path`.
+    pub(crate) site: Option<Site<'b>>,
+}
+
+/// Where an absolute target points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Site<'b> {
+    /// As it came, in whatever case; empty: not said.
+    pub(crate) scheme: &'b str,
+    pub(crate) authority: &'b str,
 }
 
 /// Judges a target.
 pub(crate) fn target<'b>(method: &str, raw: &'b str) -> Result<Target<'b>, Refusal> {
-    if method == "CONNECT" {
-        return Err(Refusal::new(405, "method not allowed"));
+    match method {
+        "CONNECT" => return Err(Refusal::new(405, "method not allowed")),
+        // The first bytes of HTTP/2: nobody may take them for a request (RFC 9113 11.6).
+        "PRI" => return Err(Refusal::bad("PRI is no method")),
+        _ => {}
     }
     if raw.starts_with('/') {
         // The usual case: only its bytes can be wrong.
-        return plain(Target { path: raw, authority: None });
+        return plain(Target { path: raw, site: None });
     }
     if raw == "*" {
         return if method == "OPTIONS" {
-            Ok(Target { path: raw, authority: None })
+            Ok(Target { path: raw, site: None })
         } else {
             Err(Refusal::bad("* is only for OPTIONS"))
         };
@@ -38,7 +49,7 @@ pub(crate) fn target<'b>(method: &str, raw: &'b str) -> Result<Target<'b>, Refus
     if authority.is_empty() || !is_host(authority.as_bytes()) {
         return Err(Refusal::bad("target's host"));
     }
-    plain(Target { path, authority: Some(authority) })
+    plain(Target { path, site: Some(Site { scheme, authority }) })
 }
 
 fn plain(target: Target<'_>) -> Result<Target<'_>, Refusal> {
@@ -57,22 +68,31 @@ impl Target<'_> {
             out.push(b'*');
             return;
         }
-        if self.authority.is_some() && !self.path.starts_with('/') {
+        if self.site.is_some() && !self.path.starts_with('/') {
             out.push(b'/');
         }
         out.extend_from_slice(self.path.as_bytes());
     }
 }
 
+impl Site<'_> {
+    /// True when a `Host` line of `host` names it. The port that the scheme means need not be said.
+    pub(crate) fn is_at(self, host: &[u8]) -> bool {
+        fn plain<'h>(host: &'h [u8], port: &[u8]) -> &'h [u8] {
+            host.strip_suffix(port).unwrap_or(host)
+        }
+        let port: &[u8] = if self.scheme.is_empty() || self.scheme.eq_ignore_ascii_case("http") {
+            b":80"
+        } else if self.scheme.eq_ignore_ascii_case("https") {
+            b":443"
+        } else {
+            b""
+        };
+        plain(host, port).eq_ignore_ascii_case(plain(self.authority.as_bytes(), port))
+    }
+}
+
 /// Whoever reads it must read a host and nothing else. May be empty.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     value.iter().all(|b| b.is_ascii_graphic() && !b"/@#?\\<>\"".contains(b))
-}
-
-/// The same host; 80 is the port that is meant when none is said.
-pub(crate) fn is_same_host(host: &[u8], authority: &str) -> bool {
-    fn plain(host: &[u8]) -> &[u8] {
-        host.strip_suffix(b":80").unwrap_or(host)
-    }
-    plain(host).eq_ignore_ascii_case(plain(authority.as_bytes()))
 }

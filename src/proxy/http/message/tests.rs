@@ -62,6 +62,7 @@ fn request_lines_become_one_form() {
         ("GET  /x   HTTP/1.1", "GET /x HTTP/1.1"),
         ("GET http://a:80/x?y HTTP/1.1", "GET /x?y HTTP/1.1"),
         ("GET http://A HTTP/1.1", "GET / HTTP/1.1"),
+        ("GET HTTPS://a:443/ HTTP/1.1", "GET / HTTP/1.1"),
         ("GET http://a?q HTTP/1.1", "GET /?q HTTP/1.1"),
         ("OPTIONS http://a HTTP/1.1", "OPTIONS * HTTP/1.1"),
         ("OPTIONS * HTTP/1.1", "OPTIONS * HTTP/1.1"),
@@ -93,6 +94,9 @@ fn request_lines_that_are_refused() {
         ("GET http://b/ HTTP/1.1", 400),
         ("GET http://u@a/ HTTP/1.1", 400),
         ("CONNECT a:80 HTTP/1.1", 405),
+        ("PRI / HTTP/1.1", 400),
+        ("GET https://a:80/ HTTP/1.1", 400),
+        ("GET ftp://a:80/ HTTP/1.1", 400),
         ("G\u{1}T / HTTP/1.1", 400),
         ("\u{16}\u{3}\u{1}junk", 400),
     ] {
