@@ -80,7 +80,10 @@ fn apply_value(
             let full = number(one(args)?, 0..=MAX_INT)?;
             draft.full_connections.set((full > 0).then_some(full), origin);
         }
-        "backlog" => draft.backlog.set(number(one(args)?, 1..=MAX_INT)?, origin),
+        "backlog" => {
+            let length = number(one(args)?, 0..=MAX_INT)?;
+            draft.backlog.set(if length > 0 { length } else { defaults::BACKLOG }, origin);
+        }
         "clitcpka-cnt" | "clitcpka-idle" | "clitcpka-intvl" => {
             let detail = keepalive(draft.keepalive.detail.value, statement)?;
             draft.keepalive.detail.set(detail, origin);

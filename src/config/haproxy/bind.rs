@@ -304,6 +304,7 @@ mod tests {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let mut report = Report::default();
         assert_eq!(options_of(&words("backlog 5 proto h2"), &place, &mut report).protocol, Http2);
+        assert_eq!(options_of(&words("backlog 0"), &place, &mut report).socket.backlog, None);
         assert!(report.complaints.is_empty());
         options_of(&words("proto fcgi"), &place, &mut report);
         assert_eq!(report.complaints.len(), 1);

@@ -64,8 +64,10 @@ impl Options {
             "v6only" => self.is_v6_only = true,
             "v4v6" => self.is_v6_only = false,
             "proto" => self.protocol = protocol(value)?,
-            "backlog" => socket.backlog = Some(number(value, 1..=MAX_INT)?),
             // 0 is haproxy's "not set".
+            "backlog" => {
+                socket.backlog = Some(number(value, 0..=MAX_INT)?).filter(|length| *length > 0);
+            }
             "maxconn" => {
                 socket.max_connections = Some(number(value, 0..=MAX_INT)?).filter(|max| *max > 0);
             }

@@ -160,17 +160,19 @@ fn capture(args: &[String]) -> Result<Capture, String> {
 
 /// The only word, fit for the head of a message.
 fn word(args: &[String]) -> Result<Arc<str>, String> {
-    match args {
-        [word] if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(word.as_str().into())
-        }
-        [word] => Err(format!("{word:?} has blanks or other odd characters")),
-        _ => Err("one word is expected".to_owned()),
-    }
+    let word = tag(args)?;
+    if word.contains(' ') { Err(format!("{word:?} has blanks")) } else { Ok(word) }
 }
 
+/// As [`word`], but blanks are what haproxy sends as well.
 fn tag(args: &[String]) -> Result<Arc<str>, String> {
-    word(args)
+    match args {
+        [word] if !word.is_empty() && word.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) => {
+            Ok(word.as_str().into())
+        }
+        [word] => Err(format!("{word:?} is empty or has odd characters")),
+        _ => Err("one word is expected".to_owned()),
+    }
 }
 
 fn nothing(args: &[String]) -> Result<(), String> {

@@ -65,6 +65,8 @@ fn framing_and_names_are_haproxys_when_nobody_says_them() {
     assert_eq!(said.targets.list()[0].tag.host.as_deref(), Some("localhost"));
     let own = log("log 127.0.0.1 daemon, log-tag a", "log global", "listen: [log-tag b]");
     assert_eq!(&*own.unwrap().targets.list()[0].tag.program, "b");
+    let two = log("log 127.0.0.1 daemon", "log global", "listen: ['log-tag \"a b\"']");
+    assert_eq!(&*two.unwrap().targets.list()[0].tag.program, "a b");
 }
 
 #[test]
