@@ -110,7 +110,7 @@ async fn over_http1(
     let closes = http.close_mode != CloseMode::KeepAlive;
     let reader = Reader::new(&asking.upload);
     let has_body = !reader.is_end_stream();
-    let mut request = asking.head.to_http1(reader, closes);
+    let mut request = asking.head.to_http1(lease.addr(), (reader, closes));
     if has_body && !request.headers().contains_key(CONTENT_LENGTH) {
         // hyper would take it that a GET has none.
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -243,8 +243,8 @@ impl Head {
         self.method.is_idempotent()
     }
 
-    /// For an HTTP/1.1 backend.
-    pub(super) fn to_http1<B>(&self, body: B, close: bool) -> Request<B> {
+    /// For an HTTP/1.1 backend at `addr`, whose host it is when the client has not said one: many refuse an empty one.
+    pub(super) fn to_http1<B>(&self, addr: &Address, (body, close): (B, bool)) -> Request<B> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(self.path.clone());
@@ -252,7 +252,9 @@ impl Head {
         // And what is added below.
         fields.reserve(self.fields.len() + 4);
         // First, as clients send it.
-        fields.insert(HOST, self.host.clone());
+        let own = || HeaderValue::from_str(&addr.authority()).ok();
+        let host = if self.host.is_empty() { own() } else { None };
+        fields.insert(HOST, host.unwrap_or_else(|| self.host.clone()));
         for (name, value) in &self.fields {
             fields.append(name, value.clone());
         }
@@ -328,7 +330,7 @@ mod tests {
     }
 
     fn lines(head: &Head) -> Vec<String> {
-        let request = head.to_http1((), false);
+        let request = head.to_http1(&BACKEND, ((), false));
         let show = |(name, value): (&HeaderName, &HeaderValue)| {
             format!("{name}: {}", value.to_str().unwrap())
         };
@@ -338,7 +340,7 @@ mod tests {
     #[test]
     fn a_request_is_made_into_either_version() {
         let head = asked("GET", "http://a.example:80/x?y=1", &[("accept", "*/*")]).unwrap();
-        assert_eq!(head.to_http1((), false).uri(), "/x?y=1");
+        assert_eq!(head.to_http1(&BACKEND, ((), false)).uri(), "/x?y=1");
         let expected = ["host: a.example:80", "accept: */*", "x-forwarded-for: 192.0.2.7"];
         assert_eq!(lines(&head), expected);
         let second = head.to_http2(&BACKEND).unwrap();
@@ -406,7 +408,7 @@ mod tests {
         let empty = asked("GET", "/x", &[("host", "")]).unwrap();
         for head in [old, empty] {
             assert_eq!(head.to_http2(&BACKEND).unwrap().uri(), "http://192.0.2.7:80/x");
-            assert_eq!(head.to_http1((), false).headers()[HOST], "");
+            assert_eq!(head.to_http1(&BACKEND, ((), false)).headers()[HOST], "192.0.2.7:80");
         }
     }
 
