@@ -3,8 +3,9 @@
 //! Those are often its own clients and backends. What they send meanwhile is found without having slept; to sleep and be
 //! woken again for each request costs more than the request does (docs/performance.md: two workers). But there may be
 //! others, who keep a core for as long as the kernel lets them, while a sleeper would have been woken. So a long absence
-//! is followed by a time a hundred times as long in which nothing is offered: long absences together are a hundredth of the
-//! time at most, whoever the others are.
+//! uses up a time a hundred times as long, of which a second may be saved up; nothing is offered until it is over: long
+//! absences together are a hundredth of the time at most, whoever the others are. What is saved up is for single ones,
+//! which a host that is shared brings along: they are nobody's habit.
 //!
 //! An offer that nobody takes costs a system call and two looks at the clock, a fortieth of a lonely request. A worker whose
 //! offers hardly anybody takes, because it has its core for itself, therefore makes few.
@@ -20,6 +21,9 @@ pub(super) const LONG: Duration = Duration::from_millis(2);
 
 /// Long absences are one part in so many of the time, so that none shows in a 99th percentile.
 const SHARE: u64 = 100;
+
+/// Time that may be saved up: three or four long absences at once.
+const SAVED: Duration = Duration::from_secs(1);
 
 /// An absence from which on an offer was taken: another thread has run. Without one the call takes half of it. An interrupt
 /// looks the same; on a core that has very many of them offers stay as frequent as they are.
@@ -39,8 +43,8 @@ const RARELY: u32 = 32;
 #[derive(Debug)]
 pub(super) struct GiveWay {
     started: Instant,
-    /// Nothing is offered before; nanoseconds after `started`.
-    again: AtomicU64,
+    /// So far the time is used up; nothing is offered before. Nanoseconds after `started`.
+    used: AtomicU64,
     /// Offers that nobody took less those that were taken, weighed; up to [`TRIES`].
     declined: AtomicU32,
     /// Sleeps since an offer was last thought of.
@@ -49,8 +53,8 @@ pub(super) struct GiveWay {
 
 impl GiveWay {
     pub(super) fn new() -> Self {
-        let (again, declined, slept) = Default::default();
-        Self { started: Instant::now(), again, declined, slept }
+        let (used, declined, slept) = Default::default();
+        Self { started: Instant::now(), used, declined, slept }
     }
 
     /// Call when nothing is left to do.
@@ -78,13 +82,15 @@ impl GiveWay {
     }
 
     fn may_offer(&self, now: u64) -> bool {
-        now >= self.again.load(Ordering::Relaxed)
+        now >= self.used.load(Ordering::Relaxed)
     }
 
     fn was_away(&self, from: u64, to: u64) {
         let away = to.saturating_sub(from);
         if u128::from(away) >= LONG.as_nanos() {
-            self.again.store(to.saturating_add(away.saturating_mul(SHARE)), Ordering::Relaxed);
+            let saved = u64::try_from(SAVED.as_nanos()).unwrap_or(u64::MAX);
+            let from = self.used.load(Ordering::Relaxed).max(to.saturating_sub(saved));
+            self.used.store(from.saturating_add(away.saturating_mul(SHARE)), Ordering::Relaxed);
         }
         let is_taken = u128::from(away) >= TAKEN.as_nanos();
         let declined = self.declined.load(Ordering::Relaxed);
@@ -105,8 +111,28 @@ mod tests {
         way.was_away(10, 2 * MS);
         assert!(way.may_offer(2 * MS));
         way.was_away(2 * MS, 5 * MS);
-        assert!(!way.may_offer(5 * MS + 300 * MS - 1));
-        assert!(way.may_offer(5 * MS + 300 * MS));
+        assert!(!way.may_offer(300 * MS - 1));
+        assert!(way.may_offer(300 * MS));
+    }
+
+    #[test]
+    fn a_few_long_absences_after_a_good_while_are_free_and_many_are_not() {
+        let way = GiveWay::new();
+        let mut now = 60_000 * MS;
+        let mut away = 0;
+        // Who takes an offer keeps the core for 3 ms; else a millisecond passes.
+        for _ in 0..10_000 {
+            let is_made = way.may_offer(now);
+            let lasts = if is_made { 3 * MS } else { MS };
+            if is_made {
+                way.was_away(now, now + lasts);
+                away += lasts;
+            }
+            now += lasts;
+            let allowed = (now - 60_000 * MS + 1_000 * MS) / SHARE + 3 * MS;
+            assert!(away <= allowed, "{away} of {allowed}");
+        }
+        assert!(away >= (now - 60_000 * MS) / SHARE, "{away}");
     }
 
     #[test]
