@@ -144,7 +144,7 @@ fn the_native_key_of_the_top_level_is_a_default() {
 #[test]
 fn mistakes_are_named_with_their_place() {
     let found = complaints(&text(
-        "log 127.0.0.1, log-tag, 'log-send-hostname a b'",
+        "log 127.0.0.1, log-tag, 'log-send-hostname a b', 'log-send-hostname \"a b\"'",
         "log global daemon",
         "haproxy: {port: 3301, listen: [option httplog clf, capture request header X-A, 'capture response header \"a b\" len 3', option tcplog x, no log-tag]},
          proxy: {access_log: {to: here, format: nice, facility: x, max_length: 7, tag: 'a b', request_headers: ['a b'], fromat: 1}}",
@@ -153,6 +153,7 @@ fn mistakes_are_named_with_their_place() {
         "haproxy.global[0]: `log 127.0.0.1`: the facility is missing",
         "haproxy.global[1]: `log-tag`: one word is expected",
         "haproxy.global[2]: `log-send-hostname a b`: one word is expected",
+        "\"a b\" has blanks",
         "haproxy.listen[0]: `option httplog clf`: the format clf is not offered",
         "haproxy.listen[1]: `capture request header X-A`: NAME len N is expected",
         "\"a b\" is not the name of a header",

@@ -337,6 +337,15 @@ const SUPPORTED: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
+fn a_backlog_of_0_is_not_set() {
+    for (line, backlog) in [("backlog 7", 7), ("backlog 0", defaults::BACKLOG)] {
+        let (parts, complaints, _) = one(&[TIMEOUTS, &["backlog 9"]].concat(), &listen(&[line]));
+        assert_eq!(complaints, [""; 0], "{line}");
+        assert_eq!(parts.listener.unwrap().backlog, backlog, "{line}");
+    }
+}
+
+#[test]
 fn every_supported_proxy_directive_shows_in_the_effective_values() {
     for (line, setting, value) in SUPPORTED {
         for is_default in [false, true] {

@@ -20,7 +20,7 @@ use crate::proxy::ForwardFor;
 use crate::proxy::http::message::fields::has_token;
 use crate::proxy::http::message::forwarded::is_exempt;
 use crate::proxy::http::message::framing::Framing;
-use crate::proxy::http::message::target::{Site, is_host};
+use crate::proxy::http::message::target::{Site, is_host, is_method};
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS, Refusal};
 
 /// Beside `Upgrade: h2c`, which is left out.
@@ -58,9 +58,7 @@ pub(super) struct Rules<'a> {
 pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Refusal> {
     let request::Parts { method, uri, version, headers, .. } = parts;
     is_within_bounds(&uri, &headers)?;
-    if method == Method::CONNECT {
-        return Err(Refusal::new(405, "method not allowed"));
-    }
+    is_method(method.as_str())?;
     if version == Version::HTTP_2 && uri.scheme_str().is_some_and(str::is_empty) {
         return Err(Refusal::bad("no scheme"));
     }
@@ -252,9 +250,9 @@ impl Head {
         // And what is added below.
         fields.reserve(self.fields.len() + 4);
         // First, as clients send it.
-        let own = || HeaderValue::from_str(&addr.authority()).ok();
-        let host = if self.host.is_empty() { own() } else { None };
-        fields.insert(HOST, host.unwrap_or_else(|| self.host.clone()));
+        let is_said = !self.host.is_empty();
+        let own = if is_said { None } else { HeaderValue::from_str(&addr.authority()).ok() };
+        fields.insert(HOST, own.unwrap_or_else(|| self.host.clone()));
         for (name, value) in &self.fields {
             fields.append(name, value.clone());
         }
@@ -391,6 +389,11 @@ mod tests {
         };
         assert_eq!(host("http://a.example/", "A.example:80").unwrap(), "a.example");
         assert_eq!(host("/", "a").unwrap(), "a");
+        assert_eq!(host("https://a/", "a:443").unwrap(), "a");
+        assert_eq!(host("http://[::1]/", "[::1]:80").unwrap(), "[::1]");
+        assert_eq!(host("https://a/", "a:80").unwrap_err().status, 400);
+        assert_eq!(host("http://a/", "a:443").unwrap_err().status, 400);
+        assert_eq!(asked("PRI", "/", &[("host", "a")]).unwrap_err().status, 400);
         assert_eq!(host("http://a/", "b").unwrap_err().status, 400);
         assert_eq!(host("http://u@a/", "a").unwrap_err().status, 400);
         assert_eq!(host("/", "a b").unwrap_err().status, 400);
@@ -408,7 +411,12 @@ mod tests {
         let empty = asked("GET", "/x", &[("host", "")]).unwrap();
         for head in [old, empty] {
             assert_eq!(head.to_http2(&BACKEND).unwrap().uri(), "http://192.0.2.7:80/x");
-            assert_eq!(head.to_http1(&BACKEND, ((), false)).headers()[HOST], "192.0.2.7:80");
+            let six: std::net::SocketAddr = "[::1]:81".parse().unwrap();
+            let socket = Address::Unix(std::path::Path::new("/x").into());
+            let all = [(BACKEND, "192.0.2.7:80"), (six.into(), "[::1]:81"), (socket, "localhost")];
+            for (addr, host) in all {
+                assert_eq!(head.to_http1(&addr, ((), false)).headers()[HOST], host);
+            }
         }
     }
 

@@ -14,19 +14,24 @@ pub(crate) struct Target<'b> {
 /// Where an absolute target points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Site<'b> {
-    /// As it came, in whatever case; empty: not said.
+    /// As it came, in whatever case.
     pub(crate) scheme: &'b str,
     pub(crate) authority: &'b str,
 }
 
+/// Judges a token that stands where a method does.
+pub(crate) fn is_method(token: &str) -> Result<(), Refusal> {
+    match token {
+        "CONNECT" => Err(Refusal::new(405, "method not allowed")),
+        // The first bytes of HTTP/2: nobody may take them for a request (RFC 9113 11.6).
+        "PRI" => Err(Refusal::bad("PRI is no method")),
+        _ => Ok(()),
+    }
+}
+
 /// Judges a target.
 pub(crate) fn target<'b>(method: &str, raw: &'b str) -> Result<Target<'b>, Refusal> {
-    match method {
-        "CONNECT" => return Err(Refusal::new(405, "method not allowed")),
-        // The first bytes of HTTP/2: nobody may take them for a request (RFC 9113 11.6).
-        "PRI" => return Err(Refusal::bad("PRI is no method")),
-        _ => {}
-    }
+    is_method(method)?;
     if raw.starts_with('/') {
         // The usual case: only its bytes can be wrong.
         return plain(Target { path: raw, site: None });
@@ -46,7 +51,7 @@ pub(crate) fn target<'b>(method: &str, raw: &'b str) -> Result<Target<'b>, Refus
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
-    if authority.is_empty() || !is_host(authority.as_bytes()) {
+    if authority.is_empty() || authority.starts_with(':') || !is_host(authority.as_bytes()) {
         return Err(Refusal::bad("target's host"));
     }
     plain(Target { path, site: Some(Site { scheme, authority }) })
@@ -81,7 +86,7 @@ impl Site<'_> {
         fn plain<'h>(host: &'h [u8], port: &[u8]) -> &'h [u8] {
             host.strip_suffix(port).unwrap_or(host)
         }
-        let port: &[u8] = if self.scheme.is_empty() || self.scheme.eq_ignore_ascii_case("http") {
+        let port: &[u8] = if self.scheme.eq_ignore_ascii_case("http") {
             b":80"
         } else if self.scheme.eq_ignore_ascii_case("https") {
             b":443"

@@ -91,6 +91,7 @@ fn request_lines_that_are_refused() {
         ("GET x HTTP/1.1", 400),
         ("GET a:80 HTTP/1.1", 400),
         ("GET http:///x HTTP/1.1", 400),
+        ("GET http://:80/x HTTP/1.1", 400),
         ("GET http://b/ HTTP/1.1", 400),
         ("GET http://u@a/ HTTP/1.1", 400),
         ("CONNECT a:80 HTTP/1.1", 405),

@@ -26,38 +26,16 @@ pub(super) struct AppendFile {
     file: Option<File>,
     /// The last write ended within a line.
     is_torn: bool,
-    /// Something was written since it was last opened anew.
-    is_used: bool,
 }
 
 impl AppendFile {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, file: None, is_torn: false, is_used: false }
-    }
-
-    /// Opens it anew, as after a rotation; false: there is nothing to go on with, or nobody has written here since the last
-    /// time, so that it may be one that the configuration names no more. What cannot be opened goes on as it was.
-    pub(super) fn reopen(&mut self) -> bool {
-        if self.file.is_none() || !std::mem::take(&mut self.is_used) {
-            return false;
-        }
-        match open(&self.place) {
-            Ok(file) => {
-                self.file = Some(file);
-                self.is_torn = false;
-            }
-            Err(error) => {
-                tracing::warn!(target = %self.place, %error, "access log: cannot be opened anew, the former file goes on");
-                self.is_used = true;
-            }
-        }
-        true
+        Self { place, file: None, is_torn: false }
     }
 
     /// One write for all messages; of what a full disk has taken, the whole lines count.
     pub(super) fn write(&mut self, messages: &Messages) -> Sent {
         let mut written = 0;
-        self.is_used = true;
         let result = self.append(&messages.bytes, &mut written);
         let Err(error) = result else {
             return Sent::default();

@@ -144,8 +144,7 @@ impl Writer {
     }
 }
 
-/// Opens files anew, and closes sockets, which the next lines open. What has been written before is in the old ones; a file
-/// that cannot be opened (no right to, no descriptor left) takes further lines.
+/// Closes files and sockets; the next lines open them anew. What has been written before is in the old ones.
 pub async fn reopen() {
     if let Some(writer) = OF_THE_PROCESS.get() {
         writer.tell(Message::Reopen).await;
@@ -177,7 +176,7 @@ fn run(inbox: Receiver<Message>) {
                 write(&batch, &mut sinks);
                 batch.go_home();
             }
-            Message::Reopen => sinks.retain(|_, sink| sink.reopen()),
+            Message::Reopen => sinks.clear(),
             // Who asked may have given up.
             Message::Finish(done) => drop(done.send(())),
         }

@@ -82,14 +82,6 @@ impl Sink {
         }
     }
 
-    /// What is left open when all is to be opened anew: see [`AppendFile::reopen`]. False: a new sink is as good.
-    pub(super) fn reopen(&mut self) -> bool {
-        match &mut self.way {
-            Way::File(file) => file.reopen(),
-            Way::Datagrams(_) => false,
-        }
-    }
-
     /// Writes those lines of `batch` that are for this target. What cannot be written is lost and counted.
     pub(super) fn write(&mut self, batch: &Batch) {
         self.collect(batch);

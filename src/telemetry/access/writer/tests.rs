@@ -233,40 +233,6 @@ async fn a_moved_file_is_left_alone_after_a_reopen() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_opened_anew_goes_on() {
-    let dir = Dir::new("kept");
-    let (path, moved) = (dir.path("log"), dir.path("log.1"));
-    let (writer, log) = (Writer::start(), log_to(vec![file(&path)]));
-    write(&writer, &log, 3).await;
-    std::fs::rename(&path, &moved).unwrap();
-    std::fs::create_dir(&path).unwrap();
-    for lines in [5, 7] {
-        writer.tell(Message::Reopen).await;
-        write(&writer, &log, 2).await;
-        assert_eq!(lines_of(&moved), lines);
-    }
-    std::fs::remove_dir(&path).unwrap();
-    writer.tell(Message::Reopen).await;
-    write(&writer, &log, 4).await;
-    assert_eq!((lines_of(&moved), lines_of(&path)), (7, 4));
-}
-
-#[tokio::test]
-async fn a_file_that_nobody_writes_is_closed() {
-    let dir = Dir::new("unused");
-    let path = dir.path("log");
-    let (writer, log) = (Writer::start(), log_to(vec![file(&path)]));
-    write(&writer, &log, 3).await;
-    std::fs::remove_file(&path).unwrap();
-    for is_there in [true, false] {
-        writer.tell(Message::Reopen).await;
-        assert!(writer.finish(LONG).await);
-        assert_eq!(path.exists(), is_there);
-        std::fs::remove_file(&path).ok();
-    }
-}
-
-#[tokio::test]
 async fn a_file_that_cannot_be_opened_costs_lines_until_it_can() {
     let dir = Dir::new("unopened");
     let path = dir.path("later/log");
