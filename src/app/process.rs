@@ -68,7 +68,6 @@ fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u64) -
                 listeners,
                 "only so many connections at a time: the descriptor limit is too low; raise LimitNOFILE (ulimit -Hn)"
             );
-            possible
         }
         Some(wanted) if wanted > possible => {
             tracing::warn!(
@@ -77,11 +76,10 @@ fn connection_limit(configured: Option<u32>, descriptors: u64, listeners: u64) -
                 descriptors,
                 "global maxconn is lowered: the descriptor limit is too low"
             );
-            possible
         }
-        Some(wanted) => wanted,
-        None => possible,
+        Some(_) | None => {}
     }
+    configured.unwrap_or(possible).min(possible)
 }
 
 /// Pipes that each of `workers` may have for bulk TCP: `configured` ones shared among them, or the built-in number, but

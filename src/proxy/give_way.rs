@@ -11,26 +11,24 @@
 //! offers hardly anybody takes, because it has its core for itself, therefore makes few.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 /// An absence that counts as long: less than a busy process gets at a time (Linux: 2.8 to 4 ms), more than our own peers
-/// take for what they have.
-pub(super) const LONG: Duration = Duration::from_millis(2);
+/// take for what they have. In nanoseconds, as all times here.
+const LONG: u64 = 2_000_000;
 
 /// Long absences are one part in so many of the time, so that over some seconds none shows in a 99th percentile.
 const SHARE: u64 = 100;
 
-/// Time that may be saved up, in nanoseconds: three or four long absences at once.
+/// Time that may be saved up: three or four long absences at once.
 const SAVED: u64 = 1_000_000_000;
 
-/// Of a longer absence no more is charged, in nanoseconds: the machine stood still, and nobody here is to blame.
+/// Of a longer absence no more is charged: the machine stood still, and nobody here is to blame.
 const MOST: u64 = 100_000_000;
 
 /// An absence from which on an offer was taken: another thread has run. Without one the call takes half of it. An interrupt
 /// looks the same; on a core that has very many of them offers stay as frequent as they are.
-const TAKEN: Duration = Duration::from_micros(3);
+const TAKEN: u64 = 3_000;
 
 /// Offers that nobody takes before they become rare: a tenth of a second of a worker that sleeps often. Many, because
 /// neighbours who share several cores are now and then all on the others.
@@ -90,12 +88,12 @@ impl GiveWay {
 
     fn was_away(&self, from: u64, to: u64) {
         let away = to.saturating_sub(from);
-        if u128::from(away) >= LONG.as_nanos() {
+        if away >= LONG {
             let used = self.used.load(Ordering::Relaxed).max(to.saturating_sub(SAVED));
             let charge = away.min(MOST).saturating_mul(SHARE);
             self.used.store(used.saturating_add(charge), Ordering::Relaxed);
         }
-        let is_taken = u128::from(away) >= TAKEN.as_nanos();
+        let is_taken = away >= TAKEN;
         let declined = self.declined.load(Ordering::Relaxed);
         let declined = if is_taken { declined.saturating_sub(WEIGHT) } else { declined + 1 };
         self.declined.store(declined.min(TRIES), Ordering::Relaxed);

@@ -136,7 +136,8 @@ impl Front {
         if wait.has_begun {
             (t.head(wait.since, heard), Over::Late)
         } else {
-            (t.rest(wait.since.max(taken), taken), Over::Silent)
+            let since = wait.since.max(taken);
+            (t.rest(since, since), Over::Silent)
         }
     }
 

@@ -62,26 +62,26 @@ impl Shape {
 
 /// Bytes before the quote that ends a string.
 fn inside(text: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(rest) =
-        text.get(at..).filter(|rest| !rest.is_empty() && !rest.starts_with(b"\""))
-    {
-        at += character(rest);
-    }
-    at.min(text.len())
+    characters(text, |rest, _| !rest.starts_with(b"\"")).min(text.len())
 }
 
 /// The bytes of all characters at the start of `text` that are whole within `room`.
 fn whole(text: &[u8], room: usize) -> usize {
-    let mut end = 0;
-    while let Some(rest) = text.get(end..).filter(|rest| !rest.is_empty()) {
-        let next = end + character(rest);
-        if next > room {
+    characters(text, |_, end| end <= room)
+}
+
+/// The bytes of the characters at the start of `text` that are wanted, each asked for with what begins with it and where it
+/// ends.
+fn characters(text: &[u8], is_wanted: impl Fn(&[u8], usize) -> bool) -> usize {
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let end = at + character(rest);
+        if !is_wanted(rest, end) {
             break;
         }
-        end = next;
+        at = end;
     }
-    end
+    at
 }
 
 /// Bytes of what stands for the first byte or character of what was logged.
