@@ -54,8 +54,7 @@ impl Fleet {
                     "configuration reloaded"
                 );
                 statsd::synapse::config_updated();
-                // Targets that nobody names any more are closed.
-                access::reopen().await;
+                access::tidy().await;
                 // Last: whoever waits for it finds everything done.
                 cold::config_reloaded();
             }

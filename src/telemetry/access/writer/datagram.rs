@@ -63,6 +63,19 @@ impl Datagrams {
         Self { place, socket: None, lookup: Lookup::default(), former: 0, is_own: false }
     }
 
+    /// Another socket, if there is one and it is not connected to where it should be. With an error the old one stays.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        let Some(old) = &mut self.socket else {
+            return Ok(());
+        };
+        let new = connect(&self.place, &mut self.lookup)?;
+        if !old.has_peer_of(&new) {
+            *old = new;
+            self.former = 0;
+        }
+        Ok(())
+    }
+
     /// Sends each message. Those of one length that follow each other cost a UDP server's sender little.
     pub(super) fn send(&mut self, all: Rest<'_>) -> Sent {
         let mut rest = all;
@@ -155,6 +168,16 @@ enum Meaning {
 }
 
 impl Socket {
+    /// True for two that are connected to one UDP address. Of a path one cannot know: it may be another socket by now.
+    fn has_peer_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Udp { socket, .. }, Self::Udp { socket: other, .. }) => {
+                socket.peer_addr().ok() == other.peer_addr().ok()
+            }
+            _ => false,
+        }
+    }
+
     fn meaning(&self, error: &io::Error) -> Meaning {
         if Errno::from_io_error(error) == Some(Errno::MSGSIZE) {
             return Meaning::This;

@@ -24,13 +24,31 @@ const MODE: u32 = 0o640;
 pub(super) struct AppendFile {
     place: Place,
     file: Option<File>,
+    /// It is to be opened anew.
+    is_old: bool,
     /// The last write ended within a line.
     is_torn: bool,
 }
 
 impl AppendFile {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, file: None, is_torn: false }
+        Self { place, file: None, is_old: false, is_torn: false }
+    }
+
+    /// Opens it anew, if it is open. With an error the old one stays, until a later write finds that it can be opened.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        self.is_old = true;
+        let new = open(&self.place)?;
+        if self.is_torn {
+            // In the old file, if it takes it: the new one should not begin with the end of a line.
+            self.is_torn = file.write_all(b"\n").is_err();
+        }
+        *file = new;
+        self.is_old = false;
+        Ok(())
     }
 
     /// One write for all messages; of what a full disk has taken, the whole lines count.
@@ -55,6 +73,10 @@ impl AppendFile {
     }
 
     fn append(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+        if self.is_old {
+            // The reload has said why not.
+            drop(self.reopen());
+        }
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(open(&self.place)?),

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use self::sink::Sink;
 use super::batch::Batch;
 use super::counts::Loss;
-use super::target::Target;
+use super::target::{Target, Targets};
 
 /// Messages that wait for the writer at most: batches of 64 workers, as each owns 16.
 const WAITING: usize = 1024;
@@ -28,7 +28,7 @@ const WAITING: usize = 1024;
 /// A message for which there is no room is tried again so much later.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Targets that are kept open although the configuration may not name them any more; a reload closes all.
+/// Targets that are open at most: those that no configuration names any more are closed at the end of a reload only.
 const MAX_SINKS: usize = 256;
 
 /// The way to a writer. Cheap to clone.
@@ -60,7 +60,10 @@ impl Drop for Letterbox {
 #[derive(Debug)]
 enum Message {
     Write(Box<Batch>),
+    /// Open everything anew: files may have been moved, names may have other addresses.
     Reopen,
+    /// Close what is not in use any more.
+    Tidy,
     /// Answers when all that was said before is done.
     Finish(oneshot::Sender<()>),
 }
@@ -144,10 +147,18 @@ impl Writer {
     }
 }
 
-/// Closes files and sockets; the next lines open them anew. What has been written before is in the old ones.
+/// Opens files and sockets anew; what has been written before is in the old ones. What cannot be opened goes on with the
+/// old one and is tried again.
 pub async fn reopen() {
     if let Some(writer) = OF_THE_PROCESS.get() {
         writer.tell(Message::Reopen).await;
+    }
+}
+
+/// Closes targets that neither the configuration in force nor a session of a former one names.
+pub async fn tidy() {
+    if let Some(writer) = OF_THE_PROCESS.get() {
+        writer.tell(Message::Tidy).await;
     }
 }
 
@@ -176,11 +187,17 @@ fn run(inbox: Receiver<Message>) {
                 write(&batch, &mut sinks);
                 batch.go_home();
             }
-            Message::Reopen => sinks.clear(),
+            Message::Reopen => sinks.values_mut().for_each(Sink::reopen),
+            Message::Tidy => tidy_up(&mut sinks),
             // Who asked may have given up.
             Message::Finish(done) => drop(done.send(())),
         }
     }
+}
+
+fn tidy_up(sinks: &mut HashMap<Target, Sink>) {
+    let in_use = Targets::in_use();
+    sinks.retain(|target, _| in_use.iter().any(|list| list.list().contains(target)));
 }
 
 fn write(batch: &Batch, sinks: &mut HashMap<Target, Sink>) {

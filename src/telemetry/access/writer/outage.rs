@@ -38,6 +38,12 @@ impl Outage {
         self.told(target, error);
     }
 
+    /// The next line is tried at once.
+    pub(super) fn be_impatient(&mut self) {
+        self.backoff.reset();
+        self.again = None;
+    }
+
     /// A failure that says nothing about the next try.
     pub(super) fn told(&mut self, target: &dyn Display, error: &dyn Display) {
         if self.lost.is_none() {

@@ -109,6 +109,19 @@ impl Sink {
         self.lose(sent.lost + sent.lost_before);
     }
 
+    /// Opens what is open anew, and tries at once what has failed.
+    pub(super) fn reopen(&mut self) {
+        self.outage.be_impatient();
+        let renewed = match &mut self.way {
+            Way::File(file) => file.reopen(),
+            Way::Datagrams(socket) => socket.reopen(),
+        };
+        if let Err(error) = renewed {
+            let target = &self.target.place;
+            tracing::warn!(%target, %error, "access log: cannot be opened anew, the old one goes on");
+        }
+    }
+
     fn hears_late(&self) -> bool {
         matches!(self.target.place, Place::Udp(_))
     }

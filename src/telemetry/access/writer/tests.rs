@@ -233,6 +233,43 @@ async fn a_moved_file_is_left_alone_after_a_reopen() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_opened_anew_is_written_to_until_it_can() {
+    let dir = Dir::new("kept");
+    let (path, moved) = (dir.path("here/log"), dir.path("there"));
+    let here = path.parent().unwrap();
+    std::fs::create_dir(here).unwrap();
+    let (writer, log) = (Writer::start(), log_to(vec![file(&path)]));
+    write(&writer, &log, 3).await;
+    std::fs::rename(here, &moved).unwrap();
+    writer.tell(Message::Reopen).await;
+    write(&writer, &log, 2).await;
+    assert_eq!(lines_of(&moved.join("log")), 5, "nothing is lost");
+    std::fs::create_dir(here).unwrap();
+    write(&writer, &log, 4).await;
+    assert_eq!((lines_of(&moved.join("log")), lines_of(&path)), (5, 4));
+}
+
+#[tokio::test]
+async fn only_what_nobody_uses_is_closed() {
+    let dir = Dir::new("tidy");
+    let (used, unused) = (dir.path("used"), dir.path("unused"));
+    let is_open = |path: &Path| {
+        let mut open = std::fs::read_dir("/proc/self/fd").unwrap();
+        open.any(|fd| std::fs::read_link(fd.unwrap().path()).is_ok_and(|to| to == path))
+    };
+    let writer = Writer::start();
+    let (stays, goes) = (log_to(vec![file(&used)]), log_to(vec![file(&unused)]));
+    for log in [&stays, &goes] {
+        write(&writer, log, 1).await;
+    }
+    drop(goes);
+    writer.tell(Message::Reopen).await;
+    assert!(writer.finish(LONG).await && is_open(&unused), "it is opened anew all the same");
+    writer.tell(Message::Tidy).await;
+    assert!(writer.finish(LONG).await && is_open(&used) && !is_open(&unused));
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_opened_costs_lines_until_it_can() {
     let dir = Dir::new("unopened");
     let path = dir.path("later/log");
