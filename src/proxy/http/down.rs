@@ -11,6 +11,7 @@ use super::inbound::Inbound;
 use super::message::Version;
 use super::message::chunked::{Fed, Keep, push_chunk};
 use super::message::response::{self, Recode, Response};
+use super::message::unfold::unfold;
 use super::up::TURN;
 
 /// Most heads that announce another (1xx) before the answer: a backend that sends nothing else must not keep us busy.
@@ -130,11 +131,15 @@ impl Exchange {
         loop {
             let outbox = client.outbox(fixed);
             let before = outbox.len();
-            let read = response::read(input, &asked, outbox).map_err(Outcome::Nonsense);
-            if read.is_err() {
-                outbox.truncate(before);
-            }
-            let Some(response) = read? else {
+            let read = match response::read(input, &asked, outbox) {
+                Ok(read) => read,
+                Err(why) => {
+                    outbox.truncate(before);
+                    let plain = unfold(input).ok_or(Outcome::Nonsense(why))?;
+                    return self.heads(fixed, client, cx, &plain);
+                }
+            };
+            let Some(response) = read else {
                 if self.down.inbox.capacity() == 0 {
                     self.down.inbox = fixed.local.spares.borrow_mut().take();
                 }

@@ -116,6 +116,8 @@ where
     let mut builder = http1::Builder::new();
     // Its buffer holds the head and what comes with it.
     builder.max_headers(HEADERS).max_buf_size(HEAD_BYTES + 1024);
+    // As the HTTP/1 engine takes them.
+    builder.allow_obsolete_multiline_headers_in_responses(true);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     drop(tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
