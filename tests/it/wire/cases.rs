@@ -137,6 +137,9 @@ pub(super) const REQUESTS: &[Case] = &[
     case("E20", fetch!("switch"), "502 ? o1", "502 ? o1", "?"),
 ];
 
+/// Stands for so many bytes in [`SCRIPTS`].
+pub(super) const BULK: (&str, usize) = ("<20 kB>", 20_000);
+
 /// Answers of the origin, named by the path.
 #[rustfmt::skip]
 pub(super) const ANSWERS: &[Case] = &[
@@ -152,6 +155,7 @@ pub(super) const ANSWERS: &[Case] = &[
     case("F-partial", fetch!("F-partial"), "502 k o1", "502 k o1", "?"),
     case("F-badname", fetch!("F-badname"), "502 k o1", "502 k o1", "502 k o1"),
     case("F-spcolon", fetch!("F-spcolon"), "502 k o1", "502 k o1", "502 k o1"),
+    case("F-bighdr", fetch!("F-bighdr"), "502 k o1", "502 k o1", "502 k o1"),
     case("F-fold", fetch!("F-fold"), "200 k o1", "200 k o1", "?"),
     case("F-foldlen", fetch!("F-foldlen"), "502 k o1", "502 k o1", "?"),
     case("F-foldfirst", fetch!("F-foldfirst"), "502 k o1", "502 k o1", "?"),
@@ -165,7 +169,7 @@ pub(super) const ANSWERS: &[Case] = &[
     case("F-r204chk", fetch!("F-r204chk"), "204 k o1", "204 k o1", "204 k o1"),
 ];
 
-/// What the origin says, by path; the connection is closed behind those that end in `\0`.
+/// What the origin says, by path; the connection is closed behind those that end in `\0`. [`BULK`] is that long.
 #[rustfmt::skip]
 pub(super) const SCRIPTS: &[(&str, &str)] = &[
     ("/F-chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n"),
@@ -180,6 +184,7 @@ pub(super) const SCRIPTS: &[(&str, &str)] = &[
     ("/F-partial", "HTTP/1.1 200 OK\r\nContent-Le\0"),
     ("/F-badname", "HTTP/1.1 200 OK\r\nX Y: z\r\nContent-Length: 5\r\n\r\nhello\0"),
     ("/F-spcolon", "HTTP/1.1 200 OK\r\nX : z\r\nContent-Length: 5\r\n\r\nhello\0"),
+    ("/F-bighdr", "HTTP/1.1 200 OK\r\nX: <20 kB>\r\nContent-Length: 5\r\n\r\nhello\0"),
     ("/F-fold", "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\nX: y\r\n\tz\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
     ("/F-foldlen", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n 6\r\n\r\nhello\0"),
     ("/F-foldfirst", "HTTP/1.1 200 OK\r\n X: y\r\nContent-Length: 5\r\n\r\nhello\0"),

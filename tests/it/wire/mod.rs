@@ -59,6 +59,22 @@ fn all() -> impl Iterator<Item = &'static Case> {
     cases::REQUESTS.iter().chain(cases::ANSWERS)
 }
 
+/// The document names each case in which haproxy is known to do otherwise, and no case that there is not.
+#[test]
+fn the_document_says_where_haproxy_differs() {
+    let text = include_str!("../../../docs/http1.md");
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let is_id = |word: &&str| all().any(|case| case.id == *word);
+    let mut named: Vec<&str> = cells.flat_map(|cell| cell.split(", ")).filter(is_id).collect();
+    named.sort_unstable();
+    let differs = |case: &&Case| case.haproxy != "?" && case.haproxy != case.want;
+    let is_request = |case: &&Case| !case.id.starts_with("F-");
+    let mut wanted: Vec<&str> =
+        all().filter(differs).filter(is_request).map(|case| case.id).collect();
+    wanted.sort_unstable();
+    assert_eq!(named, wanted);
+}
+
 /// Runs every case; what did not come out as `expected` says.
 async fn failures(
     front: SocketAddr,

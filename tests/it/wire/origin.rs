@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::cases::SCRIPTS;
+use super::cases::{BULK, SCRIPTS};
 use crate::support::lab::Lab;
 
 /// Size of the answer to `/F-large`: more than the kernels on its way hold.
@@ -118,6 +118,7 @@ async fn serve(mut stream: TcpStream, heard: Arc<Heard>) {
         } else {
             said
         };
+        let said = said.replace(BULK.0, &"x".repeat(BULK.1));
         if stream.write_all(said.as_bytes()).await.is_err() || text.is_some() {
             return;
         }
