@@ -43,6 +43,7 @@ use std::sync::Arc;
 pub(crate) use self::client::Expiry;
 use self::client::{Client, Ending, Fixed};
 pub(crate) use self::exchange::{Outcome, Phase};
+pub(crate) use self::inbound::Inbound;
 pub(crate) use self::message::chunked::Ranges;
 pub use self::message::{HEAD_BYTES, HEADERS, Refusal};
 use self::serve::After;

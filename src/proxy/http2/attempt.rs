@@ -18,6 +18,7 @@ use super::outlet::{Outlet, Spare};
 use super::upload::Reader;
 use super::upstream::{InUse, Key};
 use crate::lb::lease::Lease;
+use crate::proxy::http::message::framing::Framing;
 use crate::proxy::http::{Expiry, Outcome};
 use crate::proxy::millis::Millis;
 use crate::proxy::{CloseMode, Reuse};
@@ -129,7 +130,11 @@ async fn over_http1(
     if head.status.as_u16() < 200 {
         return Err(Outcome::Nonsense("protocol switched unasked"));
     }
-    if head.headers.contains_key(TRANSFER_ENCODING) {
+    let mut framing = Framing::default();
+    for coding in fields::values(&head.headers, &TRANSFER_ENCODING) {
+        framing.add_coding(coding.as_bytes()).map_err(|error| Outcome::Nonsense(error.0))?;
+    }
+    if framing.chunked {
         // It has not been heeded (RFC 9112 6.3), and would be a lie about what is handed on.
         head.headers.remove(CONTENT_LENGTH);
     }

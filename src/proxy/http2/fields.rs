@@ -59,6 +59,11 @@ pub(super) fn strip_answer(fields: &mut HeaderMap) {
     }
 }
 
+/// True for trailers that say what only a head may: somebody behind us might merge them into it.
+pub(super) fn is_late(trailers: &HeaderMap) -> bool {
+    [CONTENT_LENGTH, TRANSFER_ENCODING, HOST].iter().any(|name| is_there(trailers, name))
+}
+
 /// True when a request or an answer authenticates its connection: see [`message::fields::is_login`].
 pub(super) fn is_login(fields: &HeaderMap) -> bool {
     static NAMES: [HeaderName; 4] =

@@ -2,6 +2,9 @@
 //!
 //! Not for services of HTTP/1 servers: their clients go through `http`, which costs a fraction.
 
+mod last;
+mod patience;
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -14,26 +17,25 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::last::Last;
+use self::patience::{Over, Wait};
 use super::gauge::{Gauged, Progress, Talk};
 use super::notes::Notes;
-use super::settings::FAREWELL;
 use super::turn::{Down, Turn};
 use super::upload::{Source, Upload};
+use super::vetted::Vetted;
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::CloseMode;
 use crate::proxy::age;
-use crate::proxy::course::Unbegun;
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS};
-use crate::proxy::http::reply::{self, Form};
 use crate::proxy::http::{Outcome, Phase};
 use crate::proxy::millis::Millis;
-use crate::proxy::states;
 use crate::proxy::timer::Timer;
 use crate::telemetry::cells::ErrorCause;
 
@@ -57,111 +59,10 @@ pub(super) struct Front {
     unread: RefCell<Option<Rc<RefCell<Upload>>>>,
 }
 
-/// For a request that has not come yet.
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    /// When it began to come; before, when the last answer ended.
-    since: Millis,
-    /// What had been heard then.
-    heard: u64,
-    /// Something of it has come. Of the first request, as if.
-    has_begun: bool,
-}
-
-/// Why a connection ends that hyper would have served on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
-    /// Nothing more is asked, or nothing taken.
-    Silent,
-    /// A request did not come in time.
-    Late,
-}
-
 impl Front {
     /// Why the answer under way is to end, if it is.
     pub(super) fn ended(&self) -> Option<Reason> {
         self.lease.borrow().as_ref().and_then(Lease::ended)
-    }
-
-    /// An answer has ended: the next request is waited for, once this one's body has come.
-    pub(super) fn rest(&self, now: Millis, upload: &Rc<RefCell<Upload>>) {
-        if !upload.borrow().is_over() {
-            self.unread.replace(Some(Rc::clone(upload)));
-        }
-        self.wait.set(Some(Wait { since: now, heard: self.talk.heard(), has_begun: false }));
-    }
-
-    /// Has the connection look again at what it waits for.
-    pub(super) fn look(&self) {
-        // Not yet: this only sets it.
-        let _is_up = self.fixed.timer.expires(self.fixed.local.clock.tick());
-    }
-
-    /// True, with why, when time is up.
-    fn is_over(&self) -> Option<Over> {
-        if self.ended().is_some() {
-            return Some(Over::Silent);
-        }
-        let wait = self.wait.get();
-        let (deadline, over) =
-            wait.map_or_else(|| (self.untaken.get(), Over::Silent), |wait| self.patience(wait));
-        let is_over = self.fixed.timer.expires(deadline);
-        self.is_untaken.set(is_over && wait.is_none());
-        is_over.then_some(over)
-    }
-
-    /// Until when the next request must have come: as with `http`.
-    fn patience(&self, mut wait: Wait) -> (Millis, Over) {
-        let settings = self.fixed.listener.service.settings.load();
-        let t = &settings.timeouts;
-        let clock = &self.fixed.local.clock;
-        let taken = self.moved.0.look(self.talk.taken(), clock);
-        let heard = self.moved.1.look(self.talk.heard(), clock);
-        if self.talk.is_blocked() {
-            // Of the answer before.
-            return (taken.after_or_never(t.client), Over::Silent);
-        }
-        let unread = self.unread.take();
-        if let Some(upload) = unread {
-            self.rest(clock.now(), &upload);
-            if !upload.borrow().is_over() {
-                return (Millis::NEVER, Over::Silent);
-            }
-            wait = Wait { since: clock.now(), heard: self.talk.heard(), has_begun: false };
-        }
-        if !wait.has_begun && self.talk.heard() != wait.heard {
-            wait = Wait { since: heard, has_begun: true, ..wait };
-            self.wait.set(Some(wait));
-        }
-        if wait.has_begun {
-            (t.head(wait.since, heard), Over::Late)
-        } else {
-            let since = wait.since.max(taken);
-            (t.rest(since, since), Over::Silent)
-        }
-    }
-
-    /// What is said, counted and logged when a request has not come in time.
-    fn late(&self) -> Vec<u8> {
-        let (status, mut page) = (StatusCode::REQUEST_TIMEOUT, Vec::new());
-        reply::push(&mut page, status, Form { keep: false, is_head: false });
-        let fixed = &self.fixed;
-        fixed.cells().error(ErrorCause::ClientTimeout);
-        fixed.cells().response(status.as_u16());
-        if let (Some(log), Some(wait)) =
-            (&fixed.listener.service.settings.load().access_log, self.wait.get())
-        {
-            let unbegun = Unbegun {
-                since: wait.since,
-                bytes_in: self.talk.heard().saturating_sub(wait.heard),
-                bytes_out: page.len() as u64,
-                state: states::LATE,
-                status: status.as_u16(),
-                is_reused: self.served.get() > 0,
-            };
-            unbegun.write(fixed, log);
-        }
-        page
     }
 }
 
@@ -193,10 +94,12 @@ where
     builder
         // Time is kept here.
         .header_read_timeout(None)
+        // What a server has not said is not said for it, as in the other engine.
+        .auto_date_header(false)
         .half_close(true)
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES + 1024);
-    let io = TokioIo::new(Gauged::bytes(stream, early, &talk));
+    let io = TokioIo::new(Vetted::new(Gauged::bytes(stream, early, &talk)));
     let mut connection = builder.serve_connection(io, service);
     let mut is_draining = false;
     let over = poll_fn(|cx| {
@@ -219,16 +122,13 @@ where
         front.is_over().map_or(Poll::Pending, |over| Poll::Ready(Some(over)))
     })
     .await;
-    if over == Some(Over::Late) {
-        let mut io = connection.into_parts().io.into_inner();
-        let page = front.late();
-        let farewell = async {
-            io.write_all(&page).await?;
-            io.shutdown().await
-        };
-        // Whether or not it has heard it: the connection closes.
-        drop(front.fixed.timer.within(Some(FAREWELL), farewell).await);
-    }
+    let (io, refusal) = connection.into_parts().io.into_inner().into_parts();
+    let last = match (over, refusal) {
+        (Some(Over::Silent), _) => return,
+        (Some(Over::Late), _) => Some(Last::LATE),
+        (None, refusal) => refusal.map(Last::refused),
+    };
+    front.farewell(io, last).await;
 }
 
 /// One request's answer.

@@ -33,6 +33,7 @@ mod stream;
 mod turn;
 mod upload;
 mod upstream;
+mod vetted;
 
 pub use self::settings::*;
 pub(crate) use self::upstream::Upstreams;

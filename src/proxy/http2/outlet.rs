@@ -1,7 +1,7 @@
 //! An answer's body on its way from whichever backend gives it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -9,6 +9,7 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
 
 use super::carry::Frames;
+use super::fields;
 use super::upload::{Reader, poll_stream};
 use super::upstream::{InUse, Key};
 use crate::proxy::local::Local;
@@ -54,6 +55,28 @@ impl Frames for Outlet {
     type Error = Cut;
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let came = ready!(self.poll_any(cx));
+        let is_bad = |frame: &Frame<Bytes>| frame.trailers_ref().is_some_and(fields::is_late);
+        Poll::Ready(came.map(|came| match came {
+            Ok(frame) if is_bad(&frame) => {
+                Err(Cut(Box::from("trailers that only a head may have")))
+            }
+            came => came,
+        }))
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Page(page) => page.is_empty(),
+            Self::Stream(stream, _) => stream.is_end_stream(),
+            Self::Http1(body, _) => body.is_end_stream(),
+        }
+    }
+}
+
+impl Outlet {
+    fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::Page(page) => {
@@ -69,17 +92,6 @@ impl Frames for Outlet {
         }
     }
 
-    fn is_end(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Page(page) => page.is_empty(),
-            Self::Stream(stream, _) => stream.is_end_stream(),
-            Self::Http1(body, _) => body.is_end_stream(),
-        }
-    }
-}
-
-impl Outlet {
     /// It did not go on in time, or had to end. Perhaps the whole connection stands still, without having been told of its end: the next
     /// stream goes over another.
     pub(super) fn distrust(&self) {

@@ -14,6 +14,7 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Frame, Incoming};
 
 use super::carry::Frames;
+use super::fields;
 use super::settings::REPLAY_BYTES;
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
@@ -160,11 +161,16 @@ impl Upload {
         if self.has_ended || self.is_broken {
             return Poll::Ready(self.is_broken.then_some(Err(Broken)));
         }
-        let Poll::Ready(came) = self.source.poll(cx) else {
+        let Poll::Ready(mut came) = self.source.poll(cx) else {
             self.awaits_client = true;
             self.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
+        if let Some(Ok(frame)) = &came
+            && frame.trailers_ref().is_some_and(fields::is_late)
+        {
+            came = Some(Err(Broken));
+        }
         self.awaits_client = false;
         self.active = self.local.clock.tick();
         match &came {

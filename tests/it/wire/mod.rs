@@ -4,6 +4,7 @@
 //! connection still serves, and another one, on a new connection, that nothing was harmed.
 
 mod cases;
+mod engines;
 mod origin;
 mod packets;
 mod pages;

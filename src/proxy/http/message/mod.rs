@@ -41,7 +41,7 @@ impl Version {
     }
 
     /// The last digit.
-    fn digit(self) -> u8 {
+    pub(crate) fn digit(self) -> u8 {
         match self {
             Self::V10 => b'0',
             Self::V11 => b'1',

@@ -1,0 +1,89 @@
+//! The last answer on a connection: to a request that hyper has not seen.
+
+use hyper::StatusCode;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use super::Front;
+use crate::proxy::course::Unbegun;
+use crate::proxy::http::Refusal;
+use crate::proxy::http::reply::{self, Form};
+use crate::proxy::http2::settings::FAREWELL;
+use crate::proxy::states::{self, State};
+use crate::telemetry::cells::ErrorCause;
+
+/// How much of what the client says after it is read: what is left unread turns the answer into a reset.
+const UNREAD_BYTES: u64 = 1024 * 1024;
+
+/// Why there is an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    status: StatusCode,
+    is_head: bool,
+    state: State,
+    cause: ErrorCause,
+}
+
+impl Last {
+    /// A request did not come in time.
+    pub(super) const LATE: Self = Self {
+        status: StatusCode::REQUEST_TIMEOUT,
+        is_head: false,
+        state: states::LATE,
+        cause: ErrorCause::ClientTimeout,
+    };
+
+    /// A request is not fit to go on.
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        Self {
+            status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST),
+            is_head: refusal.is_head,
+            state: states::REFUSED,
+            cause: ErrorCause::ClientProtocol,
+        }
+    }
+}
+
+impl Front {
+    /// What is said, counted and logged.
+    fn last_word(&self, last: Last) -> Vec<u8> {
+        let mut page = Vec::new();
+        reply::push(&mut page, last.status, Form { keep: false, is_head: last.is_head });
+        let fixed = &self.fixed;
+        fixed.cells().error(last.cause);
+        fixed.cells().response(last.status.as_u16());
+        if let (Some(log), Some(wait)) =
+            (&fixed.listener.service.settings.load().access_log, self.wait.get())
+        {
+            let now = || self.moved.1.look(self.talk.heard(), &fixed.local.clock);
+            let unbegun = Unbegun {
+                since: if wait.has_begun { wait.since } else { now() },
+                bytes_in: self.talk.heard().saturating_sub(wait.heard),
+                bytes_out: page.len() as u64,
+                state: last.state,
+                status: last.status.as_u16(),
+                is_reused: self.served.get() > 0,
+            };
+            unbegun.write(fixed, log);
+        }
+        page
+    }
+
+    /// Ends the connection, with an answer if there is one to be given.
+    pub(super) async fn farewell<S>(&self, mut io: S, last: Option<Last>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let page = last.map(|last| self.last_word(last));
+        let farewell = async {
+            let Some(page) = page else {
+                return io.shutdown().await;
+            };
+            io.write_all(&page).await?;
+            io.shutdown().await?;
+            let mut rest = io.take(UNREAD_BYTES);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map(drop)
+        };
+        // Whether or not it has heard it: the connection closes.
+        drop(self.fixed.timer.within(Some(FAREWELL), farewell).await);
+    }
+}

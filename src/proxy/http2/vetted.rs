@@ -1,0 +1,191 @@
+//! What an HTTP/1 client says, judged by the HTTP/1 engine's rules before hyper reads it.
+//!
+//! hyper alone is too kind: it picks one of two framings, lets trailers say what only a head may, and reads bodies where old
+//! servers see another request. It gets whole heads, in the one form that goes on, and bodies without extensions and with
+//! plain trailers. Behind the first head that is not, it finds the end of the connection.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::proxy::http::message::Version;
+use crate::proxy::http::message::chunked::{Keep, Ranges};
+use crate::proxy::http::message::framing::Body;
+use crate::proxy::http::message::request::{self, Request, Rules};
+use crate::proxy::http::{Inbound, Refusal};
+
+/// The connection.
+#[derive(Debug)]
+pub(super) struct Vetted<S> {
+    io: S,
+    judge: Judge,
+    has_ended: bool,
+}
+
+/// Bytes on their way, and what they belong to.
+#[derive(Debug)]
+struct Judge {
+    /// Came, not judged yet.
+    raw: Vec<u8>,
+    /// May be read, up to here it was.
+    fit: (Vec<u8>, usize),
+    body: Inbound,
+    ranges: Ranges,
+    /// Room for a head.
+    head: Vec<u8>,
+    refusal: Option<Refusal>,
+}
+
+impl<S> Vetted<S> {
+    pub(super) fn new(io: S) -> Self {
+        let judge = Judge {
+            raw: Vec::new(),
+            fit: (Vec::new(), 0),
+            body: Inbound::new(Body::Empty, Keep::Framed),
+            ranges: Ranges::default(),
+            head: Vec::new(),
+            refusal: None,
+        };
+        Self { io, judge, has_ended: false }
+    }
+
+    /// The connection, and why its last request was refused, if it was.
+    pub(super) fn into_parts(self) -> (S, Option<Refusal>) {
+        (self.io, self.judge.refusal)
+    }
+}
+
+impl Judge {
+    /// Hands on what is fit; false when nothing is.
+    fn read(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let (fit, used) = &mut self.fit;
+        let rest = fit.get(*used..).unwrap_or_default();
+        let n = rest.len().min(buffer.remaining());
+        buffer.put_slice(rest.get(..n).unwrap_or_default());
+        *used += n;
+        if *used == fit.len() {
+            fit.clear();
+            *used = 0;
+        }
+        n > 0
+    }
+
+    /// Judges some of what came; false when more is needed for that.
+    fn judge(&mut self) -> io::Result<bool> {
+        if self.body.is_done() {
+            return Ok(self.read_head());
+        }
+        self.ranges.0.clear();
+        let fed = self.body.take(&self.raw, &mut self.ranges);
+        let fed = fed.map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?;
+        let (fit, _) = &mut self.fit;
+        for range in self.ranges.0.drain(..) {
+            fit.extend_from_slice(self.raw.get(range).unwrap_or_default());
+        }
+        if fed.done {
+            fit.extend_from_slice(self.body.tail());
+        }
+        self.raw.drain(..fed.consumed);
+        Ok(fed.consumed > 0)
+    }
+
+    fn read_head(&mut self) -> bool {
+        let rules = Rules { forward_for: None, client: None, close: false };
+        self.head.clear();
+        match request::read(&self.raw, &rules, &mut self.head) {
+            Ok(None) => false,
+            Ok(Some(request)) => {
+                as_said(&mut self.head, &request);
+                self.fit.0.append(&mut self.head);
+                self.body = Inbound::new(request.body, Keep::Framed);
+                self.raw.drain(..request.len);
+                true
+            }
+            Err(refusal) => {
+                self.refusal = Some(refusal);
+                true
+            }
+        }
+    }
+}
+
+/// Of the head that the other engine would send, what is said to this end of the connection: the client's version, and
+/// whether it stays.
+fn as_said(head: &mut Vec<u8>, request: &Request) {
+    let line = head.iter().position(|byte| *byte == b'\n').unwrap_or_default();
+    let line = head.get_mut(..line).unwrap_or_default().trim_ascii_end().len();
+    if let Some(digit) = line.checked_sub(1).and_then(|last| head.get_mut(last)) {
+        *digit = request.version.digit();
+    }
+    let stays: &[u8] = match (request.keep_alive, request.version) {
+        (true, Version::V11) => return,
+        (true, Version::V10) => b"connection: keep-alive\r\n\r\n",
+        (false, _) => b"connection: close\r\n\r\n",
+    };
+    // The last of several lines is what hyper heeds. Before the empty line:
+    head.truncate(head.len().saturating_sub(2));
+    head.extend_from_slice(stays);
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Vetted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            let is_full = buffer.remaining() == 0;
+            if is_full || this.judge.read(buffer) || this.has_ended || this.judge.refusal.is_some()
+            {
+                return Poll::Ready(Ok(()));
+            }
+            if !this.judge.raw.is_empty() && this.judge.judge()? {
+                continue;
+            }
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
+            let came = buffer.filled().get(before..).unwrap_or_default();
+            this.has_ended = came.is_empty();
+            this.judge.raw.extend_from_slice(came);
+            buffer.set_filled(before);
+            if this.has_ended {
+                // That it broke off is for hyper to see.
+                this.judge.fit.0.append(&mut this.judge.raw);
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Vetted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Not yet: whoever owns the connection may have more to say.
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
