@@ -1,5 +1,8 @@
 //! Sessions that end with their backend, or because of their age.
 
+mod age;
+mod removed;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use tokio::time::Instant;
 use crate::support::client::Conn;
 use crate::support::lab::Lab;
 use crate::support::origin::Origin;
-use crate::support::synapse::{Synapse, config, fixed, is_release, listener};
+use crate::support::synapse::{Synapse, config, fixed, is_release};
 use crate::support::wait::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -230,137 +233,4 @@ async fn a_request_without_an_answer_goes_to_another_server_or_is_502() {
     assert_eq!(answers[2..], [of_b, (502, String::new())]);
     until_logged(&lab.dir().join("web.log"), "A", &["DH"]).await;
     until_logged(&lab.dir().join("web.log"), "B", &["--", "--", "--"]).await;
-}
-
-/// What `drain` leaves sessions in these tests.
-const DRAIN: Duration = Duration::from_millis(700);
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_remove_says_what_becomes_of_sessions() {
-    let lab = Lab::new().await;
-    let (a, b) = (lab.origin("A").await, lab.origin("B").await);
-    let record =
-        |it: &Origin| json!({"name": it.name(), "host": it.addr().ip(), "port": it.port()});
-    let list = lab.write("backends.json", &json!([record(&a), record(&b)]).to_string());
-    let mut services = json!({});
-    let mut fronts = Vec::new();
-    for mode in ["http", "tcp"] {
-        for then in ["keep", "drain", "kill"] {
-            let (name, front) = (format!("{mode}-{then}"), lab.free_addr());
-            let log = lab.dir().join(format!("{name}.log"));
-            services[&name] = json!({
-                "discovery": {"method": "file", "path": list},
-                "haproxy": listener(front, mode, &[]),
-                "proxy": {
-                    "on_remove": then, "drain_time": "700ms",
-                    "access_log": {"to": log.to_str(), "format": "json"}
-                }
-            });
-            fronts.push((name, front));
-        }
-    }
-    let synapse = lab.synapse(config(services)).await;
-    let mut sessions = Vec::new();
-    for (name, front) in &fronts {
-        sessions.push((name.as_str(), downloads(*front).await));
-    }
-    let removed = Instant::now();
-    lab.write("backends.json", &json!([record(&b)]).to_string());
-    for (name, _) in &fronts {
-        eventually("A is no longer known", PATIENCE, || async {
-            let servers = synapse.service(name).await["servers"].clone();
-            if servers.as_array().is_some_and(|all| all.len() == 1) { Ok(()) } else { Err(servers) }
-        })
-        .await;
-    }
-    let seen = Instant::now();
-    let mut survivors = Vec::new();
-    for (name, [of_a, of_b]) in sessions {
-        survivors.push(of_b);
-        let (mode, then) = name.split_once('-').expect("both");
-        if then == "keep" {
-            survivors.push(of_a);
-            continue;
-        }
-        let ended = tokio::time::timeout(PATIENCE, of_a.cut).await.expect("it ends").expect("cut");
-        let grace = if then == "drain" { DRAIN } else { Duration::ZERO };
-        assert!(ended >= removed + grace, "{name}: {:?} after the removal", ended - removed);
-        assert!(ended <= seen + grace + bound(), "{name}: {:?} after it showed", ended - seen);
-        let log = lab.dir().join(format!("{name}.log"));
-        until_logged(&log, "A", &[if mode == "http" { "KD" } else { "K-" }]).await;
-    }
-    // By now all that is to end has ended.
-    assert!(removed.elapsed() >= DRAIN);
-    for session in &survivors {
-        session.goes_on().await;
-    }
-}
-
-/// The age that connections may have in these tests; each has its own within a tenth.
-const AGE: Duration = Duration::from_millis(400);
-
-/// A service of this mode whose connections may have that age.
-async fn aged(lab: &Lab, mode: &str, origin: &Origin) -> (Synapse, SocketAddr) {
-    let front = lab.free_addr();
-    let mut service = fixed(front, mode, &[], &[("A", origin.addr(), "")]);
-    let log = lab.dir().join("aged.log");
-    let log = json!({"to": log.to_str(), "format": "json"});
-    service["proxy"] = json!({"max_connection_age": "400ms", "access_log": log});
-    (lab.synapse(config(json!({"aged": service}))).await, front)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_http_connection_of_age_is_closed_with_an_answer() {
-    let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let (_synapse, front) = aged(&lab, "http", &origin).await;
-    let begun = Instant::now();
-    let mut busy = Conn::open(front).await.expect("connect");
-    let mut slow = Conn::open(front).await.expect("connect");
-    slow.send(b"GET /slow/600 HTTP/1.1\r\nHost: t\r\n\r\n").await.expect("request");
-    let mut requests = 1;
-    loop {
-        let answer = busy.get("/").await.expect("every request is answered");
-        assert_eq!(answer.status, 200);
-        requests += 1;
-        if answer.header("connection").is_some_and(|it| it.eq_ignore_ascii_case("close")) {
-            break;
-        }
-        assert!(begun.elapsed() < PATIENCE, "it never ends");
-    }
-    assert!(begun.elapsed() >= AGE.mul_f64(0.9), "{:?}", begun.elapsed());
-    // It came of age while it waited for its answer.
-    let answer = slow.response("GET").await.expect("an answer");
-    assert_eq!((answer.status, answer.text().as_str()), (200, "A"));
-    assert_eq!(answer.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("close"));
-    for conn in [&mut busy, &mut slow] {
-        let mut rest = Vec::new();
-        assert_eq!(conn.read_rest(&mut rest).await, Ok(0));
-    }
-    // Nothing was cut.
-    until_logged(&lab.dir().join("aged.log"), "A", &vec!["--"; requests]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tcp_session_ends_at_its_age() {
-    let lab = Lab::new().await;
-    let origin = lab.origin("A").await;
-    let (_synapse, front) = aged(&lab, "tcp", &origin).await;
-    let mut sessions = Vec::new();
-    for _ in 0..10 {
-        let before = Instant::now();
-        let mut conn = silent(front).await;
-        let after = Instant::now();
-        sessions.push(tokio::spawn(async move {
-            let mut rest = Vec::new();
-            assert_eq!(conn.read_rest(&mut rest).await, Ok(0));
-            (before.elapsed(), after.elapsed())
-        }));
-    }
-    for session in sessions {
-        let (longest, shortest) = session.await.expect("ended in order");
-        assert!(longest >= AGE.mul_f64(0.9), "{longest:?}");
-        assert!(shortest <= AGE.mul_f64(1.1) + bound(), "{shortest:?}");
-    }
-    until_logged(&lab.dir().join("aged.log"), "A", &["K-"; 10]).await;
 }

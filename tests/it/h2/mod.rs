@@ -12,6 +12,7 @@ mod origin;
 mod raw;
 mod rules;
 mod rules_more;
+mod settings;
 mod stalls;
 mod waits;
 mod web;

@@ -19,20 +19,24 @@
 //! Beside ours stand the nodes of strangers: of another instance in every place, of a session with our own instance id, and
 //! one that says byte for byte what ours says. None of them may ever be missed.
 
+mod fault;
+mod nodes;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
-use zookeeper_client::{Acls, Client, CreateMode};
 
-use super::witness::{Absence, Look, Place, Report, Sight, Witness, connect, look, ours};
-use super::{BACK_WITHIN, PATIENCE, one_of_each, path, up};
+use self::fault::{ALL, Fault, Kind, WEIGHTED};
+use self::nodes::{services, strangers};
+use super::PATIENCE;
+use super::witness::{Absence, Place, Report, Sight, Witness, connect, look, ours};
 use crate::support::lab::Lab;
-use crate::support::nerve::{INSTANCE, Nerve};
+use crate::support::nerve::Nerve;
 use crate::support::wait::eventually;
 use crate::support::zookeeper::Zk;
 
@@ -42,87 +46,6 @@ const FEW: usize = 2 * ALL.len();
 const MANY: usize = 500;
 /// nerve's session.
 const SESSION: Duration = Duration::from_secs(4);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Connections,
-    MemberStopped,
-    AllStopped,
-    MemberKilled,
-    NodeDeleted,
-    NerveStopped,
-    NerveKilled,
-    NerveLeft,
-}
-
-const ALL: [Kind; 8] = [
-    Kind::Connections,
-    Kind::MemberStopped,
-    Kind::AllStopped,
-    Kind::MemberKilled,
-    Kind::NodeDeleted,
-    Kind::NerveStopped,
-    Kind::NerveKilled,
-    Kind::NerveLeft,
-];
-
-/// Cheap ones are more frequent: they last a moment.
-const WEIGHTED: [Kind; 16] = [
-    Kind::Connections,
-    Kind::Connections,
-    Kind::Connections,
-    Kind::NodeDeleted,
-    Kind::NodeDeleted,
-    Kind::NodeDeleted,
-    Kind::NerveKilled,
-    Kind::NerveKilled,
-    Kind::NerveKilled,
-    Kind::NerveLeft,
-    Kind::NerveLeft,
-    Kind::NerveStopped,
-    Kind::NerveStopped,
-    Kind::MemberStopped,
-    Kind::MemberKilled,
-    Kind::AllStopped,
-];
-
-/// A fault that was.
-#[derive(Clone, Copy, Debug)]
-struct Fault {
-    kind: Kind,
-    /// The place whose node was deleted; all others concern every place.
-    place: Option<usize>,
-    from: Instant,
-    to: Instant,
-}
-
-impl Fault {
-    /// Whether it had begun before a look ended.
-    fn concerns(&self, place: usize, look: Look) -> bool {
-        self.from <= look.to && self.place.is_none_or(|only| only == place)
-    }
-
-    /// Whether it explains that a look misses a node.
-    fn explains(&self, place: usize, look: Look) -> bool {
-        self.concerns(place, look) && look.from <= self.to + BACK_WITHIN
-    }
-
-    /// What it was, when seen from `at`.
-    fn until(&self, at: Instant) -> String {
-        let began = at.saturating_duration_since(self.from);
-        let ended = at.saturating_duration_since(self.to);
-        format!("{:?} {began:?} to {ended:?} earlier", self.kind)
-    }
-
-    /// Whether it takes neither session nor node away.
-    fn spares(&self) -> bool {
-        match self.kind {
-            Kind::Connections | Kind::MemberStopped | Kind::MemberKilled => true,
-            Kind::NerveKilled | Kind::NerveLeft => self.to - self.from < SESSION / 2,
-            Kind::AllStopped | Kind::NodeDeleted | Kind::NerveStopped => false,
-        }
-    }
-}
 
 /// The world.
 struct Storm {
@@ -238,68 +161,6 @@ impl Storm {
         .await;
         (0..3).for_each(|member| self.witness.set_healthy(member, true));
     }
-}
-
-/// The nodes of strangers: none of them is ours to touch.
-async fn strangers(client: &Client, places: &[Place]) -> Vec<Sight> {
-    let mut paths: Vec<&String> = places.iter().map(|place| &place.path).collect();
-    paths.sort();
-    paths.dedup();
-    let create = async |path: String, data: &str, mode: CreateMode| {
-        let options = mode.with_acls(Acls::anyone_all());
-        let (stat, number) =
-            client.create(&path, data.as_bytes(), &options).await.expect("a stranger's node");
-        let is_sequential =
-            matches!(mode, CreateMode::EphemeralSequential | CreateMode::PersistentSequential);
-        let path = if is_sequential { format!("{path}{number}") } else { path };
-        let (data, owner) = (data.to_owned(), stat.ephemeral_owner);
-        Sight { path, data, owner, czxid: stat.czxid }
-    };
-    let mut foreign = Vec::new();
-    let other = r#"{"host":"10.0.0.2","port":8080,"name":"i-other"}"#;
-    let namesake = format!(r#"{{"host":"10.0.0.3","port":8080,"name":"{INSTANCE}"}}"#);
-    for path in paths {
-        client
-            .mkdir(path, &CreateMode::Persistent.with_acls(Acls::anyone_all()))
-            .await
-            .expect("path");
-        for (name, mode) in [
-            ("i-other_", CreateMode::Ephemeral),
-            ("i-other_", CreateMode::EphemeralSequential),
-            ("i-another_", CreateMode::Persistent),
-            ("i-another_", CreateMode::PersistentSequential),
-        ] {
-            foreign.push(create(format!("{path}/{name}"), other, mode).await);
-        }
-        for mode in [CreateMode::EphemeralSequential, CreateMode::PersistentSequential] {
-            foreign.push(create(format!("{path}/{INSTANCE}_"), &namesake, mode).await);
-        }
-    }
-    // Says what ours says, and is owned by somebody who is not of our house.
-    let twin = &places[0];
-    let path = format!("{}/{INSTANCE}_", twin.path);
-    foreign.push(create(path, &twin.data, CreateMode::EphemeralSequential).await);
-    foreign
-}
-
-/// One service of each kind, two of them at one path, and one whose check asks somebody.
-async fn services(lab: &Lab, hosts: &str) -> (Value, Vec<Place>) {
-    let (mut services, mut places) = one_of_each(hosts);
-    let (second, mut place) = up(hosts, "second", 8_090, json!({"zk_path": path("sequential")}));
-    services["second"] = second;
-    place.path = path("sequential");
-    places.push(place);
-    let origin = lab.origin("A").await.addr();
-    let checked = json!({
-        "host": origin.ip().to_string(), "port": origin.port(),
-        "checks": [{"type": "http", "uri": "/", "timeout": 1.0, "rise": 1, "fall": 2}]
-    });
-    let (checked, mut place) = up(hosts, "checked", 1, checked);
-    let (ip, port) = (origin.ip(), origin.port());
-    place.data = format!(r#"{{"host":"{ip}","port":{port},"name":"{INSTANCE}"}}"#);
-    services["checked"] = checked;
-    places.push(place);
-    (services, places)
 }
 
 fn number(name: &str, default: u64) -> u64 {
