@@ -28,6 +28,8 @@ pub mod native;
 pub mod native_check;
 pub mod native_connect;
 mod native_listen;
+#[cfg(test)]
+mod native_tests;
 pub mod nerve;
 pub mod origins;
 pub mod process;

@@ -1,0 +1,98 @@
+//! What is handed over, there and back.
+
+use super::super::wire::{MAX_AGE, ago};
+use super::*;
+use crate::health::rise_fall::Verdict;
+use crate::lb::handle::CheckView;
+use crate::lb::pool::state::BackendState;
+use std::time::Duration;
+use tokio::time::Instant;
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        name: Some("i-1".into()),
+        id: Some(7),
+        weight: Some(3),
+        server_options: Some("check".into()),
+        labels: Labels::from([("az".to_owned(), serde_json::json!(["a", 1]))]).into(),
+        server_id: Some(9),
+        ..Endpoint::new("host", 80)
+    }
+}
+
+pub(crate) fn example() -> State {
+    let check = CheckView {
+        code: "L7STS",
+        status: Some(503),
+        detail: "status 503".to_owned(),
+        took: Duration::from_millis(3),
+        at: Instant::now(),
+        streak: 4,
+    };
+    let backend = BackendState {
+        endpoint: endpoint(),
+        addr: Some(([127, 0, 0, 1], 80).into()),
+        verdict: Some(Verdict {
+            is_up: false,
+            counter: 1,
+            streak: (false, 4),
+            since: Instant::now(),
+        }),
+        last_check: Some(check),
+    };
+    State {
+        services: vec![ServiceState {
+            name: "web".to_owned(),
+            source: "fixed".to_owned(),
+            word: Some(Word::Known(vec![WireEndpoint::from(&endpoint())])),
+            generator: Some("{}".to_owned()),
+            in_force: vec![WireEndpoint::from(&endpoint())],
+            origin: origin_word(SetOrigin::Previous).to_owned(),
+            position: 12,
+            membership_changes: 3,
+            health_changes: 5,
+            backends: vec![WireBackend::from(backend)],
+        }],
+    }
+}
+
+pub(crate) fn use_all(state: &State) {
+    for service in &state.services {
+        drop((service.discovered(), service.pool()));
+    }
+}
+
+#[test]
+fn a_state_survives_the_journey() {
+    let sent = serde_json::to_string(&example()).unwrap();
+    let state: State = serde_json::from_str(&sent).unwrap();
+    let known = state.of("web", &SourceSettings::Fixed).unwrap();
+    let pool = known.pool();
+    assert_eq!(pool.in_force.as_slice(), [endpoint()]);
+    assert_eq!((pool.origin, pool.position), (SetOrigin::Previous, 12));
+    assert_eq!((pool.membership_changes, pool.health_changes), (3, 5));
+    let backend = &pool.backends[0];
+    assert_eq!(backend.endpoint, endpoint());
+    let verdict = backend.verdict.unwrap();
+    assert_eq!((verdict.is_up, verdict.counter, verdict.streak), (false, 1, (false, 4)));
+    assert_eq!(backend.last_check.as_ref().unwrap().code, "L7STS");
+    let word = known.discovered();
+    assert!(matches!(word.membership, Membership::Known(set) if set.len() == 1));
+    assert_eq!(word.generator.as_deref(), Some("{}"));
+}
+
+#[test]
+fn a_set_found_elsewhere_is_nobodys() {
+    let file = SourceSettings::File(crate::discovery::FileSourceSettings {
+        path: "/x".into(),
+        poll_interval: Duration::from_secs(1),
+    });
+    assert!(example().of("web", &file).is_none());
+    assert!(example().of("other", &SourceSettings::Fixed).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ages_are_bounded() {
+    assert!(ago(u64::MAX).elapsed() <= MAX_AGE);
+    assert_eq!(ago(5).elapsed(), Duration::from_millis(5));
+}
