@@ -112,14 +112,20 @@ async fn in_flight_follows_the_leases() {
 #[tokio::test]
 async fn a_big_host_is_rendered_in_a_moment() {
     let services = fixture::big(500);
-    let start = tokio::time::Instant::now();
+    let start = of_this_thread();
     let text = families(&services, &[]);
-    let took = start.elapsed();
+    let took = of_this_thread() - start;
     println!("{} bytes, {} lines in {took:?}", text.len(), text.lines().count());
-    // Unoptimised and on a busy machine; optimised it is tens of milliseconds.
+    // Unoptimised; optimised it is tens of milliseconds.
     assert!(took < Duration::from_secs(5), "{took:?}");
-    let start = tokio::time::Instant::now();
+    let start = of_this_thread();
     let table = super::super::table::status_table(&services);
     assert_eq!(table.lines().count(), 1 + 500 * 21);
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(of_this_thread() - start < Duration::from_secs(5));
+}
+
+/// Its CPU time: what others do on a busy machine does not count.
+fn of_this_thread() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().unwrap()
 }
