@@ -1,6 +1,7 @@
 //! The data plane as a whole, over real sockets on loopback: workers, scripted origins, raw clients.
 
 mod bulk;
+mod client;
 mod dialing;
 mod early;
 mod ending;
