@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use h2::Reason;
+use hyper::Version;
 use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
@@ -140,7 +141,9 @@ async fn over_http1(
     }
     // A backend that authenticates connections would take the next client for this one.
     let is_login = || asking.head.is_login() || fields::is_login(&head.headers);
-    let keeps = !closes && http.reuse != Reuse::Never && !is_login();
+    // To a backend that has answered in HTTP/1.0 hyper speaks HTTP/1.0 from then on, and loses bodies of no known length.
+    let is_old = head.version == Version::HTTP_10;
+    let keeps = !closes && !is_old && http.reuse != Reuse::Never && !is_login();
     let fixed = asking.fixed;
     let key = Key::of(lease, &fixed.listener.service.name, fixed.whose());
     let spare = keeps.then_some(Spare { key, sender });

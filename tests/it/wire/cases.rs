@@ -185,6 +185,7 @@ pub(super) const SCRIPTS: &[(&str, &str)] = &[
     ("/F-badname", "HTTP/1.1 200 OK\r\nX Y: z\r\nContent-Length: 5\r\n\r\nhello\0"),
     ("/F-spcolon", "HTTP/1.1 200 OK\r\nX : z\r\nContent-Length: 5\r\n\r\nhello\0"),
     ("/F-bighdr", "HTTP/1.1 200 OK\r\nX: <20 kB>\r\nContent-Length: 5\r\n\r\nhello\0"),
+    ("/F-old", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello"),
     ("/F-fold", "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\nX: y\r\n\tz\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
     ("/F-foldlen", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n 6\r\n\r\nhello\0"),
     ("/F-foldfirst", "HTTP/1.1 200 OK\r\n X: y\r\nContent-Length: 5\r\n\r\nhello\0"),

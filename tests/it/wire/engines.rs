@@ -68,3 +68,24 @@ async fn a_refused_request_is_answered_and_logged() {
         assert!(line.contains(wanted) && is_refused == (wanted == " 400 "), "{line}");
     }
 }
+
+/// What one server says of itself in an answer must not change what the next request is.
+#[tokio::test]
+async fn a_server_that_answers_in_http10_gets_bodies_whole() {
+    let lab = Lab::new().await;
+    let origin = Origin::start(&lab).await;
+    let (front, _synapse) = synapse(&lab, origin.addr, LINES).await;
+    let mut stream = TcpStream::connect(front).await.expect("connect");
+    let said = "GET /F-old HTTP/1.1\r\nHost: h\r\n\r\nPOST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+                Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    stream.write_all(said.as_bytes()).await.expect("send");
+    let mut answers = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answers))
+        .await
+        .expect("an end")
+        .expect("no reset");
+    assert_eq!(answers.matches(" 200 OK").count(), 2, "{answers}");
+    let heard = origin.requests();
+    let last = heard.last().expect("two");
+    assert!(last.starts_with("POST / HTTP/1.1") && last.contains("\r\n5\r\nhello\r\n"), "{last}");
+}
