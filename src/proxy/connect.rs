@@ -4,103 +4,33 @@
 //! backend the next attempt goes elsewhere at once, while another has room; otherwise the same backend is tried again, after a refusal with a
 //! turn-around of min(1 s, `timeout connect`), after a timeout (which was a wait) at once. The judgement is `Retry`, plain values; `Dialer` waits and counts.
 
+mod retry;
+
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use self::retry::{Next, Retry};
 use super::error::ProxyError;
-use super::every::Every;
 use super::evidence::evidence;
 use super::timer::Timer;
 use super::trail::Trail;
-use super::{ProxySettings, Redispatch, Service};
+use super::{ProxySettings, Service};
 use crate::dial;
 use crate::lb::lease::Lease;
-use crate::lb::{BackendId, Outcome, OutcomeKind, PickContext, PickError};
+use crate::lb::{Outcome, OutcomeKind, PickContext, PickError};
 use crate::telemetry::cells::{ServiceCells, WorkerId};
 
-/// Upper bound of the wait before the same backend is tried again, haproxy's turn-around.
-const TURN_AROUND: Duration = Duration::from_secs(1);
-
-/// What to do after a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// The same backend, after a pause.
-    Same(Duration),
-    /// Whoever is picked now, after a pause: nobody better was eligible, but that may change.
-    Again(Duration),
-    /// Another backend, at once; the same after a pause, should it be picked again because the others are full.
-    Elsewhere,
-    /// No more.
-    GiveUp,
-}
-
-/// Attempts of one connection or request.
+/// A connection to a backend.
 #[derive(Debug)]
-pub(crate) struct Retry {
-    left: u32,
-    redispatch: bool,
-    /// Of a request that belongs to one backend: which retries may go elsewhere.
-    every: Option<Every>,
-    turn_around: Duration,
-    /// Backends that failed.
-    pub(crate) tried: Vec<BackendId>,
-}
-
-impl Retry {
-    pub(crate) fn new(settings: &ProxySettings) -> Self {
-        let turn_around = settings.timeouts.connect.unwrap_or(TURN_AROUND);
-        Self {
-            left: settings.retries,
-            redispatch: matches!(settings.redispatch, Redispatch::On { every } if every != 0),
-            every: settings
-                .hash
-                .as_ref()
-                .map(|_| Every::new(settings.redispatch, settings.retries)),
-            turn_around: turn_around.min(TURN_AROUND),
-            tried: Vec::new(),
-        }
-    }
-
-    /// A connect to `backend` failed with `error`; `eligible` backends may be picked now.
-    pub(crate) fn after_failure(
-        &mut self,
-        backend: BackendId,
-        error: &ProxyError,
-        eligible: usize,
-    ) -> Next {
-        let is_hopeless =
-            matches!(error, ProxyError::Connect { source, .. } if dial::is_unsettled(source));
-        if is_hopeless || !self.spend(backend) {
-            return Next::GiveUp;
-        }
-        let pause = self.pause(error);
-        let is_due = self.every.as_mut().map(Every::is_due);
-        match (self.redispatch, is_due, eligible) {
-            (true, Some(true), _) | (true, None, 2..) => Next::Elsewhere,
-            (true, None, _) => Next::Again(pause),
-            (true, Some(false), _) | (false, _, _) => Next::Same(pause),
-        }
-    }
-
-    /// How long the backend that failed with `error` is left alone.
-    fn pause(&self, error: &ProxyError) -> Duration {
-        let waited = matches!(error, ProxyError::ConnectTimeout { .. });
-        if waited { Duration::ZERO } else { self.turn_around }
-    }
-
-    /// Takes one retry for a request whose backend died; false when none is left.
-    pub(crate) fn spend(&mut self, backend: BackendId) -> bool {
-        if !self.tried.contains(&backend) {
-            self.tried.push(backend);
-        }
-        let may = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        may
-    }
+pub(crate) enum Found<T> {
+    /// It was made.
+    Fresh(TcpStream),
+    /// It was there.
+    Known(T),
 }
 
 /// Opens connections on behalf of one client connection (TCP) or request (HTTP).
@@ -157,23 +87,39 @@ impl<'a> Dialer<'a> {
         Ok(lease)
     }
 
-    /// Connects, starting with `lease`, and with whom it worked.
-    pub(crate) async fn connect(&mut self, lease: Lease) -> Result<(Lease, TcpStream), ProxyError> {
-        self.introduce(lease, |_, _| Ok(())).await
+    /// Connects, starting with `lease`, and with whom it worked. A request that is sent elsewhere may go over a connection that
+    /// `known` has for it.
+    pub(crate) async fn connect_or<T>(
+        &mut self,
+        lease: Lease,
+        known: impl Fn(&Lease) -> Option<T>,
+    ) -> Result<(Lease, Found<T>), ProxyError> {
+        self.try_all(lease, |_, _| Ok(()), known).await
     }
 
     /// The same; `hello` says what comes first over a connection. One that does not take it is none: another is tried.
     pub(crate) async fn introduce(
         &mut self,
-        mut lease: Lease,
+        lease: Lease,
         hello: impl Fn(&Lease, &TcpStream) -> io::Result<()>,
     ) -> Result<(Lease, TcpStream), ProxyError> {
+        let (lease, Found::Fresh(stream)) =
+            self.try_all(lease, hello, |_| None::<Infallible>).await?;
+        Ok((lease, stream))
+    }
+
+    async fn try_all<T>(
+        &mut self,
+        mut lease: Lease,
+        hello: impl Fn(&Lease, &TcpStream) -> io::Result<()>,
+        known: impl Fn(&Lease) -> Option<T>,
+    ) -> Result<(Lease, Found<T>), ProxyError> {
         loop {
             if self.settings.access_log.is_some() {
                 self.trail.server = Some(Arc::clone(lease.backend()));
             }
             let error = match self.once(&lease, &hello).await {
-                Ok(stream) => return Ok((lease, stream)),
+                Ok(stream) => return Ok((lease, Found::Fresh(stream))),
                 Err(error) => error,
             };
             let backend = lease.backend().id;
@@ -200,6 +146,11 @@ impl<'a> Dialer<'a> {
                     }
                 }
                 Next::GiveUp => return Err(error),
+            }
+            if lease.backend().id != backend
+                && let Some(found) = known(&lease)
+            {
+                return Ok((lease, Found::Known(found)));
             }
         }
     }
@@ -274,6 +225,3 @@ impl<'a> Dialer<'a> {
         self.service.pool.report(Outcome { backend, addr, kind });
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -26,6 +26,7 @@ mod logged;
 pub(crate) mod message;
 mod over;
 pub mod pool;
+mod repeat;
 pub(crate) mod reply;
 mod requests;
 mod reuse;

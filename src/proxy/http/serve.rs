@@ -14,12 +14,13 @@ use super::exchange::Exchange;
 use super::judge::{Judged, judge};
 use super::logged::{self, Notes};
 use super::message::Version;
+use super::repeat::{died, may_repeat, unanswered};
 use super::reply::{self, Form};
-use super::reuse;
+use super::reuse::{self, Wish};
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
 use crate::lb::{PickContext, PickError, Protocol};
-use crate::proxy::connect::Dialer;
+use crate::proxy::connect::{Dialer, Found};
 use crate::proxy::error::ProxyError;
 use crate::proxy::tcp::Chain;
 use crate::proxy::{CloseMode, ProxySettings};
@@ -78,7 +79,8 @@ async fn ask(
     speaks_http1(&lease)?;
     let cells = lease.backend().cells.of(fixed.local.worker);
     cells.requests.add(1);
-    let start = if let Some(upstream) = reuse::idle(fixed, client, exchange, &lease) {
+    let wish = Wish::of(client, exchange);
+    let start = if let Some(upstream) = wish.idle(fixed, &lease, exchange.up.sent_at) {
         cells.reuses.add(1);
         exchange.attempt(lease, upstream, fixed.now());
         let outcome = poll_fn(|cx| exchange.poll(fixed, client, cx)).await;
@@ -142,8 +144,9 @@ async fn persist(
         }
     };
     loop {
-        let upstream;
-        (lease, upstream) = connect(fixed, client, dialer, lease).await?;
+        let (upstream, is_reused);
+        let wish = Wish::of(client, exchange);
+        (lease, upstream, is_reused) = connect(fixed, client, dialer, (lease, wish)).await?;
         speaks_http1(&lease)?;
         exchange.attempt(lease, upstream, fixed.tick());
         let outcome = poll_fn(|cx| exchange.poll(fixed, client, cx)).await;
@@ -153,25 +156,14 @@ async fn persist(
             Judged::Unanswered(failed, error) => (failed, error),
         };
         let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
+        if !again && is_reused {
+            return Err(died(client, &failed, error));
+        }
         if !again {
             return Err(unanswered(&failed, error));
         }
         lease = watched(client, dialer.begin_anew(failed)).await?;
     }
-}
-
-/// A reused connection has died under a request that is not repeated. A client expects that of its own connection, too,
-/// but for the first request on it: that one is answered, as haproxy does.
-fn died(client: &Client, failed: &Lease, error: Option<io::Error>) -> ProxyError {
-    if client.is_first_request {
-        return unanswered(failed, error);
-    }
-    ProxyError::Unrepeatable { addr: failed.addr().clone() }
-}
-
-fn unanswered(failed: &Lease, error: Option<io::Error>) -> ProxyError {
-    let source = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()).into();
-    ProxyError::Backend { addr: failed.addr().clone(), source }
 }
 
 /// An error for a backend that has just changed what it speaks: the client's next connection is served by `http2`.
@@ -182,41 +174,25 @@ fn speaks_http1(lease: &Lease) -> Result<(), ProxyError> {
     }
 }
 
-/// Judges an attempt that ended without an answer, and counts it. What was sent is repeated once: a request that kills
-/// its backend must not be carried from one to the next.
-fn may_repeat(
-    fixed: &Fixed,
-    client: &Client,
-    exchange: &mut Exchange,
-    (failed, error): (&Lease, &Option<io::Error>),
-    dialer: &mut Dialer<'_>,
-) -> bool {
-    let was_sent = error.is_some();
-    if was_sent {
-        failed.backend().cells.of(fixed.local.worker).response_errors.add(1);
-    }
-    let may = !was_sent || (exchange.is_repeatable(client) && !exchange.is_replayed);
-    if !may || !dialer.retry.spend(failed.backend().id) {
-        return false;
-    }
-    if was_sent {
-        exchange.is_replayed = true;
-        dialer.cells().replays.add(1);
-    }
-    true
-}
-
-/// A new connection, perhaps to another backend. A client that goes meanwhile cancels it.
+/// A new connection; to another backend perhaps an idle one, which the last part says. A client that goes meanwhile cancels it.
 async fn connect(
     fixed: &Fixed,
     client: &mut Client,
     dialer: &mut Dialer<'_>,
-    lease: Lease,
-) -> Result<(Lease, Box<Upstream>), ProxyError> {
-    let (lease, stream) = watched(client, dialer.connect(lease)).await?;
+    (lease, wish): (Lease, Wish),
+) -> Result<(Lease, Box<Upstream>, bool), ProxyError> {
+    let known = |lease: &Lease| wish.idle(fixed, lease, fixed.now());
+    let (lease, found) = watched(client, dialer.connect_or(lease, known)).await?;
+    let stream = match found {
+        Found::Fresh(stream) => stream,
+        Found::Known(upstream) => {
+            lease.backend().cells.of(fixed.local.worker).reuses.add(1);
+            return Ok((lease, upstream, true));
+        }
+    };
     let name = &fixed.listener.service.name;
     let upstream = Upstream::new(&lease, name, stream, || client.whose(fixed));
-    Ok((lease, upstream))
+    Ok((lease, upstream, false))
 }
 
 /// Waits in the queue, before the first attempt.

@@ -139,3 +139,16 @@ async fn a_fresh_connection_that_dies_is_502_for_a_post() {
     assert_eq!(client.get("/").await.status, 502);
     assert_eq!(origin.connections(), 1 + 2);
 }
+
+#[tokio::test]
+async fn a_request_that_is_sent_elsewhere_goes_over_an_idle_connection() {
+    let origin = Origin::echo("a").await;
+    let rig = Rig::http(&[nobody(), origin.addr]).await;
+    let mut client = rig.client().await;
+    for _ in 0..20 {
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    let dead = rig.pool.backends[0].cells.sum(|c| c.connect_errors.get());
+    assert!(dead > 1, "it was asked {dead} times");
+    assert_eq!(origin.connections(), 1);
+}

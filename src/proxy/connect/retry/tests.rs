@@ -1,6 +1,8 @@
+use std::io;
+use std::net::SocketAddr;
+
 use super::*;
 use crate::dial::Address;
-use std::net::SocketAddr;
 
 fn retry(retries: u32, redispatch: bool, connect: Option<u64>) -> Retry {
     Retry {
