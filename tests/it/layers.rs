@@ -220,7 +220,7 @@ fn paths(code: &str, at: usize, found: &mut Vec<(usize, String)>) {
 }
 
 /// The text before the test module, which may import what it likes and be as long as it needs.
-pub(crate) fn without_tests(text: &str) -> String {
+fn without_tests(text: &str) -> String {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let is_test_module = |from: usize| {
         lines[from].trim_end() == "#[cfg(test)]"
@@ -236,7 +236,7 @@ pub(crate) fn without_tests(text: &str) -> String {
 }
 
 /// True for a file that only the tests are compiled with: it or a directory above it is declared under `cfg(test)`.
-pub(crate) fn is_test_only(file: &Path, root: &Path) -> bool {
+fn is_test_only(file: &Path, root: &Path) -> bool {
     let inside = file.strip_prefix(root).expect("below").with_extension("");
     let names: Vec<&str> = inside.iter().map(|p| p.to_str().expect("UTF-8")).collect();
     (0..names.len()).any(|i| {

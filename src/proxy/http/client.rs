@@ -248,7 +248,8 @@ impl Client {
     /// True when the client reset the connection while its request is being served. A mere end of sending is a
     /// half-close: the answer is still wanted, unless `option abortonclose` says otherwise.
     pub(crate) fn is_aborted(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.half_closed || self.has_more {
+        let abort_on_close = self.settings.http.abort_on_close;
+        if self.half_closed || (self.has_more && !abort_on_close) {
             return false;
         }
         while self.socket.poll_readable(cx).is_ready() {
@@ -256,11 +257,16 @@ impl Client {
                 Glance::Broken => return true,
                 Glance::Ended => {
                     self.half_closed = true;
-                    return self.settings.http.abort_on_close;
+                    return abort_on_close;
                 }
                 Glance::Bytes => {
                     self.has_more = true;
-                    return false;
+                    self.half_closed = abort_on_close && self.socket.has_ended();
+                    if !abort_on_close || self.half_closed {
+                        return self.half_closed;
+                    }
+                    // The end may come behind them.
+                    self.socket.overlook();
                 }
                 Glance::Empty => self.socket.forget_readiness(),
             }

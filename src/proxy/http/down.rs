@@ -162,6 +162,7 @@ impl Exchange {
                 outbox.extend_from_slice(head);
             }
             self.down.interims += 1;
+            self.up.sent_at = fixed.now();
             if self.down.interims > INTERIMS {
                 return Err(Outcome::Nonsense("too many interim answers"));
             }
@@ -201,6 +202,7 @@ impl Exchange {
         }
         let down = &mut self.down;
         down.phase = Phase::Body;
+        down.accepts = response.status < 400;
         down.body = body;
         (down.recode, down.keep_backend, down.keep_client) =
             (response.recode, response.keep_backend, response.keep_client);

@@ -46,7 +46,7 @@ pub(super) struct Up {
     pub(super) is_broken: bool,
     /// The backend does not take what is to be sent.
     pub(super) is_blocked: bool,
-    /// When the backend last took something.
+    /// When the backend last took something, or announced that it is at work.
     pub(super) sent_at: Millis,
 }
 
@@ -77,6 +77,8 @@ pub(super) struct Down {
     pub(super) heard: bool,
     /// Heads that announce another.
     pub(super) interims: u16,
+    /// Its status is no refusal of the request: what is still to come of that is wanted.
+    pub(super) accepts: bool,
     /// When the backend last moved.
     pub(super) active: Millis,
 }
@@ -161,6 +163,7 @@ impl Exchange {
                 keep_client: false,
                 heard: false,
                 interims: 0,
+                accepts: false,
                 active: now,
             },
             lease: None,
@@ -241,10 +244,11 @@ impl Exchange {
             return (Expiry::Client, since.after_or_never(t.client));
         }
         let since = match down.phase {
-            // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it.
+            // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it. One that
+            // announces another does.
             Phase::Head => up.sent_at,
-            Phase::Body if self.is_answered() => up.sent_at.max(down.active),
-            Phase::Body => down.active,
+            // Whatever the backend does counts: it takes the request, or goes on with the answer.
+            Phase::Body => up.sent_at.max(down.active),
         };
         (Expiry::Server, since.after_or_never(t.server))
     }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -22,6 +23,8 @@ pub(crate) enum Socket {
     Bare(std::net::TcpStream),
     /// Known to it.
     Watched(TcpStream),
+    /// The same, while the bytes that wait are not wanted: it tells of what comes behind them alone.
+    Overlooked(TcpStream),
     /// Taken away.
     Gone,
     /// The reactor did not take it: it is closed, the error has been told. Neither peer did this.
@@ -52,6 +55,7 @@ impl Socket {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        self.heed()?;
         if let Self::Bare(stream) = self {
             match rustix::net::recv(stream.as_fd(), &mut *buffer, RecvFlags::DONTWAIT) {
                 Ok((n, _)) => return Poll::Ready(Ok(n)),
@@ -81,7 +85,7 @@ impl Socket {
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
-        let Self::Watched(stream) = self else {
+        let (Self::Watched(stream) | Self::Overlooked(stream)) = self else {
             return Poll::Ready(Err(gone()));
         };
         some(ready!(Pin::new(stream).poll_write(cx, bytes)))
@@ -97,7 +101,7 @@ impl Socket {
         if matches!(self, Self::Bare(_)) {
             self.watch()?;
         }
-        let Self::Watched(stream) = self else {
+        let (Self::Watched(stream) | Self::Overlooked(stream)) = self else {
             return Poll::Ready(Err(gone()));
         };
         let both = [IoSlice::new(first), IoSlice::new(second)];
@@ -110,6 +114,7 @@ impl Socket {
         cx: &mut Context<'_>,
         (pipe, most): (&mut Pipe, usize),
     ) -> Poll<io::Result<usize>> {
+        self.heed()?;
         self.watch()?;
         let Self::Watched(stream) = self else {
             return Poll::Ready(Err(gone()));
@@ -124,7 +129,7 @@ impl Socket {
         pipe: &mut Pipe,
     ) -> Poll<io::Result<usize>> {
         self.watch()?;
-        let Self::Watched(stream) = self else {
+        let (Self::Watched(stream) | Self::Overlooked(stream)) = self else {
             return Poll::Ready(Err(gone()));
         };
         pipe.poll_drain(cx, stream)
@@ -133,23 +138,57 @@ impl Socket {
     /// Ready when there may be something to read, an end or an error included. Never for a bare socket.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Watched(stream) => stream.poll_read_ready(cx).map(drop),
+            Self::Watched(stream) | Self::Overlooked(stream) => {
+                stream.poll_read_ready(cx).map(drop)
+            }
             Self::Bare(_) | Self::Gone | Self::Lost => Poll::Pending,
         }
     }
 
     /// After a look that found nothing: waits for news instead of being told the old.
     pub(crate) fn forget_readiness(&self) {
-        if let Self::Watched(stream) = self {
+        if let Self::Watched(stream) | Self::Overlooked(stream) = self {
             forget_readiness(stream);
         }
+    }
+
+    /// Waits for what comes behind the bytes that wait, an end or an error, instead of being told of these.
+    pub(crate) fn overlook(&mut self) {
+        self.forget_readiness();
+        if let Self::Watched(_) = self
+            && let Self::Watched(stream) = std::mem::replace(self, Self::Lost)
+        {
+            *self = Self::Overlooked(stream);
+        }
+    }
+
+    /// Undoes [`Socket::overlook`]: a reactor that meets a socket for the first time tells of what waits.
+    ///
+    /// # Errors
+    /// As [`Socket::watch`].
+    fn heed(&mut self) -> io::Result<()> {
+        if let Self::Overlooked(_) = self
+            && let Self::Overlooked(stream) = std::mem::replace(self, Self::Lost)
+        {
+            *self = Self::Watched(TcpStream::from_std(stream.into_std()?)?);
+        }
+        Ok(())
+    }
+
+    /// True when the peer has finished sending, whatever waits to be read.
+    pub(crate) fn has_ended(&self) -> bool {
+        let (Self::Watched(stream) | Self::Overlooked(stream)) = self else {
+            return false;
+        };
+        let mut look = [PollFd::new(stream, PollFlags::RDHUP)];
+        poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Looks without taking.
     pub(crate) fn glance(&self) -> Glance {
         let fd: BorrowedFd<'_> = match self {
             Self::Bare(stream) => stream.as_fd(),
-            Self::Watched(stream) => stream.as_fd(),
+            Self::Watched(stream) | Self::Overlooked(stream) => stream.as_fd(),
             Self::Gone | Self::Lost => return Glance::Broken,
         };
         let mut byte = [0_u8; 1];
@@ -165,7 +204,7 @@ impl Socket {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Bare(stream) => stream.local_addr(),
-            Self::Watched(stream) => stream.local_addr(),
+            Self::Watched(stream) | Self::Overlooked(stream) => stream.local_addr(),
             Self::Gone | Self::Lost => Err(gone()),
         }
     }
@@ -195,10 +234,11 @@ impl Socket {
 
     /// The stream, for whoever goes on with it.
     pub(crate) fn take(&mut self) -> Option<TcpStream> {
+        self.heed().ok()?;
         self.watch().ok()?;
         match std::mem::replace(self, Self::Gone) {
             Self::Watched(stream) => Some(stream),
-            Self::Bare(_) | Self::Gone | Self::Lost => None,
+            Self::Bare(_) | Self::Overlooked(_) | Self::Gone | Self::Lost => None,
         }
     }
 }

@@ -108,3 +108,28 @@ async fn an_early_answer_does_not_end_the_patience_with_its_request() {
     assert_eq!(rig.errors(ErrorCause::ClientTimeout), 1);
     assert_eq!(rig.in_flight(), 0);
 }
+
+/// It closes when it has what it wants: that is all of a request that it has accepted.
+#[tokio::test]
+async fn a_server_that_will_close_gets_the_rest_of_what_it_has_accepted() {
+    let origin = Origin::start(|number, mut conn| async move {
+        let head = conn.until("\r\n\r\n").await;
+        if number == 0 {
+            conn.send("HTTP/1.1 200 x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await;
+        }
+        conn.1.splice(0..0, head.into_bytes());
+        let request = conn.request().await.unwrap_or_default();
+        conn.send(&format!("HTTP/1.1 200 x\r\ncontent-length: 1\r\n\r\n{number}")).await;
+        assert!(number > 0 || request.ends_with("first second"), "{request}");
+        conn.request().await;
+    })
+    .await;
+    let rig = Rig::http(&[origin.addr]).await;
+    let mut client = rig.client().await;
+    client.send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 12\r\n\r\nfirst ").await;
+    assert_eq!(client.answer().await.body, "ok");
+    assert_eq!(rig.in_flight(), 1);
+    client.send("second").await;
+    assert_eq!(client.get("/").await.body, "1", "the client's connection stays");
+    assert_eq!((rig.in_flight(), origin.connections()), (0, 2));
+}

@@ -7,6 +7,9 @@ use super::framing::{Body, Framing};
 use super::{HEAD_BYTES, Upgrade, Version};
 use crate::digits;
 
+/// 426 says in `Upgrade` what the client should speak (RFC 9110 15.5.22).
+const UPGRADE_REQUIRED: u16 = 426;
+
 /// What the request decides about its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
@@ -119,6 +122,7 @@ struct Judged {
     keep_backend: bool,
     keep_client: bool,
     is_login: bool,
+    has_upgrade: bool,
 }
 
 impl Judged {
@@ -134,19 +138,15 @@ impl Judged {
         }
         let mut framing = Framing::default();
         let mut connection = Connection::default();
-        let (mut accepts, mut logs_in) = (false, false);
+        let (mut accepts, mut logs_in, mut has_upgrade) = (false, false, false);
         for header in headers {
             match Field::of(header.name) {
                 Field::ContentLength => framing.add_length(header.value).map_err(|e| e.0)?,
                 Field::TransferEncoding => framing.add_coding(header.value).map_err(|e| e.0)?,
                 Field::Connection => connection.add(header.value),
                 Field::WebSocketAccept => accepts = true,
-                Field::Plain
-                | Field::Host
-                | Field::OldHop
-                | Field::Te
-                | Field::Upgrade
-                | Field::WebSocketKey => {}
+                Field::Upgrade => has_upgrade = true,
+                Field::Plain | Field::Host | Field::OldHop | Field::Te | Field::WebSocketKey => {}
                 Field::Login => logs_in |= is_login(header.value),
             }
         }
@@ -181,6 +181,7 @@ impl Judged {
             keep_backend: is_kept && !is_contradiction && !is_surplus && body != Body::UntilClose,
             keep_client: asked.keep_alive && !ends_by_close,
             is_login: logs_in,
+            has_upgrade,
         })
     }
 
@@ -204,7 +205,7 @@ impl Judged {
                 Field::ContentLength => has_length && self.framing.is_length_plain,
                 Field::TransferEncoding => self.body == Body::Chunked && self.recode == Recode::No,
                 Field::Connection | Field::OldHop => false,
-                Field::Upgrade => switches,
+                Field::Upgrade => switches || self.status == UPGRADE_REQUIRED,
             };
             if stays { copier.keep(field, header, line) } else { copier.skip(line) }
         }
@@ -220,7 +221,9 @@ impl Judged {
         if self.recode == Recode::IntoChunks {
             push_line(out, "transfer-encoding", b"chunked");
         }
-        match (switches, is_interim, self.keep_client, asked.version) {
+        let names_upgrade = self.status == UPGRADE_REQUIRED && self.has_upgrade;
+        match (switches || names_upgrade, is_interim, self.keep_client, asked.version) {
+            (true, false, false, _) => push_line(out, "connection", b"upgrade, close"),
             (true, ..) => push_line(out, "connection", b"upgrade"),
             (false, true, ..) | (false, false, true, Version::V11) => {}
             (false, false, false, _) => push_line(out, "connection", b"close"),

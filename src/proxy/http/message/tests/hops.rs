@@ -133,3 +133,20 @@ fn an_answer_may_switch_only_as_asked() {
     let out = switch(Upgrade::Other, "").unwrap();
     assert_eq!(lines(&out), ["upgrade: y", "connection: upgrade"]);
 }
+
+#[test]
+fn what_a_client_should_speak_is_said() {
+    let lines = "Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n";
+    let head = format!("HTTP/1.1 426 Upgrade Required\r\n{lines}\r\n");
+    let said = |keep_alive| answer(&head, Asked { keep_alive, ..ASKED }).unwrap().1;
+    let of = |text: &str| {
+        let mut lines: Vec<_> = text.lines().skip(1).map(str::to_lowercase).collect();
+        lines.sort_unstable();
+        lines.join(",")
+    };
+    assert_eq!(of(&said(true)), ",connection: upgrade,content-length: 0,upgrade: websocket");
+    assert_eq!(
+        of(&said(false)),
+        ",connection: upgrade, close,content-length: 0,upgrade: websocket"
+    );
+}
