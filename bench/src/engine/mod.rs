@@ -7,20 +7,21 @@ pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod origin;
 pub(crate) mod pace;
+mod peer;
 pub(crate) mod tally;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use client::Client;
-use origin::{Connection, Listener};
+use origin::Connection;
 use pace::{Pace, Use};
+pub(crate) use peer::{After, Peer};
 use tally::{Seen, Tally};
 
 /// One read of a bulk transfer at most; also what an origin writes at once.
@@ -28,32 +29,6 @@ const BUFFER: usize = 256 * 1024;
 
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
-
-/// A socket and what it does when it is ready.
-#[derive(Debug)]
-pub(crate) enum Peer {
-    /// An origin's listener.
-    Listener(Listener),
-    /// A connection of an origin.
-    Origin(Connection),
-    /// A client's connection.
-    Client(Client),
-}
-
-/// What becomes of a peer after it was ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// It stays as it is.
-    Keep,
-    /// It waits for something else now.
-    Interest(epoll::EventFlags),
-    /// Its socket is a new one, to be registered.
-    Reopened,
-    /// It stays and may be used for another request of a paced load.
-    Idle,
-    /// It is over.
-    End,
-}
 
 /// What all peers use while they are ready.
 #[derive(Debug)]
@@ -280,32 +255,6 @@ impl Shared {
     /// Registers an accepted connection after the batch.
     pub(crate) fn give_birth(&mut self, connection: Connection) {
         self.born.push(Peer::Origin(connection));
-    }
-}
-
-impl Peer {
-    fn fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Listener(peer) => peer.as_fd(),
-            Self::Origin(peer) => peer.as_fd(),
-            Self::Client(peer) => peer.as_fd(),
-        }
-    }
-
-    fn interest(&self) -> epoll::EventFlags {
-        match self {
-            Self::Listener(_) => epoll::EventFlags::IN,
-            Self::Origin(peer) => peer.interest(),
-            Self::Client(peer) => peer.interest(),
-        }
-    }
-
-    fn ready(&mut self, shared: &mut Shared, flags: epoll::EventFlags) -> After {
-        match self {
-            Self::Listener(peer) => peer.ready(shared),
-            Self::Origin(peer) => peer.ready(shared, flags),
-            Self::Client(peer) => peer.ready(shared, flags),
-        }
     }
 }
 
