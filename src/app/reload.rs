@@ -6,7 +6,7 @@
 
 mod plan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -54,7 +54,7 @@ impl Fleet {
                     "configuration reloaded"
                 );
                 statsd::synapse::config_updated();
-                access::tidy().await;
+                access::keep(self.log_targets()).await;
                 // Last: whoever waits for it finds everything done.
                 cold::config_reloaded();
             }
@@ -71,6 +71,13 @@ impl Fleet {
                 cold::config_rejected();
             }
         }
+    }
+
+    /// Of all services.
+    fn log_targets(&self) -> HashSet<access::Target> {
+        let logs =
+            self.config.services.iter().filter_map(|service| service.proxy.access_log.as_ref());
+        logs.flat_map(|log| log.targets.list()).cloned().collect()
     }
 
     async fn try_reload(

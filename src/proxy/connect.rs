@@ -88,7 +88,7 @@ impl<'a> Dialer<'a> {
     }
 
     /// Connects, starting with `lease`, and with whom it worked. A request that is sent elsewhere may go over a connection that
-    /// `known` has for it.
+    /// `known` has for it, while it may be sent again, should that be dead.
     pub(crate) async fn connect_or<T>(
         &mut self,
         lease: Lease,
@@ -115,9 +115,7 @@ impl<'a> Dialer<'a> {
         known: impl Fn(&Lease) -> Option<T>,
     ) -> Result<(Lease, Found<T>), ProxyError> {
         loop {
-            if self.settings.access_log.is_some() {
-                self.trail.server = Some(Arc::clone(lease.backend()));
-            }
+            self.note(&lease);
             let error = match self.once(&lease, &hello).await {
                 Ok(stream) => return Ok((lease, Found::Fresh(stream))),
                 Err(error) => error,
@@ -148,10 +146,19 @@ impl<'a> Dialer<'a> {
                 Next::GiveUp => return Err(error),
             }
             if lease.backend().id != backend
+                && self.retry.left > 0
                 && let Some(found) = known(&lease)
             {
+                self.note(&lease);
                 return Ok((lease, Found::Known(found)));
             }
+        }
+    }
+
+    /// Whom the line in the access log will name.
+    fn note(&mut self, lease: &Lease) {
+        if self.settings.access_log.is_some() {
+            self.trail.server = Some(Arc::clone(lease.backend()));
         }
     }
 

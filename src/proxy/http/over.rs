@@ -6,9 +6,10 @@ use crate::proxy::{CloseMode, Reuse};
 
 impl Exchange {
     /// The backend has said all, and nothing behind it if `is_clean`. That is the end, unless it goes on reading the
-    /// request: `202 Accepted` may come before what is accepted. Of a refusal that says `Connection: close` nobody waits for the rest.
+    /// request: `202 Accepted` may come before what is accepted. Of a refusal that says `Connection: close` nobody waits for the rest; nor of
+    /// another answer that says so, when nothing of the body had come: a client may want to know whether it is to come.
     pub(super) fn said_all(&mut self, fixed: &Fixed, client: &mut Client, is_clean: bool) {
-        let is_awaited = self.down.keep_backend || self.down.accepts;
+        let is_awaited = self.down.keep_backend || (self.down.accepts && self.up.bytes > 0);
         let reads_on = is_clean && is_awaited && !self.up.is_broken;
         if !reads_on || self.up.is_done() {
             self.complete(fixed, client, is_clean);

@@ -33,7 +33,9 @@ impl Wish {
         Self {
             reuse: client.settings.http.reuse,
             is_first: client.is_first_request,
-            is_repeatable: client.settings.retries > 0 && exchange.is_repeatable(client),
+            is_repeatable: client.settings.retries > 0
+                && exchange.is_repeatable(client)
+                && !exchange.is_replayed,
         }
     }
 

@@ -138,6 +138,9 @@ async fn again(
     failed: Lease,
     outcome: Outcome,
 ) -> Result<Lease, ProxyError> {
+    if asking.upload.borrow().is_malformed() {
+        return Err(ProxyError::ClientProtocol("malformed body"));
+    }
     if asking.upload.borrow().is_broken() {
         return Err(ProxyError::ClientAbort);
     }

@@ -25,9 +25,10 @@ use self::last::Last;
 use self::patience::{Over, Wait};
 use super::gauge::{Gauged, Progress, Talk};
 use super::notes::Notes;
+use super::source::Source;
 use super::turn::{Down, Turn};
-use super::upload::{Source, Upload};
-use super::vetted::Vetted;
+use super::upload::Upload;
+use super::vetted::{ADDED, Vetted};
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::CloseMode;
@@ -97,7 +98,8 @@ where
         // What a server has not said is not said for it, as in the other engine.
         .auto_date_header(false)
         .half_close(true)
-        .max_headers(HEADERS)
+        // The judge adds a few.
+        .max_headers(HEADERS + ADDED)
         .max_buf_size(HEAD_BYTES + 1024);
     let io = TokioIo::new(Vetted::new(Gauged::bytes(stream, early, &talk)));
     let mut connection = builder.serve_connection(io, service);

@@ -14,6 +14,7 @@ use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
 use super::fields::{self, is_there, strip, values};
+use super::vetted::ADDED;
 use crate::dial::Address;
 use crate::lb::hash::{Hashing, Key};
 use crate::proxy::ForwardFor;
@@ -57,7 +58,7 @@ pub(super) struct Rules<'a> {
 /// When it must not be forwarded.
 pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Refusal> {
     let request::Parts { method, uri, version, headers, .. } = parts;
-    is_within_bounds(&uri, &headers)?;
+    is_within_bounds(version, &uri, &headers)?;
     is_method(method.as_str())?;
     if version == Version::HTTP_2 && uri.scheme_str().is_some_and(str::is_empty) {
         return Err(Refusal::bad("no scheme"));
@@ -93,14 +94,16 @@ pub(super) fn judge(parts: request::Parts, rules: Rules<'_>) -> Result<Head, Ref
 }
 
 /// The same sizes as with HTTP/1.
-fn is_within_bounds(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+fn is_within_bounds(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    // HTTP/1 has been counted as it came.
+    let most = if version == Version::HTTP_2 { HEADERS } else { HEADERS + ADDED };
     let line = uri.path_and_query().map_or(0, |path| path.as_str().len());
     let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if line > HEAD_BYTES {
         Err(Refusal::new(414, "target too long"))
     } else if line + fields > HEAD_BYTES {
         Err(Refusal::new(431, "head too large"))
-    } else if headers.len() > HEADERS {
+    } else if headers.len() > most {
         Err(Refusal::new(431, "too many headers"))
     } else {
         Ok(())

@@ -29,6 +29,7 @@ mod notes;
 mod outlet;
 mod server;
 mod settings;
+mod source;
 mod stream;
 mod turn;
 mod upload;

@@ -10,7 +10,8 @@ use hyper::client::conn::http1::SendRequest;
 
 use super::carry::Frames;
 use super::fields;
-use super::upload::{Reader, poll_stream};
+use super::source::poll_stream;
+use super::upload::Reader;
 use super::upstream::{InUse, Key};
 use crate::proxy::local::Local;
 

@@ -9,64 +9,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use hyper::HeaderMap;
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame};
 
 use super::carry::Frames;
 use super::fields;
 use super::settings::REPLAY_BYTES;
+use super::source::{Broken, Source};
 use crate::proxy::local::Local;
 use crate::proxy::millis::Millis;
-
-/// Where a body comes from.
-#[derive(Debug)]
-pub(super) enum Source {
-    /// There is none.
-    Empty,
-    /// A stream of an HTTP/2 connection.
-    Stream(RecvStream),
-    /// hyper's HTTP/1.
-    Http1(Incoming),
-}
-
-impl Source {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match self {
-            Self::Empty => Poll::Ready(None),
-            Self::Stream(stream) => poll_stream(stream, cx).map_err(|_h2| Broken),
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_hyper| Broken),
-        }
-    }
-
-    fn is_end(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Stream(stream) => stream.is_end_stream(),
-            Self::Http1(body) => body.is_end_stream(),
-        }
-    }
-}
-
-/// The next frame of a stream; its window is given back at once, since whoever asks has room for it.
-pub(super) fn poll_stream(
-    stream: &mut RecvStream,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-    if let Some(data) = ready!(stream.poll_data(cx)) {
-        let data = data?;
-        // Fails only for more than was taken.
-        drop(stream.flow_control().release_capacity(data.len()));
-        return Poll::Ready(Some(Ok(Frame::data(data))));
-    }
-    let trailers = ready!(stream.poll_trailers(cx))?;
-    Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
-}
-
-/// The body does not come to its end, or has gone to another backend.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the request's body broke off")]
-pub(super) struct Broken;
 
 /// A body, owned by its request; read through a [`Reader`] by one attempt at a time.
 #[derive(Debug)]
@@ -81,6 +32,8 @@ pub(super) struct Upload {
     trailers: Option<HeaderMap>,
     has_ended: bool,
     is_broken: bool,
+    /// Because what came is none.
+    is_malformed: bool,
     attempt: u32,
     /// Whoever waits for more.
     waker: Option<Waker>,
@@ -108,6 +61,7 @@ impl Upload {
             trailers: None,
             has_ended,
             is_broken: false,
+            is_malformed: false,
             attempt: 0,
             waker: None,
             answered: None,
@@ -124,6 +78,11 @@ impl Upload {
     /// True when the client has broken it off.
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken
+    }
+
+    /// True when it was broken off because it is no body.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.is_malformed
     }
 
     /// True when nothing more will come.
@@ -159,7 +118,7 @@ impl Upload {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.has_ended || self.is_broken {
-            return Poll::Ready(self.is_broken.then_some(Err(Broken)));
+            return Poll::Ready(self.is_broken.then_some(Err(Broken::OFF)));
         }
         let Poll::Ready(mut came) = self.source.poll(cx) else {
             self.awaits_client = true;
@@ -169,7 +128,7 @@ impl Upload {
         if let Some(Ok(frame)) = &came
             && frame.trailers_ref().is_some_and(fields::is_late)
         {
-            came = Some(Err(Broken));
+            came = Some(Err(Broken { is_malformed: true }));
         }
         self.awaits_client = false;
         self.active = self.local.clock.tick();
@@ -183,7 +142,10 @@ impl Upload {
                 }
                 self.has_ended = frame.is_trailers() || self.source.is_end();
             }
-            Some(Err(_)) => self.is_broken = true,
+            Some(Err(broken)) => {
+                self.is_broken = true;
+                self.is_malformed = broken.is_malformed;
+            }
             None => self.has_ended = true,
         }
         Poll::Ready(came)
@@ -230,7 +192,7 @@ impl Frames for Reader {
         let upload = Rc::clone(&self.upload);
         let mut upload = upload.borrow_mut();
         if upload.attempt != self.attempt {
-            return Poll::Ready(Some(Err(Broken)));
+            return Poll::Ready(Some(Err(Broken::OFF)));
         }
         if let Some(chunk) = upload.kept.get(self.next) {
             self.next += 1;

@@ -11,10 +11,13 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::http::message::Version;
-use crate::proxy::http::message::chunked::{Keep, Ranges};
+use crate::proxy::http::message::chunked::{Keep, Malformed, Ranges};
 use crate::proxy::http::message::framing::Body;
 use crate::proxy::http::message::request::{self, Request, Rules};
 use crate::proxy::http::{Inbound, Refusal};
+
+/// Fields that a head has more than it came with, at most: `Connection` twice, and the `Host` of an absolute target.
+pub(super) const ADDED: usize = 3;
 
 /// The connection.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ struct Judge {
     /// Room for a head.
     head: Vec<u8>,
     refusal: Option<Refusal>,
+    /// The body under way is none.
+    is_malformed: bool,
 }
 
 impl<S> Vetted<S> {
@@ -47,6 +52,7 @@ impl<S> Vetted<S> {
             ranges: Ranges::default(),
             head: Vec::new(),
             refusal: None,
+            is_malformed: false,
         };
         Self { io, judge, has_ended: false }
     }
@@ -78,8 +84,13 @@ impl Judge {
             return Ok(self.read_head());
         }
         self.ranges.0.clear();
-        let fed = self.body.take(&self.raw, &mut self.ranges);
-        let fed = fed.map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?;
+        if self.is_malformed {
+            return Err(malformed());
+        }
+        let Ok(fed) = self.body.take(&self.raw, &mut self.ranges) else {
+            self.is_malformed = true;
+            return Err(malformed());
+        };
         let (fit, _) = &mut self.fit;
         for range in self.ranges.0.drain(..) {
             fit.extend_from_slice(self.raw.get(range).unwrap_or_default());
@@ -97,7 +108,7 @@ impl Judge {
         match request::read(&self.raw, &rules, &mut self.head) {
             Ok(None) => false,
             Ok(Some(request)) => {
-                as_said(&mut self.head, &request);
+                as_said(&mut self.head, &request, &self.raw);
                 self.fit.0.append(&mut self.head);
                 self.body = Inbound::new(request.body, Keep::Framed);
                 self.raw.drain(..request.len);
@@ -111,9 +122,20 @@ impl Judge {
     }
 }
 
-/// Of the head that the other engine would send, what is said to this end of the connection: the client's version, and
-/// whether it stays.
-fn as_said(head: &mut Vec<u8>, request: &Request) {
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Malformed)
+}
+
+/// Of the head that the other engine would send, what is said to this end of the connection: the client's version, its
+/// target if that says a host, and whether it stays.
+fn as_said(head: &mut Vec<u8>, request: &Request, raw: &[u8]) {
+    let mut words = raw.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    if let (Some(method), Some(target)) = (words.next(), words.next())
+        && !target.starts_with(b"/")
+        && let Some(end) = head.iter().position(|byte| *byte == b'\n')
+    {
+        drop(head.splice(..end, [method, b" ", target, b" HTTP/1.1\r"].concat()));
+    }
     let line = head.iter().position(|byte| *byte == b'\n').unwrap_or_default();
     let line = head.get_mut(..line).unwrap_or_default().trim_ascii_end().len();
     if let Some(digit) = line.checked_sub(1).and_then(|last| head.get_mut(last)) {
@@ -189,3 +211,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Vetted<S> {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

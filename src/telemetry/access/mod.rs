@@ -29,7 +29,7 @@ pub use self::record::{Cause, Conns, Failure, Http, Record, Stage, Timers};
 pub use self::target::{
     Facility, Framing, Level, MAX_LEN, MAX_RAW_LEN, Place, Tag, Target, Targets,
 };
-pub use self::writer::{finish, reopen, tidy};
+pub use self::writer::{finish, keep, reopen};
 
 /// How one service logs. Part of its settings, replaced with them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -134,12 +134,10 @@ impl Level {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Targets(Box<[Target]>);
 
-/// Lists that somebody holds, and some that nobody holds any more.
-static KNOWN: Mutex<Vec<Weak<Targets>>> = Mutex::new(Vec::new());
-
 impl Targets {
     /// The one list that is equal to `targets`.
     pub fn shared(targets: Vec<Target>) -> Arc<Self> {
+        static KNOWN: Mutex<Vec<Weak<Targets>>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|weak| weak.strong_count() > 0);
         let wanted = Self(targets.into());
@@ -149,12 +147,6 @@ impl Targets {
             known.push(Arc::downgrade(&new));
             new
         })
-    }
-
-    /// The lists that are in use: by the configuration in force, or by sessions that began under a former one.
-    pub(super) fn in_use() -> Vec<Arc<Self>> {
-        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The targets in the order of the configuration.

@@ -193,3 +193,21 @@ async fn a_target_that_blocks_costs_its_own_lines_alone() {
     until_lines(&file, 10).await;
     assert_eq!(synapse.stop().await.code(), Some(0));
 }
+
+/// Whoever answered is named, also when another was asked first and the request went over a connection that stood.
+#[tokio::test]
+async fn a_request_that_is_sent_elsewhere_is_logged_with_who_answered() {
+    let lab = Lab::new().await;
+    let origin = lab.origin("A").await;
+    let (front, nobody) = (lab.free_addr(), lab.free_addr());
+    let path = lab.dir().join("access.log");
+    let servers = [("dead", nobody, ""), ("live", origin.addr(), "")];
+    let mut service = fixed(front, "http", &["retries 3", "option redispatch"], &servers);
+    service["proxy"] = json!({"access_log": {"to": path.to_str()}});
+    let _synapse = lab.synapse(config(json!({"web": service}))).await;
+    ask(front, 8).await;
+    until_lines(&path, 8).await;
+    let lines = lines(&path);
+    assert!(lines.iter().all(|line| line.contains("/live")), "{lines:?}");
+    assert!(lines.iter().filter(|line| line.contains("/+1 ")).count() > 1, "{lines:?}");
+}

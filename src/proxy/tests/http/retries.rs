@@ -152,3 +152,29 @@ async fn a_request_that_is_sent_elsewhere_goes_over_an_idle_connection() {
     assert!(dead > 1, "it was asked {dead} times");
     assert_eq!(origin.connections(), 1);
 }
+
+/// It may be dead by now, which costs a retry.
+#[tokio::test]
+async fn a_request_without_a_retry_left_goes_over_a_new_connection() {
+    let origin = Origin::start(|number, mut conn| async move {
+        for asked in 0.. {
+            // The first one ends when it is used again.
+            if conn.request().await.is_none() || (number == 0 && asked == 1) {
+                return;
+            }
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        }
+    })
+    .await;
+    let mut setup = Setup::new(Mode::Http, &[nobody(), origin.addr]);
+    setup.settings.retries = 1;
+    let rig = setup.start().await;
+    // Both first requests go to nobody first; the second finds the idle connection of the first.
+    let dead = || rig.pool.backends[0].cells.sum(|c| c.connect_errors.get());
+    for round in 1..=2 {
+        let mut client = rig.client().await;
+        while dead() < round {
+            assert_eq!(client.get("/").await.status, 200);
+        }
+    }
+}

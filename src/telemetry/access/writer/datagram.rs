@@ -63,17 +63,33 @@ impl Datagrams {
         Self { place, socket: None, lookup: Lookup::default(), former: 0, is_own: false }
     }
 
-    /// Another socket, if there is one and it is not connected to where it should be. With an error the old one stays.
+    /// Another socket, if there is one and it is not connected to where it should be. With an error the old one stays; when a
+    /// name takes long, until it is known.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        let Some(old) = &mut self.socket else {
+        if self.socket.is_none() {
             return Ok(());
-        };
+        }
+        self.lookup = Lookup::default();
         let new = connect(&self.place, &mut self.lookup)?;
-        if !old.has_peer_of(&new) {
-            *old = new;
+        self.replace(new);
+        Ok(())
+    }
+
+    fn replace(&mut self, new: Socket) {
+        if !self.socket.as_ref().is_some_and(|old| old.has_peer_of(&new)) {
+            self.socket = Some(new);
             self.former = 0;
         }
-        Ok(())
+    }
+
+    /// The name that a reload has not waited for.
+    fn follow_name(&mut self) {
+        if self.socket.is_some()
+            && let Some(Ok(addr)) = self.lookup.finished()
+            && let Ok(new) = connect_to(addr)
+        {
+            self.replace(new);
+        }
     }
 
     /// Sends each message. Those of one length that follow each other cost a UDP server's sender little.
@@ -82,6 +98,7 @@ impl Datagrams {
         let mut sent = Sent::default();
         self.is_own = false;
         self.ask_about_former(&mut sent);
+        self.follow_name();
         let mut is_fresh = false;
         let mut was_short = false;
         while !rest.is_empty() {
@@ -238,19 +255,20 @@ fn send_some(socket: &mut Socket, messages: Rest<'_>) -> io::Result<Attempt> {
     Ok(Attempt { tried, sent, is_train: false })
 }
 
+fn connect_to(addr: SocketAddr) -> io::Result<Socket> {
+    let any: SocketAddr = match addr {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(addr)?;
+    socket.set_write_timeout(Some(SEND_WAIT))?;
+    Ok(Socket::Udp { socket, limits: alike::Limits::to(addr) })
+}
+
 fn connect(place: &Place, lookup: &mut Lookup) -> io::Result<Socket> {
     match place {
-        Place::Udp(addr) => {
-            let addr = lookup.address(addr)?;
-            let any: SocketAddr = match addr {
-                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-            };
-            let socket = UdpSocket::bind(any)?;
-            socket.connect(addr)?;
-            socket.set_write_timeout(Some(SEND_WAIT))?;
-            Ok(Socket::Udp { socket, limits: alike::Limits::to(addr) })
-        }
+        Place::Udp(addr) => connect_to(lookup.address(addr)?),
         Place::Unix(path) => {
             let socket = UnixDatagram::unbound()?;
             socket.connect(path)?;

@@ -27,6 +27,13 @@ impl Lookup {
         })
     }
 
+    /// What a lookup that [`Lookup::address`] has not waited for has found by now.
+    pub(super) fn finished(&mut self) -> Option<io::Result<SocketAddr>> {
+        let found = self.running.as_ref()?.try_recv().ok()?;
+        self.running = None;
+        Some(found)
+    }
+
     fn wait(
         &mut self,
         resolve: impl FnOnce() -> io::Result<SocketAddr> + Send + 'static,
@@ -81,6 +88,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         let never = || unreachable!("one lookup runs already");
         assert_eq!(lookup.wait(never).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(lookup.finished().is_none());
         go.send(()).unwrap();
         assert_eq!(lookup.wait(never).unwrap(), ([127, 0, 0, 1], 514).into());
     }

@@ -9,7 +9,7 @@ mod messages;
 mod outage;
 mod sink;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use self::sink::Sink;
 use super::batch::Batch;
 use super::counts::Loss;
-use super::target::{Target, Targets};
+use super::target::Target;
 
 /// Messages that wait for the writer at most: batches of 64 workers, as each owns 16.
 const WAITING: usize = 1024;
@@ -28,7 +28,7 @@ const WAITING: usize = 1024;
 /// A message for which there is no room is tried again so much later.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Targets that are open at most: those that no configuration names any more are closed at the end of a reload only.
+/// Targets that are open at most, until the first reload says which are named.
 const MAX_SINKS: usize = 256;
 
 /// The way to a writer. Cheap to clone.
@@ -62,8 +62,8 @@ enum Message {
     Write(Box<Batch>),
     /// Open everything anew: files may have been moved, names may have other addresses.
     Reopen,
-    /// Close what is not in use any more.
-    Tidy,
+    /// Only these stay open from one batch to the next.
+    Keep(HashSet<Target>),
     /// Answers when all that was said before is done.
     Finish(oneshot::Sender<()>),
 }
@@ -155,10 +155,11 @@ pub async fn reopen() {
     }
 }
 
-/// Closes targets that neither the configuration in force nor a session of a former one names.
-pub async fn tidy() {
+/// Closes all targets but these, which the configuration names. Sessions that began under a former one may still have
+/// lines for others, which are opened for them.
+pub async fn keep(targets: HashSet<Target>) {
     if let Some(writer) = OF_THE_PROCESS.get() {
-        writer.tell(Message::Tidy).await;
+        writer.tell(Message::Keep(targets)).await;
     }
 }
 
@@ -173,6 +174,7 @@ pub async fn finish(deadline: Duration) {
 
 fn run(inbox: Receiver<Message>) {
     let mut sinks: HashMap<Target, Sink> = HashMap::new();
+    let mut named: Option<HashSet<Target>> = None;
     loop {
         let message = match inbox.try_recv() {
             Ok(message) => message,
@@ -186,18 +188,25 @@ fn run(inbox: Receiver<Message>) {
             Message::Write(batch) => {
                 write(&batch, &mut sinks);
                 batch.go_home();
+                close_unnamed(&mut sinks, named.as_ref());
             }
             Message::Reopen => sinks.values_mut().for_each(Sink::reopen),
-            Message::Tidy => tidy_up(&mut sinks),
+            Message::Keep(targets) => {
+                named = Some(targets);
+                close_unnamed(&mut sinks, named.as_ref());
+            }
             // Who asked may have given up.
             Message::Finish(done) => drop(done.send(())),
         }
     }
 }
 
-fn tidy_up(sinks: &mut HashMap<Target, Sink>) {
-    let in_use = Targets::in_use();
-    sinks.retain(|target, _| in_use.iter().any(|list| list.list().contains(target)));
+fn close_unnamed(sinks: &mut HashMap<Target, Sink>, named: Option<&HashSet<Target>>) {
+    if let Some(named) = named
+        && !sinks.keys().all(|target| named.contains(target))
+    {
+        sinks.retain(|target, _| named.contains(target));
+    }
 }
 
 fn write(batch: &Batch, sinks: &mut HashMap<Target, Sink>) {

@@ -77,7 +77,7 @@ async fn a_file_that_cannot_be_opened_anew_is_written_to_until_it_can() {
 }
 
 #[tokio::test]
-async fn only_what_nobody_uses_is_closed() {
+async fn only_what_is_named_stays_open() {
     let dir = Dir::new("tidy");
     let (used, unused) = (dir.path("used"), dir.path("unused"));
     let is_open = |path: &Path| {
@@ -89,11 +89,13 @@ async fn only_what_nobody_uses_is_closed() {
     for log in [&stays, &goes] {
         write(&writer, log, 1).await;
     }
-    drop(goes);
     writer.tell(Message::Reopen).await;
     assert!(writer.finish(LONG).await && is_open(&unused), "it is opened anew all the same");
-    writer.tell(Message::Tidy).await;
+    writer.tell(Message::Keep([file(&used)].into())).await;
     assert!(writer.finish(LONG).await && is_open(&used) && !is_open(&unused));
+    // Of a session that began before.
+    write(&writer, &goes, 1).await;
+    assert!(lines_of(&unused) == 2 && !is_open(&unused) && is_open(&used));
 }
 
 #[tokio::test]
