@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::front::Front;
-use super::handover::REST;
 use super::handover::offer::{self, House, Successor};
 use super::handover::successor::Post;
 use super::service::Context;
 use super::signal::StopSignals;
 use super::stop::{Changer, Softness, stop};
+use crate::proxy::worker::REST;
 
 /// A process that serves.
 #[derive(Debug)]
@@ -50,7 +50,12 @@ impl Serving {
         self.context.notifier.stopping();
         drop(self.post.door);
         self.front.start();
-        let softness = Softness { deadline: self.deadline, rest: Duration::ZERO, following: None };
+        let softness = Softness {
+            deadline: self.deadline,
+            rest: Duration::ZERO,
+            is_asked: true,
+            following: None,
+        };
         stop(self.context, self.changer, signals, softness).await;
         self.front.stop().await;
     }
@@ -60,8 +65,12 @@ impl Serving {
         let pid = successor.pid;
         tracing::info!(pid, "another process has taken over; draining");
         drop((self.post.door, self.front));
-        let softness =
-            Softness { deadline: self.deadline, rest: REST, following: self.post.following };
+        let softness = Softness {
+            deadline: self.deadline,
+            rest: REST,
+            is_asked: false,
+            following: self.post.following,
+        };
         let admin = Arc::clone(&self.context.admin);
         let stopped = stop(self.context, self.changer, signals, softness);
         successor.report_until(&admin, stopped).await;

@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::fleet::Fleet;
-use super::handover::REST;
 use super::service::Context;
 use super::signal::{ReloadSignal, StopSignals};
+use crate::proxy::worker::REST;
 use crate::telemetry::cold;
 
 /// Control tasks end at their next wait; one that does not is a defect, and must not hold up the exit.
@@ -31,6 +31,8 @@ pub(super) struct Softness {
     pub(super) deadline: Duration,
     /// How long HTTP connections at rest stay open, because somebody else serves their address already.
     pub(super) rest: Duration,
+    /// A signal has asked for it: the next one is in a hurry. Otherwise the first one asks for what is done already.
+    pub(super) is_asked: bool,
     /// A process before us that still tells what it counts.
     pub(super) following: Option<JoinHandle<()>>,
 }
@@ -71,9 +73,17 @@ pub(super) async fn stop(
     signals: &mut StopSignals,
     softness: Softness,
 ) {
+    let is_asked = softness.is_asked;
+    let hurry = async {
+        if !is_asked {
+            let signal = signals.next().await;
+            tracing::info!(signal, "draining already; a further signal stops at once");
+        }
+        signals.next().await
+    };
     tokio::select! {
         () = stop_softly(context, changer, softness) => {}
-        signal = signals.next() => {
+        signal = hurry => {
             tracing::warn!(signal, "stopping at once; open connections are cut");
         }
     }
@@ -90,7 +100,7 @@ pub(super) async fn abandon(context: Arc<Context>, deadline: Duration) {
 
 /// Not ready, no more changes, then the data plane, the control tasks and the sessions, in this order.
 async fn stop_softly(context: Arc<Context>, changer: Changer, softness: Softness) {
-    let Softness { deadline: fallback, rest, following } = softness;
+    let Softness { deadline: fallback, rest, following, .. } = softness;
     let begun = Instant::now();
     context.admin.readiness.stop();
     let fleet = changer.settle().await;

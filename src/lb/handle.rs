@@ -92,6 +92,16 @@ impl PoolHandle {
         self.queue.view()
     }
 
+    /// See [`Queue::totals`].
+    pub fn queue_totals(&self) -> [u64; 3] {
+        self.queue.totals()
+    }
+
+    /// See [`Queue::inherit`].
+    pub fn inherit_queue(&self, totals: [u64; 3]) {
+        self.queue.inherit(totals);
+    }
+
     /// Number of backends that may be picked now.
     pub fn eligible(&self) -> usize {
         self.snapshot.load().members.len()

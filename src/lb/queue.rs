@@ -120,6 +120,21 @@ impl Queue {
         }
     }
 
+    /// What was counted since the start, the former process's part included: those that entered, those that were served, and
+    /// the microseconds that all of them waited.
+    pub fn totals(&self) -> [u64; 3] {
+        let Counts { entered, served, waited_us } = &self.counts;
+        [entered, served, waited_us].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Adds what another process has counted.
+    pub fn inherit(&self, totals: [u64; 3]) {
+        let Counts { entered, served, waited_us } = &self.counts;
+        for (count, more) in [entered, served, waited_us].into_iter().zip(totals) {
+            count.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
     /// Puts the caller at the end of the line: of `server` with a bound on its length, else of the service. `None`: that
     /// bound is reached. Call [`Queue::serve`] then: somebody may have left before this one was seen.
     pub(super) fn enter(

@@ -62,6 +62,11 @@ impl DrainReport {
     }
 }
 
+/// How long HTTP connections at rest may stay when their address goes on to be served, here or by another process: their
+/// next request is answered with `Connection: close`. Long enough for a client in use to come by, so that no request
+/// meets a close on its way.
+pub const REST: Duration = Duration::from_secs(5);
+
 /// The data plane, seen from the control thread. Dropping it ends the threads at once, connections included.
 #[derive(Debug)]
 pub struct Workers {
@@ -109,6 +114,7 @@ impl Workers {
             }
             listener.close().await;
         } else if let Some(old) = old {
+            old.let_rest(REST);
             old.close().await;
         }
         spread
@@ -129,11 +135,12 @@ impl Workers {
     }
 
     /// Stops accepting for `id`; returns when its sockets are closed. Connections under way finish: HTTP closes after
-    /// the current answer, TCP lasts until either side ends it. False when there is no such listener.
+    /// the next answer, or [`REST`], TCP lasts until either side ends it. False when there is no such listener.
     pub async fn remove_listener(&self, id: ListenerId) -> bool {
         let removed = self.lock().remove(&id);
         match removed {
             Some(listener) => {
+                listener.let_rest(REST);
                 listener.close().await;
                 true
             }

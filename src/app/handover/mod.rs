@@ -46,10 +46,6 @@ pub(crate) const SERVICE_PATIENCE: Duration = Duration::from_secs(20);
 /// How often a draining process reports what it has counted.
 pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// How long HTTP connections at rest may stay in a draining process: their next request is answered with `Connection:
-/// close`. Long enough for a client in use to come by, so that no request meets a close on its way.
-pub(crate) const REST: Duration = Duration::from_secs(5);
-
 /// True when the other end belongs to root, to us, or to `owner`.
 pub(crate) fn is_trusted(
     stream: impl std::os::fd::AsFd,

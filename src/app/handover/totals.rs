@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::ServiceEntry;
 use crate::endpoint::Endpoint;
+use crate::telemetry::access;
 use crate::telemetry::cells::{Named, PerWorker, ServiceCells};
 use crate::telemetry::cold::{self, ColdCount, ColdMetrics};
 
@@ -18,6 +19,9 @@ pub(crate) struct Totals {
     services: BTreeMap<String, ServiceTotals>,
     /// Rare events.
     cold: Vec<ColdCount>,
+    /// See [`access::totals`].
+    #[serde(default)]
+    log_lines: [u64; 4],
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +29,9 @@ struct ServiceTotals {
     counts: Counts,
     /// By host, port and name.
     backends: BTreeMap<String, Counts>,
+    /// Of its queue: entered, served, microseconds waited.
+    #[serde(default)]
+    queue: [u64; 3],
 }
 
 impl Totals {
@@ -38,11 +45,12 @@ impl Totals {
             });
             let totals = ServiceTotals {
                 counts: counts(&entry.service.cells),
+                queue: entry.service.pool.queue_totals(),
                 backends: backends.filter(|(_, counts)| !counts.is_empty()).collect(),
             };
             (entry.service.name.to_string(), totals)
         });
-        Self { services: services.collect(), cold: cold.counts() }
+        Self { services: services.collect(), cold: cold.counts(), log_lines: access::totals() }
     }
 
     /// What `self` has beyond `before`.
@@ -56,6 +64,7 @@ impl Totals {
             });
             let totals = ServiceTotals {
                 counts: added(&now.counts, Some(&then.counts)),
+                queue: more(now.queue, then.queue),
                 backends: backends.filter(|(_, counts)| !counts.is_empty()).collect(),
             };
             (name.clone(), totals)
@@ -69,7 +78,8 @@ impl Totals {
             .iter()
             .map(|now| ColdCount { count: now.count.saturating_sub(then(now)), ..now.clone() });
         let cold = cold.filter(|more| more.count > 0);
-        Self { services: services.collect(), cold: cold.collect() }
+        let log_lines = more(self.log_lines, before.log_lines);
+        Self { services: services.collect(), cold: cold.collect(), log_lines }
     }
 
     /// Adds everything to what this process counts. Services and backends that are not known here are gone, and their
@@ -80,6 +90,7 @@ impl Totals {
                 continue;
             };
             add_service(&entry.service.cells, &totals.counts);
+            entry.service.pool.inherit_queue(totals.queue);
             for view in &entry.service.pool.view().backends {
                 if let Some(counts) = totals.backends.get(&key(&view.backend.endpoint)) {
                     add(view.backend.cells.inherited(), counts);
@@ -89,6 +100,7 @@ impl Totals {
         for count in &self.cold {
             cold::inherit(count);
         }
+        access::inherit(self.log_lines);
     }
 }
 
@@ -109,6 +121,14 @@ fn counts<T: Named + Default>(cells: &PerWorker<T>) -> Counts {
     }
     let used = sums.into_iter().filter(|(_, sum)| sum.iter().any(|n| *n > 0));
     used.map(|(name, sum)| (name.to_owned(), sum)).collect()
+}
+
+fn more<const N: usize>(now: [u64; N], then: [u64; N]) -> [u64; N] {
+    let mut more = now;
+    for (more, then) in more.iter_mut().zip(then) {
+        *more = more.saturating_sub(then);
+    }
+    more
 }
 
 fn added(now: &Counts, then: Option<&Counts>) -> Counts {

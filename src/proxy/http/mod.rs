@@ -95,7 +95,7 @@ async fn run(fixed: &Fixed, client: &mut Client) -> After {
             Err(ending) => return After::End(ending),
         };
         match serve::serve(fixed, client, begun).await {
-            After::Next => {}
+            After::Next => client.go_on(fixed),
             last @ (After::End(_) | After::Tunnel(_)) => return last,
         }
     }
@@ -117,6 +117,7 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
         while pool.until(|view| Some(view.revision) != seen).await {
             seen = Some(pool.view().revision);
             let snapshot = pool.snapshot();
+            listener.set_http2(snapshot.has_http2());
             local.upstreams.borrow_mut().follow(&listener.service.name, &snapshot);
             local.upstreams2.borrow_mut().follow(&listener.service.name, &snapshot);
         }

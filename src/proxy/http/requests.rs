@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::client::{Begun, Client, Ending, Fixed};
 use super::inbound::Inbound;
@@ -20,6 +21,9 @@ use crate::proxy::http2::{self, FrontProtocol};
 /// Most bytes read at once where requests begin: a head and the 16 kB body of a usual POST. More would have to be kept
 /// when a client sends many requests ahead.
 const HEAD_READ: usize = 32 * 1024;
+
+/// How long a client that was not told of a drain may take for one more request, though nobody serves its address any more.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What becomes of a body that came with its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,9 @@ impl Client {
                 Poll::Pending => return self.poll_slow_reader(fixed),
             }
             if std::mem::replace(&mut self.is_untried, false) {
+                if fixed.listener.has_http2() {
+                    return Poll::Ready(Err(Ending::Http2));
+                }
                 let inbox = std::mem::take(&mut self.inbox);
                 let unused = inbox.get(self.used..).unwrap_or_default();
                 let begun = self.begin(fixed, unused, Carry::Copied);
@@ -79,6 +86,11 @@ impl Client {
                 self.since = self.active;
             }
             let bytes = room.get(..n).unwrap_or_default();
+            if self.inbox.is_empty() && fixed.listener.has_http2() {
+                // Since this connection began.
+                self.keep(fixed, bytes);
+                return Poll::Ready(Err(Ending::Http2));
+            }
             if self.inbox.is_empty() {
                 let begun = self.begin(fixed, bytes, Carry::Marked).map_err(|refusal| {
                     // For the access log, which says how much came, or for HTTP/2.
@@ -172,6 +184,15 @@ impl Client {
             fixed.local.spares.borrow_mut().give(std::mem::take(&mut self.inbox));
         }
         begun
+    }
+
+    /// Waits for another request after an answer. One that did not say `Connection: close`, because the drain began behind
+    /// its head, allows another request, which may be on its way.
+    pub(super) fn go_on(&mut self, fixed: &Fixed) {
+        if !self.is_draining && fixed.listener.is_draining() {
+            self.is_draining = true;
+            self.rest_until = fixed.now().after(fixed.listener.rest().max(GRACE));
+        }
     }
 
     /// Takes part in a drain; true when the connection ends now. One that has never spoken may just be about to; it keeps

@@ -120,7 +120,13 @@ async fn persist(
             notes.attempt(&lease, asking.fixed.now());
         }
         let outcome = match attempt(asking, &lease, line).await {
-            Ok(begun) => return Ok(Answer { begun, lease }),
+            Ok(begun) => {
+                if let Some(notes) = notes {
+                    // Of an attempt before.
+                    notes.course.state = None;
+                }
+                return Ok(Answer { begun, lease });
+            }
             Err(outcome) => outcome,
         };
         if let Some(notes) = notes {

@@ -131,6 +131,12 @@ async fn over_http1(
     if head.status.as_u16() < 200 {
         return Err(Outcome::Nonsense("protocol switched unasked"));
     }
+    if fields::values(&head.headers, &CONTENT_LENGTH).nth(1).is_some() {
+        // hyper has found them equal.
+        if let Some(one) = head.headers.get(CONTENT_LENGTH).cloned() {
+            head.headers.insert(CONTENT_LENGTH, one);
+        }
+    }
     let mut framing = Framing::default();
     for coding in fields::values(&head.headers, &TRANSFER_ENCODING) {
         framing.add_coding(coding.as_bytes()).map_err(|error| Outcome::Nonsense(error.0))?;

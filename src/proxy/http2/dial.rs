@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::ask::Asking;
+use super::patient::Patient;
 use super::settings::{BACKEND_FRAMES_BYTES, Http2Settings, RESETS_KEPT, SEND_BUFFER_BYTES};
 use super::upload::Reader;
 use super::upstream::{Found, InUse, Key, Shared};
@@ -133,7 +134,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
     let settings = &asking.settings.http.http2;
-    let (sender, connection) = builder(settings).handshake(stream).await?;
+    let (sender, connection) = builder(settings).handshake(Patient::new(stream)).await?;
     let is_over = Rc::new(Cell::new(false));
     let shared = Shared::new(key, sender, &is_over);
     drop(tokio::task::spawn_local(async move {

@@ -27,6 +27,7 @@ mod gauge;
 mod head;
 mod notes;
 mod outlet;
+mod patient;
 mod server;
 mod settings;
 mod source;
@@ -57,21 +58,18 @@ pub(crate) fn is_preface(came: &[u8]) -> bool {
     came.starts_with(PREFACE_LINE)
 }
 
-/// Serves a client that speaks HTTP/2 to the end of its connection. `early` is what it has said.
-pub(crate) async fn serve(mut fixed: Fixed, slot: Slot, stream: TcpStream, early: Vec<u8>) {
-    settle(&mut fixed, &stream);
-    server::run(fixed, stream, early).await;
-    drop(slot);
+/// Serves a client that nobody has read from, of a listener where only HTTP/2 is spoken or of a service with HTTP/2 servers.
+pub(crate) async fn start(fixed: Fixed, slot: Slot, stream: std::net::TcpStream) {
+    match TcpStream::from_std(stream) {
+        Ok(stream) => serve(fixed, slot, stream, Vec::new()).await,
+        Err(_) => fixed.cells().error(ErrorCause::Resource),
+    }
 }
 
-/// Serves a client that nobody has read from, of a listener where only HTTP/2 is spoken or of a service with HTTP/2 servers.
-pub(crate) async fn start(mut fixed: Fixed, slot: Slot, stream: std::net::TcpStream) {
-    let Ok(mut stream) = TcpStream::from_std(stream) else {
-        return fixed.cells().error(ErrorCause::Resource);
-    };
+/// Serves a client to the end of its connection. `early` is what it has said of its next request, in either version.
+pub(crate) async fn serve(mut fixed: Fixed, slot: Slot, mut stream: TcpStream, mut early: Vec<u8>) {
     settle(&mut fixed, &stream);
     let settings = fixed.listener.service.settings.load_full();
-    let mut early = Vec::new();
     let is_http2 = match settings.http.http2.front {
         FrontProtocol::Http2 => true,
         FrontProtocol::Http1 => false,

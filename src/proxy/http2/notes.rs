@@ -40,7 +40,11 @@ impl Notes {
         is_reused: bool,
     ) -> Box<Self> {
         let mut text = Vec::new();
-        let version = if parts.version == Version::HTTP_2 { "HTTP/2.0" } else { "HTTP/1.1" };
+        let version = match parts.version {
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        };
         // haproxy shows the whole target of HTTP/2: scheme, host and path.
         text.extend_from_slice(format!("{} {} {version}", parts.method, parts.uri).as_bytes());
         let line = 0..text.len();

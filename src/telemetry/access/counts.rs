@@ -54,6 +54,20 @@ pub fn written() -> u64 {
     WRITTEN.load(Ordering::Relaxed)
 }
 
+/// Lines written, and lost for each reason of [`Loss::ALL`].
+pub fn totals() -> [u64; 4] {
+    let [queue, receiver, file] = Loss::ALL.map(Loss::total);
+    [written(), queue, receiver, file]
+}
+
+/// Adds what another process has counted.
+pub fn inherit([lines, lost @ ..]: [u64; 4]) {
+    WRITTEN.fetch_add(lines, Ordering::Relaxed);
+    for (loss, lost) in Loss::ALL.into_iter().zip(lost) {
+        loss.count().fetch_add(lost, Ordering::Relaxed);
+    }
+}
+
 pub(super) fn add_written(lines: usize) {
     WRITTEN.fetch_add(lines as u64, Ordering::Relaxed);
 }

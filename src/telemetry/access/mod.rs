@@ -23,7 +23,7 @@ use std::sync::Arc;
 #[cfg(test)]
 pub(crate) use self::pen::is_wanted;
 
-pub use self::counts::{Loss, written};
+pub use self::counts::{Loss, inherit, totals, written};
 pub use self::pen::{MAX_WAIT, Pen, post_in_time};
 pub use self::record::{Cause, Conns, Failure, Http, Record, Stage, Timers};
 pub use self::target::{
