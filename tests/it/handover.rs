@@ -1,5 +1,7 @@
 //! A new process in the place of a running one: nothing is refused, nothing is lost, nothing is forgotten.
 
+mod signals;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -86,29 +86,38 @@ impl Client {
                 self.since = self.active;
             }
             let bytes = room.get(..n).unwrap_or_default();
-            if self.inbox.is_empty() && fixed.listener.has_http2() {
-                // Since this connection began.
-                self.keep(fixed, bytes);
-                return Poll::Ready(Err(Ending::Http2));
-            }
             if self.inbox.is_empty() {
-                let begun = self.begin(fixed, bytes, Carry::Marked).map_err(|refusal| {
-                    // For the access log, which says how much came, or for HTTP/2.
-                    self.keep(fixed, bytes);
-                    self.refused(refusal)
-                })?;
-                if let Some((begun, consumed)) = begun {
-                    self.keep(fixed, bytes.get(consumed..).unwrap_or_default());
+                if let Some(begun) = self.begin_fresh(fixed, bytes)? {
                     return Poll::Ready(Ok(begun));
                 }
-                self.keep(fixed, bytes);
-                self.is_untried = false;
             } else {
                 // Tried again from its beginning, whether or not it can be whole: what is no head is refused when that shows,
                 // in how many packets it may come. A head is short, so each packet costs little more than its way here.
                 self.keep(fixed, bytes);
             }
         }
+    }
+
+    /// A request from bytes that were just read, or what they are kept for.
+    #[inline(always)]
+    fn begin_fresh(&mut self, fixed: &Fixed, bytes: &[u8]) -> Result<Option<Begun>, Ending> {
+        if fixed.listener.has_http2() {
+            // Since this connection began.
+            self.keep(fixed, bytes);
+            return Err(Ending::Http2);
+        }
+        let begun = self.begin(fixed, bytes, Carry::Marked).map_err(|refusal| {
+            // For the access log, which says how much came, or for HTTP/2.
+            self.keep(fixed, bytes);
+            self.refused(refusal)
+        })?;
+        let Some((begun, consumed)) = begun else {
+            self.keep(fixed, bytes);
+            self.is_untried = false;
+            return Ok(None);
+        };
+        self.keep(fixed, bytes.get(consumed..).unwrap_or_default());
+        Ok(Some(begun))
     }
 
     /// Judges the head at the start of `input`. With it comes what it uses of `input`.

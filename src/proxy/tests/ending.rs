@@ -1,12 +1,15 @@
 //! Sessions that end because their backend does, or because of their age.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
-use super::rig::{Origin, PATIENCE, Rig, Setup, until};
+use super::rig::{Origin, PATIENCE, Rig, Setup, header, until};
 use crate::lb::ending::Reason;
 use crate::proxy::Mode;
+use crate::proxy::worker::ListenerId;
 use crate::telemetry::cells::ErrorCause;
 
 /// Says `hi` and whatever comes, until the end.
@@ -177,5 +180,54 @@ async fn sessions_of_a_draining_listener_still_end_with_their_backend() {
         }
         let report = drain.await.unwrap();
         assert!(report.is_complete() && report.took < PATIENCE, "{report:?}");
+    }
+}
+
+/// Nobody has told them that no more is served here: both may be about to ask, and one has asked already.
+#[tokio::test]
+async fn who_was_not_told_of_the_end_may_ask_once_more() {
+    let go = Arc::new(Notify::new());
+    let origin = Origin::start({
+        let go = Arc::clone(&go);
+        move |_, mut conn| {
+            let go = Arc::clone(&go);
+            async move {
+                while let Some(request) = conn.request().await {
+                    conn.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha").await;
+                    if request.starts_with("GET /slow") {
+                        go.notified().await;
+                    }
+                    conn.send("lf").await;
+                }
+            }
+        }
+    })
+    .await;
+    for is_removed in [true, false] {
+        let mut rig = Rig::http(&[origin.addr]).await;
+        let (mut idle, mut busy) = (rig.client().await, rig.client().await);
+        assert_eq!(idle.get("/").await.body, "half");
+        busy.send("GET /slow HTTP/1.1\r\nhost: t\r\n\r\n").await;
+        busy.until("ha").await;
+        let drained = if is_removed {
+            assert!(rig.workers().remove_listener(ListenerId(1)).await);
+            None
+        } else {
+            let workers = rig.workers.take().unwrap();
+            Some(tokio::spawn(workers.drain(PATIENCE)))
+        };
+        if is_removed {
+            let answer = idle.get("/").await;
+            assert_eq!(header(&answer.head, "connection"), Some("close"), "{answer:?}");
+        }
+        // The idle one of a stop is closed at once: who sees that knows that the drain has begun.
+        idle.rest().await;
+        go.notify_one();
+        busy.until("lf").await;
+        let answer = busy.get("/").await;
+        assert_eq!(header(&answer.head, "connection"), Some("close"), "{answer:?}");
+        if let Some(drained) = drained {
+            assert!(drained.await.unwrap().is_complete());
+        }
     }
 }

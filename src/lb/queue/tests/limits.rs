@@ -83,3 +83,12 @@ fn the_load_is_summed_up_once_for_a_pick() {
     let all_full = PickError::AllFull { eligible: 2 };
     assert_eq!(cell.load().acquire(PickContext::default()).unwrap_err(), all_full);
 }
+
+#[test]
+fn what_another_process_has_counted_is_added() {
+    let queue = Queue::default();
+    queue.inherit([3, 2, 1_000]);
+    queue.inherit([1, 1, 500]);
+    assert_eq!(queue.totals(), [4, 3, 1_500]);
+    assert_eq!(queue.view().waited, Duration::from_micros(1_500));
+}
