@@ -55,4 +55,15 @@ mod tests {
         let text = "HTTP/1.1 200 OK\r\nA: b\r\r\n c\r\n\r\n";
         assert_eq!(unfolded(text).unwrap(), "HTTP/1.1 200 OK\r\nA: b\r   c\r\n\r\n");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_is_left_to_be_unfolded(lines in proptest::collection::vec("[ \ta:\r]{0,3}", 0..9)) {
+            let text = lines.join("\n");
+            if let Some(plain) = unfold(text.as_bytes()) {
+                proptest::prop_assert_eq!(plain.len(), text.len());
+                proptest::prop_assert_eq!(unfold(&plain), None);
+            }
+        }
+    }
 }
