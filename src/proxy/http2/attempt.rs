@@ -82,7 +82,12 @@ async fn over_stream(asking: &Asking<'_>, lease: &Lease, stream: InUse) -> Resul
     if fields::is_login(&head.headers) {
         stream.shared.retire();
     }
-    let outlet = if body.is_end_stream() { Outlet::Empty } else { Outlet::Stream(body, stream) };
+    let outlet = if body.is_end_stream() {
+        Outlet::Empty
+    } else {
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        Outlet::Stream(body, stream, length.and_then(|length| length.parse().ok()))
+    };
     Ok(Begun { head, outlet, pump })
 }
 

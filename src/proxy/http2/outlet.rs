@@ -39,8 +39,8 @@ pub(super) enum Outlet {
     Empty,
     /// One of our own pages.
     Page(Bytes),
-    /// A stream to an HTTP/2 backend, which counts as long as it lasts.
-    Stream(RecvStream, InUse),
+    /// A stream to an HTTP/2 backend, which counts as long as it lasts, and how many bytes are to come, if its head says so.
+    Stream(RecvStream, InUse, Option<u64>),
     /// From an HTTP/1 backend.
     Http1(Incoming, Option<Spare>),
 }
@@ -70,7 +70,7 @@ impl Frames for Outlet {
         match self {
             Self::Empty => true,
             Self::Page(page) => page.is_empty(),
-            Self::Stream(stream, _) => stream.is_end_stream(),
+            Self::Stream(stream, ..) => stream.is_end_stream(),
             Self::Http1(body, _) => body.is_end_stream(),
         }
     }
@@ -84,8 +84,16 @@ impl Outlet {
                 let page = std::mem::take(page);
                 Poll::Ready((!page.is_empty()).then(|| Ok(Frame::data(page))))
             }
-            Self::Stream(stream, _) => {
-                poll_stream(stream, cx).map_err(|error| Cut(Box::new(error)))
+            Self::Stream(stream, _, left) => {
+                let came = ready!(poll_stream(stream, cx));
+                if let Some(Ok(frame)) = &came {
+                    let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    *left = left.map(|left| left.saturating_sub(bytes));
+                }
+                // A backend that has said all may have closed since.
+                let is_whole = *left == Some(0);
+                let came = came.filter(|came| came.is_ok() || !is_whole);
+                Poll::Ready(came.map(|came| came.map_err(|error| Cut(Box::new(error)))))
             }
             Self::Http1(body, _) => {
                 Pin::new(body).poll_frame(cx).map_err(|error| Cut(Box::new(error)))
@@ -96,7 +104,7 @@ impl Outlet {
     /// It did not go on in time, or had to end. Perhaps the whole connection stands still, without having been told of its end: the next
     /// stream goes over another.
     pub(super) fn distrust(&self) {
-        if let Self::Stream(_, stream) = self {
+        if let Self::Stream(_, stream, _) = self {
             stream.shared.retire();
         }
     }
