@@ -92,11 +92,6 @@ impl PoolHandle {
         self.queue.view()
     }
 
-    /// See [`Queue::totals`].
-    pub fn queue_totals(&self) -> [u64; 3] {
-        self.queue.totals()
-    }
-
     /// See [`Queue::inherit`].
     pub fn inherit_queue(&self, totals: [u64; 3]) {
         self.queue.inherit(totals);

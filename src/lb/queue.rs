@@ -120,19 +120,12 @@ impl Queue {
         }
     }
 
-    /// What was counted since the start, the former process's part included: those that entered, those that were served, and
-    /// the microseconds that all of them waited.
-    pub fn totals(&self) -> [u64; 3] {
-        let Counts { entered, served, waited_us } = &self.counts;
-        [entered, served, waited_us].map(|count| count.load(Ordering::Relaxed))
-    }
-
-    /// Adds what another process has counted.
-    pub fn inherit(&self, totals: [u64; 3]) {
-        let Counts { entered, served, waited_us } = &self.counts;
-        for (count, more) in [entered, served, waited_us].into_iter().zip(totals) {
-            count.fetch_add(more, Ordering::Relaxed);
-        }
+    /// Adds what another process has counted: those that entered, those that were served, and the microseconds that all of
+    /// them waited.
+    pub fn inherit(&self, [entered, served, waited_us]: [u64; 3]) {
+        self.counts.entered.fetch_add(entered, Ordering::Relaxed);
+        self.counts.served.fetch_add(served, Ordering::Relaxed);
+        self.counts.waited_us.fetch_add(waited_us, Ordering::Relaxed);
     }
 
     /// Puts the caller at the end of the line: of `server` with a bound on its length, else of the service. `None`: that

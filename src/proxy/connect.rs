@@ -114,8 +114,17 @@ impl<'a> Dialer<'a> {
         hello: impl Fn(&Lease, &TcpStream) -> io::Result<()>,
         known: impl Fn(&Lease) -> Option<T>,
     ) -> Result<(Lease, Found<T>), ProxyError> {
+        let mut failed = None;
         loop {
-            self.note(&lease);
+            if self.settings.access_log.is_some() {
+                self.trail.server = Some(Arc::clone(lease.backend()));
+            }
+            if failed.is_some_and(|failed| failed != lease.backend().id)
+                && self.retry.left > 0
+                && let Some(found) = known(&lease)
+            {
+                return Ok((lease, Found::Known(found)));
+            }
             let error = match self.once(&lease, &hello).await {
                 Ok(stream) => return Ok((lease, Found::Fresh(stream))),
                 Err(error) => error,
@@ -145,20 +154,7 @@ impl<'a> Dialer<'a> {
                 }
                 Next::GiveUp => return Err(error),
             }
-            if lease.backend().id != backend
-                && self.retry.left > 0
-                && let Some(found) = known(&lease)
-            {
-                self.note(&lease);
-                return Ok((lease, Found::Known(found)));
-            }
-        }
-    }
-
-    /// Whom the line in the access log will name.
-    fn note(&mut self, lease: &Lease) {
-        if self.settings.access_log.is_some() {
-            self.trail.server = Some(Arc::clone(lease.backend()));
+            failed = Some(backend);
         }
     }
 

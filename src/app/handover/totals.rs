@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::ServiceEntry;
 use crate::endpoint::Endpoint;
+use crate::lb::queue::QueueView;
 use crate::telemetry::access;
 use crate::telemetry::cells::{Named, PerWorker, ServiceCells};
 use crate::telemetry::cold::{self, ColdCount, ColdMetrics};
@@ -45,7 +46,7 @@ impl Totals {
             });
             let totals = ServiceTotals {
                 counts: counts(&entry.service.cells),
-                queue: entry.service.pool.queue_totals(),
+                queue: queue_counts(&entry.service.pool.queue()),
                 backends: backends.filter(|(_, counts)| !counts.is_empty()).collect(),
             };
             (entry.service.name.to_string(), totals)
@@ -121,6 +122,12 @@ fn counts<T: Named + Default>(cells: &PerWorker<T>) -> Counts {
     }
     let used = sums.into_iter().filter(|(_, sum)| sum.iter().any(|n| *n > 0));
     used.map(|(name, sum)| (name.to_owned(), sum)).collect()
+}
+
+/// See [`Queue::inherit`](crate::lb::queue::Queue::inherit).
+fn queue_counts(queue: &QueueView) -> [u64; 3] {
+    let waited_us = u64::try_from(queue.waited.as_micros()).unwrap_or(u64::MAX);
+    [queue.entered, queue.served, waited_us]
 }
 
 fn more<const N: usize>(now: [u64; N], then: [u64; N]) -> [u64; N] {

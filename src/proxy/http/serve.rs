@@ -126,7 +126,7 @@ enum Start {
     Failed(Lease, Option<io::Error>),
 }
 
-/// Asks until there is an answer or no further attempt is allowed, over new connections.
+/// Asks until there is an answer or no further attempt is allowed, over new connections; elsewhere perhaps over idle ones.
 async fn persist(
     fixed: &Fixed,
     client: &mut Client,
@@ -156,11 +156,10 @@ async fn persist(
             Judged::Unanswered(failed, error) => (failed, error),
         };
         let again = may_repeat(fixed, client, exchange, (&failed, &error), dialer);
-        if !again && is_reused {
-            return Err(died(client, &failed, error));
-        }
         if !again {
-            return Err(unanswered(&failed, error));
+            let end =
+                if is_reused { died(client, &failed, error) } else { unanswered(&failed, error) };
+            return Err(end);
         }
         lease = watched(client, dialer.begin_anew(failed)).await?;
     }

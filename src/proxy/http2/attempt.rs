@@ -85,8 +85,7 @@ async fn over_stream(asking: &Asking<'_>, lease: &Lease, stream: InUse) -> Resul
     let outlet = if body.is_end_stream() {
         Outlet::Empty
     } else {
-        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        Outlet::Stream(body, stream, length.and_then(|length| length.parse().ok()))
+        Outlet::Stream(body, stream, fields::length(&head.headers))
     };
     Ok(Begun { head, outlet, pump })
 }

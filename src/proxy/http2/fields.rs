@@ -59,6 +59,11 @@ pub(super) fn strip_answer(fields: &mut HeaderMap) {
     }
 }
 
+/// How long a body is, if its head says so.
+pub(super) fn length(head: &HeaderMap) -> Option<u64> {
+    head.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// True for trailers that say what only a head may: somebody behind us might merge them into it.
 pub(super) fn is_late(trailers: &HeaderMap) -> bool {
     [CONTENT_LENGTH, TRANSFER_ENCODING, HOST].iter().any(|name| is_there(trailers, name))

@@ -9,13 +9,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::ask::{Answer, Asking, ask};
 use super::attempt::{Begun, Pump};
 use super::carry::Frames;
+use super::fields;
 use super::front1::Front;
 use super::head::{self, Rules};
 use super::notes::Notes;
@@ -114,8 +115,7 @@ impl Turn {
             // hyper asks for the answer only as fast as the client takes it; the request goes on meanwhile.
             drop(tokio::task::spawn_local(self.remainder(pump)));
         }
-        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let length = length.and_then(|length| length.parse().ok());
+        let length = fields::length(&head.headers);
         // hyper does not ask for what it knows not to come.
         let has_none = length == Some(0) || matches!(head.status.as_u16(), 204 | 304);
         if is_head || has_none || outlet.is_end() {

@@ -31,9 +31,7 @@ pub(super) struct Upload {
     is_whole: bool,
     trailers: Option<HeaderMap>,
     has_ended: bool,
-    is_broken: bool,
-    /// Because what came is none.
-    is_malformed: bool,
+    broken: Option<Broken>,
     attempt: u32,
     /// Whoever waits for more.
     waker: Option<Waker>,
@@ -60,8 +58,7 @@ impl Upload {
             is_whole: true,
             trailers: None,
             has_ended,
-            is_broken: false,
-            is_malformed: false,
+            broken: None,
             attempt: 0,
             waker: None,
             answered: None,
@@ -77,23 +74,23 @@ impl Upload {
 
     /// True when the client has broken it off.
     pub(super) fn is_broken(&self) -> bool {
-        self.is_broken
+        self.broken.is_some()
     }
 
     /// True when it was broken off because it is no body.
     pub(super) fn is_malformed(&self) -> bool {
-        self.is_malformed
+        self.broken.is_some_and(|broken| broken.is_malformed)
     }
 
     /// True when nothing more will come.
     pub(super) fn is_over(&self) -> bool {
-        self.has_ended || self.is_broken
+        self.has_ended || self.is_broken()
     }
 
     /// Nobody wants the rest: the client is told, and whoever still reads it.
     pub(super) fn abandon(&mut self) {
         if !self.is_over() {
-            self.is_broken = true;
+            self.broken = Some(Broken::OFF);
             self.source = Source::Empty;
         }
         if let Some(waker) = self.waker.take() {
@@ -103,7 +100,7 @@ impl Upload {
 
     /// True when another attempt can send all of it.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.is_whole && !self.is_broken
+        self.is_whole && !self.is_broken()
     }
 
     /// True when there is none, or none has come yet and none will.
@@ -117,8 +114,8 @@ impl Upload {
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if self.has_ended || self.is_broken {
-            return Poll::Ready(self.is_broken.then_some(Err(Broken::OFF)));
+        if self.is_over() {
+            return Poll::Ready(self.broken.map(Err));
         }
         let Poll::Ready(mut came) = self.source.poll(cx) else {
             self.awaits_client = true;
@@ -142,10 +139,7 @@ impl Upload {
                 }
                 self.has_ended = frame.is_trailers() || self.source.is_end();
             }
-            Some(Err(broken)) => {
-                self.is_broken = true;
-                self.is_malformed = broken.is_malformed;
-            }
+            Some(Err(broken)) => self.broken = Some(*broken),
             None => self.has_ended = true,
         }
         Poll::Ready(came)

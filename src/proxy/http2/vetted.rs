@@ -83,7 +83,6 @@ impl Judge {
         if self.body.is_done() {
             return Ok(self.read_head());
         }
-        self.ranges.0.clear();
         if self.is_malformed {
             return Err(malformed());
         }
