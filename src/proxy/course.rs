@@ -99,7 +99,8 @@ impl Course {
         if states::is_before_attempt(error) {
             self.connected = None;
         }
-        let left = self.trail.is_queued && matches!(error, ProxyError::ClientAbort);
+        let left =
+            self.trail.is_queued && matches!(error, ProxyError::ClientAbort | ProxyError::GivenUp);
         let state = if left { states::LEFT_QUEUE } else { states::failed(error, self.state) };
         if state.1 == Stage::Connect {
             // An attempt that had stood before was not the last.

@@ -37,8 +37,8 @@ pub(super) struct Asking<'a> {
     pub(super) settings: &'a Arc<ProxySettings>,
     pub(super) head: &'a Head,
     pub(super) upload: Rc<RefCell<Upload>>,
-    /// True when the client has given it up.
-    pub(super) is_gone: &'a dyn Fn(&mut Context<'_>) -> bool,
+    /// Why the client does not want it any more, if it does not.
+    pub(super) left: &'a dyn Fn(&mut Context<'_>) -> Option<ProxyError>,
 }
 
 /// An answer, and who gives it.
@@ -89,8 +89,8 @@ pub(super) async fn ask(
         let mut persist = pin!(persist(asking, &mut dialer, notes));
         poll_fn(|cx| {
             // First: its body ends with it, which is not the backend's fault.
-            if (asking.is_gone)(cx) {
-                return Poll::Ready(Err(ProxyError::ClientAbort));
+            if let Some(error) = (asking.left)(cx) {
+                return Poll::Ready(Err(error));
             }
             persist.as_mut().poll(cx)
         })

@@ -7,7 +7,7 @@ mod patience;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use super::source::Source;
 use super::turn::{Down, Turn};
 use super::upload::Upload;
 use super::vetted::{ADDED, Vetted};
+use super::vigil::Vigil;
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::proxy::CloseMode;
@@ -53,6 +54,7 @@ pub(super) struct Front {
     /// From then on the next answer is the last.
     age: Millis,
     talk: Rc<Talk>,
+    pub(super) vigil: Rc<Vigil>,
     /// When the client has taken something, or said something.
     moved: (Progress, Progress),
     wait: Cell<Option<Wait>>,
@@ -74,7 +76,7 @@ where
 {
     let settings = fixed.listener.service.settings.load_full();
     let now = fixed.tick();
-    let talk = Rc::new(Talk::default());
+    let (talk, vigil) = (Rc::new(Talk::default()), Rc::new(Vigil::default()));
     let front = Rc::new(Front {
         age: age::ends_at(now, settings.max_connection_age),
         fixed,
@@ -83,6 +85,7 @@ where
         is_untaken: Cell::new(false),
         lease: RefCell::new(None),
         talk: Rc::clone(&talk),
+        vigil: Rc::clone(&vigil),
         moved: (Progress::new(now), Progress::new(now)),
         unread: RefCell::new(None),
         wait: Cell::new(Some(Wait { since: now, heard: 0, has_begun: true })),
@@ -97,11 +100,12 @@ where
         .header_read_timeout(None)
         // What a server has not said is not said for it, as in the other engine.
         .auto_date_header(false)
-        .half_close(true)
+        // Such that it looks: what it may see of that is not its own to judge.
+        .half_close(false)
         // The judge adds a few.
         .max_headers(HEADERS + ADDED)
         .max_buf_size(HEAD_BYTES + 1024);
-    let io = TokioIo::new(Vetted::new(Gauged::bytes(stream, early, &talk)));
+    let io = TokioIo::new(Vetted::new(Gauged::bytes(stream, early, &talk), &vigil));
     let mut connection = builder.serve_connection(io, service);
     let mut is_draining = false;
     let over = poll_fn(|cx| {
@@ -170,7 +174,9 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
     let is_head = parts.method == Method::HEAD;
     let mut response = match turn.ask(parts).await {
         Ok(answer) => turn.hand_on(answer, is_head),
-        Err(status) => turn.say(status),
+        Err(Some(status)) => turn.say(status),
+        // hyper is told next, and ends this.
+        Err(None) => pending().await,
     };
     let closes = response.body().turn.settings.http.close_mode == CloseMode::Close
         || front.age <= front.fixed.tick()

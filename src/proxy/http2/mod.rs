@@ -36,6 +36,7 @@ mod turn;
 mod upload;
 mod upstream;
 mod vetted;
+mod vigil;
 
 pub use self::settings::*;
 pub(crate) use self::upstream::Upstreams;

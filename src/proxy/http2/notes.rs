@@ -83,7 +83,7 @@ impl Notes {
     /// No backend's answer will come.
     pub(super) fn fail(&mut self, error: &ProxyError, is_sent: bool) {
         let course = &mut self.course;
-        let is_abort = matches!(error, ProxyError::ClientAbort);
+        let is_abort = matches!(error, ProxyError::ClientAbort | ProxyError::GivenUp);
         if is_abort && course.is_connected() && !course.trail.is_queued {
             course.state = Some(states::attempt(&Outcome::Aborted, Phase::Head, is_sent));
         } else {

@@ -128,13 +128,16 @@ impl Stream<'_> {
             // An error means that the stream has ended, which shows below.
             drop(go_on.body(()).map(|go_on| self.respond.borrow_mut().send_informational(go_on)));
         }
-        let is_gone = |cx: &mut Context<'_>| self.respond.borrow_mut().poll_reset(cx).is_ready();
+        let left = |cx: &mut Context<'_>| {
+            let reset = self.respond.borrow_mut().poll_reset(cx);
+            reset.is_ready().then_some(ProxyError::ClientAbort)
+        };
         let asking = Asking {
             fixed: self.fixed,
             settings: &self.settings,
             head: &head,
             upload: Rc::clone(&upload),
-            is_gone: &is_gone,
+            left: &left,
         };
         // Boxed: it is over when the answer begins, which may last.
         match Box::pin(ask(&asking, &mut self.notes)).await {

@@ -47,23 +47,22 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// The answer, or the status of one of ours.
+    /// The answer, or the status of one of ours; none when nobody is left to read it.
     pub(super) async fn ask(
         &mut self,
         parts: hyper::http::request::Parts,
-    ) -> Result<Answer, StatusCode> {
+    ) -> Result<Answer, Option<StatusCode>> {
         let rules = Rules {
             forward_for: self.settings.http.forward_for.as_ref(),
             client: self.fixed.peer.ip(),
         };
-        let head = head::judge(parts, rules).map_err(|refusal| self.refuse(refusal))?;
+        let head = head::judge(parts, rules).map_err(|refusal| Some(self.refuse(refusal)))?;
         let asking = Asking {
             fixed: &self.fixed,
             settings: &self.settings,
             head: &head,
             upload: Rc::clone(&self.upload),
-            // hyper drops this when the client has gone.
-            is_gone: &|_cx| false,
+            left: &|_cx| self.front.vigil.left(self.settings.http.abort_on_close),
         };
         let answer = Box::pin(ask(&asking, &mut self.notes)).await;
         answer.map_err(|error| self.give_up(&error))
@@ -77,12 +76,16 @@ impl Turn {
         StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST)
     }
 
-    fn give_up(&self, error: &ProxyError) -> StatusCode {
+    fn give_up(&self, error: &ProxyError) -> Option<StatusCode> {
         let (service, peer) = (&self.fixed.listener.service.name, self.fixed.peer);
         tracing::debug!(%service, %peer, error = %Chain(error), "request failed");
+        if self.front.vigil.is_broken() {
+            // Counted when it ends.
+            return None;
+        }
         self.fixed.cells().error(error.cause());
         // Without one when the client has broken off its body.
-        error.status().unwrap_or(StatusCode::BAD_REQUEST)
+        Some(error.status().unwrap_or(StatusCode::BAD_REQUEST))
     }
 
     /// A page of ours. Its end is told already.

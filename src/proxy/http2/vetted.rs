@@ -2,18 +2,21 @@
 //!
 //! hyper alone is too kind: it picks one of two framings, lets trailers say what only a head may, and reads bodies where old
 //! servers see another request. It gets whole heads, in the one form that goes on, and bodies without extensions and with
-//! plain trailers. Behind the first head that is not, it finds the end of the connection.
+//! plain trailers. Behind the first head that is not, it finds the end of the connection. It gets one request at a time: what
+//! comes while an answer is owed waits here, the end of the connection, too (`vigil`).
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::http::message::Version;
+use super::vigil::Vigil;
 use crate::proxy::http::message::chunked::{Keep, Malformed, Ranges};
 use crate::proxy::http::message::framing::Body;
 use crate::proxy::http::message::request::{self, Request, Rules};
+use crate::proxy::http::message::{HEAD_BYTES, Version};
 use crate::proxy::http::{Inbound, Refusal};
 
 /// Fields that a head has more than it came with, at most: `Connection` twice, and the `Host` of an absolute target.
@@ -24,7 +27,10 @@ pub(super) const ADDED: usize = 3;
 pub(super) struct Vetted<S> {
     io: S,
     judge: Judge,
+    vigil: Rc<Vigil>,
     has_ended: bool,
+    /// Why it broke, until hyper is told.
+    broken: Option<io::Error>,
 }
 
 /// Bytes on their way, and what they belong to.
@@ -44,7 +50,7 @@ struct Judge {
 }
 
 impl<S> Vetted<S> {
-    pub(super) fn new(io: S) -> Self {
+    pub(super) fn new(io: S, vigil: &Rc<Vigil>) -> Self {
         let judge = Judge {
             raw: Vec::new(),
             fit: (Vec::new(), 0),
@@ -54,7 +60,7 @@ impl<S> Vetted<S> {
             refusal: None,
             is_malformed: false,
         };
-        Self { io, judge, has_ended: false }
+        Self { io, judge, vigil: Rc::clone(vigil), has_ended: false, broken: None }
     }
 
     /// The connection, and why its last request was refused, if it was.
@@ -79,9 +85,9 @@ impl Judge {
     }
 
     /// Judges some of what came; false when more is needed for that.
-    fn judge(&mut self) -> io::Result<bool> {
+    fn judge(&mut self, vigil: &Vigil) -> io::Result<bool> {
         if self.body.is_done() {
-            return Ok(self.read_head());
+            return Ok(self.read_head(vigil));
         }
         if self.is_malformed {
             return Err(malformed());
@@ -101,7 +107,7 @@ impl Judge {
         Ok(fed.consumed > 0)
     }
 
-    fn read_head(&mut self) -> bool {
+    fn read_head(&mut self, vigil: &Vigil) -> bool {
         let rules = Rules { forward_for: None, client: None, close: false };
         self.head.clear();
         match request::read(&self.raw, &rules, &mut self.head) {
@@ -111,6 +117,7 @@ impl Judge {
                 self.fit.0.append(&mut self.head);
                 self.body = Inbound::new(request.body, Keep::Framed);
                 self.raw.drain(..request.len);
+                vigil.ask();
                 true
             }
             Err(refusal) => {
@@ -150,6 +157,43 @@ fn as_said(head: &mut Vec<u8>, request: &Request, raw: &[u8]) {
     head.extend_from_slice(stays);
 }
 
+impl<S: AsyncRead + Unpin> Vetted<S> {
+    /// Reads what comes, through the free part of `buffer`.
+    fn fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        self.has_ended = came.is_empty();
+        if self.has_ended {
+            self.vigil.finish();
+        }
+        self.judge.raw.extend_from_slice(came);
+        buffer.set_filled(before);
+        Poll::Ready(Ok(()))
+    }
+
+    /// While an answer is owed: nothing for hyper, but that the connection has broken; and that once the request knows.
+    fn watch(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
+        while !self.has_ended && self.judge.raw.len() < HEAD_BYTES {
+            match self.fill(cx, buffer) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.vigil.break_off();
+                    self.broken = Some(error);
+                    cx.waker().wake_by_ref();
+                    break;
+                }
+            }
+        }
+        self.vigil.wait(self.judge.raw.len(), cx.waker());
+        Poll::Pending
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Vetted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -159,20 +203,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Vetted<S> {
         let this = &mut *self;
         loop {
             let is_full = buffer.remaining() == 0;
-            if is_full || this.judge.read(buffer) || this.has_ended || this.judge.refusal.is_some()
-            {
+            if is_full || this.judge.read(buffer) || this.judge.refusal.is_some() {
                 return Poll::Ready(Ok(()));
             }
-            if !this.judge.raw.is_empty() && this.judge.judge()? {
+            if this.judge.body.is_done() && this.vigil.is_asked() {
+                return this.watch(cx, buffer);
+            }
+            if !this.judge.raw.is_empty() && this.judge.judge(&this.vigil)? {
                 continue;
             }
-            let before = buffer.filled().len();
-            ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
-            let came = buffer.filled().get(before..).unwrap_or_default();
-            this.has_ended = came.is_empty();
-            this.judge.raw.extend_from_slice(came);
-            buffer.set_filled(before);
-            if this.has_ended {
+            if !this.has_ended {
+                ready!(this.fill(cx, buffer))?;
+            } else if this.judge.raw.is_empty() {
+                return Poll::Ready(Ok(()));
+            } else {
                 // That it broke off is for hyper to see.
                 this.judge.fit.0.append(&mut this.judge.raw);
             }

@@ -45,7 +45,7 @@ async fn seen(front: SocketAddr, log: &UdpSocket, path: &str) -> Seen {
     Seen { status, body, server, logged, state, line }
 }
 
-async fn logged(log: &UdpSocket, front: SocketAddr) -> (String, String, String, String) {
+pub(super) async fn logged(log: &UdpSocket, front: SocketAddr) -> (String, String, String, String) {
     let mut buffer = [0; 4096];
     let received = timeout(PATIENCE, log.recv(&mut buffer)).await.expect("a line").expect("udp");
     let text = String::from_utf8_lossy(&buffer[..received]).into_owned();

@@ -8,6 +8,7 @@ mod grpc;
 mod hashing;
 mod hpack;
 mod judge;
+mod leaving;
 mod origin;
 mod raw;
 mod rules;

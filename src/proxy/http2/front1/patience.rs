@@ -33,7 +33,9 @@ impl Front {
         if !upload.borrow().is_over() {
             self.unread.replace(Some(Rc::clone(upload)));
         }
-        self.wait.set(Some(Wait { since: now, heard: self.talk.heard(), has_begun: false }));
+        let waiting = self.vigil.answered();
+        let heard = self.talk.heard().saturating_sub(waiting as u64);
+        self.wait.set(Some(Wait { since: now, heard, has_begun: waiting > 0 }));
     }
 
     /// Has the connection look again at what it waits for.

@@ -4,16 +4,17 @@ use super::*;
 
 /// What hyper may read of `pieces`, and how it ends: `""`, a refusal or a malformed body.
 fn read(pieces: &[&[u8]]) -> (String, &'static str) {
-    let mut judge = Vetted::new(()).judge;
+    let vigil = Rc::default();
+    let mut judge = Vetted::new((), &vigil).judge;
     let mut fit = Vec::new();
     for piece in pieces {
         judge.raw.extend_from_slice(piece);
         while judge.refusal.is_none() && !judge.raw.is_empty() {
-            match judge.judge() {
+            match judge.judge(&vigil) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(_) => {
-                    assert!(judge.judge().is_err(), "it stays so");
+                    assert!(judge.judge(&vigil).is_err(), "it stays so");
                     return (String::from_utf8(fit).unwrap(), "malformed");
                 }
             }

@@ -1,0 +1,82 @@
+//! Whether an HTTP/1 client stays while its request is under way.
+//!
+//! hyper would take the end of what a client sends for its leaving, or not look at all. What comes while an answer is owed is
+//! therefore kept from it (`vetted`), and told here: a client that has finished still wants its answer, unless `option
+//! abortonclose` says otherwise; one whose connection has broken does not.
+
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+
+use crate::proxy::error::ProxyError;
+
+/// What the connection and its request under way know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Vigil {
+    /// A request has been handed on, and its answer has not ended.
+    is_asked: Cell<bool>,
+    end: Cell<End>,
+    /// Bytes behind the request that have come.
+    waiting: Cell<usize>,
+    /// Who reads what comes next.
+    reader: RefCell<Option<Waker>>,
+}
+
+/// How the client's side has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    Open,
+    Finished,
+    Broken,
+}
+
+impl Vigil {
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked.get()
+    }
+
+    /// A request is handed on.
+    pub(super) fn ask(&self) {
+        self.is_asked.set(true);
+        self.waiting.set(0);
+    }
+
+    /// Its answer has ended: what came meanwhile may be read. How many bytes that is.
+    pub(super) fn answered(&self) -> usize {
+        self.is_asked.set(false);
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
+        self.waiting.take()
+    }
+
+    /// Bytes wait behind the request, and this is who is to be told that they may be read.
+    pub(super) fn wait(&self, bytes: usize, reader: &Waker) {
+        self.waiting.set(bytes);
+        *self.reader.borrow_mut() = Some(reader.clone());
+    }
+
+    /// No more comes.
+    pub(super) fn finish(&self) {
+        self.end.set(End::Finished);
+    }
+
+    /// The connection has broken.
+    pub(super) fn break_off(&self) {
+        self.end.set(End::Broken);
+    }
+
+    /// True when the connection has broken while an answer was owed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.end.get() == End::Broken
+    }
+
+    /// Why nobody wants the answer, if nobody does.
+    pub(super) fn left(&self, abort_on_close: bool) -> Option<ProxyError> {
+        match self.end.get() {
+            End::Broken => Some(ProxyError::ClientAbort),
+            End::Finished if abort_on_close => Some(ProxyError::GivenUp),
+            End::Open | End::Finished => None,
+        }
+    }
+}

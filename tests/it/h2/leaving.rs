@@ -1,0 +1,152 @@
+//! HTTP/1 clients that leave while they wait: what both engines make of it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use super::beside::logged;
+use super::origin::{self, Backend};
+use crate::support::client::Conn;
+use crate::support::lab::Lab;
+use crate::support::origin::Origin;
+use crate::support::synapse::{Synapse, config, fixed};
+use crate::support::wait::eventually;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A service of an HTTP/1 server and one of an HTTP/2 server, of which none answers `/hold`.
+struct Both {
+    fronts: [SocketAddr; 2],
+    old: Origin,
+    new: Backend,
+    log: UdpSocket,
+    _synapse: Synapse,
+    _lab: Lab,
+}
+
+impl Both {
+    async fn start(lines: &[&str]) -> Self {
+        let lab = Lab::new().await;
+        let old = lab.origin("A").await;
+        let new = origin::start("B", lab.free_addr()).await;
+        let log = UdpSocket::bind((lab.ip(), 0)).await.expect("udp");
+        let line = format!("log {} local0", log.local_addr().expect("bound"));
+        let lines = [&["option httplog", "timeout server 30s", &line], lines].concat();
+        let fronts = [lab.free_addr(), lab.free_addr()];
+        let services = json!({
+            "old": fixed(fronts[0], "http", &lines, &[("A", old.addr(), "")]),
+            "new": fixed(fronts[1], "http", &lines, &[("B", new.addr, "proto h2")]),
+        });
+        let synapse = lab.synapse(config(services)).await;
+        Self { fronts, old, new, log, _synapse: synapse, _lab: lab }
+    }
+
+    fn asked(&self) -> usize {
+        self.old.requests() + self.new.requests()
+    }
+
+    /// A client whose request waits, and `behind` it more bytes.
+    async fn waiting(&self, front: SocketAddr, behind: &str) -> Conn {
+        let before = self.asked();
+        let mut conn = Conn::open(front).await.expect("connect");
+        let request = format!("GET /hold HTTP/1.1\r\nhost: t\r\n\r\n{behind}");
+        conn.send(request.as_bytes()).await.expect("sent");
+        eventually("it is asked", PATIENCE, || async {
+            if self.asked() > before { Ok(()) } else { Err("not yet") }
+        })
+        .await;
+        conn
+    }
+
+    /// The status, state and request of the next line.
+    async fn line(&self, front: SocketAddr) -> [String; 3] {
+        let (_, status, state, line) = logged(&self.log, front).await;
+        [status, state, line]
+    }
+}
+
+#[tokio::test]
+async fn one_that_resets_has_left_at_once() {
+    for lines in [&[][..], &["option abortonclose"]] {
+        let both = Both::start(lines).await;
+        for front in both.fronts {
+            let mut stream = TcpStream::connect(front).await.expect("connect");
+            let before = both.asked();
+            stream.write_all(b"GET /hold HTTP/1.1\r\nhost: t\r\n\r\n").await.expect("sent");
+            eventually("it is asked", PATIENCE, || async {
+                if both.asked() > before { Ok(()) } else { Err("not yet") }
+            })
+            .await;
+            stream.set_zero_linger().expect("linger");
+            drop(stream);
+            assert_eq!(both.line(front).await, ["-1", "CH--", "GET /hold HTTP/1.1"]);
+        }
+        eventually("its server is told", PATIENCE, || async {
+            let told = both.new.seen.cancelled.load(Ordering::SeqCst);
+            if told == 1 { Ok(()) } else { Err(told) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_has_finished_still_wants_its_answers() {
+    let both = Both::start(&[]).await;
+    for front in both.fronts {
+        let mut conn = Conn::open(front).await.expect("connect");
+        let one = "GET /x HTTP/1.1\r\nhost: t\r\n\r\n";
+        let post = "POST /x HTTP/1.1\r\nhost: t\r\ncontent-length: 3\r\n\r\nabc";
+        conn.send([one, post, one].concat().as_bytes()).await.expect("sent");
+        conn.finish_sending().await.expect("finished");
+        for method in ["GET", "POST", "GET"] {
+            assert_eq!(conn.response(method).await.expect("an answer").status, 200, "{front}");
+        }
+        let mut rest = Vec::new();
+        timeout(PATIENCE, conn.read_rest(&mut rest)).await.expect("closed").expect("read");
+        assert!(rest.is_empty(), "{front}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_has_finished_has_given_up_with_abortonclose() {
+    let both = Both::start(&["option abortonclose"]).await;
+    for front in both.fronts {
+        for behind in ["", "\r\n", "GET /b HTTP/1.1\r\nhost: t\r\n\r\n", "GET /b HT"] {
+            let mut conn = both.waiting(front, behind).await;
+            conn.finish_sending().await.expect("finished");
+            let answer = timeout(PATIENCE, conn.response("GET")).await.expect("at once");
+            assert_eq!(answer.expect("an answer").status, 400, "{front} {behind:?}");
+            let mut rest = Vec::new();
+            timeout(PATIENCE, conn.read_rest(&mut rest)).await.expect("closed").expect("read");
+            assert!(rest.is_empty(), "{front} {behind:?}");
+            assert_eq!(both.line(front).await, ["400", "CH--", "GET /hold HTTP/1.1"], "{front}");
+        }
+    }
+    eventually("its server is told", PATIENCE, || async {
+        let told = both.new.seen.cancelled.load(Ordering::SeqCst);
+        if told == 4 { Ok(()) } else { Err(told) }
+    })
+    .await;
+}
+
+/// What comes behind a request is not read by anybody until its answer has ended, and not lost.
+#[tokio::test]
+async fn a_request_that_comes_in_two_parts_around_an_answer_is_whole() {
+    let both = Both::start(&["timeout http-request 2s", "timeout http-keep-alive 300ms"]).await;
+    for front in both.fronts {
+        let mut conn = Conn::open(front).await.expect("connect");
+        conn.send(b"GET /a HTTP/1.1\r\nhost: t\r\n\r\nPOST /b HTTP/1.1\r\nhost: t\r\n")
+            .await
+            .expect("sent");
+        assert_eq!(conn.response("GET").await.expect("an answer").status, 200);
+        // Longer than a client at rest has.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        conn.send(b"content-length: 2\r\n\r\nxy").await.expect("sent");
+        assert_eq!(conn.response("POST").await.expect("an answer").status, 200, "{front}");
+    }
+}
