@@ -36,6 +36,7 @@ fn settings(mode: Mode) -> ProxySettings {
             replay_idempotent: true,
             reuse: crate::proxy::Reuse::Safe,
             abort_on_close: false,
+            ignore_probes: false,
             http2: crate::proxy::http2::Http2Settings::default(),
         },
         hash: None,

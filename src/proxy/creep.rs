@@ -2,7 +2,9 @@
 //!
 //! The kernel calls a socket writable when a third of what it may buffer is free: more than a megabyte, for which a reader
 //! of 20 kB/s needs longer than the usual 50 s. Until then nothing moves here, though the reader is not silent. But it takes
-//! a few bytes whenever the reader has. So before a session ends for its silence, it is tried once.
+//! a few bytes whenever the reader has. So several times within a silence the socket is filled to its brim. What it takes the
+//! first time says nothing: that may be the room that acknowledgements of bytes under way have left. What it takes from then
+//! on its reader has made room for.
 
 use std::io;
 

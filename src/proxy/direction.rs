@@ -15,26 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::creep::creep;
 use super::local::Local;
 use super::lull::Lull;
+use super::pace::Pace;
 use super::pipe::{self, PIPE_BYTES, Pipe};
 use super::rate::Rate;
 use super::side::Side;
 
 /// Buffers or pipes moved in one direction before others on the worker get their turn.
 const TURN: usize = 4;
-
-/// A read of so many bytes is large: from about here on the two copies cost more than a pipe (spec/performance: copies
-/// through 16 kB 880 ms/GB, pipes of 64 kB 310).
-const LARGE: usize = 16 * 1024;
-
-/// Large reads in a row that make a direction one of bulk. One large message and its like stay with copies.
-const LARGE_READS: u8 = 4;
-
-/// Less than this through the pipe at once is a message.
-const SMALL: usize = 4 * 1024;
-
-/// Messages in a row that make a direction of bulk one of messages again. Not one: who keeps up with a stream finds a few
-/// kB of it now and then, and copied all that came next until it was known as bulk again (a fifth of the stream).
-const SMALL_FILLS: u8 = 8;
 
 /// Less than this, and the pipe was far from full: its stream rests, if it is a fast one.
 const LITTLE: usize = PIPE_BYTES / 2;
@@ -78,16 +65,8 @@ pub(super) struct Direction {
     pub(super) closed: bool,
     /// Bytes taken by the sink and not yet counted.
     pub(super) moved: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
-    /// By copies; so many large reads in a row.
-    Copies(u8),
-    /// Through pipes; so many messages in a row.
-    Bulk(u8),
-    /// By copies for ever: these sockets cannot be spliced.
-    CopiesOnly,
+    /// The sink has taken some. Noted by the relay, for the way to the client alone.
+    pub(super) has_moved: bool,
 }
 
 impl Direction {
@@ -95,13 +74,14 @@ impl Direction {
         Self {
             left: early,
             pipe: None,
-            pace: Pace::Copies(0),
+            pace: Pace::default(),
             rate: Rate::default(),
             found_little: false,
             lull: None,
             ended: false,
             closed: false,
             moved: 0,
+            has_moved: false,
         }
     }
 
@@ -147,6 +127,12 @@ impl Direction {
     /// See [`creep`].
     pub(super) fn creep(&mut self, to: &Side) {
         self.moved += creep(&mut self.left, &mut self.pipe, to);
+    }
+
+    /// Its sink has broken: nothing of it is wanted any more.
+    pub(super) fn abandon(&mut self) {
+        (self.left, self.pipe, self.lull) = (Bytes::new(), None, None);
+        (self.ended, self.closed) = (true, true);
     }
 
     /// For bulk, if there is one.
@@ -227,7 +213,7 @@ impl Direction {
         match pipe.poll_fill_from(cx, from) {
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.pipe = Some(pipe);
-                self.note_fill(n);
+                self.pace.note_fill(n);
                 self.rate.add((local.clock.tick(), n), local.shared.settings.fast);
                 self.found_little = n < LITTLE && self.rate.is_lasting();
                 return Poll::Ready(Ok(()));
@@ -257,7 +243,7 @@ impl Direction {
         ready!(Pin::new(from).poll_read(cx, &mut chunk)).map_err(Break::Source)?;
         let mut chunk = chunk.filled();
         self.ended = chunk.is_empty();
-        self.note_read(chunk.len());
+        self.pace.note_read(chunk.len());
         while !chunk.is_empty() {
             match to.poll_write(cx, chunk).map_err(Break::Sink)? {
                 Poll::Ready(n) => {
@@ -271,26 +257,6 @@ impl Direction {
             }
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn note_read(&mut self, bytes: usize) {
-        if let Pace::Copies(large) = self.pace {
-            self.pace = match large + 1 {
-                _ if bytes < LARGE => Pace::Copies(0),
-                LARGE_READS.. => Pace::Bulk(0),
-                more => Pace::Copies(more),
-            };
-        }
-    }
-
-    fn note_fill(&mut self, bytes: usize) {
-        if let Pace::Bulk(small) = self.pace {
-            self.pace = match small + 1 {
-                _ if bytes >= SMALL => Pace::Bulk(0),
-                SMALL_FILLS.. => Pace::Copies(0),
-                more => Pace::Bulk(more),
-            };
-        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod accept;
 mod age;
 mod buffer;
 pub mod connect;
+mod counters;
 mod course;
 mod creep;
 mod direction;
@@ -19,15 +20,18 @@ mod door;
 pub mod error;
 mod every;
 mod evidence;
+mod farewell;
 mod gate;
 mod give_way;
 pub mod http;
 pub mod http2;
 mod keeper;
+mod leaving;
 pub mod listener;
 mod local;
 pub mod lull;
 mod millis;
+mod pace;
 mod peer;
 pub mod pipe;
 mod proxied;
@@ -160,6 +164,9 @@ pub struct HttpSettings {
     /// `option abortonclose`: a client that closes its sending side while it waits has given up; it is told 400. Default
     /// false: it is still answered (haproxy before 3.3).
     pub abort_on_close: bool,
+    /// `option http-ignore-probes`: a connection that has brought no byte, as browsers and load balancers open them, ends
+    /// without an answer and without a line in the access log. Default false (haproxy).
+    pub ignore_probes: bool,
     /// HTTP/2: which listeners speak it, and its limits.
     pub http2: http2::Http2Settings,
 }

@@ -3,10 +3,11 @@
 //! How bytes move is each `Direction`'s; an idle connection holds neither buffer nor pipe. Activity is noted; the
 //! thread's wheel looks at the note.
 
+mod silence;
+
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -84,7 +85,8 @@ impl<'a> Patience<'a> {
     }
 }
 
-/// Moves bytes between client and backend until the end, or until nobody has for too long.
+/// Moves bytes between client and backend until the end, or until nobody has for too long. With the client's socket, if it
+/// has to be closed with care: see [`farewell`](super::farewell).
 ///
 /// Not an `async fn`: those keep their arguments twice, and this one's future lasts as long as the connection.
 pub(crate) fn run(
@@ -92,35 +94,25 @@ pub(crate) fn run(
     timer: &Timer,
     patience: Patience<'_>,
     meter: &impl Meter,
-) -> impl Future<Output = Finish> {
+) -> impl Future<Output = (Finish, Option<Box<TcpStream>>)> {
     let mut relay = Relay {
         up: Direction::new(client.early),
         down: Direction::new(backend.early),
         client: Side::Watched(client.stream),
         backend: Side::Watched(backend.stream),
         active: timer.local().clock.tick(),
+        looked: Millis::default(),
         expired: None,
+        deaf: None,
     };
     async move {
         let finish = poll_fn(|cx| match relay.poll(cx, timer.local(), meter) {
             Poll::Ready(finish) => Poll::Ready(finish),
-            Poll::Pending => relay.poll_idle(cx, timer, patience),
+            Poll::Pending => relay.poll_idle(cx, timer, (patience, meter)),
         })
         .await;
-        let is_cut = match finish {
-            Finish::Broken(..) | Finish::Own(_) => true,
-            Finish::Ended(_) | Finish::Aged | Finish::Idle(_) => {
-                let is_within = |it: &Direction| it.holds() || it.rests();
-                is_within(&relay.up) || is_within(&relay.down)
-            }
-            Finish::Done => false,
-        };
-        if is_cut {
-            // An end must not look clean to a side that has not seen all.
-            relay.client.reset();
-            relay.backend.reset();
-        }
-        finish
+        let unread = relay.part(&finish);
+        (finish, unread)
     }
 }
 
@@ -130,8 +122,12 @@ struct Relay {
     up: Direction,
     down: Direction,
     active: Millis,
+    /// When it was last seen whether a side that seems to take nothing does.
+    looked: Millis,
     /// Who was silent for too long first: taken to have said all.
     expired: Option<Which>,
+    /// The backend takes no more, for this reason. What it has said still goes on.
+    deaf: Option<io::Error>,
 }
 
 impl Relay {
@@ -142,7 +138,14 @@ impl Relay {
         let (client, backend) = (&mut self.client, &mut self.backend);
         let closed = (self.up.closed, self.down.closed);
         let opposite = Opposite { is_closed: closed.1, holds: self.down.holds() };
-        let up = self.up.poll(cx, (client, backend), (local, opposite));
+        let mut up = self.up.poll(cx, (client, backend), (local, opposite));
+        if !backend.is_lost()
+            && let Poll::Ready(Err(Break::Sink(error))) = up
+        {
+            self.deaf = Some(error);
+            self.up.abandon();
+            up = Poll::Ready(Ok(()));
+        }
         // A socket tells its error once: after that the other direction would take it for an end, and pass that on.
         let down = match &up {
             Poll::Ready(Err(_)) => Poll::Pending,
@@ -152,6 +155,7 @@ impl Relay {
             }
         };
         let moved = (std::mem::take(&mut self.up.moved), std::mem::take(&mut self.down.moved));
+        self.down.has_moved |= moved.1 > 0;
         if moved != (0, 0) {
             meter.to_backend(moved.0);
             meter.to_client(moved.1);
@@ -168,10 +172,39 @@ impl Relay {
             (Poll::Ready(Err(Break::Sink(e))), _) | (_, Poll::Ready(Err(Break::Source(e)))) => {
                 Poll::Ready(self.broken(Which::Backend, e))
             }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
-                Poll::Ready(self.expired.map_or(Finish::Done, Finish::Idle))
-            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(match self.deaf.take() {
+                Some(error) => Finish::Broken(Which::Backend, error),
+                None => self.expired.map_or(Finish::Done, Finish::Idle),
+            }),
             _ => Poll::Pending,
+        }
+    }
+
+    /// Before both sockets close: an end must not look clean to a side that has not seen all. The client's, when it is not
+    /// only to close.
+    fn part(&mut self, finish: &Finish) -> Option<Box<TcpStream>> {
+        let is_within = |it: &Direction| it.holds() || it.rests();
+        let is_cut = match finish {
+            Finish::Done => false,
+            Finish::Broken(Which::Client, _) | Finish::Own(_) => true,
+            // A reset throws away what the kernel still has for the client, which may be a whole answer: servers that close
+            // with something unread break off like this. haproxy does the same.
+            Finish::Broken(Which::Backend, _) => is_within(&self.down) || !self.down.has_moved,
+            Finish::Ended(_) | Finish::Aged | Finish::Idle(_) => {
+                is_within(&self.up) || is_within(&self.down)
+            }
+        };
+        if is_cut {
+            self.client.reset();
+        }
+        if is_cut || matches!(finish, Finish::Broken(..)) {
+            self.backend.reset();
+        }
+        match std::mem::replace(&mut self.client, Side::Lost) {
+            Side::Watched(client) if !is_cut && matches!(finish, Finish::Broken(..)) => {
+                Some(Box::new(client))
+            }
+            Side::Watched(_) | Side::Unwatched(_) | Side::Lost => None,
         }
     }
 
@@ -181,59 +214,5 @@ impl Relay {
             return Finish::Own(error);
         }
         Finish::Broken(which, error)
-    }
-
-    /// Waits for the end of a silence. A side that has said nothing for too long is taken to have said all, as with haproxy:
-    /// the other is told, and has the rest of its own silence. Ready when neither has any left, or when one has taken nothing
-    /// of what was said to it.
-    fn poll_idle(
-        &mut self,
-        cx: &Context<'_>,
-        timer: &Timer,
-        patience: Patience<'_>,
-    ) -> Poll<Finish> {
-        loop {
-            let silence = self.silence(patience);
-            let until = silence.map_or(Millis::NEVER, |(limit, _)| self.active.after(limit));
-            let deadline = until.min(patience.age);
-            if deadline == Millis::NEVER || !timer.expires(deadline) {
-                return Poll::Pending;
-            }
-            let Some((_, which)) = silence.filter(|_| until < patience.age) else {
-                return Poll::Ready(Finish::Aged);
-            };
-            cx.waker().wake_by_ref();
-            if self.creeps() {
-                return Poll::Pending;
-            }
-            let first = *self.expired.get_or_insert(which);
-            let (own, other) = match which {
-                Which::Client => (&mut self.up, &self.down),
-                Which::Backend => (&mut self.down, &self.up),
-            };
-            own.ended = true;
-            if other.holds() || other.ended {
-                return Poll::Ready(Finish::Idle(first));
-            }
-        }
-    }
-
-    /// The silence that ends next: of a side that has to take what was said to it, or has not said all and is listened to.
-    fn silence(&self, patience: Patience<'_>) -> Option<(Duration, Which)> {
-        let t = patience.timeouts;
-        let client = t.client_fin.filter(|_| self.down.closed).or(t.tunnel).or(t.client);
-        let server = t.server_fin.filter(|_| self.up.closed).or(t.tunnel).or(t.server);
-        let is_due =
-            |own: &Direction, other: &Direction| other.holds() || !(own.ended || own.holds());
-        let client = client.filter(|_| is_due(&self.up, &self.down)).map(|it| (it, Which::Client));
-        let server = server.filter(|_| is_due(&self.down, &self.up)).map(|it| (it, Which::Backend));
-        client.into_iter().chain(server).min_by_key(|(limit, _)| *limit)
-    }
-
-    /// True when a side that seemed to be silent has taken something.
-    fn creeps(&mut self) -> bool {
-        self.up.creep(&self.backend);
-        self.down.creep(&self.client);
-        (self.up.moved, self.down.moved) != (0, 0)
     }
 }

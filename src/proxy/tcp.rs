@@ -14,10 +14,13 @@ use tokio::time::Instant;
 use super::accept::Accepted;
 use super::age;
 use super::connect::Dialer;
+use super::counters::Counters;
 use super::error::ProxyError;
+use super::farewell::farewell;
+use super::leaving::gives_up;
 use super::local::Local;
 use super::peer::{Entrance, Peer, whose};
-use super::relay::{self, End, Finish, Meter, Patience, Which};
+use super::relay::{self, End, Finish, Patience, Which};
 use super::shared::{Busy, Listener};
 use super::slot::Slot;
 use super::states::{self, State};
@@ -27,10 +30,8 @@ use super::wheel::Group;
 use super::{ProxySettings, Service};
 use crate::dial;
 use crate::dial::header::{self, Form};
-use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
 use crate::telemetry::access::{AccessLog, Record, Timers};
-use crate::telemetry::cells::{BackendCells, ServiceCells, WorkerId};
 
 /// Serves a connection to its end. Without a backend it is closed.
 ///
@@ -64,8 +65,13 @@ pub(crate) fn serve_since(
                 session.state = if left { states::LEFT_QUEUE } else { states::failed(error, None) };
             }
         }
+        let (unread, group) = (session.unread.take(), session.group);
         if let Some(log) = &fixed.settings.access_log {
             session.write(&fixed, log);
+        }
+        if let Some(client) = unread {
+            // Boxed: rare, and large.
+            Box::pin(part(&fixed.local, group, client)).await;
         }
         drop(fixed);
     }
@@ -99,7 +105,9 @@ async fn forward(
     session.connected = Some(Instant::now());
     let meter = Counters::new(fixed.service(), &lease, fixed.local.worker);
     let patience = Patience::new(&fixed.settings.timeouts).until(age);
-    let finish = relay::run((end(client), end(backend)), &timer, patience, &meter).await;
+    let finish;
+    (finish, session.unread) =
+        relay::run((end(client), end(backend)), &timer, patience, &meter).await;
     session.moved = meter.moved();
     session.state = states::tunnel(&finish);
     match finish {
@@ -117,6 +125,12 @@ async fn forward(
     }
 }
 
+/// Ends a session whose client may still be sending.
+async fn part(local: &Rc<Local>, group: Group, client: Box<TcpStream>) {
+    let timer = Timer::new(local, group).await;
+    farewell(*client, &timer).await;
+}
+
 /// Finds a backend and connects; gives the client's socket back with it.
 async fn open(
     fixed: &Fixed,
@@ -128,21 +142,40 @@ async fn open(
     let hash = fixed.settings.hash.as_ref().and_then(|by| by.of_client(fixed.peer.ip()));
     let mut dialer = Dialer::new(fixed.service(), &fixed.settings, timer).hashed(hash);
     dialer.client = Some(&client);
-    let connected = match dialer.acquire().await {
-        Ok(lease) => {
-            let hello = |lease: &Lease, backend: &TcpStream| {
-                lease.header().map_or(Ok(()), |form| say(fixed, form, &client, backend))
-            };
-            dialer.introduce(lease, hello).await
-        }
-        Err(error) => Err(error),
+    let is_overlooked = Cell::new(false);
+    let on_close = fixed.settings.http.abort_on_close;
+    let connected = tokio::select! {
+        biased;
+        connected = connect(fixed, &client, &mut dialer) => connected,
+        () = gives_up(&client, on_close, &is_overlooked) => Err(ProxyError::ClientAbort),
     };
     session.trail = dialer.trail;
-    if connected.is_err() {
-        session.moved.0 = waiting(&client, &mut fixed.local.buffer.borrow_mut());
+    match connected {
+        Ok((lease, backend)) if is_overlooked.get() => {
+            // A reactor that meets a socket for the first time tells of what waits.
+            let again = client.into_std().and_then(TcpStream::from_std);
+            Ok((again.map_err(ProxyError::Resource)?, backend, lease))
+        }
+        Ok((lease, backend)) => Ok((client, backend, lease)),
+        Err(error) => {
+            session.moved.0 = waiting(&client, &mut fixed.local.buffer.borrow_mut());
+            session.unread = (session.moved.0 > 0).then(|| Box::new(client));
+            Err(error)
+        }
     }
-    let (lease, backend) = connected?;
-    Ok((client, backend, lease))
+}
+
+/// Finds a backend and connects to it.
+async fn connect(
+    fixed: &Fixed,
+    client: &TcpStream,
+    dialer: &mut Dialer<'_>,
+) -> Result<(Lease, TcpStream), ProxyError> {
+    let lease = dialer.acquire().await?;
+    let hello = |lease: &Lease, backend: &TcpStream| {
+        lease.header().map_or(Ok(()), |form| say(fixed, form, client, backend))
+    };
+    dialer.introduce(lease, hello).await
 }
 
 /// Says to `backend` whose connection it is.
@@ -165,6 +198,8 @@ struct Session {
     state: State,
     busy: Option<Busy>,
     group: Group,
+    /// The client's socket, when it has said what nobody has read.
+    unread: Option<Box<TcpStream>>,
 }
 
 impl Session {
@@ -177,6 +212,7 @@ impl Session {
             state: states::DONE,
             group: listener.group,
             busy: settings.access_log.as_ref().map(|_| Busy::new(listener)),
+            unread: None,
         }
     }
 
@@ -224,53 +260,6 @@ fn waiting(client: &TcpStream, buffer: &mut [u8]) -> u64 {
 
 fn end(stream: TcpStream) -> End {
     End { stream, early: Bytes::new() }
-}
-
-/// The cells of a connection: its service's and its backend's.
-#[derive(Debug)]
-pub(crate) struct Counters<'a> {
-    service: &'a ServiceCells,
-    backend: &'a BackendCells,
-    lease: &'a Lease,
-    up: Cell<u64>,
-    down: Cell<u64>,
-}
-
-impl<'a> Counters<'a> {
-    pub(crate) fn new(service: &'a Service, lease: &'a Lease, worker: WorkerId) -> Self {
-        Self {
-            service: service.cells.of(worker),
-            backend: lease.backend().cells.of(worker),
-            lease,
-            up: Cell::new(0),
-            down: Cell::new(0),
-        }
-    }
-
-    /// Bytes of this connection: from the client, and to it.
-    pub(crate) fn moved(&self) -> (u64, u64) {
-        (self.up.get(), self.down.get())
-    }
-}
-
-impl Meter for Counters<'_> {
-    fn ended(&self) -> Option<Reason> {
-        self.lease.ended()
-    }
-
-    fn to_backend(&self, n: usize) {
-        let n = u64::try_from(n).unwrap_or(u64::MAX);
-        self.up.set(self.up.get() + n);
-        self.service.bytes_in.add(n);
-        self.backend.bytes_in.add(n);
-    }
-
-    fn to_client(&self, n: usize) {
-        let n = u64::try_from(n).unwrap_or(u64::MAX);
-        self.down.set(self.down.get() + n);
-        self.service.bytes_out.add(n);
-        self.backend.bytes_out.add(n);
-    }
 }
 
 /// An error with its causes on one line.

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use rustix::net::RecvFlags;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::connect::Dialer;
 use super::error::ProxyError;
-use super::http::socket::forget_readiness;
+use super::leaving::gone;
 use super::trail::Trail;
 use crate::lb::lease::Lease;
 use crate::lb::queue::Place;
@@ -66,24 +64,6 @@ impl Drop for Queued<'_> {
         self.trail.add(ahead);
         if self.trail.is_queued {
             self.trail.chosen = Some(Instant::now());
-        }
-    }
-}
-
-/// Returns when the client of a TCP session has left: reset, or closed before it said anything, as haproxy judges. One
-/// that has sent something and then finished sending still wants its answer.
-async fn gone(client: &TcpStream) {
-    loop {
-        if client.readable().await.is_err() {
-            return;
-        }
-        let mut byte = [0_u8; 1];
-        match rustix::net::recv(client, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => return,
-            // Nothing more can be learnt while that waits to be read.
-            Ok(_) => std::future::pending::<()>().await,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => forget_readiness(client),
-            Err(_) => return,
         }
     }
 }

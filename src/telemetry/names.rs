@@ -137,8 +137,8 @@ metrics! {
     CONNECTIONS = counter("synapse_connections_total", "Client connections accepted.");
     CONNECTIONS_OPEN = gauge("synapse_connections_open", "Client connections open.");
     CONNECTIONS_REFUSED = counter("synapse_connections_refused_total", "Client connections refused at maxconn or for want of descriptors.");
-    RECEIVED_BYTES = counter("synapse_received_bytes_total", "Bytes received from clients.").bytes();
-    SENT_BYTES = counter("synapse_sent_bytes_total", "Bytes sent to clients.").bytes();
+    RECEIVED_BYTES = counter("synapse_received_bytes_total", "Bytes received from clients, heads of requests included.").bytes();
+    SENT_BYTES = counter("synapse_sent_bytes_total", "Bytes sent to clients, heads of answers included.").bytes();
     HTTP_REQUESTS = counter("synapse_http_requests_total", "Requests from clients.");
     HTTP_RESPONSES = counter("synapse_http_responses_total", "Answers to clients by status class, made by a backend or by the proxy.");
     HTTP_REPLAYS = counter("synapse_http_replays_total", "Idempotent requests sent again because the backend died before the first byte.");

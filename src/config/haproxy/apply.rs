@@ -149,6 +149,7 @@ fn apply_option(
         "clitcpka" => draft.keepalive.is_on.set(on, origin),
         "allbackups" => draft.all_backups.set(on, origin),
         "abortonclose" => draft.abort_on_close.set(on, origin),
+        "http-ignore-probes" => draft.ignore_probes.set(on, origin),
         "srvtcpka" => draft.way.keep_alive.set(on, origin),
         "tcpka" => {
             if sides.front {

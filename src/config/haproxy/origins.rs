@@ -85,6 +85,7 @@ pub(super) fn of(
         tracked("timeout.tarpit", &timeouts.tarpit, |it| or(*it, "timeout.connect")),
         tracked("http.reuse", &draft.reuse, |it| reuse(*it).to_owned()),
         tracked("http.abortonclose", &draft.abort_on_close, bool::to_string),
+        tracked("http.ignore_probes", &draft.ignore_probes, bool::to_string),
         tracked("http.close_mode", close_mode(draft), |it| close(*it).to_owned()),
         tracked("http.forwardfor", forward_for(draft), forwarded),
         native("http.replay_idempotent", "true"),

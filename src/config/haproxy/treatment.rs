@@ -32,6 +32,7 @@ pub(super) fn proxy(draft: &Draft, mode: Mode, http2: Http2Settings) -> ProxySet
             replay_idempotent: true,
             reuse: draft.reuse.value,
             abort_on_close: draft.abort_on_close.value,
+            ignore_probes: draft.ignore_probes.value,
             http2,
         },
         hash: None,

@@ -247,7 +247,9 @@ impl Client {
 
     /// True when the client reset the connection while its request is being served. A mere end of sending is a
     /// half-close: the answer is still wanted, unless `option abortonclose` says otherwise.
-    pub(crate) fn is_aborted(&mut self, cx: &mut Context<'_>) -> bool {
+    ///
+    /// One that ends within its request, when all that came of it has been read, has left: it can never become whole.
+    pub(crate) fn is_aborted(&mut self, cx: &mut Context<'_>, is_whole: bool) -> bool {
         let abort_on_close = self.settings.http.abort_on_close;
         if self.half_closed || (self.has_more && !abort_on_close) {
             return false;
@@ -257,7 +259,7 @@ impl Client {
                 Glance::Broken => return true,
                 Glance::Ended => {
                     self.half_closed = true;
-                    return abort_on_close;
+                    return abort_on_close || !is_whole;
                 }
                 Glance::Bytes => {
                     self.has_more = true;

@@ -13,6 +13,7 @@ use super::message::chunked::{Fed, Keep, push_chunk};
 use super::message::response::{self, Recode, Response};
 use super::message::unfold::unfold;
 use super::up::TURN;
+use crate::proxy::millis::Millis;
 
 /// Most heads that announce another (1xx) before the answer: a backend that sends nothing else must not keep us busy.
 const INTERIMS: u16 = 100;
@@ -66,11 +67,11 @@ impl Exchange {
                 Err(error) => return Poll::Ready(self.broke(error)),
             };
             self.down.heard = true;
-            self.down.active = fixed.tick();
+            let before = std::mem::replace(&mut self.down.active, fixed.tick());
             let bytes = buffer.get(..n).unwrap_or_default();
             let moved = match self.down.phase {
                 Phase::Head => self.head(fixed, client, cx, bytes),
-                Phase::Body => self.body(fixed, client, cx, bytes),
+                Phase::Body => self.body(fixed, client, cx, (bytes, before)),
             };
             if let Err(outcome) = moved {
                 return Poll::Ready(outcome);
@@ -146,8 +147,10 @@ impl Exchange {
                 self.down.inbox.extend_from_slice(input);
                 return flush(fixed, client, cx);
             };
+            let sent = if response.is_changed { outbox.len() - before } else { response.len };
             if !response.is_interim() {
-                return self.answer(fixed, client, cx, (response, input)).inspect_err(|outcome| {
+                let answer = (response, input, sent);
+                return self.answer(fixed, client, cx, answer).inspect_err(|outcome| {
                     // Nothing of it was sent: another answer can be given.
                     if matches!(outcome, Outcome::Nonsense(_)) {
                         client.outbox(fixed).truncate(before);
@@ -161,6 +164,7 @@ impl Exchange {
             } else if !response.is_changed {
                 outbox.extend_from_slice(head);
             }
+            self.count_out(fixed, sent);
             self.down.interims += 1;
             self.up.sent_at = fixed.now();
             if self.down.interims > INTERIMS {
@@ -176,7 +180,7 @@ impl Exchange {
         fixed: &Fixed,
         client: &mut Client,
         cx: &mut Context<'_>,
-        (response, input): (Response, &[u8]),
+        (response, input, sent): (Response, &[u8], usize),
     ) -> Result<(), Outcome> {
         let (head, rest) = input.split_at_checked(response.len).unwrap_or((input, b""));
         let keep = if response.recode == Recode::No { Keep::Framed } else { Keep::Data };
@@ -190,6 +194,7 @@ impl Exchange {
         ranges.0.clear();
         let fed =
             body.take(rest, &mut ranges).map_err(|_| Outcome::Nonsense("malformed chunks"))?;
+        self.count_out(fixed, sent);
         fixed.cells().response(response.status);
         if let Some(cells) = self.backend_cells(fixed) {
             cells.response(response.status);
@@ -202,7 +207,7 @@ impl Exchange {
         }
         let down = &mut self.down;
         down.phase = Phase::Body;
-        down.accepts = response.status < 400;
+        down.accepts = response::accepts_request(response.status);
         down.body = body;
         (down.recode, down.keep_backend, down.keep_client) =
             (response.recode, response.keep_backend, response.keep_client);
@@ -210,19 +215,22 @@ impl Exchange {
         self.pass_on(fixed, client, cx, (fed, head, rest, &ranges.0))
     }
 
-    /// Bytes of the body.
+    /// Bytes of the body. What does not go on, as extensions of chunks, is no sign of life: it was last seen to move `before`.
     fn body(
         &mut self,
         fixed: &Fixed,
         client: &mut Client,
         cx: &mut Context<'_>,
-        bytes: &[u8],
+        (bytes, before): (&[u8], Millis),
     ) -> Result<(), Outcome> {
         let local = Rc::clone(&fixed.local);
         let mut ranges = local.ranges.borrow_mut();
         ranges.0.clear();
         let taken = self.down.body.take(bytes, &mut ranges);
         let fed = taken.map_err(|malformed| Outcome::Cut(io::Error::other(malformed)))?;
+        if ranges.0.is_empty() && !fed.done {
+            self.down.active = before;
+        }
         self.pass_on(fixed, client, cx, (fed, b"", bytes, &ranges.0))
     }
 
@@ -274,15 +282,6 @@ impl Exchange {
         }
         outbox.extend_from_slice(tail);
         flush(fixed, client, cx).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-
-    /// Bytes of body on their way to the client.
-    pub(super) fn count_out(&self, fixed: &Fixed, n: usize) {
-        let n = u64::try_from(n).unwrap_or(u64::MAX);
-        fixed.cells().bytes_out.add(n);
-        if let Some(cells) = self.backend_cells(fixed) {
-            cells.bytes_out.add(n);
-        }
     }
 }
 

@@ -2,28 +2,20 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use tokio::io::AsyncWriteExt;
 
 use super::client::{Client, Ending, Fixed};
 use super::logged;
 use super::reply::{self, Form};
 use super::serve::Tunnel;
 use super::socket::{Glance, Socket};
+use crate::proxy::counters::Counters;
+use crate::proxy::farewell::farewell;
 use crate::proxy::relay::{self, End, Finish, Patience};
 use crate::proxy::states;
-use crate::proxy::tcp::Counters;
 use crate::telemetry::cells::ErrorCause;
-
-/// How long a client may still send after an answer that did not wait for its request; a close with unread bytes would
-/// be a reset, which can take the answer away from under its reader.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// How much it may send in that time.
-const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Ends a connection that is not a tunnel.
 pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
@@ -40,12 +32,15 @@ pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
             true
         }
         Ending::Left { partial } => {
+            let status = StatusCode::BAD_REQUEST;
             if partial {
                 client.count_end(fixed, ErrorCause::ClientAbort);
+                // It may have finished sending alone.
+                say(fixed, client, status, false);
             }
             // As haproxy logs it, whether or not anybody can read it.
-            logged::unbegun(fixed, client, states::LEFT, StatusCode::BAD_REQUEST.as_u16());
-            return;
+            logged::unbegun(fixed, client, states::LEFT, status.as_u16());
+            false
         }
         Ending::Lost => {
             client.count_end(fixed, ErrorCause::Resource);
@@ -82,8 +77,12 @@ pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
 
 /// A page for a request that never became complete.
 fn say(fixed: &Fixed, client: &mut Client, status: StatusCode, is_head: bool) {
+    fixed.cells().requests.add(1);
     fixed.cells().response(status.as_u16());
-    reply::push(client.outbox(fixed), status, Form { keep: false, is_head });
+    let outbox = client.outbox(fixed);
+    let before = outbox.len();
+    reply::push(outbox, status, Form { keep: false, is_head });
+    fixed.cells().bytes_out.add((outbox.len() - before) as u64);
 }
 
 /// Says that no more comes, and swallows what the client still sends, within bounds.
@@ -91,24 +90,9 @@ async fn swallow(fixed: &Fixed, socket: &mut Socket) {
     if matches!(socket.glance(), Glance::Ended | Glance::Broken) {
         return;
     }
-    let Some(mut stream) = socket.take() else {
-        return;
-    };
-    let swallow = async {
-        stream.shutdown().await?;
-        let mut socket = Socket::Watched(stream);
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            let read = poll_fn(|cx| socket.poll_read(cx, &mut fixed.local.buffer.borrow_mut()));
-            match read.await? {
-                0 => break,
-                n => left = left.saturating_sub(n),
-            }
-        }
-        std::io::Result::Ok(())
-    };
-    // Neither time nor errors matter any more: the connection closes either way.
-    drop(fixed.timer.within(Some(LINGER), swallow).await);
+    if let Some(stream) = socket.take() {
+        farewell(stream, &fixed.timer).await;
+    }
 }
 
 /// Bytes both ways after a protocol switch.
@@ -145,7 +129,7 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
         End { stream: backend, early: Bytes::from(early) },
     );
     let patience = Patience::new(&client.settings.timeouts).until(client.age);
-    let finish = relay::run(ends, &fixed.timer, patience, &meter).await;
+    let (finish, unread) = relay::run(ends, &fixed.timer, patience, &meter).await;
     tracing::debug!(service = %fixed.listener.service.name, peer = %fixed.peer, ?finish, "tunnel ended");
     if let Finish::Own(_) = finish {
         fixed.cells().error(ErrorCause::Resource);
@@ -158,5 +142,9 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
         notes.course.bytes_in += bytes_in;
         notes.tunnelled = bytes_out;
         logged::write(fixed, client, notes);
+    }
+    if let Some(stream) = unread {
+        // Boxed: rare, and large.
+        Box::pin(farewell(*stream, &fixed.timer)).await;
     }
 }

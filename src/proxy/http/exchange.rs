@@ -11,7 +11,7 @@ use super::logged::Notes;
 use super::message::Upgrade;
 use super::message::framing::Body;
 use super::message::request::Request;
-use super::message::response::{Asked, Recode};
+use super::message::response::{Asked, Come, Recode};
 use super::upstream::Upstream;
 use crate::lb::ending::Reason;
 use crate::lb::lease::Lease;
@@ -212,7 +212,7 @@ impl Exchange {
             return Poll::Ready(outcome);
         }
         loop {
-            if self.up.body.is_done() && client.is_aborted(cx) {
+            if self.up.body.is_done() && client.is_aborted(cx, true) {
                 return Poll::Ready(Outcome::Aborted);
             }
             let (expiry, deadline) = self.deadline(client);
@@ -229,30 +229,6 @@ impl Exchange {
         }
     }
 
-    /// Whose turn it is, and until when.
-    fn deadline(&self, client: &Client) -> (Expiry, Millis) {
-        let t = &client.settings.timeouts;
-        if !self.is_flushed(client) {
-            // A pipe that was just filled has not been offered yet: only what is not taken makes it wait.
-            let since = client.active.max(self.down.active);
-            return (Expiry::Client, since.after_or_never(t.client));
-        }
-        let (up, down) = (&self.up, &self.down);
-        if !up.body.is_done() && !up.is_blocked && !up.is_broken {
-            // Not before the backend took what had come: until then nothing was read.
-            let since = client.active.max(down.active).max(up.sent_at);
-            return (Expiry::Client, since.after_or_never(t.client));
-        }
-        let since = match down.phase {
-            // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it. One that
-            // announces another does.
-            Phase::Head => up.sent_at,
-            // Whatever the backend does counts: it takes the request, or goes on with the answer.
-            Phase::Body => up.sent_at.max(down.active),
-        };
-        (Expiry::Server, since.after_or_never(t.server))
-    }
-
     /// What decides about the answer's head.
     pub(super) fn asked(&self, fixed: &Fixed, client: &Client) -> Asked {
         let stays =
@@ -264,7 +240,20 @@ impl Exchange {
             // Within the request nothing can be switched: the rest of it would be the new protocol's.
             upgrade: if self.up.is_done() { self.request.upgrade } else { Upgrade::No },
             keep_alive: self.request.keep_alive && stays,
+            come: match self.up.bytes {
+                _ if self.up.body.is_done() => Come::All,
+                0 => Come::Head,
+                _ => Come::Part,
+            },
         }
+    }
+
+    /// True when the client takes the end of its connection for the end of the answer under way.
+    pub(super) fn ends_by_close(&self) -> bool {
+        let down = &self.down;
+        down.phase == Phase::Body
+            && (down.recode == Recode::OutOfChunks
+                || (down.recode == Recode::No && matches!(down.body, Inbound::UntilClose)))
     }
 
     /// The counters of the backend in hand.

@@ -119,13 +119,16 @@ fn count_broken(fixed: &Fixed, exchange: &Exchange) {
     }
 }
 
-/// Request or answer does not come to its end. Half an answer the client must not take for a complete one; one that is whole,
-/// and came before its request was, it has time to read.
+/// Request or answer does not come to its end. Half an answer the client must not take for a complete one, hence the reset
+/// where only the end of the connection tells; one that is whole, and came before its request was, it has time to read.
 fn cut(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, cause: ErrorCause) -> After {
     // What ended it may have come without a byte.
     fixed.tick();
     // What is in a pipe goes with the exchange.
     let is_whole = exchange.is_answered() && exchange.down.pipe.is_none();
+    if !is_whole && exchange.ends_by_close() {
+        client.socket.reset();
+    }
     exchange.finish(fixed, client);
     if !is_whole {
         return After::End(Ending::Cut(cause));

@@ -53,14 +53,28 @@ pub(super) fn begin(fixed: &Fixed, client: &Client, log: &AccessLog, head: &[u8]
     let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
     let line = text.get(..end).unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    notes.text.extend_from_slice(line);
-    notes.line_len = line.len();
+    push_words(&mut notes.text, line);
+    notes.line_len = notes.text.len();
     let names = log.request_captures.iter().map(|c| &*c.name);
     capture(head, names, (&mut notes.text, &mut notes.request_captures));
     notes.said_before = client.said();
     notes.course.begin(fixed, client.first, head.len() as u64);
     notes.course.is_reused = !client.is_first_request;
     notes
+}
+
+/// The request line as it goes on: one blank between its words.
+fn push_words(text: &mut Vec<u8>, line: &[u8]) {
+    if memchr::memmem::find(line, b"  ").is_none() {
+        text.extend_from_slice(line);
+        return;
+    }
+    for word in line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
+        if !text.is_empty() {
+            text.push(b' ');
+        }
+        text.extend_from_slice(word);
+    }
 }
 
 impl Notes {

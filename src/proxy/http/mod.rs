@@ -14,6 +14,7 @@
 
 mod bulk;
 pub(crate) mod client;
+mod deadline;
 mod down;
 mod ending;
 mod exchange;

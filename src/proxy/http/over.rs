@@ -43,15 +43,25 @@ impl Exchange {
         self.finish(fixed, client);
     }
 
+    /// Bytes of heads and bodies on their way to the client.
+    pub(super) fn count_out(&self, fixed: &Fixed, n: usize) {
+        let n = u64::try_from(n).unwrap_or(u64::MAX);
+        fixed.cells().bytes_out.add(n);
+        if let Some(cells) = self.backend_cells(fixed) {
+            cells.bytes_out.add(n);
+        }
+    }
+
     /// Counts, releases the lease, and leaves the client's connection to its next request. Once only.
     pub(super) fn finish(&mut self, fixed: &Fixed, client: &mut Client) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
         let service = fixed.cells();
-        service.bytes_in.add(self.up.bytes);
+        let came = self.up.bytes + u64::try_from(self.request.len).unwrap_or_default();
+        service.bytes_in.add(came);
         if let Some(cells) = self.backend_cells(fixed) {
-            cells.bytes_in.add(self.up.bytes);
+            cells.bytes_in.add(came);
         }
         let now = fixed.local.clock.instant();
         service.latency.observe(now.saturating_duration_since(self.started));

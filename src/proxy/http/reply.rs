@@ -44,6 +44,13 @@ pub(crate) fn push(out: &mut Vec<u8>, status: StatusCode, form: Form) {
     }
 }
 
+/// Bytes of the page of `status` with its head, for a connection that closes.
+pub(crate) fn length(status: StatusCode) -> u64 {
+    let mut page = Vec::new();
+    push(&mut page, status, Form { keep: false, is_head: false });
+    page.len() as u64
+}
+
 /// Status and reason: the heading of the page.
 fn title(page: &'static str) -> Option<&'static str> {
     let (_, from) = page.split_once("<h1>")?;

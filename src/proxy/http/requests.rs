@@ -226,16 +226,22 @@ impl Client {
         }
         match self.inbox.is_empty() {
             false => Ending::Left { partial: true },
-            true if self.is_first_request => Ending::Left { partial: false },
+            true if self.is_first_request && !self.is_probe() => Ending::Left { partial: false },
             true => Ending::Silent,
         }
+    }
+
+    /// True as long as nothing has come at all, where such connections are ignored.
+    fn is_probe(&self) -> bool {
+        self.settings.http.ignore_probes && self.is_first_request && self.inbox.is_empty()
     }
 
     /// Nothing has come: for how long may that last?
     fn poll_patience(&self, fixed: &Fixed) -> Poll<Result<Begun, Ending>> {
         let t = &self.settings.timeouts;
         let (deadline, ending) = if self.has_begun {
-            (t.head(self.since, self.active), Ending::Late)
+            let ending = if self.is_probe() { Ending::Silent } else { Ending::Late };
+            (t.head(self.since, self.active), ending)
         } else {
             (t.rest(self.since, self.active).min(self.rest_until), Ending::Silent)
         };

@@ -26,6 +26,8 @@ pub(super) struct Wish {
     is_first: bool,
     /// It may be sent again, should the connection be dead.
     is_repeatable: bool,
+    /// All of it has come.
+    pub(super) is_whole: bool,
 }
 
 impl Wish {
@@ -36,6 +38,7 @@ impl Wish {
             is_repeatable: client.settings.retries > 0
                 && exchange.is_repeatable(client)
                 && !exchange.is_replayed,
+            is_whole: exchange.up.body.is_done(),
         }
     }
 

@@ -140,7 +140,7 @@ async fn persist(
             if !again {
                 return Err(died(client, &failed, error));
             }
-            watched(client, dialer.begin_anew(failed)).await?
+            watched((client, exchange.up.body.is_done()), dialer.begin_anew(failed)).await?
         }
     };
     loop {
@@ -161,7 +161,7 @@ async fn persist(
                 if is_reused { died(client, &failed, error) } else { unanswered(&failed, error) };
             return Err(end);
         }
-        lease = watched(client, dialer.begin_anew(failed)).await?;
+        lease = watched((client, exchange.up.body.is_done()), dialer.begin_anew(failed)).await?;
     }
 }
 
@@ -181,7 +181,8 @@ async fn connect(
     (lease, wish): (Lease, Wish),
 ) -> Result<(Lease, Box<Upstream>, bool), ProxyError> {
     let known = |lease: &Lease| wish.idle(fixed, lease, fixed.now());
-    let (lease, found) = watched(client, dialer.connect_or(lease, known)).await?;
+    let work = dialer.connect_or(lease, known);
+    let (lease, found) = watched((client, wish.is_whole), work).await?;
     let stream = match found {
         Found::Fresh(stream) => stream,
         Found::Known(upstream) => {
@@ -206,7 +207,7 @@ async fn wait(
     let settings = Arc::clone(&client.settings);
     let dialer = Dialer::new(&fixed.listener.service, &settings, &fixed.timer);
     let mut dialer = dialer.hashed(exchange.hash);
-    let waited = watched(client, dialer.wait()).await;
+    let waited = watched((client, exchange.up.body.is_done()), dialer.wait()).await;
     exchange.up.sent_at = fixed.tick();
     if let Some(notes) = &mut exchange.notes {
         notes.course.trail = dialer.trail;
@@ -216,7 +217,7 @@ async fn wait(
 
 /// What `work` comes to, unless the client goes meanwhile.
 async fn watched<T>(
-    client: &mut Client,
+    (client, is_whole): (&mut Client, bool),
     work: impl Future<Output = Result<T, ProxyError>>,
 ) -> Result<T, ProxyError> {
     client.socket.watch().map_err(ProxyError::Resource)?;
@@ -225,7 +226,7 @@ async fn watched<T>(
         if let Poll::Ready(end) = work.as_mut().poll(cx) {
             return Poll::Ready(end);
         }
-        if client.is_aborted(cx) {
+        if client.is_aborted(cx, is_whole) {
             return Poll::Ready(Err(ProxyError::ClientAbort));
         }
         Poll::Pending
@@ -263,7 +264,10 @@ fn give_up(
         notes.course.status = Some(status.as_u16());
     }
     let form = Form { keep, is_head: exchange.request.is_head };
-    reply::push(client.outbox(fixed), status, form);
+    let outbox = client.outbox(fixed);
+    let before = outbox.len();
+    reply::push(outbox, status, form);
+    fixed.cells().bytes_out.add((outbox.len() - before) as u64);
     if keep { After::Next } else { After::End(Ending::Answered) }
 }
 

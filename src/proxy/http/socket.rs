@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -230,6 +232,18 @@ impl Socket {
             *self = Self::Watched(TcpStream::from_std(stream)?);
         }
         Ok(())
+    }
+
+    /// Its close, which follows, will be a reset.
+    pub(crate) fn reset(&self) {
+        let done = match self {
+            Self::Bare(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            Self::Watched(stream) | Self::Overlooked(stream) => stream.set_zero_linger(),
+            Self::Gone | Self::Lost => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "reset");
+        }
     }
 
     /// The stream, for whoever goes on with it.

@@ -138,7 +138,7 @@ impl Exchange {
             Ok(0) | Err(_) => return Poll::Ready(Err(Outcome::Aborted)),
             Ok(n) => n,
         };
-        client.active = fixed.tick();
+        fixed.tick();
         // Seen while a backend was connected to, it was of this body; whether more follows is to be looked at again.
         client.has_more = false;
         let bytes = room.get(..n).unwrap_or_default();
@@ -147,6 +147,10 @@ impl Exchange {
         let Ok(fed) = self.up.body.take(bytes, &mut ranges) else {
             return Poll::Ready(Err(Outcome::Malformed));
         };
+        if fed.done || !ranges.0.is_empty() {
+            // What does not go on, as extensions of chunks, is no sign of life.
+            client.active = fixed.now();
+        }
         self.up.bytes += u64::try_from(fed.data).unwrap_or_default();
         client.keep(fixed, bytes.get(fed.consumed..).unwrap_or_default());
         for range in &ranges.0 {

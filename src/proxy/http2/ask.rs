@@ -19,7 +19,7 @@ use super::attempt::{Begun, attempt};
 use super::dial::line;
 use super::fields;
 use super::head::Head;
-use super::notes::Notes;
+use super::notes::{self, Notes};
 use super::upload::Upload;
 use crate::lb::BackendId;
 use crate::lb::lease::Lease;
@@ -59,8 +59,12 @@ impl Answer {
         fields::strip_answer(&mut head.headers);
         head.version = version;
         let status = head.status.as_u16();
+        let bytes = notes::head_bytes(&head.headers);
         fixed.cells().response(status);
-        self.lease.backend().cells.of(fixed.local.worker).response(status);
+        fixed.cells().bytes_out.add(bytes);
+        let cells = self.lease.backend().cells.of(fixed.local.worker);
+        cells.response(status);
+        cells.bytes_out.add(bytes);
         if let Some(notes) = notes {
             notes.answer(head, fixed.tick());
         }
@@ -146,6 +150,9 @@ async fn again(
 ) -> Result<Lease, ProxyError> {
     if asking.upload.borrow().is_malformed() {
         return Err(ProxyError::ClientProtocol("malformed body"));
+    }
+    if matches!(outcome, Outcome::Malformed) {
+        return Err(ProxyError::ClientProtocol("a host that HTTP/2 has no form for"));
     }
     if asking.upload.borrow().is_broken() {
         return Err(ProxyError::ClientAbort);

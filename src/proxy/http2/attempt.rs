@@ -60,7 +60,7 @@ async fn over_stream(asking: &Asking<'_>, lease: &Lease, stream: InUse) -> Resul
     ready.map_err(|_h2| unsent())?;
     let reader = Reader::new(&asking.upload);
     let is_whole = reader.is_end_stream();
-    let request = asking.head.to_http2(lease.addr()).ok_or(Outcome::Nonsense("host"))?;
+    let request = asking.head.to_http2(lease.addr()).ok_or(Outcome::Malformed)?;
     let (mut response, send) = sender.send_request(request, is_whole).map_err(|_h2| unsent())?;
     let mut pump = (!is_whole).then(|| Pump { reader, carrier: Carrier::new(send) });
     let answer = wait

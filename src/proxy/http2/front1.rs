@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::last::Last;
 use self::patience::{Over, Wait};
 use super::gauge::{Gauged, Progress, Talk};
-use super::notes::Notes;
+use super::notes::{self, Notes};
 use super::source::Source;
 use super::turn::{Down, Turn};
 use super::upload::Upload;
@@ -58,6 +58,8 @@ pub(super) struct Front {
     /// When the client has taken something, or said something.
     moved: (Progress, Progress),
     wait: Cell<Option<Wait>>,
+    /// Nobody wants the answer under way.
+    is_left: Cell<bool>,
     /// The last request's body, when its answer ended before it: it is bounded elsewhere.
     unread: RefCell<Option<Rc<RefCell<Upload>>>>,
 }
@@ -88,6 +90,7 @@ where
         vigil: Rc::clone(&vigil),
         moved: (Progress::new(now), Progress::new(now)),
         unread: RefCell::new(None),
+        is_left: Cell::new(false),
         wait: Cell::new(Some(Wait { since: now, heard: 0, has_begun: true })),
     });
     let service = service_fn(|request| {
@@ -132,7 +135,8 @@ where
     let last = match (over, refusal) {
         (Some(Over::Silent), _) => return,
         (Some(Over::Late), _) => Some(Last::LATE),
-        (None, refusal) => refusal.map(Last::refused),
+        (None, Some(refusal)) => Some(Last::refused(refusal)),
+        (None, None) => front.left(),
     };
     front.farewell(io, last).await;
 }
@@ -151,9 +155,10 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
         timer: Timer::new(&front.fixed.local, front.fixed.listener.group).await,
     };
     fixed.tick();
-    fixed.cells().requests.add(1);
     let settings = fixed.listener.service.settings.load_full();
     let (parts, body) = request.into_parts();
+    fixed.cells().requests.add(1);
+    fixed.cells().bytes_in.add(notes::head_bytes(&parts.headers));
     let is_reused = front.served.replace(front.served.get().saturating_add(1)) > 0;
     let notes =
         settings.access_log.as_ref().map(|log| Notes::begin(&fixed, log, &parts, is_reused));
@@ -175,8 +180,10 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
     let mut response = match turn.ask(parts).await {
         Ok(answer) => turn.hand_on(answer, is_head),
         Err(Some(status)) => turn.say(status),
-        // hyper is told next, and ends this.
-        Err(None) => pending().await,
+        Err(None) => {
+            front.is_left.set(true);
+            pending().await
+        }
     };
     let closes = response.body().turn.settings.http.close_mode == CloseMode::Close
         || front.age <= front.fixed.tick()

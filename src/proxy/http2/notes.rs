@@ -107,7 +107,7 @@ impl Notes {
 }
 
 /// Bytes of lines in HTTP/1, which is what haproxy counts.
-fn head_bytes(headers: &HeaderMap) -> u64 {
+pub(super) fn head_bytes(headers: &HeaderMap) -> u64 {
     let line = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
         name.as_str().len() + value.len() + 4
     };

@@ -17,7 +17,7 @@ use super::carry::Frames;
 use super::down::Down;
 use super::gauge::Talk;
 use super::head::{self, Rules};
-use super::notes::Notes;
+use super::notes::{self, Notes};
 use super::settings::EARLY;
 use super::source::Source;
 use super::upload::Upload;
@@ -25,7 +25,7 @@ use crate::lb::lease::Lease;
 use crate::proxy::error::{self, ProxyError};
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::message::Refusal;
-use crate::proxy::http::{Outcome, Phase};
+use crate::proxy::http::{Outcome, Phase, reply};
 use crate::proxy::millis::Millis;
 use crate::proxy::tcp::Chain;
 use crate::proxy::{ProxySettings, states};
@@ -70,6 +70,7 @@ pub(super) async fn serve(
     let _open = Open(&streams, &fixed);
     fixed.tick();
     fixed.cells().requests.add(1);
+    fixed.cells().bytes_in.add(notes::head_bytes(request.headers()));
     let settings = fixed.listener.service.settings.load_full();
     let started = fixed.local.clock.instant();
     let mut stream = Stream {
@@ -183,9 +184,10 @@ impl Stream<'_> {
             .header("cache-control", "no-cache")
             .header("content-type", "text/html");
         self.fixed.cells().response(status.as_u16());
+        self.fixed.cells().bytes_out.add(reply::length(status));
         if let Some(notes) = &mut self.notes {
             notes.course.status = Some(status.as_u16());
-            notes.bytes_out = page.len() as u64;
+            notes.bytes_out = reply::length(status);
         }
         let Ok(head) = head.body(()) else {
             return;

@@ -26,7 +26,7 @@ use crate::lb::lease::Lease;
 use crate::proxy::error::{self, ProxyError};
 use crate::proxy::http::client::Fixed;
 use crate::proxy::http::message::Refusal;
-use crate::proxy::http::{Expiry, Outcome, Phase};
+use crate::proxy::http::{Expiry, Outcome, Phase, reply};
 use crate::proxy::millis::Millis;
 use crate::proxy::tcp::Chain;
 use crate::proxy::timer::Timer;
@@ -91,13 +91,17 @@ impl Turn {
     /// A page of ours. Its end is told already.
     pub(super) fn say(mut self, status: StatusCode) -> Response<Down> {
         self.fixed.cells().response(status.as_u16());
+        let page = error::page(status);
+        let head = reply::length(status).saturating_sub(page.len() as u64);
+        self.fixed.cells().bytes_out.add(head);
         if let Some(notes) = &mut self.notes {
             notes.course.status = Some(status.as_u16());
+            notes.bytes_out += head;
         }
         self.outcome = Outcome::Answered;
         // Nobody reads on: hyper closes if much is to come.
         self.upload.borrow_mut().abandon();
-        let page = Bytes::from_static(error::page(status).as_bytes());
+        let page = Bytes::from_static(page.as_bytes());
         let mut response = Response::new(Down::new(self, Outlet::Page(page)));
         *response.status_mut() = status;
         let headers = response.headers_mut();

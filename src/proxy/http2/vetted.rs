@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use hyper::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::vigil::Vigil;
@@ -114,6 +115,13 @@ impl Judge {
             Ok(None) => false,
             Ok(Some(request)) => {
                 as_said(&mut self.head, &request, &self.raw);
+                if !has_uri(&self.head) {
+                    self.refusal = Some(Refusal {
+                        is_head: request.is_head,
+                        ..Refusal::bad("a target that HTTP/2 has no form for")
+                    });
+                    return true;
+                }
                 self.fit.0.append(&mut self.head);
                 self.body = Inbound::new(request.body, Keep::Framed);
                 self.raw.drain(..request.len);
@@ -130,6 +138,12 @@ impl Judge {
 
 fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Malformed)
+}
+
+/// True for a head whose target hyper takes: of what clients send, it has no form for some bytes that URIs must not have.
+fn has_uri(head: &[u8]) -> bool {
+    let target = head.split(|byte| *byte == b' ').nth(1);
+    target.is_some_and(|target| Uri::try_from(target).is_ok())
 }
 
 /// Of the head that the other engine would send, what is said to this end of the connection: the client's version, its
@@ -161,11 +175,15 @@ impl<S: AsyncRead + Unpin> Vetted<S> {
     /// Reads what comes, through the free part of `buffer`.
     fn fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))
+            .inspect_err(|_| self.vigil.break_off())?;
         let came = buffer.filled().get(before..).unwrap_or_default();
         self.has_ended = came.is_empty();
-        if self.has_ended {
-            self.vigil.finish();
+        match (self.has_ended, self.judge.body.is_done()) {
+            (false, _) => {}
+            (true, true) => self.vigil.finish(),
+            // The request can never become whole.
+            (true, false) => self.vigil.break_off(),
         }
         self.judge.raw.extend_from_slice(came);
         buffer.set_filled(before);
@@ -182,7 +200,6 @@ impl<S: AsyncRead + Unpin> Vetted<S> {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
-                    self.vigil.break_off();
                     self.broken = Some(error);
                     cx.waker().wake_by_ref();
                     break;

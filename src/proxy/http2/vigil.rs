@@ -61,12 +61,17 @@ impl Vigil {
         self.end.set(End::Finished);
     }
 
-    /// The connection has broken.
+    /// The connection has broken, or has ended within a request.
     pub(super) fn break_off(&self) {
         self.end.set(End::Broken);
     }
 
-    /// True when the connection has broken while an answer was owed.
+    /// True when no more comes, for whatever reason.
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.get() != End::Open
+    }
+
+    /// True when the connection has broken, or has ended within a request.
     pub(super) fn is_broken(&self) -> bool {
         self.end.get() == End::Broken
     }

@@ -41,7 +41,7 @@ async fn long_bodies_pass_both_ways_between_short_ones() {
     }
     assert_eq!(origin.connections(), 1);
     let (up, down) = bytes(&rig);
-    assert_eq!(up, 3 * LONG as u64);
+    assert!(up > 3 * LONG as u64 && up < 3 * LONG as u64 + 1000, "{up}: heads are few");
     assert!(down > 3 * LONG as u64);
 }
 

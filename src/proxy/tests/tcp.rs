@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::rig::{Origin, PATIENCE, Rig, Setup, nobody, until};
+use super::full::Full;
+use super::rig::{Origin, PATIENCE, Setup, nobody, until};
 use crate::proxy::Mode;
 use crate::telemetry::cells::ErrorCause;
 
 /// Sends back what comes, then says how it ended.
-async fn parrot() -> Origin {
+pub(super) async fn parrot() -> Origin {
     Origin::start(|_, mut conn| async move {
         let mut all = Vec::new();
         conn.0.read_to_end(&mut all).await.unwrap();
@@ -17,14 +18,6 @@ async fn parrot() -> Origin {
         conn.0.write_all(b" and out").await.unwrap();
     })
     .await
-}
-
-/// Between clients and `origin`, with these time-outs in ms.
-async fn patient(origin: &Origin, client: u64, server: Option<u64>) -> Rig {
-    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-    setup.settings.timeouts.client = Some(Duration::from_millis(client));
-    setup.settings.timeouts.server = server.map(Duration::from_millis);
-    setup.start().await
 }
 
 #[tokio::test]
@@ -66,121 +59,6 @@ async fn megabytes_pass_a_slow_reader_unharmed() {
     writer.await.unwrap();
     assert_eq!(got.len(), sent.len() + 8);
     assert!(got.starts_with(&sent));
-}
-
-/// The kernel's buffers hold megabytes, and say that there is room again when a third of them is free.
-#[tokio::test]
-async fn a_reader_that_is_slow_is_not_silent() {
-    let origin = Origin::start(|_, mut conn| async move {
-        // Until the relay has had enough.
-        let chunk = vec![7; 1 << 20];
-        while conn.0.write_all(&chunk).await.is_ok() {}
-    })
-    .await;
-    let rig = patient(&origin, 200, Some(200)).await;
-    let mut client = rig.client().await;
-    let start = tokio::time::Instant::now();
-    let mut chunk = vec![0; 20_000];
-    // About 1 MB/s, for longer than everything that was under way at the beginning lasts.
-    while start.elapsed() < Duration::from_secs(3) {
-        client.0.read_exact(&mut chunk).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(rig.in_flight(), 1);
-    // And then it is silent.
-    until("ended", || rig.errors(ErrorCause::ClientTimeout) == 1).await;
-}
-
-/// Sends `LONG` bytes, as fast as they are taken, then ends.
-async fn gusher() -> Origin {
-    Origin::start(|_, mut conn| async move {
-        if conn.0.write_all(&vec![7; LONG]).await.is_ok() {
-            conn.0.shutdown().await.unwrap();
-            while conn.more().await > 0 {}
-        }
-    })
-    .await
-}
-
-/// More than the kernel buffers.
-const LONG: usize = 32 << 20;
-
-/// It is not read from, so it cannot speak: what its client has not had is not cut off as if it had been all.
-#[tokio::test]
-async fn a_server_that_is_not_listened_to_is_not_silent() {
-    let origin = gusher().await;
-    let rig = patient(&origin, 60_000, Some(100)).await;
-    let mut client = rig.client().await;
-    let mut chunk = vec![0; 1 << 20];
-    client.0.read_exact(&mut chunk).await.unwrap();
-    // Several of its time-outs.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let mut rest = Vec::new();
-    client.0.read_to_end(&mut rest).await.unwrap();
-    assert_eq!(chunk.len() + rest.len(), LONG);
-}
-
-/// It may have said all: it has to take what it asked for, all the same.
-#[tokio::test]
-async fn a_client_that_takes_nothing_is_ended_whatever_it_has_said() {
-    let origin = gusher().await;
-    for (client, server) in [(100, None), (300, Some(100)), (100, Some(300))] {
-        let rig = patient(&origin, client, server).await;
-        let mut client = rig.client().await;
-        client.0.shutdown().await.unwrap();
-        until("ended", || rig.errors(ErrorCause::ClientTimeout) == 1).await;
-        until("released", || rig.in_flight() == 0).await;
-        // All that was on its way, then no clean end.
-        assert!(client.rest().await.1.is_some());
-    }
-}
-
-/// As with haproxy: the server hears an end, and has its own time for an answer.
-#[tokio::test]
-async fn a_silent_client_is_taken_to_have_said_all() {
-    let origin = parrot().await;
-    let rig = patient(&origin, 80, Some(60_000)).await;
-    let mut client = rig.client().await;
-    client.send("over").await;
-    assert_eq!(client.rest().await, ("over and out".to_owned(), None));
-    until("counted", || rig.errors(ErrorCause::ClientTimeout) == 1).await;
-}
-
-/// Its server does not answer in its own time either, which began with the last byte.
-#[tokio::test]
-async fn a_silent_server_ends_what_a_silent_client_has_left() {
-    let origin = Origin::start(|_, mut conn| async move {
-        while conn.more().await > 0 {}
-        std::future::pending::<()>().await;
-    })
-    .await;
-    let causes = [ErrorCause::ClientTimeout, ErrorCause::BackendTimeout];
-    for ((client, server), cause) in [(80, 240), (240, 80)].into_iter().zip(causes) {
-        let rig = patient(&origin, client, Some(server)).await;
-        let mut client = rig.client().await;
-        client.send("x").await;
-        let start = tokio::time::Instant::now();
-        assert_eq!(client.rest().await.0, "");
-        assert!(start.elapsed() >= Duration::from_millis(80));
-        until("ended", || rig.errors(cause) == 1).await;
-        assert!(start.elapsed() >= Duration::from_millis(240));
-    }
-}
-
-#[tokio::test]
-async fn silence_ends_a_connection() {
-    let origin = parrot().await;
-    let rig = patient(&origin, 80, Some(80)).await;
-    let mut client = rig.client().await;
-    let start = tokio::time::Instant::now();
-    for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(40)).await;
-        client.send("x").await;
-    }
-    let (got, error) = client.rest().await;
-    assert_eq!((got.as_str(), error), ("", None));
-    assert!(start.elapsed() >= Duration::from_millis(4 * 40 + 80));
-    until("counted", || rig.errors(ErrorCause::ClientTimeout) == 1).await;
 }
 
 #[tokio::test]
@@ -233,62 +111,70 @@ async fn a_drain_cuts_tunnels_at_the_deadline() {
     assert!(tokio::net::TcpStream::connect(rig.addr).await.is_err());
 }
 
+/// It closes with something unread, which the kernel makes a reset: what it had said before is not lost.
 #[tokio::test]
-async fn a_half_closed_connection_has_a_patience_of_its_own() {
-    // Never ends, never speaks.
+async fn what_a_server_said_before_it_broke_off_arrives() {
+    const SAID: usize = 100_000;
     let origin = Origin::start(|_, mut conn| async move {
-        while conn.request().await.is_some() {}
-        std::future::pending::<()>().await;
+        conn.0.read_u8().await.unwrap();
+        conn.0.write_all(&vec![7; SAID]).await.unwrap();
     })
     .await;
-    let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-    setup.settings.timeouts.tunnel = Some(PATIENCE * 6);
-    setup.settings.timeouts.server_fin = Some(Duration::from_millis(50));
-    let rig = setup.start().await;
+    let rig = Setup::new(Mode::Tcp, &[origin.addr]).start().await;
     let mut client = rig.client().await;
-    until("open", || rig.in_flight() == 1).await;
-    client.0.shutdown().await.unwrap();
-    client.rest().await;
-    until("closed", || rig.in_flight() == 0).await;
+    client.0.write_all(&vec![1; 50_000]).await.unwrap();
+    until("counted", || rig.errors(ErrorCause::Backend) == 1).await;
+    let mut said = Vec::new();
+    client.0.read_to_end(&mut said).await.unwrap();
+    assert_eq!(said.len(), SAID);
 }
 
-/// As haproxy 2.6: each side's holds once that side has been told that no more comes, and begins then.
 #[tokio::test]
-async fn each_side_has_a_patience_for_its_end() {
-    const FIN: Duration = Duration::from_millis(200);
-    // Says nothing; ends at once what it sends when told to.
-    let silent = |ends: bool| {
-        Origin::start(move |_, mut conn| async move {
-            if ends {
-                conn.0.shutdown().await.unwrap();
+async fn a_client_hears_an_end_whatever_it_has_said() {
+    let rig = Setup::new(Mode::Tcp, &[nobody()]).start().await;
+    let mut client = rig.client().await;
+    client.send("hello").await;
+    assert_eq!(client.rest().await, (String::new(), None));
+}
+
+/// Its backend does not answer the connect: nobody waits for that any more.
+#[tokio::test]
+async fn a_client_that_leaves_while_its_backend_is_connected_to_has_left() {
+    let full = Full::new().await;
+    for on_close in [false, true] {
+        for word in ["", "hello"] {
+            let mut setup = Setup::new(Mode::Tcp, &[full.addr]);
+            setup.settings.timeouts.connect = Some(PATIENCE * 6);
+            setup.settings.http.abort_on_close = on_close;
+            let rig = setup.start().await;
+            let mut client = rig.client().await;
+            client.send(word).await;
+            until("connecting", || rig.in_flight() == 1).await;
+            if on_close {
+                client.0.shutdown().await.unwrap();
+            } else {
+                client.0.set_zero_linger().unwrap();
+                drop(client);
             }
-            conn.rest().await;
-            std::future::pending::<()>().await;
-        })
-    };
-    for (backend_ends, client_fin, server_fin) in
-        [(true, Some(FIN), Some(PATIENCE * 6)), (false, Some(PATIENCE * 6), Some(FIN))]
-    {
-        let origin = silent(backend_ends).await;
-        let mut setup = Setup::new(Mode::Tcp, &[origin.addr]);
-        setup.settings.timeouts.tunnel = Some(PATIENCE * 6);
-        (setup.settings.timeouts.client_fin, setup.settings.timeouts.server_fin) =
-            (client_fin, server_fin);
-        let rig = setup.start().await;
-        let mut client = rig.client().await;
-        until("open", || origin.connections() == 1).await;
-        if backend_ends {
-            assert_eq!(client.more().await, 0);
-        } else {
-            // Longer than what is allowed after the end.
-            tokio::time::sleep(FIN * 2).await;
+            until("left", || rig.errors(ErrorCause::ClientAbort) == 1).await;
+            until("released", || rig.in_flight() == 0).await;
         }
-        let ended = tokio::time::Instant::now();
-        if !backend_ends {
-            client.0.shutdown().await.unwrap();
-        }
-        until("closed", || rig.in_flight() == 0).await;
-        let took = ended.elapsed();
-        assert!(took >= FIN / 2 && took < PATIENCE, "{took:?}, backend ends: {backend_ends}");
     }
+}
+
+/// What it said while it was watched is not forgotten.
+#[tokio::test]
+async fn a_client_that_is_watched_while_its_backend_is_connected_to_loses_nothing() {
+    let full = Full::new().await;
+    let mut setup = Setup::new(Mode::Tcp, &[full.addr]);
+    setup.settings.timeouts.connect = Some(PATIENCE);
+    setup.settings.http.abort_on_close = true;
+    let rig = setup.start().await;
+    let mut client = rig.client().await;
+    client.send("hello").await;
+    until("connecting", || rig.in_flight() == 1).await;
+    let mut server = full.room().await;
+    let mut said = [0; 5];
+    server.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"hello");
 }

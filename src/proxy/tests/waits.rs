@@ -62,7 +62,7 @@ async fn a_backend_is_not_blamed_for_a_client_that_does_not_read() {
     socket.set_recv_buffer_size(4096).unwrap();
     let mut client = Client(socket.connect(rig.addr).await.unwrap(), Vec::new());
     client.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n").await;
-    until("all is read", || rig.service.cells.sum(|c| c.bytes_out.get()) == PART as u64).await;
+    until("all is read", || rig.service.cells.sum(|c| c.bytes_out.get()) > PART as u64).await;
     // The client reads only when the backend's time would be over.
     tokio::time::sleep(PATIENCE * 3 / 2).await;
     client.until("\r\n\r\n").await;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -25,7 +25,7 @@ struct Both {
     old: Origin,
     new: Backend,
     log: UdpSocket,
-    _synapse: Synapse,
+    synapse: Synapse,
     _lab: Lab,
 }
 
@@ -43,7 +43,7 @@ impl Both {
             "new": fixed(fronts[1], "http", &lines, &[("B", new.addr, "proto h2")]),
         });
         let synapse = lab.synapse(config(services)).await;
-        Self { fronts, old, new, log, _synapse: synapse, _lab: lab }
+        Self { fronts, old, new, log, synapse, _lab: lab }
     }
 
     fn asked(&self) -> usize {
@@ -61,6 +61,30 @@ impl Both {
         })
         .await;
         conn
+    }
+
+    /// Whether a request is under way at `front`.
+    async fn under_way(&self, front: SocketAddr) -> Result<(), f64> {
+        let at = usize::from(front == self.fronts[1]);
+        let count = self.counted("backend_in_flight", "").await[at];
+        if count > 0.5 { Ok(()) } else { Err(count) }
+    }
+
+    /// The sums of a metric whose labels contain `label`, of both services.
+    async fn counted(&self, metric: &str, label: &str) -> [f64; 2] {
+        let all = self.synapse.metrics().await;
+        ["old", "new"].map(|service| {
+            let service = format!("service=\"{service}\"");
+            let of = |line: &&str| {
+                line.starts_with(&format!("synapse_{metric}{{"))
+                    && line.contains(&service)
+                    && line.contains(label)
+            };
+            all.lines()
+                .filter(of)
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum()
+        })
     }
 
     /// The status, state and request of the next line.
@@ -149,4 +173,70 @@ async fn a_request_that_comes_in_two_parts_around_an_answer_is_whole() {
         conn.send(b"content-length: 2\r\n\r\nxy").await.expect("sent");
         assert_eq!(conn.response("POST").await.expect("an answer").status, 200, "{front}");
     }
+}
+
+#[tokio::test]
+async fn one_that_leaves_within_a_request_is_logged_the_same() {
+    let both = Both::start(&[]).await;
+    let head = "POST /x HTTP/1.1\r\nhost: t\r\ncontent-length: 60\r\n\r\nabc";
+    for (said, resets, line) in [
+        ("", false, ["400", "CR--", "<BADREQ>"]),
+        ("GET / HT", false, ["400", "CR--", "<BADREQ>"]),
+        ("GET / HT", true, ["400", "CR--", "<BADREQ>"]),
+        (head, false, ["-1", "CD--", "POST /x HTTP/1.1"]),
+        (head, true, ["-1", "CD--", "POST /x HTTP/1.1"]),
+    ] {
+        for front in both.fronts {
+            let mut stream = TcpStream::connect(front).await.expect("connect");
+            stream.write_all(said.as_bytes()).await.expect("sent");
+            if said == head {
+                let is_asked = async || both.under_way(front).await;
+                eventually("it is asked", PATIENCE, is_asked).await;
+            }
+            if resets {
+                // Behind what it has said.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                stream.set_zero_linger().expect("linger");
+                drop(stream);
+            } else {
+                stream.shutdown().await.expect("finished");
+                let mut rest = Vec::new();
+                timeout(PATIENCE, stream.read_to_end(&mut rest))
+                    .await
+                    .expect("ends")
+                    .expect("clean");
+                let is_told = rest.starts_with(b"HTTP/1.1 400 ");
+                assert_eq!(is_told, said == "GET / HT", "{}", String::from_utf8_lossy(&rest));
+            }
+            assert_eq!(both.line(front).await, line, "{front} {said:?} {resets}");
+        }
+    }
+    assert_eq!(both.counted("errors_total", "client_abort").await, [4.0, 4.0]);
+    assert_eq!(both.counted("http_responses_total", "4xx").await, [2.0, 2.0]);
+}
+
+/// HTTP/2 has no form for some targets and hosts: that is the client's fault, in the words of the other engine.
+#[tokio::test]
+async fn what_http2_cannot_say_is_refused() {
+    let both = Both::start(&[]).await;
+    for request in [
+        "GET /x?a<b HTTP/1.1\r\nhost: t\r\n\r\n",
+        "GET /x`y HTTP/1.1\r\nhost: t\r\n\r\n",
+        "GET /x HTTP/1.1\r\nhost: a:80:80\r\n\r\n",
+        "GET /x HTTP/1.1\r\nhost: %61\r\n\r\n",
+    ] {
+        for (front, status) in both.fronts.into_iter().zip([200, 400]) {
+            let mut conn = Conn::open(front).await.expect("connect");
+            conn.send(request.as_bytes()).await.expect("sent");
+            let answer = conn.response("GET").await.expect("an answer");
+            assert_eq!(answer.status, status, "{front} {request:?}");
+            assert!(status == 200 || answer.text().contains("Bad request"), "{}", answer.text());
+            let [logged, state, _] = both.line(front).await;
+            let expected = if status == 200 { "----" } else { "PR--" };
+            assert_eq!((logged, state.as_str()), (status.to_string(), expected), "{request:?}");
+        }
+    }
+    assert_eq!(both.counted("http_responses_total", "4xx").await, [0.0, 4.0]);
+    assert_eq!(both.counted("errors_total", "client_protocol").await, [0.0, 4.0]);
+    assert_eq!(both.counted("backend_response_errors_total", "").await, [0.0, 0.0]);
 }

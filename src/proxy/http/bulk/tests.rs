@@ -82,7 +82,7 @@ impl Backend {
         let outcome = exchange.poll_down(&self.fixed, &mut client, &mut cx);
         assert!(matches!(outcome, Poll::Ready(Outcome::Aborted)), "{outcome:?}");
         self.upstream = exchange.upstream;
-        head.len() + usize::try_from(self.bytes_out() - before).unwrap()
+        usize::try_from(self.bytes_out() - before).unwrap()
     }
 
     fn bytes_out(&self) -> u64 {

@@ -4,7 +4,7 @@ use super::super::inbound::Inbound;
 use super::super::message::chunked::{Decoder, Keep, Malformed, Ranges, push_chunk};
 use super::super::message::framing::Body;
 use super::super::message::request::{self, Request, Rules};
-use super::super::message::response::{self, Asked, Recode};
+use super::super::message::response::{self, Asked, Come, Recode};
 use super::super::message::{Upgrade, Version};
 use super::CLIENT;
 
@@ -49,6 +49,7 @@ impl Asking {
 
     pub(super) fn asked(self) -> Asked {
         Asked {
+            come: Come::All,
             is_head: self.is_head,
             version: if self.is_old { Version::V10 } else { Version::V11 },
             sent: Version::V11,

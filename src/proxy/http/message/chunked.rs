@@ -2,12 +2,13 @@
 //! dropped, trailers are headers.
 //!
 //! Nothing is copied: the decoder says which ranges of its input go on. Chunks pass as they came, in most reads as one
-//! range; only extensions and trailers interrupt it.
+//! range; only extensions, zeros before a size and trailers interrupt it. The last chunk goes on when all behind it is known
+//! to be good: some take its line alone for the end.
 
 use std::ops::Range;
 
-use super::fields::{Field, push_line};
-use super::{HEAD_BYTES, HEADERS};
+use super::HEAD_BYTES;
+use super::trailers::{LAST, judged};
 
 /// Most bytes of a line with a chunk's size: extensions are dropped, so a long one is only work for nothing.
 pub(crate) const LINE_BYTES: u16 = 4096;
@@ -88,12 +89,18 @@ pub(crate) struct Decoder {
     keep: Keep,
     /// Collected until complete: they must be judged whole. Allocated only if there are any.
     trailers: Vec<u8>,
+    /// The end was among the ranges.
+    is_passed: bool,
 }
+
+/// The last chunk, and no trailers.
+const END: &[u8] = b"0\r\n\r\n";
 
 impl Decoder {
     /// At the start of a body.
     pub(crate) fn new(keep: Keep) -> Self {
-        Self { state: State::Size(0), left: 0, line: 0, keep, trailers: Vec::new() }
+        let (state, trailers) = (State::Size(0), Vec::new());
+        Self { state, left: 0, line: 0, keep, trailers, is_passed: false }
     }
 
     /// True between calls when the body has ended.
@@ -127,8 +134,10 @@ impl Decoder {
                     if self.trailers.is_empty() && rest.starts_with(b"\r\n") {
                         // None, as usual.
                         fed.consumed += 2;
-                        if self.keep == Keep::Framed {
-                            ranges.push(at..fed.consumed);
+                        let all = at.saturating_sub(LAST.len())..fed.consumed;
+                        self.is_passed = input.get(all.clone()) == Some(END);
+                        if self.is_passed && self.keep == Keep::Framed {
+                            ranges.push(all);
                         }
                         self.state = State::Done;
                     } else {
@@ -168,12 +177,14 @@ impl Decoder {
                 if self.left >> SIZE_BITS != 0 {
                     return Err(Malformed);
                 }
-                (State::Size(digits + 1), true)
+                (State::Size(digits + 1), self.left != 0)
             }
             (State::Size(0), _) => return Err(Malformed),
             (State::Size(_) | State::Blank, b' ' | b'\t') => (State::Blank, false),
             (State::Size(_) | State::Blank, b';') => (State::Extension, false),
-            (State::Size(_) | State::Blank | State::Extension, b'\r') => (State::SizeLf, true),
+            (State::Size(_) | State::Blank | State::Extension, b'\r') => {
+                (State::SizeLf, self.left != 0)
+            }
             (State::Extension, b'"') => (State::Quoted, false),
             (State::Quoted, b'"') | (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
                 (State::Extension, false)
@@ -184,13 +195,13 @@ impl Decoder {
             }
             (State::SizeLf, b'\n') => {
                 self.line = 0;
-                (if self.left == 0 { State::Trailers } else { State::Data }, true)
+                (if self.left == 0 { State::Trailers } else { State::Data }, self.left != 0)
             }
             (State::DataCr, b'\r') => (State::DataLf, true),
             (State::DataLf, b'\n') => (State::Size(0), true),
             _ => return Err(Malformed),
         };
-        if !goes_on {
+        if matches!(next, State::Blank | State::Extension | State::Quoted | State::Escaped) {
             self.line += 1;
             if self.line > LINE_BYTES {
                 return Err(Malformed);
@@ -207,7 +218,12 @@ impl Decoder {
         if self.trailers.len() + part.len() > HEAD_BYTES {
             return Err(Malformed);
         }
+        let before = self.trailers.len().saturating_sub(1);
         self.trailers.extend_from_slice(part);
+        let mut new = self.trailers.get(before..).unwrap_or_default().windows(2);
+        if new.any(|pair| (pair.first() == Some(&b'\r')) != (pair.last() == Some(&b'\n'))) {
+            return Err(Malformed);
+        }
         if end.is_some() {
             if !self.trailers.ends_with(b"\r\n") {
                 return Err(Malformed);
@@ -220,39 +236,15 @@ impl Decoder {
         Ok(part.len())
     }
 
-    /// What ends the body: trailers and the empty line. Nothing for [`Keep::Data`].
+    /// What ends the body, unless the ranges did: the last chunk, trailers and the empty line. Nothing for [`Keep::Data`].
     pub(crate) fn tail(&self) -> &[u8] {
         match self.keep {
+            Keep::Framed if self.is_passed => b"",
+            Keep::Framed if self.trailers.is_empty() => END,
             Keep::Framed => &self.trailers,
             Keep::Data => b"",
         }
     }
-}
-
-/// Trailers as they go on. One that would have decided about the message, had it come in time, is refused: somebody
-/// behind us might merge it into the head.
-fn judged(trailers: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let mut out = Vec::with_capacity(trailers.len());
-    if trailers != b"\r\n" {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-        let parsed = httparse::parse_headers(trailers, &mut headers).map_err(|_| Malformed)?;
-        let httparse::Status::Complete((_, headers)) = parsed else {
-            return Err(Malformed);
-        };
-        for header in headers {
-            match Field::of(header.name) {
-                Field::ContentLength | Field::TransferEncoding | Field::Host => {
-                    return Err(Malformed);
-                }
-                Field::Connection | Field::OldHop | Field::Te | Field::Upgrade => {}
-                Field::Plain | Field::WebSocketKey | Field::WebSocketAccept | Field::Login => {
-                    push_line(&mut out, header.name, header.value);
-                }
-            }
-        }
-    }
-    out.extend_from_slice(b"\r\n");
-    Ok(out)
 }
 
 /// Writes `data` as one chunk; nothing for nothing, which would be the last chunk.

@@ -14,6 +14,7 @@ pub(crate) mod framing;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod target;
+mod trailers;
 pub(crate) mod unfold;
 
 #[cfg(test)]

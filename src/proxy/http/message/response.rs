@@ -22,6 +22,18 @@ pub(crate) struct Asked {
     pub(crate) upgrade: Upgrade,
     /// The client's connection may be kept.
     pub(crate) keep_alive: bool,
+    /// How much of the request has come.
+    pub(crate) come: Come,
+}
+
+/// How much of a request has come when its answer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Come {
+    All,
+    /// Some of its body.
+    Part,
+    /// Its head.
+    Head,
 }
 
 /// What happens to the body on its way.
@@ -172,14 +184,20 @@ impl Judged {
         let is_surplus = status == 204 && (framing.chunked || framing.length > Some(0));
         let ends_by_close =
             asked.version == Version::V10 && matches!(body, Body::Chunked | Body::UntilClose);
+        let keep_backend = is_kept && !is_contradiction && !is_surplus && body != Body::UntilClose;
+        let is_rest_wanted = match asked.come {
+            Come::All => true,
+            Come::Part => keep_backend || accepts_request(status),
+            Come::Head => keep_backend,
+        };
         Ok(Self {
             status,
             framing,
             connection,
             body,
             recode,
-            keep_backend: is_kept && !is_contradiction && !is_surplus && body != Body::UntilClose,
-            keep_client: asked.keep_alive && !ends_by_close,
+            keep_backend,
+            keep_client: asked.keep_alive && !ends_by_close && is_rest_wanted,
             is_login: logs_in,
             has_upgrade,
         })
@@ -233,6 +251,11 @@ impl Judged {
         out.extend_from_slice(b"\r\n");
         is_changed
     }
+}
+
+/// True for an answer that is no refusal: what is still to come of its request is wanted.
+pub(crate) fn accepts_request(status: u16) -> bool {
+    status < 400
 }
 
 /// `upgrades`: the answer says `Connection: upgrade`, which is what haproxy wants; `accepts`: it proves that it has understood a websocket's request.

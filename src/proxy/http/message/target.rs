@@ -46,7 +46,8 @@ pub(crate) fn target<'b>(method: &str, raw: &'b str) -> Result<Target<'b>, Refus
     let Some((scheme, rest)) = raw.split_once("://") else {
         return Err(Refusal::bad("target is not a path"));
     };
-    if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric()) {
+    let may_be = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(may_be) {
         return Err(Refusal::bad("target's scheme"));
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());

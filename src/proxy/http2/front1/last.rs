@@ -20,7 +20,8 @@ pub(super) struct Last {
     status: StatusCode,
     is_head: bool,
     state: State,
-    cause: ErrorCause,
+    /// What is counted: nothing when there was no request to begin with, and nothing is said then.
+    cause: Option<ErrorCause>,
 }
 
 impl Last {
@@ -29,7 +30,7 @@ impl Last {
         status: StatusCode::REQUEST_TIMEOUT,
         is_head: false,
         state: states::LATE,
-        cause: ErrorCause::ClientTimeout,
+        cause: Some(ErrorCause::ClientTimeout),
     };
 
     /// A request is not fit to go on.
@@ -38,19 +39,38 @@ impl Last {
             status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST),
             is_head: refusal.is_head,
             state: states::REFUSED,
-            cause: ErrorCause::ClientProtocol,
+            cause: Some(ErrorCause::ClientProtocol),
         }
     }
 }
 
 impl Front {
+    /// For a client that has left before its first request, or within a head: it may have finished sending alone.
+    pub(super) fn left(&self) -> Option<Last> {
+        let wait = self.wait.get().filter(|_| self.vigil.has_ended())?;
+        let is_partial = self.talk.heard() > wait.heard;
+        let is_logged = is_partial || self.served.get() == 0;
+        let is_ignored =
+            !is_partial && self.fixed.listener.service.settings.load().http.ignore_probes;
+        (is_logged && !is_ignored).then_some(Last {
+            status: StatusCode::BAD_REQUEST,
+            is_head: false,
+            state: states::LEFT,
+            cause: is_partial.then_some(ErrorCause::ClientAbort),
+        })
+    }
+
     /// What is said, counted and logged.
     fn last_word(&self, last: Last) -> Vec<u8> {
         let mut page = Vec::new();
-        reply::push(&mut page, last.status, Form { keep: false, is_head: last.is_head });
         let fixed = &self.fixed;
-        fixed.cells().error(last.cause);
-        fixed.cells().response(last.status.as_u16());
+        if let Some(cause) = last.cause {
+            reply::push(&mut page, last.status, Form { keep: false, is_head: last.is_head });
+            fixed.cells().error(cause);
+            fixed.cells().requests.add(1);
+            fixed.cells().response(last.status.as_u16());
+            fixed.cells().bytes_out.add(page.len() as u64);
+        }
         if let (Some(log), Some(wait)) =
             (&fixed.listener.service.settings.load().access_log, self.wait.get())
         {

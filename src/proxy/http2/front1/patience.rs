@@ -46,7 +46,7 @@ impl Front {
 
     /// True, with why, when time is up.
     pub(super) fn is_over(&self) -> Option<Over> {
-        if self.ended().is_some() {
+        if self.is_left.get() || self.ended().is_some() {
             return Some(Over::Silent);
         }
         let wait = self.wait.get();
@@ -81,7 +81,8 @@ impl Front {
             self.wait.set(Some(wait));
         }
         if wait.has_begun {
-            (t.head(wait.since, heard), Over::Late)
+            let is_probe = settings.http.ignore_probes && self.talk.heard() == 0;
+            (t.head(wait.since, heard), if is_probe { Over::Silent } else { Over::Late })
         } else {
             let since = wait.since.max(taken);
             (t.rest(since, since), Over::Silent)

@@ -76,7 +76,7 @@ async fn a_client_that_resets_cancels_its_request() {
     client.0.set_zero_linger().unwrap();
     drop(client);
     until("cancelled", || rig.in_flight() == 0).await;
-    assert_eq!(rig.errors(ErrorCause::ClientAbort), 1);
+    until("counted", || rig.errors(ErrorCause::ClientAbort) == 1).await;
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ pub(super) async fn relay(
         moved.polls.set(moved.polls.get() + 1);
         run.as_mut().poll(cx)
     });
-    tokio::time::timeout(PATIENCE * 6, counted).await.expect("the relay never ended")
+    tokio::time::timeout(PATIENCE * 6, counted).await.expect("the relay never ended").0
 }
 
 /// Bytes that tell their place.

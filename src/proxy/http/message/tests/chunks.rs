@@ -1,7 +1,7 @@
 //! Chunks that are some, and chunks that are none.
 
 use super::super::HEAD_BYTES;
-use super::super::chunked::{Keep, Malformed};
+use super::super::chunked::{Decoder, Keep, Malformed, Ranges};
 use super::decode;
 
 #[test]
@@ -9,7 +9,8 @@ fn chunks_pass_without_extensions() {
     for (input, framed, data) in [
         ("5\r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "hello"),
         ("5;a=b\r\nhello\r\n0;x\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "hello"),
-        ("5 ;a=\"x;\\\"\"\r\nhello\r\n00\r\n\r\n", "5\r\nhello\r\n00\r\n\r\n", "hello"),
+        ("5 ;a=\"x;\\\"\"\r\nhello\r\n00\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "hello"),
+        ("005\r\nhello\r\n0;a=0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "hello"),
         (
             "A\r\n0123456789\r\n1\r\nx\r\n0\r\nSum: 7\r\n\r\n",
             "A\r\n0123456789\r\n1\r\nx\r\n0\r\nSum: 7\r\n\r\n",
@@ -62,4 +63,30 @@ fn chunks_that_are_none() {
     assert_eq!(decode(long.as_bytes(), Keep::Framed, &[]), Err(Malformed));
     let long = format!("0\r\nx: {}\r\n\r\n", "x".repeat(HEAD_BYTES));
     assert_eq!(decode(long.as_bytes(), Keep::Framed, &[]), Err(Malformed));
+}
+
+/// Some take the last chunk's line alone for the end.
+#[test]
+fn the_last_chunk_goes_on_when_all_behind_it_is_known() {
+    let body = b"5\r\nhello\r\n000;x=y\r\nSum: 7\r\n\r\n";
+    let mut decoder = Decoder::new(Keep::Framed);
+    let mut ranges = Ranges::default();
+    for byte in &body[..body.len() - 1] {
+        decoder.feed(&[*byte], &mut ranges).unwrap();
+    }
+    assert_eq!(ranges.0.len(), "5\r\nhello\r\n".len());
+    assert!(decoder.feed(&body[body.len() - 1..], &mut ranges).unwrap().done);
+    assert_eq!(decoder.tail(), b"0\r\nSum: 7\r\n\r\n");
+    // A line ends with CRLF or not at all.
+    for bad in ["0\r\n\r\x1d", "0\r\nSum: 7\r\x1d", "0\r\nSum: 7\n"] {
+        for at in 0..bad.len() {
+            let (first, second) = bad.as_bytes().split_at(at);
+            let mut decoder = Decoder::new(Keep::Framed);
+            let mut ranges = Ranges::default();
+            let fed = decoder.feed(first, &mut ranges).unwrap();
+            assert_eq!(fed.consumed, at, "{bad:?}");
+            assert!(decoder.feed(second, &mut ranges).is_err(), "{bad:?} cut at {at}");
+            assert!(ranges.0.is_empty(), "{bad:?}");
+        }
+    }
 }

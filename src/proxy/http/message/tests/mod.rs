@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use super::chunked::{Decoder, Keep, Malformed, Ranges};
 use super::request::{self, Request, Rules};
-use super::response::{self, Asked, Response};
+use super::response::{self, Asked, Come, Response};
 use super::{Upgrade, Version};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
@@ -40,6 +40,7 @@ fn lines(head: &str) -> Vec<&str> {
 }
 
 const ASKED: Asked = Asked {
+    come: Come::All,
     is_head: false,
     version: Version::V11,
     sent: Version::V11,
