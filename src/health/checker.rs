@@ -169,6 +169,7 @@ impl Checker {
                 code: "L4CON",
                 status: None,
                 detail: "connection refused (live traffic)".to_owned(),
+                info: "Connection refused (live traffic)".to_owned(),
             }),
             took: Duration::ZERO,
             at: now,
@@ -281,6 +282,7 @@ fn died(error: &JoinError) -> ProbeError {
         status: None,
         detail: if error.is_panic() { "the probe panicked" } else { "the probe was cancelled" }
             .to_owned(),
+        info: String::new(),
     }
 }
 

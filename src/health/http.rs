@@ -18,6 +18,9 @@ use crate::dial::Address;
 /// Longest status line that is looked at; haproxy looks at a buffer of 16 kB, a reason phrase has some 20 bytes.
 const MAX_STATUS_LINE: usize = 4096;
 
+/// Bytes of its reason that are kept, as in haproxy.
+const MAX_PHRASE: usize = 127;
+
 /// Sends one request and judges the status line.
 #[derive(Clone, Debug)]
 pub struct HttpProbe {
@@ -42,7 +45,7 @@ impl HttpProbe {
         let mut stream = self.connect.connect(&target, true).await?;
         let deadline = self.answer_bound.map_or(whole, |bound| Instant::now() + bound);
         match timeout_at(deadline, exchange(&mut stream, &self.request)).await {
-            Ok(status) => judge(status?),
+            Ok(answer) => answer.and_then(|(status, phrase)| judge(status, &phrase)),
             Err(_) => Err(failure("L7TOUT", "no answer in time".to_owned())),
         }
     }
@@ -74,7 +77,7 @@ fn request(settings: &HttpProbeSettings) -> Vec<u8> {
 }
 
 /// Writes the request and reads up to the end of the status line.
-async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<u16, ProbeError> {
+async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<(u16, String), ProbeError> {
     // A server may answer and close without reading: what it said counts, not that the write failed.
     let written = stream.write_all(request).await;
     let mut line = Vec::with_capacity(128);
@@ -104,8 +107,8 @@ fn closed(line: &[u8]) -> String {
     }
 }
 
-/// Status of `HTTP/d.d SP ddd [SP reason]`, strictly; the CR before the LF may be missing.
-fn status(line: &[u8]) -> Result<u16, ProbeError> {
+/// Status and reason of `HTTP/d.d SP ddd [SP reason]`, strictly; the CR before the LF may be missing.
+fn status(line: &[u8]) -> Result<(u16, String), ProbeError> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let parsed = match line {
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b' ', a, b, c, rest @ ..]
@@ -113,7 +116,10 @@ fn status(line: &[u8]) -> Result<u16, ProbeError> {
                 && *a != b'0'
                 && matches!(rest.first(), None | Some(b' ')) =>
         {
-            Some([a, b, c].iter().fold(0, |n, d| n * 10 + u16::from(**d - b'0')))
+            let status = [a, b, c].iter().fold(0, |n, d| n * 10 + u16::from(**d - b'0'));
+            let phrase = rest.trim_ascii_start();
+            let shown = phrase.get(..MAX_PHRASE).unwrap_or(phrase);
+            Some((status, String::from_utf8_lossy(shown).into_owned()))
         }
         _ => None,
     };
@@ -123,12 +129,13 @@ fn status(line: &[u8]) -> Result<u16, ProbeError> {
     })
 }
 
-/// 2xx and 3xx pass.
-pub(super) fn judge(status: u16) -> Result<ProbePass, ProbeError> {
+/// 2xx and 3xx pass. `phrase`: what the server calls it.
+pub(super) fn judge(status: u16, phrase: &str) -> Result<ProbePass, ProbeError> {
     if (200..400).contains(&status) {
         return Ok(ProbePass { code: "L7OK", status: Some(status) });
     }
-    Err(ProbeError { code: "L7STS", status: Some(status), detail: format!("status {status}") })
+    let detail = format!("status {status}");
+    Err(ProbeError { code: "L7STS", status: Some(status), detail, info: phrase.to_owned() })
 }
 
 #[cfg(test)]
@@ -207,15 +214,16 @@ mod tests {
 
     #[tokio::test]
     async fn other_statuses_fail_with_the_status() {
-        for (answer, status) in [
-            (&b"HTTP/1.1 503 X\r\n\r\n"[..], 503),
-            (b"HTTP/1.1 404 \r\n", 404),
-            (b"HTTP/1.1 100 Continue\r\n", 100),
+        for (answer, status, phrase) in [
+            (&b"HTTP/1.1 503 X Y\r\n\r\n"[..], 503, "X Y"),
+            (b"HTTP/1.1 404 \r\n", 404, ""),
+            (b"HTTP/1.1 500\n", 500, ""),
+            (b"HTTP/1.1 100 Continue\r\n", 100, "Continue"),
         ] {
             let (addr, _task) = origin(answer, true).await;
             let error = probe(LONG).probe(addr.into()).await.unwrap_err();
             assert_eq!((error.code, error.status), ("L7STS", Some(status)));
-            assert_eq!(error.detail, format!("status {status}"));
+            assert_eq!((error.detail, error.info), (format!("status {status}"), phrase.to_owned()));
         }
     }
 
@@ -254,7 +262,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_panics(line in prop::collection::vec(any::<u8>(), 0..80)) {
-            if let Ok(status) = status(&line) {
+            if let Ok((status, _)) = status(&line) {
                 prop_assert!((100..1000).contains(&status));
             }
         }

@@ -70,6 +70,8 @@ pub struct ProbeError {
     pub status: Option<u16>,
     /// One line for a human: "connection refused", "status 503".
     pub detail: String,
+    /// haproxy's `info` in its messages: what the system says, or the words behind the status. Empty: it has none.
+    pub info: String,
 }
 
 /// What a check asks.

@@ -103,6 +103,7 @@ async fn attempt(
             code: "L7TOUT",
             status: None,
             detail: format!("no result within {deadline:?}"),
+            info: String::new(),
         }),
     };
     (result, start.elapsed())

@@ -104,13 +104,15 @@ pub(super) fn connect_error(error: &io::Error) -> ProbeError {
         return failure(SOCKET_ERROR, error.to_string());
     }
     let kind = error.kind();
-    if kind == io::ErrorKind::ConnectionRefused {
-        failure("L4CON", "connection refused".to_owned())
-    } else if kind == io::ErrorKind::TimedOut {
-        failure("L4TOUT", "connection timed out".to_owned())
-    } else {
-        failure("L4CON", error.to_string())
+    if kind == io::ErrorKind::TimedOut {
+        return failure("L4TOUT", "connection timed out".to_owned());
     }
+    let text = error.to_string();
+    // The system's words alone: `No route to host (os error 113)`.
+    let info = text.split(" (os error").next().unwrap_or_default().to_owned();
+    let is_refused = kind == io::ErrorKind::ConnectionRefused;
+    let detail = if is_refused { "connection refused".to_owned() } else { text };
+    ProbeError { info, ..failure("L4CON", detail) }
 }
 
 /// Errors that say something about this host, not about the target. Of a unix socket `EAGAIN` is none of them: the queue of
@@ -130,7 +132,7 @@ fn is_ours(error: &io::Error) -> bool {
 }
 
 pub(super) fn failure(code: &'static str, detail: String) -> ProbeError {
-    ProbeError { code, status: None, detail }
+    ProbeError { code, status: None, detail, info: String::new() }
 }
 
 #[cfg(test)]
@@ -176,6 +178,7 @@ mod tests {
         drop(listener);
         let error = TcpProbe::new(Connect::within(BOUND)).probe(target.into()).await.unwrap_err();
         assert_eq!((error.code, error.detail.as_str()), ("L4CON", "connection refused"));
+        assert_eq!(error.info, "Connection refused");
     }
 
     #[tokio::test]
@@ -193,6 +196,7 @@ mod tests {
     fn a_lack_of_descriptors_is_our_own_fault() {
         let error = connect_error(&io::Error::from(rustix::io::Errno::MFILE));
         assert_eq!(error.code, SOCKET_ERROR);
-        assert_eq!(connect_error(&io::Error::from(rustix::io::Errno::HOSTUNREACH)).code, "L4CON");
+        let error = connect_error(&io::Error::from(rustix::io::Errno::HOSTUNREACH));
+        assert_eq!((error.code, error.info.as_str()), ("L4CON", "No route to host"));
     }
 }

@@ -64,8 +64,14 @@ impl Script {
             state.answers.get(&target).copied().unwrap_or(Answer::Pass)
         };
         let _over = Over(self);
-        let failure =
-            |code, detail: &str| Err(ProbeError { code, status: None, detail: detail.to_owned() });
+        let failure = |code, detail: &str| {
+            Err(ProbeError {
+                code,
+                status: None,
+                detail: detail.to_owned(),
+                info: detail.to_owned(),
+            })
+        };
         // A real probe takes a moment, in which others start.
         tokio::time::sleep(Duration::from_millis(1)).await;
         match answer {

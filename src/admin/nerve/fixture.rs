@@ -95,6 +95,7 @@ pub(crate) fn down(name: &str) -> ServiceStatus {
         code: "L7STS",
         status: Some(503),
         detail: String::from("status 503"),
+        info: String::new(),
     }));
     service.registration.phase = Phase::Absent;
     service.registration.node = None;

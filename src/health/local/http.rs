@@ -99,7 +99,7 @@ async fn exchange(
     let mut connection = pin!(connection);
     let mut answer = pin!(async {
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        let pass = judge(response.status().as_u16())?;
+        let pass = judge(response.status().as_u16(), "")?;
         let has_it = look_through(response.into_body(), expect.unwrap_or_default()).await;
         has_it.map_err(|error| ProbeError { status: pass.status, ..error })?;
         Ok(pass)

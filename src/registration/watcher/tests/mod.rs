@@ -55,8 +55,12 @@ impl Checks for Script {
             let mut second = CheckResult { name: "second".into(), ..passed.clone() };
             if !self.last {
                 second.is_up = Some(false);
-                second.result =
-                    Err(ProbeError { code: "L4CON", status: None, detail: "refused\nhard".into() });
+                second.result = Err(ProbeError {
+                    code: "L4CON",
+                    status: None,
+                    detail: "refused\nhard".into(),
+                    info: String::new(),
+                });
             }
             Pass { is_up: Some(self.last), results: vec![passed, second] }
         })
