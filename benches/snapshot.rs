@@ -60,6 +60,7 @@ fn rebuild(c: &mut Criterion) {
                 membership: MembershipPolicy::default(),
                 servers: Arc::new(Plain),
                 removal: Removal::default(),
+                states: None,
                 all_backups: false,
             };
             let inputs = PoolInputs {

@@ -75,9 +75,11 @@ impl Fleet {
 
     /// Of all services.
     fn log_targets(&self) -> HashSet<access::Target> {
-        let logs =
-            self.config.services.iter().filter_map(|service| service.proxy.access_log.as_ref());
-        logs.flat_map(|log| log.targets.list()).cloned().collect()
+        let lists = self.config.services.iter().flat_map(|service| {
+            let requests = service.proxy.access_log.as_ref().map(|log| &log.targets);
+            requests.into_iter().chain(service.pool.states.as_ref().map(|log| &log.targets))
+        });
+        lists.flat_map(|targets| targets.list()).cloned().collect()
     }
 
     async fn try_reload(

@@ -11,7 +11,7 @@ use super::fleet::Fleet;
 use super::service::Context;
 use super::signal::{ReloadSignal, StopSignals};
 use crate::proxy::worker::REST;
-use crate::telemetry::cold;
+use crate::telemetry::{access, cold};
 
 /// Control tasks end at their next wait; one that does not is a defect, and must not hold up the exit.
 const TASK_DEADLINE: Duration = Duration::from_secs(2);
@@ -103,6 +103,7 @@ async fn stop_softly(context: Arc<Context>, changer: Changer, softness: Softness
     let Softness { deadline: fallback, rest, following, .. } = softness;
     let begun = Instant::now();
     context.admin.readiness.stop();
+    access::close_states();
     let fleet = changer.settle().await;
     // The file may have changed it since the start.
     let deadline = fleet.as_ref().map_or(fallback, |fleet| fleet.process().hard_stop_after);

@@ -238,6 +238,7 @@ fn context(workers: Workers, admin: Arc<AdminState>) -> Arc<Context> {
     });
     let pulse = admin.pulse.get_or_init(|| workers.pulse()).clone();
     tasks.spawn(stop.clone().run_until_cancelled_owned(beat(pulse)));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(access::post_states_in_time()));
     tasks.spawn(stop.clone().run_until_cancelled_owned(pings(Arc::clone(&admin))));
     Arc::new(Context {
         workers: Arc::new(workers),

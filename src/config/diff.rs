@@ -105,11 +105,12 @@ pub fn change(old: &ServiceConfig, new: &ServiceConfig) -> Change {
 }
 
 fn same_pool(old: &PoolSettings, new: &PoolSettings) -> bool {
-    let PoolSettings { strategy, order, membership, servers, removal, all_backups } = old;
+    let PoolSettings { strategy, order, membership, servers, removal, states, all_backups } = old;
     *strategy == new.strategy
         && *order == new.order
         && *membership == new.membership
         && *removal == new.removal
+        && *states == new.states
         && *all_backups == new.all_backups
         && same_rules(servers, &new.servers)
 }

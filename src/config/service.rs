@@ -113,6 +113,7 @@ impl Shared {
                 membership: source.policy,
                 servers: parts.rules,
                 removal: parts.removal,
+                states: parts.states,
                 all_backups: parts.all_backups,
             },
             listener: parts.listener.filter(|_| !section.disabled),
@@ -153,6 +154,10 @@ fn settle_log(parts: &mut ServiceParts) {
         && log.format == Format::Http
     {
         Arc::make_mut(log).format = Format::Tcp;
+    }
+    let targets = proxy.access_log.as_ref().map(|log| &log.targets);
+    if targets == parts.states.as_ref().map(|log| &log.targets) {
+        parts.origins.retain(|it| it.setting != "log.states");
     }
     let Some(log) = &proxy.access_log else {
         return;

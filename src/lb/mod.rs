@@ -45,6 +45,7 @@ use crate::dial::{Address, Said, Way};
 use crate::discovery::MembershipPolicy;
 use crate::endpoint::{Endpoint, Weight};
 use crate::health::CheckSettings;
+use crate::telemetry::access::StateLog;
 
 /// `balance`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +126,8 @@ pub struct PoolSettings {
     /// What becomes of the sessions of a backend that discovery removes. Native keys `proxy.on_remove`,
     /// `proxy.drain_time`.
     pub removal: ending::Removal,
+    /// Where haproxy's messages about its servers go. Default none.
+    pub states: Option<StateLog>,
     /// `option allbackups`: use all backups together instead of the first usable. Default false.
     pub all_backups: bool,
 }

@@ -10,6 +10,7 @@
 mod book;
 mod ending;
 mod inputs;
+mod messages;
 mod number;
 mod publish;
 mod restart;

@@ -4,3 +4,4 @@ mod beside;
 mod delivery;
 mod origin;
 mod scenarios;
+mod states;

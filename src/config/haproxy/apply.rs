@@ -28,6 +28,8 @@ pub(super) fn apply(
     let origin = Origin::of(statement.line, level);
     let keyword = statement.directive.keyword;
     let logged = log::apply(&mut draft.log, statement, sides.front, &origin);
+    // What is wrong with the line has just been said.
+    drop(log::apply(&mut draft.state_log, statement, sides.back, &origin));
     let outcome = if keyword == "default-server" {
         return default_server(draft, statement, &origin, report);
     } else if let Some(outcome) = logged {

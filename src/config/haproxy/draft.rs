@@ -151,6 +151,8 @@ pub(super) struct Draft {
     pub(super) server: ServerDraft,
     pub(super) way: BackWay,
     pub(super) log: LogDraft,
+    /// The same of the backend: where messages about its servers go.
+    pub(super) state_log: LogDraft,
 }
 
 impl Default for Draft {
@@ -196,6 +198,7 @@ impl Default for Draft {
             server: ServerDraft::default(),
             way: BackWay::new(&haproxy),
             log: LogDraft::new(&haproxy),
+            state_log: LogDraft::new(&haproxy),
         }
     }
 }

@@ -9,7 +9,9 @@ use super::values::number;
 use crate::config::EffectiveValue;
 use crate::config::access_log::{format_name, this_host};
 use crate::proxy::Mode;
-use crate::telemetry::access::{AccessLog, Capture, Format, Framing, Tag, Target, Targets};
+use crate::telemetry::access::{
+    AccessLog, Capture, Format, Framing, StateLog, Tag, Target, Targets,
+};
 
 /// Longest captured value: no head is longer.
 const MAX_CAPTURE: usize = 16_384;
@@ -81,15 +83,16 @@ impl GlobalLog {
     }
 }
 
-/// Applies a line of `defaults` or of a service; `None`: it is about something else. Only what a frontend says counts.
+/// Applies a line of `defaults` or of a service; `None`: it is about something else. Requests are logged as the frontend
+/// says, servers as the backend does: to each its draft, in which the other side's lines do not count.
 pub(super) fn apply(
     draft: &mut LogDraft,
     statement: &Statement<'_>,
-    is_frontend: bool,
+    counts: bool,
     origin: &Origin,
 ) -> Option<Result<(), String>> {
     let mut aside = draft.clone();
-    let draft = if is_frontend { draft } else { &mut aside };
+    let draft = if counts { draft } else { &mut aside };
     let (args, on) = (statement.args(), !statement.negated);
     let keyword = statement.directive.keyword;
     let outcome = match keyword {
@@ -192,17 +195,12 @@ pub(super) struct Names {
 impl LogDraft {
     /// The log, if there is a target.
     pub(super) fn resolve(&self, global: &GlobalLog, names: &Names) -> Option<Arc<AccessLog>> {
-        let own = self.entries.value.iter().flat_map(|entry| match entry {
-            Entry::Global => global.targets.as_slice(),
-            Entry::Own(target) => std::slice::from_ref(target),
-        });
-        let targets: Vec<Target> = own.map(|target| self.target(target, global)).collect();
-        (!targets.is_empty()).then(|| {
+        self.targets(global).map(|targets| {
             Arc::new(AccessLog {
                 frontend: Arc::clone(&names.frontend),
                 backend: Arc::clone(&names.backend),
                 format: self.format.value,
-                targets: Targets::shared(targets),
+                targets,
                 skip_null: self.skip_null,
                 skip_normal: self.skip_normal,
                 separate_errors: self.separate_errors,
@@ -210,6 +208,21 @@ impl LogDraft {
                 response_captures: self.responses.clone().into(),
             })
         })
+    }
+
+    /// Where messages about servers go, if there is a target.
+    pub(super) fn states(&self, global: &GlobalLog, names: &Names) -> Option<StateLog> {
+        let targets = self.targets(global)?;
+        Some(StateLog { backend: Arc::clone(&names.backend), targets })
+    }
+
+    fn targets(&self, global: &GlobalLog) -> Option<Arc<Targets>> {
+        let own = self.entries.value.iter().flat_map(|entry| match entry {
+            Entry::Global => global.targets.as_slice(),
+            Entry::Own(target) => std::slice::from_ref(target),
+        });
+        let targets: Vec<Target> = own.map(|target| self.target(target, global)).collect();
+        (!targets.is_empty()).then(|| Targets::shared(targets))
     }
 
     fn target(&self, target: &LogTarget, global: &GlobalLog) -> Target {
@@ -238,23 +251,31 @@ impl LogDraft {
             && self.format.origin.level == super::draft::Level::Service
     }
 
+    /// What `synapse check` shows of messages about servers.
+    pub(super) fn origin(&self, log: &StateLog) -> EffectiveValue {
+        shown("log.states", show_targets(&log.targets), &self.entries.origin)
+    }
+
     /// What `synapse check` shows.
     pub(super) fn origins(&self, log: Option<&AccessLog>) -> Vec<EffectiveValue> {
-        let shown = |setting: &str, value: String, origin: &Origin| EffectiveValue {
-            setting: setting.to_owned(),
-            value,
-            origin: origin.text.to_string(),
-        };
         let Some(log) = log else {
             return vec![shown("log", "none".to_owned(), &self.entries.origin)];
         };
-        let targets: Vec<String> = log.targets.list().iter().map(show).collect();
         let format = format_name(log.format).to_owned();
         vec![
-            shown("log", targets.join(", "), &self.entries.origin),
+            shown("log", show_targets(&log.targets), &self.entries.origin),
             shown("log.format", format, &self.format.origin),
         ]
     }
+}
+
+fn shown(setting: &str, value: String, origin: &Origin) -> EffectiveValue {
+    EffectiveValue { setting: setting.to_owned(), value, origin: origin.text.to_string() }
+}
+
+fn show_targets(targets: &Targets) -> String {
+    let targets: Vec<String> = targets.list().iter().map(show).collect();
+    targets.join(", ")
 }
 
 /// `udp://127.0.0.1:1514 (rfc3164, daemon.info)`.

@@ -125,6 +125,39 @@ fn the_native_key_replaces_the_lines() {
 }
 
 #[test]
+fn messages_about_servers_go_where_the_backends_lines_say() {
+    let global = "log 1.1.1.1 daemon notice, log-tag hap";
+    let load = |defaults: &str, own: &str, proxy: &str| {
+        let own =
+            format!("haproxy: {{port: 3301, backend_name: pages, {own}}}, proxy: {{{proxy}}}");
+        service(global, defaults, &own)
+    };
+    let places = |it: &ServiceConfig| -> Vec<String> {
+        let targets = it.pool.states.iter().flat_map(|log| log.targets.list());
+        targets.map(|target| target.place.to_string()).collect()
+    };
+    let usual = load("log global", "", "");
+    let log = usual.pool.states.as_ref().unwrap();
+    let [target] = log.targets.list() else { panic!("{log:?}") };
+    assert_eq!((&*log.backend, &*target.tag.program, target.max_level), ("pages", "hap", Level(5)));
+    let is_shown = |it: &ServiceConfig| it.origins.iter().any(|it| it.setting == "log.states");
+    assert!(!is_shown(&usual), "they go where lines about requests go");
+    assert_eq!(load("", "", "").pool.states, None);
+    assert_eq!(load("log global", "listen: [no log]", "").pool.states, None);
+    assert_eq!(load("log global", "backend: [no log]", "").pool.states, None);
+    let own = load("log global", "backend: [no log, log stderr daemon], frontend: [no log]", "");
+    assert_eq!((places(&own), own.proxy.access_log.is_none()), (vec!["stderr".to_owned()], true));
+    assert_eq!(shown(&own, "log.states").0, "stderr (local, daemon.debug)");
+    // The native key is about requests alone.
+    for native in ["access_log: false", "access_log: {to: /var/log/a, format: json}"] {
+        let it = load("log global", "", native);
+        assert_eq!(places(&it), ["udp://1.1.1.1:514"]);
+        assert!(is_shown(&it), "{native}");
+    }
+    assert_eq!(load("", "", "access_log: {to: stdout}").pool.states, None);
+}
+
+#[test]
 fn the_native_key_of_the_top_level_is_a_default() {
     let top = "proxy: {access_log: {to: 'udp://logs:5140', hostname: box}}\n";
     let load = |own: &str| {

@@ -62,6 +62,7 @@ use crate::config::balance::Balancing;
 use crate::lb::ending::Removal;
 use crate::lb::{BackendOrder, ServerRules};
 use crate::proxy::{ListenerSettings, ProxySettings};
+use crate::telemetry::access::StateLog;
 
 /// The top-level `haproxy:` section as shaped from the file.
 #[derive(Clone, Debug, Default)]
@@ -196,6 +197,8 @@ pub struct ServiceParts {
     pub all_backups: bool,
     /// What becomes of sessions of removed servers.
     pub removal: Removal,
+    /// Where messages about its servers go.
+    pub states: Option<StateLog>,
     /// Turns endpoints into server settings.
     pub rules: Arc<dyn ServerRules>,
     /// Names of frontend and backend, as haproxy's file has them.

@@ -166,6 +166,8 @@ impl Resolver<'_> {
         let draft = self.draft;
         let access_log = draft.log.resolve(&top.log, &names);
         origins.extend(draft.log.origins(access_log.as_deref()));
+        let states = draft.state_log.states(&top.log, &names);
+        origins.extend(states.as_ref().map(|log| draft.state_log.origin(log)));
         if access_log.is_some() && draft.log.is_odd(mode.value) {
             self.report.warn(
                 &section.place,
@@ -184,6 +186,7 @@ impl Resolver<'_> {
             order,
             all_backups: draft.all_backups.value,
             removal: Default::default(),
+            states,
             rules: Arc::new(rules),
             origins,
         }

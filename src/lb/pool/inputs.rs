@@ -126,13 +126,14 @@ impl Pool {
         record.since = verdict.since();
         record.standing = verdict.to_string();
         record.unseen = true;
-        let (code, status, detail) = match report.result {
+        let (code, status, detail, info) = match report.result {
             Ok(pass) => (
                 pass.code,
                 pass.status,
                 pass.status.map_or_else(|| "connected".to_owned(), |s| format!("status {s}")),
+                String::new(),
             ),
-            Err(error) => (error.code, error.status, error.detail),
+            Err(error) => (error.code, error.status, error.detail, error.info),
         };
         record.last_check = Some(CheckView {
             code,
@@ -153,6 +154,7 @@ impl Pool {
                 self.next_step = Some(report.at);
             }
             log_verdict(&self.name, record);
+            self.tell_turn(BackendId(report.id.0), &info);
         } else if self.dirty == Dirty::Nothing {
             self.dirty = Dirty::Details(self.details_due(report.at));
         }

@@ -77,6 +77,9 @@ impl Pool {
         if same {
             return current.revision;
         }
+        if members.is_empty() && !current.members.is_empty() {
+            self.tell_nobody_left();
+        }
         let revision = current.revision + 1;
         let (known, picker) = (records.len(), self.balancer.build(&members));
         let next = Snapshot { revision, known, up, picker, members };

@@ -61,6 +61,15 @@ fn alone(record: &Record) -> Standing {
     }
 }
 
+/// Active ones and backups that may be used, whoever else may: haproxy's numbers of servers.
+pub(super) fn usable(records: &[Record]) -> (usize, usize) {
+    let usable = records.iter().filter(|record| alone(record) == Standing::Eligible);
+    usable.fold((0, 0), |(active, backup), record| match record.settings.backup {
+        true => (active, backup + 1),
+        false => (active + 1, backup),
+    })
+}
+
 /// Counted as up in [`crate::lb::PickError`]: would serve if its weight allowed it.
 pub(super) fn is_up(record: &Record) -> bool {
     !record.settings.disabled && record.address.is_ok() && record.health != Health::Down

@@ -1,4 +1,5 @@
-//! The access log: a line for each request (HTTP) or session (TCP), as haproxy writes it or as JSON.
+//! The access log: a line for each request (HTTP) or session (TCP), as haproxy writes it or as JSON; and, in the same
+//! files and sockets, haproxy's messages about the states of servers ([`StateLog`]).
 //!
 //! A worker says what happened in a [`Record`] of borrowed values; its [`Pen`] renders the line at once into a batch of
 //! the worker's own and hands full batches, or those that have waited long enough, to one writer thread. Nothing on the
@@ -13,6 +14,7 @@ mod counts;
 mod format;
 mod pen;
 mod record;
+mod states;
 mod target;
 #[cfg(test)]
 mod testing;
@@ -26,6 +28,7 @@ pub(crate) use self::pen::is_wanted;
 pub use self::counts::{Loss, inherit, totals, written};
 pub use self::pen::{MAX_WAIT, Pen, post_in_time};
 pub use self::record::{Cause, Conns, Failure, Http, Record, Stage, Timers};
+pub use self::states::{StateLog, Turn, close_states, post_states_in_time};
 pub use self::target::{
     Facility, Framing, Level, MAX_LEN, MAX_RAW_LEN, Place, Tag, Target, Targets,
 };

@@ -1,6 +1,5 @@
 //! What a worker writes lines with.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -26,7 +25,7 @@ const BATCHES: usize = 16;
 /// soon as it has sixteen batches of a line each.
 const BEHIND: usize = 2;
 
-/// A worker's way to the writer. One per worker thread, owned by it.
+/// A worker's way to the writer. One per worker thread, owned by it; one more is the control plane's (`states`).
 ///
 /// What is written waits in a batch until that is full or [`Pen::post`] is called: see [`post_in_time`]. Dropping the
 /// pen posts what is left.
@@ -36,7 +35,7 @@ pub struct Pen {
     way: Option<Way>,
     clock: Clock,
     /// Told when a batch begins while nobody waits to post it.
-    begun: Rc<Notify>,
+    begun: Arc<Notify>,
     is_awake: bool,
 }
 
@@ -65,7 +64,9 @@ impl Pen {
     pub fn write(&mut self, log: &Arc<AccessLog>, record: &Record<'_>) {
         if let Some(level) = level(log, record) {
             let at = record.begun.saturating_add(u64::from(record.timers.total));
-            self.append(log, (level, at), |out, clock| format::render(out, log, record, clock));
+            self.append(&log.targets, (level, at), |out, clock| {
+                format::render(out, log, record, clock)
+            });
         }
     }
 
@@ -73,19 +74,26 @@ impl Pen {
     pub fn write_failure(&mut self, log: &Arc<AccessLog>, it: &Failure<'_>) {
         if let Some(level) = level_of_failure(log, it) {
             let at = it.begun.saturating_add(u64::from(it.took));
-            self.append(log, (level, at), |out, clock| format::failure(out, log, it, clock));
+            self.append(&log.targets, (level, at), |out, clock| {
+                format::failure(out, log, it, clock)
+            });
         }
+    }
+
+    /// Writes one line of the caller's making.
+    pub(super) fn write_text(&mut self, targets: &Arc<Targets>, at: (Level, u64), text: &str) {
+        self.append(targets, at, |out, _clock| out.extend_from_slice(text.as_bytes()));
     }
 
     fn append(
         &mut self,
-        log: &Arc<AccessLog>,
+        targets: &Arc<Targets>,
         (level, at): (Level, u64),
         render: impl FnOnce(&mut Vec<u8>, &mut Clock),
     ) {
-        let placed = self.open.as_mut().and_then(|batch| batch.place_of(&log.targets));
-        let placed = placed.or_else(|| self.begin(&log.targets));
-        let (Some(targets), Some(batch)) = (placed, &mut self.open) else {
+        let placed = self.open.as_mut().and_then(|batch| batch.place_of(targets));
+        let placed = placed.or_else(|| self.begin(targets));
+        let (Some(place), Some(batch)) = (placed, &mut self.open) else {
             Loss::Queue.add(1);
             return;
         };
@@ -95,7 +103,7 @@ impl Pen {
             format::cut(&mut batch.bytes, start, MAX_RAW_LEN);
         }
         batch.bytes.push(b'\n');
-        batch.lines.push(Line { end: batch.bytes.len(), targets, level, at });
+        batch.lines.push(Line { end: batch.bytes.len(), targets: place, level, at });
         if batch.is_full() {
             self.post();
         } else if !self.is_awake {
@@ -133,8 +141,8 @@ impl Pen {
     }
 
     /// Ready when the first line after a pause has been written.
-    fn begun(&self) -> Rc<Notify> {
-        Rc::clone(&self.begun)
+    fn begun(&self) -> Arc<Notify> {
+        Arc::clone(&self.begun)
     }
 }
 
@@ -171,7 +179,7 @@ impl Way {
 /// Posts what a pen has written, [`MAX_WAIT`] later at most; asleep while nothing is written. `with` lends the pen.
 /// Never returns.
 pub async fn post_in_time(with: impl Fn(&mut dyn FnMut(&mut Pen))) {
-    let mut begun = Rc::default();
+    let mut begun = Arc::default();
     with(&mut |pen| begun = pen.begun());
     loop {
         begun.notified().await;

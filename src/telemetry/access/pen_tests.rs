@@ -1,3 +1,5 @@
+use std::rc::Rc;
+
 use super::super::testing::{log_to, request};
 use super::super::{AccessLog, Http, Level, Place, Stage, Target};
 use super::*;

@@ -122,6 +122,10 @@ impl Tag {
 impl Level {
     /// The most severe.
     pub const EMERG: Self = Self(0);
+    /// Of a server that went down.
+    pub const ALERT: Self = Self(1);
+    /// Of a server that came up.
+    pub const NOTICE: Self = Self(5);
     /// The least severe.
     pub const DEBUG: Self = Self(7);
     /// Of what went wrong, with `option log-separate-errors`.

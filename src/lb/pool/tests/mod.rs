@@ -3,6 +3,7 @@
 mod ending;
 mod health;
 mod known;
+mod messages;
 mod serving;
 mod walk;
 
@@ -90,6 +91,7 @@ fn settings(strategy: Strategy) -> PoolSettings {
         membership: MembershipPolicy { use_previous_backends: true, ..MembershipPolicy::default() },
         servers: Arc::new(Words),
         removal: Removal::default(),
+        states: None,
         all_backups: false,
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use self::sink::Sink;
 use super::batch::Batch;
 use super::counts::Loss;
+use super::states;
 use super::target::Target;
 
 /// Messages that wait for the writer at most: batches of 64 workers, as each owns 16.
@@ -163,8 +164,9 @@ pub async fn keep(targets: HashSet<Target>) {
     }
 }
 
-/// Waits until all that the pens have posted is written. Call when they are gone.
+/// Waits until all that the pens have posted is written. Call when those of the workers are gone.
 pub async fn finish(deadline: Duration) {
+    states::post();
     if let Some(writer) = OF_THE_PROCESS.get()
         && !writer.finish(deadline).await
     {
