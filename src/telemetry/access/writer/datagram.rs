@@ -1,17 +1,16 @@
 //! Syslog servers: a datagram for each line.
 
-use std::io::{self, ErrorKind, IoSlice};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixDatagram;
+mod socket;
 
-use rustix::io::Errno;
+use std::io::{self, ErrorKind, IoSlice};
+
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
+use self::socket::{Meaning, Socket, Standing, connect, connect_to};
 use super::alike::{self, Departure};
 use super::lookup::Lookup;
 use super::messages::Rest;
-use super::sink::{Again, SEND_WAIT, Sent};
+use super::sink::{Again, Sent};
 use crate::telemetry::access::target::Place;
 
 /// Datagrams per system call.
@@ -23,20 +22,12 @@ pub(super) struct Datagrams {
     place: Place,
     socket: Option<Socket>,
     lookup: Lookup,
+    /// What stood at the path when it was last looked at.
+    seen: Option<Standing>,
     /// Datagrams in the last send: refused together, if they were.
     former: usize,
     /// The last send was of the present batch.
     is_own: bool,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Udp {
-        socket: UdpSocket,
-        /// Of datagrams that are sent together.
-        limits: alike::Limits,
-    },
-    Unix(UnixDatagram),
 }
 
 /// A send, or several in one system call.
@@ -49,18 +40,16 @@ struct Attempt {
     is_train: bool,
 }
 
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Udp { socket, .. } => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-        }
-    }
-}
-
 impl Datagrams {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, socket: None, lookup: Lookup::default(), former: 0, is_own: false }
+        Self {
+            place,
+            socket: None,
+            lookup: Lookup::default(),
+            seen: None,
+            former: 0,
+            is_own: false,
+        }
     }
 
     /// Another socket, if there is one and it is not connected to where it should be. With an error the old one stays; when a
@@ -92,6 +81,29 @@ impl Datagrams {
         }
     }
 
+    /// True when something else stands at the path than in the last batch: worth a try, whatever has failed.
+    pub(super) fn is_replaced(&self) -> bool {
+        let now = Standing::at(&self.place);
+        now.is_some() && now != self.seen
+    }
+
+    /// Goes over to what stands at the path now; true if that is another socket than before. The old one may be open still,
+    /// and would take lines that its owner has no use for. It stays if the new one cannot be connected to.
+    fn follow_path(&mut self) -> bool {
+        self.seen = Standing::at(&self.place);
+        let Some(Socket::Unix { at, .. }) = &self.socket else {
+            return false;
+        };
+        if self.seen.is_none() || self.seen == *at {
+            return false;
+        }
+        let Ok(new) = connect(&self.place, &mut self.lookup) else {
+            return false;
+        };
+        self.socket = Some(new);
+        true
+    }
+
     /// Sends each message. Those of one length that follow each other cost a UDP server's sender little.
     pub(super) fn send(&mut self, all: Rest<'_>) -> Sent {
         let mut rest = all;
@@ -99,6 +111,7 @@ impl Datagrams {
         self.is_own = false;
         self.ask_about_former(&mut sent);
         self.follow_name();
+        self.follow_path();
         let mut is_fresh = false;
         let mut was_short = false;
         while !rest.is_empty() {
@@ -135,6 +148,8 @@ impl Datagrams {
                     sent.lose(1, error);
                     rest = rest.after(1);
                 }
+                // Its successor stands there since the batch began.
+                Meaning::Full if self.follow_path() => {}
                 Meaning::Full => return give_up(sent, rest.len(), error),
                 Meaning::Gone if is_fresh => {
                     self.socket = None;
@@ -165,45 +180,6 @@ impl Datagrams {
         } else {
             sent.lost_before += former;
             sent.note_failure(error);
-        }
-    }
-}
-
-/// What an error of a send says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
-    /// A signal came.
-    Nothing,
-    /// The datagram before was refused; this one has not been sent yet.
-    Former,
-    /// This datagram is too long for the path or the socket; the next one may fit.
-    This,
-    /// The receiver does not read. Waiting for each line would hold up all other targets.
-    Full,
-    /// The receiver has gone; one that was started anew has another socket.
-    Gone,
-}
-
-impl Socket {
-    /// True for two that are connected to one UDP address. Of a path one cannot know: it may be another socket by now.
-    fn has_peer_of(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Udp { socket, .. }, Self::Udp { socket: other, .. }) => {
-                socket.peer_addr().ok() == other.peer_addr().ok()
-            }
-            _ => false,
-        }
-    }
-
-    fn meaning(&self, error: &io::Error) -> Meaning {
-        if Errno::from_io_error(error) == Some(Errno::MSGSIZE) {
-            return Meaning::This;
-        }
-        match (self, error.kind()) {
-            (_, ErrorKind::Interrupted) => Meaning::Nothing,
-            (_, ErrorKind::WouldBlock) => Meaning::Full,
-            (Self::Udp { .. }, ErrorKind::ConnectionRefused) => Meaning::Former,
-            _ => Meaning::Gone,
         }
     }
 }
@@ -253,30 +229,6 @@ fn send_some(socket: &mut Socket, messages: Rest<'_>) -> io::Result<Attempt> {
         .collect();
     let sent = sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL)?;
     Ok(Attempt { tried, sent, is_train: false })
-}
-
-fn connect_to(addr: SocketAddr) -> io::Result<Socket> {
-    let any: SocketAddr = match addr {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(addr)?;
-    socket.set_write_timeout(Some(SEND_WAIT))?;
-    Ok(Socket::Udp { socket, limits: alike::Limits::to(addr) })
-}
-
-fn connect(place: &Place, lookup: &mut Lookup) -> io::Result<Socket> {
-    match place {
-        Place::Udp(addr) => connect_to(lookup.address(addr)?),
-        Place::Unix(path) => {
-            let socket = UnixDatagram::unbound()?;
-            socket.connect(path)?;
-            socket.set_write_timeout(Some(SEND_WAIT))?;
-            Ok(Socket::Unix(socket))
-        }
-        Place::Stdout | Place::Stderr | Place::File(_) => Err(ErrorKind::Unsupported.into()),
-    }
 }
 
 #[cfg(test)]

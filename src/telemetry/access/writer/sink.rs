@@ -44,6 +44,16 @@ enum Way {
     Datagrams(Datagrams),
 }
 
+impl Way {
+    /// True when what failed is no longer what stands at the target's path.
+    fn is_replaced(&self) -> bool {
+        match self {
+            Self::File(_) => false,
+            Self::Datagrams(socket) => socket.is_replaced(),
+        }
+    }
+}
+
 /// How a batch of messages fared.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
@@ -90,8 +100,11 @@ impl Sink {
             return;
         }
         if self.outage.is_waiting() {
-            self.lose(count);
-            return;
+            if !self.way.is_replaced() {
+                self.lose(count);
+                return;
+            }
+            self.outage.be_impatient();
         }
         let sent = match &mut self.way {
             Way::File(file) => file.write(&self.messages),

@@ -1,3 +1,4 @@
+use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 

@@ -101,6 +101,67 @@ async fn a_unix_receiver_may_come_late_and_be_started_anew() {
     }
 }
 
+/// One that says so when there is nothing to read.
+fn receiver(path: &Path) -> UnixDatagram {
+    let server = UnixDatagram::bind(path).unwrap();
+    server.set_nonblocking(true).unwrap();
+    server
+}
+
+/// Reads what is there.
+fn received(server: &UnixDatagram) -> usize {
+    std::iter::from_fn(|| server.recv(&mut [0; 2048]).ok()).count()
+}
+
+/// Each datagram goes to what stands at the path, as haproxy's do, although the one before is open still.
+#[tokio::test]
+async fn a_unix_receiver_is_followed_to_the_socket_that_took_its_path() {
+    let dir = Dir::new("replaced");
+    let path = dir.path("socket");
+    let log = log_to(vec![Target::raw(Place::Unix(path.clone()))]);
+    let writer = Writer::start();
+    let old = receiver(&path);
+    write(&writer, &log, 3).await;
+    assert_eq!(received(&old), 3);
+    std::fs::rename(&path, dir.path("moved")).unwrap();
+    write(&writer, &log, 2).await;
+    assert_eq!(received(&old), 2, "nothing stands there, so the old one goes on");
+    let stream = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    write(&writer, &log, 2).await;
+    assert_eq!(received(&old), 2, "nor does one that takes no datagrams take its place");
+    drop(stream);
+    std::fs::remove_file(&path).unwrap();
+    let new = receiver(&path);
+    write(&writer, &log, 4).await;
+    assert_eq!((received(&old), received(&new)), (0, 4));
+}
+
+/// Whatever has failed: what stands there now has not.
+#[tokio::test]
+async fn the_successor_of_a_receiver_that_failed_is_not_waited_for() {
+    let dir = Dir::new("successor");
+    let path = dir.path("socket");
+    let log = log_to(vec![Target::raw(Place::Unix(path.clone()))]);
+    let writer = Writer::start();
+    // Nobody is there: the next try has to wait.
+    write_too_much(&writer, &log).await;
+    let full = receiver(&path);
+    write(&writer, &log, 1).await;
+    assert_eq!(received(&full), 1);
+    write_too_much(&writer, &log).await;
+    std::fs::rename(&path, dir.path("moved")).unwrap();
+    let new = receiver(&path);
+    write(&writer, &log, 5).await;
+    assert_eq!(received(&new), 5);
+}
+
+/// Writes more than a socket that nobody reads takes.
+async fn write_too_much(writer: &Writer, log: &Arc<AccessLog>) {
+    let before = Loss::Receiver.total();
+    write(writer, log, 1000).await;
+    assert!(Loss::Receiver.total() > before, "see net.unix.max_dgram_qlen");
+}
+
 /// More lines than the socket's queue takes, to a receiver that is awake: all of them arrive.
 #[tokio::test]
 async fn a_unix_receiver_that_reads_gets_every_line() {
