@@ -2,14 +2,20 @@
 //!
 //! A named pipe is opened without waiting for its reader, and written to without waiting long: whoever does not read it
 //! costs its own lines, not those of all other targets. Standard output is shared, so it stays as it was given to us.
+//!
+//! A pipe takes up to [`PIPE_BUF`] bytes whole or not at all, and nothing of other writers gets between them: it is given
+//! whole lines of that length. A disk that becomes full takes the beginning of a line. It stays: to cut it off could cut off what
+//! another process has appended since, and programs that follow the file would read it again from its start. The next
+//! line begins on a line of its own.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::pipe::PIPE_BUF;
 use tokio::time::Instant;
 
 use super::messages::Messages;
@@ -23,11 +29,18 @@ const MODE: u32 = 0o640;
 #[derive(Debug)]
 pub(super) struct AppendFile {
     place: Place,
-    file: Option<File>,
+    file: Option<Opened>,
     /// It is to be opened anew.
     is_old: bool,
     /// The last write ended within a line.
     is_torn: bool,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    /// Bytes in a write at most; a longer line is written alone.
+    most: usize,
 }
 
 impl AppendFile {
@@ -37,24 +50,25 @@ impl AppendFile {
 
     /// Opens it anew, if it is open. With an error the old one stays, until a later write finds that it can be opened.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        let Some(file) = &mut self.file else {
+        let Some(opened) = &mut self.file else {
             return Ok(());
         };
         self.is_old = true;
         let new = open(&self.place)?;
         if self.is_torn {
             // In the old file, if it takes it: the new one should not begin with the end of a line.
-            self.is_torn = file.write_all(b"\n").is_err();
+            self.is_torn = opened.file.write_all(b"\n").is_err();
         }
-        *file = new;
+        *opened = new;
         self.is_old = false;
         Ok(())
     }
 
-    /// One write for all messages; of what a full disk has taken, the whole lines count.
+    /// One write for all messages, to a pipe one for as many as it takes in one piece; of what a full disk has taken, the
+    /// whole lines count.
     pub(super) fn write(&mut self, messages: &Messages) -> Sent {
         let mut written = 0;
-        let result = self.append(&messages.bytes, &mut written);
+        let result = self.append(messages, &mut written);
         let Err(error) = result else {
             return Sent::default();
         };
@@ -72,13 +86,13 @@ impl AppendFile {
         Sent { lost, failed: Some((error, Again::Later)), ..Sent::default() }
     }
 
-    fn append(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+    fn append(&mut self, messages: &Messages, written: &mut usize) -> io::Result<()> {
         if self.is_old {
             // The reload has said why not.
             drop(self.reopen());
         }
-        let file = match &mut self.file {
-            Some(file) => file,
+        let Opened { file, most } = match &mut self.file {
+            Some(opened) => opened,
             None => self.file.insert(open(&self.place)?),
         };
         if self.is_torn {
@@ -86,8 +100,8 @@ impl AppendFile {
             self.is_torn = false;
         }
         let mut until = None;
-        while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
-            match file.write(rest) {
+        while *written < messages.bytes.len() {
+            match file.write(messages.piece(*written, *most)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => *written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -111,15 +125,17 @@ fn has_room(pipe: &File, until: Instant) -> io::Result<bool> {
     Ok(poll(&mut [PollFd::new(pipe, PollFlags::OUT)], Some(&wait))? > 0)
 }
 
-fn open(place: &Place) -> io::Result<File> {
-    match place {
-        Place::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
-        Place::Stderr => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
+fn open(place: &Place) -> io::Result<Opened> {
+    let file: File = match place {
+        Place::Stdout => io::stdout().as_fd().try_clone_to_owned()?.into(),
+        Place::Stderr => io::stderr().as_fd().try_clone_to_owned()?.into(),
         Place::File(path) => {
             let at_once = OFlags::NONBLOCK.bits().cast_signed();
             let mut options = OpenOptions::new();
-            options.append(true).create(true).mode(MODE).custom_flags(at_once).open(path)
+            options.append(true).create(true).mode(MODE).custom_flags(at_once).open(path)?
         }
-        Place::Udp(_) | Place::Unix(_) => Err(ErrorKind::Unsupported.into()),
-    }
+        Place::Udp(_) | Place::Unix(_) => return Err(ErrorKind::Unsupported.into()),
+    };
+    let is_pipe = file.metadata()?.file_type().is_fifo();
+    Ok(Opened { file, most: if is_pipe { PIPE_BUF } else { usize::MAX } })
 }

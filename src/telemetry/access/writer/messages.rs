@@ -15,6 +15,15 @@ impl Messages {
         self.ends.clear();
     }
 
+    /// Whole messages from the byte `begin` on, in one piece: as many as fit into `room` bytes; the first one, or what is left
+    /// of it, whether it fits or not.
+    pub(super) fn piece(&self, begin: usize, room: usize) -> &[u8] {
+        let first = self.ends.partition_point(|end| *end <= begin);
+        let fitting = self.ends.partition_point(|end| *end <= begin.saturating_add(room));
+        let end = self.ends.get(fitting.saturating_sub(1).max(first));
+        end.and_then(|end| self.bytes.get(begin..*end)).unwrap_or_default()
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> Rest<'_> {
         Rest { bytes: &self.bytes, ends: &self.ends, begin: 0 }
@@ -90,6 +99,20 @@ impl<T: AsRef<[u8]>> FromIterator<T> for Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_has_whole_messages_or_the_rest_of_one() {
+        let messages = Messages::from_iter(["one", "two", "three", "", "six"]);
+        let piece = |begin, room| messages.piece(begin, room);
+        assert_eq!([piece(0, 2), piece(0, 3), piece(0, 5)], [b"one"; 3]);
+        assert_eq!((piece(0, 6), piece(3, 8)), (&b"onetwo"[..], &b"twothree"[..]));
+        assert_eq!(
+            (piece(7, 2), piece(7, 4), piece(7, 7)),
+            (&b"hree"[..], &b"hree"[..], &b"hreesix"[..])
+        );
+        assert_eq!((piece(0, usize::MAX), piece(14, 9)), (&messages.bytes[..], &b""[..]));
+        assert_eq!(Messages::default().piece(0, 9), b"");
+    }
 
     #[test]
     fn what_is_left_is_told_one_by_one_and_in_one_piece() {

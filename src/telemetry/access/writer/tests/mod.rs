@@ -3,6 +3,7 @@
 mod datagrams;
 mod files;
 mod heads;
+mod torn;
 
 use std::path::{Path, PathBuf};
 
