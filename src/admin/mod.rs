@@ -19,12 +19,15 @@
 //!
 //! To add a path: a variant in `routes::Route`, an arm in `routes::answer`, a test through the real server.
 
+mod client;
+mod connection;
 mod diagnosis;
 mod index;
 pub mod metrics;
 pub mod nerve;
 pub(crate) mod percent;
 pub mod pieces;
+mod places;
 mod process;
 pub mod queue;
 mod rendering;

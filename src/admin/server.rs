@@ -1,43 +1,34 @@
-//! A small hyper server on the control thread. Every client is bounded: in number, in time for a request head, in time
-//! for an answer, in the life of its connection.
+//! A small hyper server on the control thread. Every client is bounded: in number ([`super::places`]), in time for a request
+//! head, for making its answer and for taking it, in the life of its connection ([`super::connection`]).
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::http1;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::timeout::error::Elapsed;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _, service_fn};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 
+use super::connection::connection;
+use super::places::{Places, Seat};
 use super::rendering;
 use super::site::{Answer, Asked, Lane, Peer, Site, plain};
-
-/// Connections at the same time; further ones wait in the listener's queue.
-///
-/// Monitoring needs a handful. The bound keeps a leaking client from eating the descriptors that traffic needs.
-pub(super) const MAX_CONNECTIONS: usize = 64;
 
 /// Answers in the making or about to be at the same time: each may hold some megabytes. Those that are made as they are
 /// read count until they begin.
 const MAX_CONCURRENT: usize = 8;
-
-/// Time for a request's head, and the longest idle time between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time to make an answer, waiting for others included.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,29 +40,16 @@ const MAX_COMMANDS: usize = 32;
 /// Time for a command, waiting for others included: what a site promises (nerve: 10 s) and some.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A connection is asked to end after this time, so that a client that never reads does not hold a place (and what its
-/// page is written from) for ever.
-pub(super) const CONNECTION_LIFE: Duration = Duration::from_secs(120);
-
-/// What a connection gets to finish once it is asked to end.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// What a connection gets to ask its first question once it is asked to end.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
-
 /// Largest request body: a command's; the others' are tolerated up to here and thrown away.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Time for the body of a command.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Largest request head.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
-
 /// Where clients come in.
 pub trait Listen: Send + Sync + 'static {
     /// A connection.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static;
 
     /// The next client, and who it is.
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
@@ -112,22 +90,29 @@ impl Listen for UnixListener {
 /// Answers on `listener` until `stop`, then gives open connections two seconds to finish.
 pub async fn serve<S: Site>(listener: impl Listen, site: Arc<S>, stop: CancellationToken) {
     info!(addr = listener.place(), "admin server ready");
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new();
     let connections = TaskTracker::new();
     let answers = answers(Arc::clone(&site));
     let mut pause = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.next() => accepted,
         };
-        match accepted {
-            Ok((stream, peer, place)) => {
+        // Accepted, it is answered even if a stop comes: that frees places.
+        let seated = match accepted {
+            Ok((stream, peer)) => places.take().await.map(|seat| (stream, peer, seat)),
+            Err(error) => Err(error),
+        };
+        match seated {
+            Ok((stream, peer, seat)) => {
                 pause.reset();
                 let (site, answers, stop) = (Arc::clone(&site), answers.clone(), stop.clone());
-                let respond =
-                    move |request| respond(request, peer, Arc::clone(&site), answers.clone());
-                connections.spawn(connection(stream, place, respond, stop));
+                let asked_by = Caller { peer, seat: Arc::clone(&seat) };
+                let respond = move |request| {
+                    respond(request, asked_by.clone(), Arc::clone(&site), answers.clone())
+                };
+                connections.spawn(connection(stream, seat, respond, stop));
             }
             Err(error) => {
                 warn!(%error, "admin: cannot accept");
@@ -140,15 +125,6 @@ pub async fn serve<S: Site>(listener: impl Listen, site: Arc<S>, stop: Cancellat
     }
     connections.close();
     connections.wait().await;
-}
-
-async fn accept<L: Listen>(
-    listener: &L,
-    places: &Arc<Semaphore>,
-) -> io::Result<(L::Stream, Peer, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.next().await?;
-    Ok((stream, peer, place))
 }
 
 /// From request to answer, bounded in number and time over all connections. The time includes waiting for a place among
@@ -193,59 +169,16 @@ async fn act<S: Site>(site: Arc<S>, asked: Asked) -> Result<Answer, BoxError> {
     Ok(site.act(asked).await)
 }
 
-async fn connection<T, R, F>(
-    stream: T,
-    place: OwnedSemaphorePermit,
-    respond: R,
-    stop: CancellationToken,
-) where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    R: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Result<Answer, Infallible>> + Send,
-{
-    let spoken = CancellationToken::new();
-    let first = spoken.clone();
-    let service = hyper::service::service_fn(move |request| {
-        first.cancel();
-        respond(request)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let end = Instant::now() + CONNECTION_LIFE;
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = stop.cancelled() => None,
-        () = tokio::time::sleep_until(end) => None,
-    };
-    let ended = match ended {
-        Some(ended) => Some(ended),
-        // Accepted, so somebody is about to ask: closing now would be an answer to nobody.
-        None => tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            () = spoken.cancelled() => None,
-            () = tokio::time::sleep(FIRST_REQUEST) => None,
-        },
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "admin: connection ended");
-    }
-    drop(place);
+/// Who asks, and the place that is kept for it.
+#[derive(Clone)]
+struct Caller {
+    peer: Peer,
+    seat: Arc<Seat>,
 }
 
 async fn respond<S: Site, A>(
     request: Request<Incoming>,
-    peer: Peer,
+    Caller { peer, seat }: Caller,
     site: Arc<S>,
     answers: A,
 ) -> Result<Answer, Infallible>
@@ -259,10 +192,12 @@ where
         Err(refusal) => return Ok(refusal),
     };
     let asked = Asked { head, body, peer };
+    let busy = seat.busy();
     let answer = answers.oneshot(asked).await.unwrap_or_else(|error| {
         warn!(error = &*error, "admin: no answer");
         plain(StatusCode::SERVICE_UNAVAILABLE, format!("no answer: {error}\n"))
     });
+    drop(busy);
     Ok(answer)
 }
 

@@ -1,14 +1,19 @@
 //! What an operator sees.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use crate::support::client::{Conn, get, sequence};
 use crate::support::lab::Lab;
 use crate::support::oracle::need;
 use crate::support::synapse::{config, fixed, listener};
+use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn ready_waits_for_discovery_and_says_for_what() {
@@ -114,4 +119,50 @@ async fn the_log_can_be_json() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok_and(|v| v.is_object()), "not a JSON object: {line}");
     }
+}
+
+/// Opens a connection that asks for `/metrics` over and over, as long as it is listened to, and reads nothing.
+async fn deaf(admin: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("socket");
+    socket.set_recv_buffer_size(2048).expect("buffer");
+    let stream = socket.connect(admin).await.expect("connect");
+    let requests = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50);
+    // Until the server has not listened for some time.
+    let asking = async {
+        loop {
+            stream.writable().await.expect("open");
+            match stream.try_write(&requests) {
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+        }
+    };
+    timeout(Duration::from_millis(50), asking).await.expect_err("it asks for ever");
+    stream
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_keep_no_probe_waiting() {
+    let lab = Lab::new().await;
+    let front = lab.free_addr();
+    let synapse = lab.synapse(config(json!({"web": fixed(front, "http", &[], &[])}))).await;
+    let mut clients = Vec::new();
+    for _ in 0..64 {
+        clients.push(deaf(synapse.admin()).await);
+    }
+    for path in ["/live", "/ready", "/metrics"] {
+        // Less than the time after which such a client is let go by itself.
+        let answer = timeout(Duration::from_secs(3), get(synapse.admin(), path)).await;
+        assert_eq!(answer.expect("in time").expect("answer").status, 200, "{path}");
+    }
+    eventually("all are let go", Duration::from_secs(20), || async {
+        // Their answers are not complete: they are told by a reset.
+        let is_open = |client: &&TcpStream| match client.try_write(b"G") {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        };
+        let open = clients.iter().filter(is_open).count();
+        if open == 0 { Ok(()) } else { Err(format!("{open} are open")) }
+    })
+    .await;
 }

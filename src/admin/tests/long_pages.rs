@@ -98,10 +98,10 @@ async fn what_a_scrape_holds_goes_with_its_client() {
 async fn is_let_go(service: &Arc<crate::proxy::Service>, before: usize) {
     let gone = async {
         while Arc::strong_count(service) > before {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+    tokio::time::timeout(client::WRITE_TIMEOUT + Duration::from_secs(15), gone).await.unwrap();
 }
 
 #[tokio::test]
@@ -109,9 +109,6 @@ async fn a_client_that_stops_reading_is_let_go() {
     let (server, service) = start_big(MORE_THAN_SOCKETS_HOLD).await;
     let before = Arc::strong_count(&service);
     let mut stream = half_read(&server).await;
-    tokio::time::pause();
-    tokio::time::sleep(server::CONNECTION_LIFE + Duration::from_secs(5)).await;
-    tokio::time::resume();
     is_let_go(&service, before).await;
     let mut rest = Vec::new();
     let ended = stream.read_to_end(&mut rest).await;

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::when::Now;
-use super::{AdminState, fixture, metrics, server};
+use super::{AdminState, client, connection, fixture, metrics, places, server};
 
 struct Server {
     addr: std::net::SocketAddr,
