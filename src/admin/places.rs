@@ -71,14 +71,12 @@ impl Places {
     /// A place for one who has come. Who waits in vain for [`LEAST_WAIT`] looks again who could go.
     pub(super) async fn take(&self) -> io::Result<Arc<Seat>> {
         let mut permit = Arc::clone(&self.free).try_acquire_owned().ok();
-        let mut has_waited = false;
         while permit.is_none() {
-            self.make_room(has_waited);
+            self.make_room();
             let freed = Arc::clone(&self.free).acquire_owned();
             if let Ok(freed) = tokio::time::timeout(LEAST_WAIT, freed).await {
                 permit = Some(freed.map_err(io::Error::other)?);
             }
-            has_waited = true;
         }
         let permit = permit.ok_or_else(|| io::Error::other("no place"))?;
         let seat = Arc::new(Seat {
@@ -94,7 +92,7 @@ impl Places {
     }
 
     /// Sends somebody away; if there is nobody, asks somebody to go soon.
-    fn make_room(&self, has_waited: bool) {
+    fn make_room(&self) {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let seats = || taken.iter().filter_map(Weak::upgrade);
         let stuck = seats()
@@ -103,7 +101,7 @@ impl Places {
             .min_by_key(|(moved, _)| *moved);
         if let Some((_, seat)) = stuck {
             seat.needed.cancel();
-        } else if has_waited && let Some(seat) = seats().find(|seat| !seat.wanted.is_cancelled()) {
+        } else if let Some(seat) = seats().find(|seat| !seat.wanted.is_cancelled()) {
             seat.wanted.cancel();
         }
     }
@@ -223,8 +221,8 @@ mod tests {
         let waiting = tokio::time::timeout(2 * LEAST_WAIT + LEAST_WAIT / 2, places.take());
         assert!(waiting.await.is_err());
         let wanted: Vec<bool> = seats.iter().map(|seat| seat.wanted.is_cancelled()).collect();
-        assert_eq!(wanted.iter().filter(|wanted| **wanted).count(), 2);
-        assert!(wanted[0] && wanted[1] && seats.iter().all(|seat| !seat.needed.is_cancelled()));
+        assert_eq!(wanted.iter().filter(|wanted| **wanted).count(), 3);
+        assert!(wanted[0] && wanted[2] && seats.iter().all(|seat| !seat.needed.is_cancelled()));
         drop(busy);
         drop(seats.remove(0));
         places.take().await.unwrap();

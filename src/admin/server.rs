@@ -1,5 +1,5 @@
-//! A small hyper server on the control thread. Every client is bounded: in number ([`super::places`]), in time for a request
-//! head, for making its answer and for taking it, in the life of its connection ([`super::connection`]).
+//! A small hyper server on the control thread. Every client is bounded: in number (`places`), in time for a request
+//! head, for making its answer and for taking it, in the life of its connection (`connection`).
 
 use std::convert::Infallible;
 use std::io;

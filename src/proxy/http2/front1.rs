@@ -71,8 +71,8 @@ impl Front {
     }
 }
 
-/// Serves a connection to its end. `early` is what was read of it.
-pub(super) async fn run<S>(fixed: Fixed, stream: S, early: Vec<u8>)
+/// Serves a connection to its end. `early` is what was read of it since it `begun`.
+pub(super) async fn run<S>(fixed: Fixed, stream: S, (early, begun): (Vec<u8>, Millis))
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -91,7 +91,7 @@ where
         moved: (Progress::new(now), Progress::new(now)),
         unread: RefCell::new(None),
         is_left: Cell::new(false),
-        wait: Cell::new(Some(Wait { since: now, heard: 0, has_begun: true })),
+        wait: Cell::new(Some(Wait { since: begun, heard: 0, has_begun: true })),
     });
     let service = service_fn(|request| {
         let front = Rc::clone(&front);
@@ -188,6 +188,9 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
     let closes = response.body().turn.settings.http.close_mode == CloseMode::Close
         || front.age <= front.fixed.tick()
         || front.fixed.listener.is_draining();
+    if closes || response.headers().contains_key(CONNECTION) {
+        front.vigil.close();
+    }
     if closes {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -71,24 +71,21 @@ pub(crate) async fn start(fixed: Fixed, slot: Slot, stream: std::net::TcpStream)
 pub(crate) async fn serve(mut fixed: Fixed, slot: Slot, mut stream: TcpStream, mut early: Vec<u8>) {
     settle(&mut fixed, &stream);
     let settings = fixed.listener.service.settings.load_full();
+    let begun = fixed.tick();
     let is_http2 = match settings.http.http2.front {
         FrontProtocol::Http2 => true,
         FrontProtocol::Http1 => false,
         FrontProtocol::Auto => {
             let limit = settings.timeouts.http_request.or(settings.timeouts.client);
             let first = fixed.timer.within(limit, says_preface(&mut stream, &mut early)).await;
-            match first {
-                Some(Ok(is_http2)) => is_http2,
-                // It has gone without a word.
-                Some(Err(_)) => return,
-                None => return fixed.cells().error(ErrorCause::ClientTimeout),
-            }
+            // One that has gone before that is clear, or takes too long, ends as one that speaks HTTP/1.
+            matches!(first, Some(Ok(true)))
         }
     };
     if is_http2 {
         server::run(fixed, stream, early).await;
     } else {
-        front1::run(fixed, stream, early).await;
+        front1::run(fixed, stream, (early, begun)).await;
     }
     drop(slot);
 }

@@ -125,7 +125,7 @@ impl Judge {
                 self.fit.0.append(&mut self.head);
                 self.body = Inbound::new(request.body, Keep::Framed);
                 self.raw.drain(..request.len);
-                vigil.ask();
+                vigil.ask(!request.keep_alive);
                 true
             }
             Err(refusal) => {

@@ -14,6 +14,8 @@ use crate::proxy::error::ProxyError;
 pub(super) struct Vigil {
     /// A request has been handed on, and its answer has not ended.
     is_asked: Cell<bool>,
+    /// Behind its answer the connection ends.
+    is_last: Cell<bool>,
     end: Cell<End>,
     /// Bytes behind the request that have come.
     waiting: Cell<usize>,
@@ -35,9 +37,10 @@ impl Vigil {
         self.is_asked.get()
     }
 
-    /// A request is handed on.
-    pub(super) fn ask(&self) {
+    /// A request is handed on, perhaps the last.
+    pub(super) fn ask(&self, is_last: bool) {
         self.is_asked.set(true);
+        self.is_last.set(is_last);
         self.waiting.set(0);
     }
 
@@ -54,6 +57,16 @@ impl Vigil {
     pub(super) fn wait(&self, bytes: usize, reader: &Waker) {
         self.waiting.set(bytes);
         *self.reader.borrow_mut() = Some(reader.clone());
+    }
+
+    /// The answer under way says that the connection ends behind it.
+    pub(super) fn close(&self) {
+        self.is_last.set(true);
+    }
+
+    /// True when nothing behind the last request is looked at any more.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_last.get()
     }
 
     /// No more comes.

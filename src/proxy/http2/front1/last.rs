@@ -47,7 +47,8 @@ impl Last {
 impl Front {
     /// For a client that has left before its first request, or within a head: it may have finished sending alone.
     pub(super) fn left(&self) -> Option<Last> {
-        let wait = self.wait.get().filter(|_| self.vigil.has_ended())?;
+        let has_left = self.vigil.has_ended() && !self.vigil.is_closing();
+        let wait = self.wait.get().filter(|_| has_left)?;
         let is_partial = self.talk.heard() > wait.heard;
         let is_logged = is_partial || self.served.get() == 0;
         let is_ignored =
