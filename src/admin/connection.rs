@@ -25,6 +25,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// (and what its page is written from) for ever.
 pub(super) const CONNECTION_LIFE: Duration = Duration::from_secs(120);
 
+/// Time for a command, waiting for others included: what a site promises (nerve: 10 s) and some. No answer takes longer.
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// What a connection gets to finish once it is asked to end.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -48,9 +51,10 @@ pub(super) async fn connection<T, R, F>(
     let client = Client::new(stream, Arc::clone(&seat));
     let to_end = async {
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = seat.wanted() => {}
-            () = tokio::time::sleep_until(Instant::now() + CONNECTION_LIFE) => {}
+            () = stop.cancelled() => GRACE,
+            // Its answer may be in the making. Once it is made, a client that does not take it makes room.
+            () = seat.wanted() => COMMAND_TIMEOUT + GRACE,
+            () = tokio::time::sleep_until(Instant::now() + CONNECTION_LIFE) => GRACE,
         }
     };
     tokio::select! {
@@ -59,8 +63,8 @@ pub(super) async fn connection<T, R, F>(
     }
 }
 
-/// Until the client ends; `to_end` tells when it is asked to.
-async fn serve<T, R, F>(client: Client<T>, respond: R, to_end: impl Future<Output = ()>)
+/// Until the client ends; `to_end` tells when it is asked to, and what it gets to finish.
+async fn serve<T, R, F>(client: Client<T>, respond: R, to_end: impl Future<Output = Duration>)
 where
     T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
     R: Fn(Request<Incoming>) -> F,
@@ -79,23 +83,23 @@ where
         .serve_connection(TokioIo::new(client), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = to_end => None,
+        ended = connection.as_mut() => Ok(ended),
+        grace = to_end => Err(grace),
     };
     let ended = match ended {
-        Some(ended) => Some(ended),
+        Ok(ended) => Ok(ended),
         // Accepted, so somebody is about to ask: closing now would be an answer to nobody.
-        None => tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            () = spoken.cancelled() => None,
-            () = tokio::time::sleep(FIRST_REQUEST) => None,
+        Err(grace) => tokio::select! {
+            ended = connection.as_mut() => Ok(ended),
+            () = spoken.cancelled() => Err(grace),
+            () = tokio::time::sleep(FIRST_REQUEST) => Err(grace),
         },
     };
     let ended = match ended {
-        Some(ended) => ended,
-        None => {
+        Ok(ended) => ended,
+        Err(grace) => {
             connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
+            tokio::time::timeout(grace, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

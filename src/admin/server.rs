@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 
-use super::connection::connection;
+use super::connection::{COMMAND_TIMEOUT, connection};
 use super::places::{Places, Seat};
 use super::rendering;
 use super::site::{Answer, Asked, Lane, Peer, Site, plain};
@@ -36,9 +36,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Commands at the same time. They wait for a registry and cost next to nothing meanwhile; the rest of the connections
 /// stays free for those who want to see why it takes so long.
 const MAX_COMMANDS: usize = 32;
-
-/// Time for a command, waiting for others included: what a site promises (nerve: 10 s) and some.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Largest request body: a command's; the others' are tolerated up to here and thrown away.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -200,6 +200,10 @@ impl Relay {
         if is_cut || matches!(finish, Finish::Broken(..)) {
             self.backend.reset();
         }
+        if !is_cut && matches!(finish, Finish::Broken(..)) {
+            // One that the reactor does not take is lost, and closed.
+            drop(self.client.watched());
+        }
         match std::mem::replace(&mut self.client, Side::Lost) {
             Side::Watched(client) if !is_cut && matches!(finish, Finish::Broken(..)) => {
                 Some(Box::new(client))

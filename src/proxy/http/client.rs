@@ -210,6 +210,11 @@ impl Client {
         self.is_untried = true;
     }
 
+    /// Bytes that came and are not used.
+    pub(crate) fn unused(&self) -> u64 {
+        self.inbox.len().saturating_sub(self.used) as u64
+    }
+
     /// What came and is not used, when the connection goes on as something else.
     pub(crate) fn take_unused(&mut self) -> Vec<u8> {
         let mut unused = std::mem::take(&mut self.inbox);

@@ -161,10 +161,12 @@ impl Exchange {
             if asked.version == Version::V10 {
                 // It would not know what to do with it.
                 outbox.truncate(before);
-            } else if !response.is_changed {
-                outbox.extend_from_slice(head);
+            } else {
+                if !response.is_changed {
+                    outbox.extend_from_slice(head);
+                }
+                self.count_out(fixed, sent);
             }
-            self.count_out(fixed, sent);
             self.down.interims += 1;
             self.up.sent_at = fixed.now();
             if self.down.interims > INTERIMS {

@@ -78,6 +78,7 @@ pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
 /// A page for a request that never became complete.
 fn say(fixed: &Fixed, client: &mut Client, status: StatusCode, is_head: bool) {
     fixed.cells().requests.add(1);
+    fixed.cells().bytes_in.add(client.unused());
     fixed.cells().response(status.as_u16());
     let outbox = client.outbox(fixed);
     let before = outbox.len();

@@ -239,7 +239,10 @@ impl Exchange {
             sent: self.request.sent,
             // Within the request nothing can be switched: the rest of it would be the new protocol's.
             upgrade: if self.up.is_done() { self.request.upgrade } else { Upgrade::No },
-            keep_alive: self.request.keep_alive && stays,
+            // The rest of a request that its backend does not take is not read.
+            keep_alive: self.request.keep_alive
+                && stays
+                && (self.up.body.is_done() || !self.up.is_broken),
             come: match self.up.bytes {
                 _ if self.up.body.is_done() => Come::All,
                 0 => Come::Head,

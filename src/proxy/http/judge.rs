@@ -149,6 +149,10 @@ fn lost(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange) -> After {
 fn switch(fixed: &Fixed, client: &mut Client, exchange: &mut Exchange, early: Vec<u8>) -> After {
     let (upstream, lease) = (exchange.upstream.take(), exchange.lease.take());
     exchange.finish(fixed, client);
+    if let Some(lease) = &lease {
+        // What the exchange would have counted, had it kept its lease.
+        lease.backend().cells.of(fixed.local.worker).bytes_in.add(exchange.came());
+    }
     match (upstream, lease) {
         (Some(upstream), Some(lease)) => {
             After::Tunnel(Box::new(Tunnel { upstream, early, lease, notes: None }))

@@ -52,13 +52,18 @@ impl Exchange {
         }
     }
 
+    /// Bytes of the request so far.
+    pub(super) fn came(&self) -> u64 {
+        self.up.bytes + u64::try_from(self.request.len).unwrap_or_default()
+    }
+
     /// Counts, releases the lease, and leaves the client's connection to its next request. Once only.
     pub(super) fn finish(&mut self, fixed: &Fixed, client: &mut Client) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
         let service = fixed.cells();
-        let came = self.up.bytes + u64::try_from(self.request.len).unwrap_or_default();
+        let came = self.came();
         service.bytes_in.add(came);
         if let Some(cells) = self.backend_cells(fixed) {
             cells.bytes_in.add(came);

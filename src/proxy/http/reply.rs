@@ -45,9 +45,9 @@ pub(crate) fn push(out: &mut Vec<u8>, status: StatusCode, form: Form) {
 }
 
 /// Bytes of the page of `status` with its head, for a connection that closes.
-pub(crate) fn length(status: StatusCode) -> u64 {
+pub(crate) fn length(status: StatusCode, is_head: bool) -> u64 {
     let mut page = Vec::new();
-    push(&mut page, status, Form { keep: false, is_head: false });
+    push(&mut page, status, Form { keep: false, is_head });
     page.len() as u64
 }
 

@@ -158,7 +158,8 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
     let settings = fixed.listener.service.settings.load_full();
     let (parts, body) = request.into_parts();
     fixed.cells().requests.add(1);
-    fixed.cells().bytes_in.add(notes::head_bytes(&parts.headers));
+    let head_bytes = notes::request_bytes(&parts.method, &parts.uri, &parts.headers);
+    fixed.cells().bytes_in.add(head_bytes);
     let is_reused = front.served.replace(front.served.get().saturating_add(1)) > 0;
     let notes =
         settings.access_log.as_ref().map(|log| Notes::begin(&fixed, log, &parts, is_reused));
@@ -172,6 +173,7 @@ async fn answer(front: &Rc<Front>, request: Request<Incoming>) -> Response<Down>
         notes,
         upload,
         started,
+        head_bytes,
         bytes: 0,
         outcome: Outcome::Aborted,
         phase: Phase::Head,

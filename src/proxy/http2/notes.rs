@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use hyper::http::{request, response};
-use hyper::{HeaderMap, Version};
+use hyper::{HeaderMap, Method, Uri, Version};
 
 use crate::lb::lease::Lease;
 use crate::proxy::course::{Course, Said};
@@ -50,7 +50,7 @@ impl Notes {
         let line = 0..text.len();
         let names = log.request_captures.iter().map(|capture| &*capture.name);
         let request_captures = capture(&parts.headers, names, &mut text);
-        let bytes_in = head_bytes(&parts.headers) + line.len() as u64;
+        let bytes_in = request_bytes(&parts.method, &parts.uri, &parts.headers);
         // A head comes whole.
         let mut course = Course::default();
         course.begin(fixed, fixed.now(), bytes_in);
@@ -104,6 +104,16 @@ impl Notes {
         };
         self.course.write(fixed, &self.log, (said, fixed.tick()));
     }
+}
+
+/// Bytes of a request's head in HTTP/1.
+pub(super) fn request_bytes(method: &Method, uri: &Uri, headers: &HeaderMap) -> u64 {
+    // An URI is short, and has no length of its own.
+    let uri = uri.path_and_query().map_or(0, |path| path.as_str().len())
+        + uri.authority().map_or(0, |authority| authority.as_str().len() + 1)
+        + uri.scheme_str().map_or(0, |scheme| scheme.len() + 2);
+    let line = method.as_str().len() + uri + " HTTP/1.1\r\n\r\n".len() + 1;
+    head_bytes(headers) + line as u64
 }
 
 /// Bytes of lines in HTTP/1, which is what haproxy counts.

@@ -70,13 +70,15 @@ pub(super) async fn serve(
     let _open = Open(&streams, &fixed);
     fixed.tick();
     fixed.cells().requests.add(1);
-    fixed.cells().bytes_in.add(notes::head_bytes(request.headers()));
+    let head_bytes = notes::request_bytes(request.method(), request.uri(), request.headers());
+    fixed.cells().bytes_in.add(head_bytes);
     let settings = fixed.listener.service.settings.load_full();
     let started = fixed.local.clock.instant();
     let mut stream = Stream {
         fixed: &fixed,
         settings,
         streams: &streams,
+        head_bytes,
         begun: fixed.now(),
         respond: RefCell::new(respond),
         notes: None,
@@ -98,6 +100,7 @@ struct Stream<'a> {
     fixed: &'a Fixed,
     settings: Arc<ProxySettings>,
     streams: &'a Rc<Streams>,
+    head_bytes: u64,
     begun: Millis,
     respond: RefCell<SendResponse<Bytes>>,
     notes: Option<Box<Notes>>,
@@ -184,10 +187,10 @@ impl Stream<'_> {
             .header("cache-control", "no-cache")
             .header("content-type", "text/html");
         self.fixed.cells().response(status.as_u16());
-        self.fixed.cells().bytes_out.add(reply::length(status));
+        self.fixed.cells().bytes_out.add(reply::length(status, is_head));
         if let Some(notes) = &mut self.notes {
             notes.course.status = Some(status.as_u16());
-            notes.bytes_out = reply::length(status);
+            notes.bytes_out = reply::length(status, is_head);
         }
         let Ok(head) = head.body(()) else {
             return;
@@ -233,7 +236,7 @@ impl Stream<'_> {
     fn count(&mut self, lease: &Lease, upload: &Rc<RefCell<Upload>>, bytes: u64) {
         let cells = lease.backend().cells.of(self.fixed.local.worker);
         cells.bytes_out.add(bytes);
-        cells.bytes_in.add(upload.borrow().bytes);
+        cells.bytes_in.add(self.head_bytes + upload.borrow().bytes);
         self.fixed.cells().bytes_out.add(bytes);
         if let Some(notes) = &mut self.notes {
             notes.bytes_out += bytes;

@@ -41,6 +41,7 @@ pub(super) struct Turn {
     pub(super) notes: Option<Box<Notes>>,
     pub(super) upload: Rc<RefCell<Upload>>,
     pub(super) started: Instant,
+    pub(super) head_bytes: u64,
     pub(super) bytes: u64,
     pub(super) outcome: Outcome,
     pub(super) phase: Phase,
@@ -77,8 +78,7 @@ impl Turn {
     }
 
     fn give_up(&self, error: &ProxyError) -> Option<StatusCode> {
-        let (service, peer) = (&self.fixed.listener.service.name, self.fixed.peer);
-        tracing::debug!(%service, %peer, error = %Chain(error), "request failed");
+        tracing::debug!(service = %self.fixed.listener.service.name, peer = %self.fixed.peer, error = %Chain(error), "request failed");
         if self.front.vigil.is_broken() {
             // Counted when it ends.
             return None;
@@ -92,7 +92,7 @@ impl Turn {
     pub(super) fn say(mut self, status: StatusCode) -> Response<Down> {
         self.fixed.cells().response(status.as_u16());
         let page = error::page(status);
-        let head = reply::length(status).saturating_sub(page.len() as u64);
+        let head = reply::length(status, true);
         self.fixed.cells().bytes_out.add(head);
         if let Some(notes) = &mut self.notes {
             notes.course.status = Some(status.as_u16());
@@ -206,7 +206,7 @@ impl Drop for Turn {
         }
         if let Some(lease) = lease {
             let cells = lease.backend().cells.of(fixed.local.worker);
-            cells.bytes_in.add(bytes_in);
+            cells.bytes_in.add(self.head_bytes + bytes_in);
             cells.bytes_out.add(bytes_out);
             cells.response_errors.add(u64::from(cause == Some(ErrorCause::Backend)));
         }

@@ -30,6 +30,8 @@ pub(super) struct Vetted<S> {
     judge: Judge,
     vigil: Rc<Vigil>,
     has_ended: bool,
+    /// hyper may hold some of an answer that the socket has not taken.
+    is_unflushed: bool,
     /// Why it broke, until hyper is told.
     broken: Option<io::Error>,
 }
@@ -61,7 +63,14 @@ impl<S> Vetted<S> {
             refusal: None,
             is_malformed: false,
         };
-        Self { io, judge, vigil: Rc::clone(vigil), has_ended: false, broken: None }
+        Self {
+            io,
+            judge,
+            vigil: Rc::clone(vigil),
+            has_ended: false,
+            is_unflushed: false,
+            broken: None,
+        }
     }
 
     /// The connection, and why its last request was refused, if it was.
@@ -190,7 +199,7 @@ impl<S: AsyncRead + Unpin> Vetted<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// While an answer is owed: nothing for hyper, but that the connection has broken; and that once the request knows.
+    /// While an answer is owed, or some of it is still held (with what is read next, hyper might throw that away): nothing for hyper, but that the connection has broken; and that once the request knows.
     fn watch(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Err(error));
@@ -223,7 +232,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Vetted<S> {
             if is_full || this.judge.read(buffer) || this.judge.refusal.is_some() {
                 return Poll::Ready(Ok(()));
             }
-            if this.judge.body.is_done() && this.vigil.is_asked() {
+            let is_owed = this.vigil.is_asked() || this.is_unflushed;
+            if this.judge.body.is_done() && is_owed {
                 return this.watch(cx, buffer);
             }
             if !this.judge.raw.is_empty() && this.judge.judge(&this.vigil)? {
@@ -247,6 +257,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Vetted<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.is_unflushed = true;
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
@@ -255,6 +266,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Vetted<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.is_unflushed = true;
         Pin::new(&mut self.io).poll_write_vectored(cx, parts)
     }
 
@@ -262,8 +274,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Vetted<S> {
         self.io.is_write_vectored()
     }
 
+    /// hyper asks for it when it has nothing more to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        if std::mem::take(&mut self.is_unflushed) {
+            self.vigil.flushed();
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Not yet: whoever owns the connection may have more to say.

@@ -47,13 +47,18 @@ impl Vigil {
     /// Its answer has ended: what came meanwhile may be read. How many bytes that is.
     pub(super) fn answered(&self) -> usize {
         self.is_asked.set(false);
-        if let Some(reader) = self.reader.borrow_mut().take() {
-            reader.wake();
-        }
+        self.flushed();
         self.waiting.take()
     }
 
-    /// Bytes wait behind the request, and this is who is to be told that they may be read.
+    /// What has been said has gone: who reads looks again.
+    pub(super) fn flushed(&self) {
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
+    }
+
+    /// So many bytes wait behind the request, and this is who is to be told when they may be read.
     pub(super) fn wait(&self, bytes: usize, reader: &Waker) {
         self.waiting.set(bytes);
         *self.reader.borrow_mut() = Some(reader.clone());

@@ -136,6 +136,46 @@ async fn one_that_has_finished_still_wants_its_answers() {
     }
 }
 
+/// The end of its answer waits for it, whatever comes behind its request.
+#[tokio::test]
+async fn one_that_has_finished_and_reads_slowly_gets_all_of_its_answer() {
+    const PARTS: usize = 80;
+    let both = Both::start(&["timeout client 10s"]).await;
+    for behind in ["", "GET /b HT", "GET / HTTP/1.1\r\nBad Name: x\r\n\r\n"] {
+        let mut stream = TcpStream::connect(both.fronts[1]).await.expect("connect");
+        let request = format!("GET /flood/{PARTS} HTTP/1.1\r\nhost: t\r\n\r\n{behind}");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream.shutdown().await.expect("finished");
+        let given = || both.new.seen.given.load(Ordering::SeqCst);
+        let before = given();
+        eventually("its way is full", PATIENCE, || async {
+            let now = given();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if now > before && now == given() { Ok(()) } else { Err(now) }
+        })
+        .await;
+        let (mut got, mut chunk) = (Vec::new(), vec![0; 40_000]);
+        loop {
+            match timeout(PATIENCE, stream.read(&mut chunk)).await.expect("goes on").expect("clean")
+            {
+                0 => break,
+                n => got.extend_from_slice(&chunk[..n]),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let body = got.iter().filter(|byte| **byte == b'x').count();
+        assert!(body >= PARTS * 65_536, "{behind:?}: {body}");
+        let answers = String::from_utf8_lossy(&got);
+        let (first, rest) = answers.split_once("0\r\n").expect("its last chunk");
+        assert_eq!(first.matches("HTTP/1.1 ").count(), 1, "{behind:?}");
+        assert_eq!(
+            rest.matches("HTTP/1.1 400 ").count(),
+            usize::from(!behind.is_empty()),
+            "{behind:?}: {rest}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn one_that_has_finished_has_given_up_with_abortonclose() {
     let both = Both::start(&["option abortonclose"]).await;

@@ -49,6 +49,10 @@ impl Front {
     pub(super) fn left(&self) -> Option<Last> {
         let has_left = self.vigil.has_ended() && !self.vigil.is_closing();
         let wait = self.wait.get().filter(|_| has_left)?;
+        if self.unread.borrow().as_ref().is_some_and(|upload| !upload.borrow().is_done()) {
+            // What broke off is the body of a request that has had its answer.
+            return None;
+        }
         let is_partial = self.talk.heard() > wait.heard;
         let is_logged = is_partial || self.served.get() == 0;
         let is_ignored =
@@ -69,6 +73,8 @@ impl Front {
             reply::push(&mut page, last.status, Form { keep: false, is_head: last.is_head });
             fixed.cells().error(cause);
             fixed.cells().requests.add(1);
+            let heard = self.wait.get().map_or(0, |wait| wait.heard);
+            fixed.cells().bytes_in.add(self.talk.heard().saturating_sub(heard));
             fixed.cells().response(last.status.as_u16());
             fixed.cells().bytes_out.add(page.len() as u64);
         }
