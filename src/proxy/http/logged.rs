@@ -65,7 +65,8 @@ pub(super) fn begin(fixed: &Fixed, client: &Client, log: &AccessLog, head: &[u8]
 
 /// The request line as it goes on: one blank between its words.
 fn push_words(text: &mut Vec<u8>, line: &[u8]) {
-    if memchr::memmem::find(line, b"  ").is_none() {
+    if memchr::memchr_iter(b' ', line).count() == 2 {
+        // Three words, as usual.
         text.extend_from_slice(line);
         return;
     }
