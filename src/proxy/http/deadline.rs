@@ -6,6 +6,7 @@ use crate::proxy::millis::Millis;
 
 impl Exchange {
     /// Whose turn it is, and until when.
+    #[inline(always)]
     pub(super) fn deadline(&self, client: &Client) -> (Expiry, Millis) {
         let t = &client.settings.timeouts;
         if !self.is_flushed(client) {

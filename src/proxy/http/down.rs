@@ -196,7 +196,6 @@ impl Exchange {
         ranges.0.clear();
         let fed =
             body.take(rest, &mut ranges).map_err(|_| Outcome::Nonsense("malformed chunks"))?;
-        self.count_out(fixed, sent);
         fixed.cells().response(response.status);
         if let Some(cells) = self.backend_cells(fixed) {
             cells.response(response.status);
@@ -205,6 +204,7 @@ impl Exchange {
             notes.answer(log, fixed.now(), (response.status, head));
         }
         if response.status == 101 {
+            self.count_out(fixed, sent);
             return Err(Outcome::Switched(rest.to_vec()));
         }
         let down = &mut self.down;
@@ -214,6 +214,8 @@ impl Exchange {
         (down.recode, down.keep_backend, down.keep_client) =
             (response.recode, response.keep_backend, response.keep_client);
         let head = if response.is_changed { b"" } else { head };
+        // Counted together.
+        let fed = Fed { data: fed.data + sent, ..fed };
         self.pass_on(fixed, client, cx, (fed, head, rest, &ranges.0))
     }
 
