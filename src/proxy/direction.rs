@@ -65,8 +65,6 @@ pub(super) struct Direction {
     pub(super) closed: bool,
     /// Bytes taken by the sink and not yet counted.
     pub(super) moved: usize,
-    /// The sink has taken some. Noted by the relay, for the way to the client alone.
-    pub(super) has_moved: bool,
 }
 
 impl Direction {
@@ -81,7 +79,6 @@ impl Direction {
             ended: false,
             closed: false,
             moved: 0,
-            has_moved: false,
         }
     }
 

@@ -104,6 +104,7 @@ pub(crate) fn run(
         looked: Millis::default(),
         expired: None,
         deaf: None,
+        has_answered: false,
     };
     async move {
         let finish = poll_fn(|cx| match relay.poll(cx, timer.local(), meter) {
@@ -128,6 +129,8 @@ struct Relay {
     expired: Option<Which>,
     /// The backend takes no more, for this reason. What it has said still goes on.
     deaf: Option<io::Error>,
+    /// The client has taken something.
+    has_answered: bool,
 }
 
 impl Relay {
@@ -155,7 +158,7 @@ impl Relay {
             }
         };
         let moved = (std::mem::take(&mut self.up.moved), std::mem::take(&mut self.down.moved));
-        self.down.has_moved |= moved.1 > 0;
+        self.has_answered |= moved.1 > 0;
         if moved != (0, 0) {
             meter.to_backend(moved.0);
             meter.to_client(moved.1);
@@ -189,7 +192,7 @@ impl Relay {
             Finish::Broken(Which::Client, _) | Finish::Own(_) => true,
             // A reset throws away what the kernel still has for the client, which may be a whole answer: servers that close
             // with something unread break off like this. haproxy does the same.
-            Finish::Broken(Which::Backend, _) => is_within(&self.down) || !self.down.has_moved,
+            Finish::Broken(Which::Backend, _) => is_within(&self.down) || !self.has_answered,
             Finish::Ended(_) | Finish::Aged | Finish::Idle(_) => {
                 is_within(&self.up) || is_within(&self.down)
             }
@@ -200,15 +203,14 @@ impl Relay {
         if is_cut || matches!(finish, Finish::Broken(..)) {
             self.backend.reset();
         }
-        if !is_cut && matches!(finish, Finish::Broken(..)) {
-            // One that the reactor does not take is lost, and closed.
-            drop(self.client.watched());
+        if is_cut || !matches!(finish, Finish::Broken(..)) {
+            return None;
         }
+        // One that the reactor does not take is lost, and closed.
+        drop(self.client.watched());
         match std::mem::replace(&mut self.client, Side::Lost) {
-            Side::Watched(client) if !is_cut && matches!(finish, Finish::Broken(..)) => {
-                Some(Box::new(client))
-            }
-            Side::Watched(_) | Side::Unwatched(_) | Side::Lost => None,
+            Side::Watched(client) => Some(Box::new(client)),
+            Side::Unwatched(_) | Side::Lost => None,
         }
     }
 

@@ -13,11 +13,11 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
+
+use super::farewell::reset;
 
 /// A socket.
 #[derive(Debug)]
@@ -107,14 +107,7 @@ impl Side {
 
     /// Its close, which follows, will be a reset.
     pub(super) fn reset(&self) {
-        let done = match self {
-            Self::Watched(stream) => stream.set_zero_linger(),
-            Self::Unwatched(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
-            Self::Lost => Ok(()),
-        };
-        if let Err(error) = done {
-            tracing::debug!(%error, "reset");
-        }
+        self.fd().into_iter().for_each(reset);
     }
 }
 

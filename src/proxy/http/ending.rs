@@ -8,7 +8,7 @@ use hyper::StatusCode;
 
 use super::client::{Client, Ending, Fixed};
 use super::logged;
-use super::reply::{self, Form};
+use super::reply::Form;
 use super::serve::Tunnel;
 use super::socket::{Glance, Socket};
 use crate::proxy::counters::Counters;
@@ -79,11 +79,7 @@ pub(super) async fn end(fixed: &Fixed, client: &mut Client, ending: Ending) {
 fn say(fixed: &Fixed, client: &mut Client, status: StatusCode, is_head: bool) {
     fixed.cells().requests.add(1);
     fixed.cells().bytes_in.add(client.unused());
-    fixed.cells().response(status.as_u16());
-    let outbox = client.outbox(fixed);
-    let before = outbox.len();
-    reply::push(outbox, status, Form { keep: false, is_head });
-    fixed.cells().bytes_out.add((outbox.len() - before) as u64);
+    client.answer(fixed, status, Form { keep: false, is_head });
 }
 
 /// Says that no more comes, and swallows what the client still sends, within bounds.

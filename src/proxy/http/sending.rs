@@ -3,7 +3,10 @@
 use std::io;
 use std::task::{Context, Poll};
 
+use hyper::StatusCode;
+
 use super::client::{Client, Ending, Fixed};
+use super::reply::{self, Form};
 use crate::proxy::pipe::Pipe;
 use crate::telemetry::cells::ErrorCause;
 
@@ -87,6 +90,15 @@ impl Client {
             self.outbox = fixed.local.spares.borrow_mut().take();
         }
         &mut self.outbox
+    }
+
+    /// An answer of ours, counted, behind what waits.
+    pub(super) fn answer(&mut self, fixed: &Fixed, status: StatusCode, form: Form) {
+        let outbox = self.outbox(fixed);
+        let before = outbox.len();
+        reply::push(outbox, status, form);
+        fixed.cells().response(status.as_u16());
+        fixed.cells().bytes_out.add((outbox.len() - before) as u64);
     }
 
     /// Sends `bytes` behind what waits; what is not taken waits, too.

@@ -15,7 +15,7 @@ use super::judge::{Judged, judge};
 use super::logged::{self, Notes};
 use super::message::Version;
 use super::repeat::{died, may_repeat, unanswered};
-use super::reply::{self, Form};
+use super::reply::Form;
 use super::reuse::{self, Wish};
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
@@ -259,15 +259,11 @@ fn give_up(
         && exchange.request.version != Version::V10
         && !status.is_client_error()
         && stays(fixed, client, &client.settings);
-    fixed.cells().response(status.as_u16());
     if let Some(notes) = &mut exchange.notes {
         notes.course.status = Some(status.as_u16());
     }
     let form = Form { keep, is_head: exchange.request.is_head };
-    let outbox = client.outbox(fixed);
-    let before = outbox.len();
-    reply::push(outbox, status, form);
-    fixed.cells().bytes_out.add((outbox.len() - before) as u64);
+    client.answer(fixed, status, form);
     if keep { After::Next } else { After::End(Ending::Answered) }
 }
 

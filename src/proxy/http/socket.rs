@@ -8,14 +8,13 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags};
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::proxy::farewell::reset;
 use crate::proxy::pipe::Pipe;
 
 /// A non-blocking socket of this thread.
@@ -186,12 +185,18 @@ impl Socket {
         poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Bare(stream) => Some(stream.as_fd()),
+            Self::Watched(stream) | Self::Overlooked(stream) => Some(stream.as_fd()),
+            Self::Gone | Self::Lost => None,
+        }
+    }
+
     /// Looks without taking.
     pub(crate) fn glance(&self) -> Glance {
-        let fd: BorrowedFd<'_> = match self {
-            Self::Bare(stream) => stream.as_fd(),
-            Self::Watched(stream) | Self::Overlooked(stream) => stream.as_fd(),
-            Self::Gone | Self::Lost => return Glance::Broken,
+        let Some(fd) = self.fd() else {
+            return Glance::Broken;
         };
         let mut byte = [0_u8; 1];
         match rustix::net::recv(fd, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -236,14 +241,7 @@ impl Socket {
 
     /// Its close, which follows, will be a reset.
     pub(crate) fn reset(&self) {
-        let done = match self {
-            Self::Bare(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
-            Self::Watched(stream) | Self::Overlooked(stream) => stream.set_zero_linger(),
-            Self::Gone | Self::Lost => Ok(()),
-        };
-        if let Err(error) = done {
-            tracing::debug!(%error, "reset");
-        }
+        self.fd().into_iter().for_each(reset);
     }
 
     /// The stream, for whoever goes on with it.

@@ -199,7 +199,8 @@ impl<S: AsyncRead + Unpin> Vetted<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// While an answer is owed, or some of it is still held (with what is read next, hyper might throw that away): nothing for hyper, but that the connection has broken; and that once the request knows.
+    /// While an answer is owed, or some of it is still held, which hyper might throw away with what it reads next: nothing for
+    /// hyper, but that the connection has broken; and that once the request knows.
     fn watch(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Err(error));

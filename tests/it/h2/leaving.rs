@@ -56,11 +56,25 @@ impl Both {
         let mut conn = Conn::open(front).await.expect("connect");
         let request = format!("GET /hold HTTP/1.1\r\nhost: t\r\n\r\n{behind}");
         conn.send(request.as_bytes()).await.expect("sent");
+        self.until_asked(before).await;
+        conn
+    }
+
+    /// Once a server has had more than `before` requests.
+    async fn until_asked(&self, before: usize) {
         eventually("it is asked", PATIENCE, || async {
             if self.asked() > before { Ok(()) } else { Err("not yet") }
         })
         .await;
-        conn
+    }
+
+    /// Once the HTTP/2 server has been told that so many are not wanted any more.
+    async fn until_told(&self, times: usize) {
+        eventually("its server is told", PATIENCE, || async {
+            let told = self.new.seen.cancelled.load(Ordering::SeqCst);
+            if told == times { Ok(()) } else { Err(told) }
+        })
+        .await;
     }
 
     /// Whether a request is under way at `front`.
@@ -102,19 +116,12 @@ async fn one_that_resets_has_left_at_once() {
             let mut stream = TcpStream::connect(front).await.expect("connect");
             let before = both.asked();
             stream.write_all(b"GET /hold HTTP/1.1\r\nhost: t\r\n\r\n").await.expect("sent");
-            eventually("it is asked", PATIENCE, || async {
-                if both.asked() > before { Ok(()) } else { Err("not yet") }
-            })
-            .await;
+            both.until_asked(before).await;
             stream.set_zero_linger().expect("linger");
             drop(stream);
             assert_eq!(both.line(front).await, ["-1", "CH--", "GET /hold HTTP/1.1"]);
         }
-        eventually("its server is told", PATIENCE, || async {
-            let told = both.new.seen.cancelled.load(Ordering::SeqCst);
-            if told == 1 { Ok(()) } else { Err(told) }
-        })
-        .await;
+        both.until_told(1).await;
     }
 }
 
@@ -191,11 +198,7 @@ async fn one_that_has_finished_has_given_up_with_abortonclose() {
             assert_eq!(both.line(front).await, ["400", "CH--", "GET /hold HTTP/1.1"], "{front}");
         }
     }
-    eventually("its server is told", PATIENCE, || async {
-        let told = both.new.seen.cancelled.load(Ordering::SeqCst);
-        if told == 4 { Ok(()) } else { Err(told) }
-    })
-    .await;
+    both.until_told(4).await;
 }
 
 /// What comes behind a request is not read by anybody until its answer has ended, and not lost.

@@ -7,8 +7,8 @@ use super::fields::{Field, push_line};
 /// The last chunk's line.
 pub(super) const LAST: &[u8] = b"0\r\n";
 
-/// What goes on of them, behind the last chunk. One that would have decided about the message, had it come in time, is refused: somebody
-/// behind us might merge it into the head.
+/// What goes on of them, behind the last chunk. One that would have decided about the message, had it come in time, is
+/// refused: somebody behind us might merge it into the head.
 pub(super) fn judged(trailers: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut out = Vec::with_capacity(LAST.len() + trailers.len());
     out.extend_from_slice(LAST);

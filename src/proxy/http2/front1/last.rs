@@ -1,18 +1,16 @@
 //! The last answer on a connection: to a request that hyper has not seen.
 
 use hyper::StatusCode;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::Front;
 use crate::proxy::course::Unbegun;
+use crate::proxy::farewell::swallow;
 use crate::proxy::http::Refusal;
 use crate::proxy::http::reply::{self, Form};
 use crate::proxy::http2::settings::FAREWELL;
 use crate::proxy::states::{self, State};
 use crate::telemetry::cells::ErrorCause;
-
-/// How much of what the client says after it is read: what is left unread turns the answer into a reset.
-const UNREAD_BYTES: u64 = 1024 * 1024;
 
 /// Why there is an answer.
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +104,7 @@ impl Front {
                 return io.shutdown().await;
             };
             io.write_all(&page).await?;
-            io.shutdown().await?;
-            let mut rest = io.take(UNREAD_BYTES);
-            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map(drop)
+            swallow(&mut io, &self.fixed.local).await
         };
         // Whether or not it has heard it: the connection closes.
         drop(self.fixed.timer.within(Some(FAREWELL), farewell).await);
