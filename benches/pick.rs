@@ -32,6 +32,7 @@ fn member(arena: &mut SlotArena, n: u16) -> Member {
             server_name: endpoint.server_name().into(),
             endpoint,
             in_flight: arena.take(),
+            crowd: Arc::default(),
             ended: smartstack::lb::ending::Mark::default(),
             cells: PerWorker::new(2),
         }),

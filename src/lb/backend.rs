@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::BackendId;
+use super::crowd::Crowd;
 use super::ending::Mark;
 use super::queue::{Depth, Queue};
 use super::snapshot::{Member, Snapshot};
@@ -25,6 +26,8 @@ pub struct Backend {
     pub server_name: Arc<str>,
     /// Requests (HTTP) or connections (TCP) in progress, over all workers.
     pub in_flight: Slot,
+    /// Connections to it that requests go over, HTTP/1.
+    pub crowd: Arc<Crowd>,
     /// Raised when its sessions are to end. Written by the pool task only.
     pub ended: Mark,
     /// Counters, one set per worker.

@@ -75,6 +75,7 @@ pub(crate) mod testing {
                 server_name: endpoint.server_name().into(),
                 endpoint,
                 in_flight: arena.take(),
+                crowd: Arc::default(),
                 ended: Mark::default(),
                 cells: PerWorker::new(1),
             }),

@@ -79,6 +79,7 @@ pub fn fixed_with(
                     server_name: endpoint.server_name().into(),
                     endpoint,
                     in_flight: slots.take(),
+                    crowd: Arc::default(),
                     ended: Mark::default(),
                     cells: PerWorker::new(workers),
                 }),

@@ -81,6 +81,7 @@ pub(crate) fn backend(n: u8) -> BackendView {
             endpoint,
             server_name,
             in_flight: SlotArena::default().take(),
+            crowd: Arc::default(),
             ended: Mark::default(),
             cells: PerWorker::new(2),
         }),

@@ -16,6 +16,7 @@
 pub mod backend;
 pub mod balancer;
 mod bounded;
+pub mod crowd;
 pub mod ending;
 pub mod first;
 pub mod fixed;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -66,6 +66,8 @@ pub(crate) struct Listener {
     pub(crate) acceptors: TaskTracker,
     /// The sockets, for a successor; empty once closed.
     sockets: Mutex<Vec<Listening>>,
+    /// Told when idle connections are to make room ([`Crowd`](crate::lb::crowd::Crowd)).
+    pub(crate) crowded: watch::Sender<()>,
     /// Milliseconds that connections at rest stay open in a drain.
     rest: AtomicU64,
 }
@@ -85,6 +87,7 @@ impl Listener {
             has_http2: AtomicBool::new(false),
             acceptors: TaskTracker::new(),
             sockets: Mutex::new(sockets),
+            crowded: watch::Sender::default(),
             rest: AtomicU64::new(0),
         }
     }

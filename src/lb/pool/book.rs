@@ -242,6 +242,7 @@ impl Book {
             endpoint: endpoint.clone(),
             server_name: unique(name, names),
             in_flight: self.arena.take(),
+            crowd: Arc::default(),
             ended: Mark::default(),
             cells: PerWorker::new(self.workers),
         })

@@ -31,6 +31,7 @@ mod repeat;
 pub(crate) mod reply;
 mod requests;
 mod reuse;
+mod room;
 mod sending;
 mod serve;
 pub(crate) mod socket;
@@ -103,7 +104,7 @@ async fn run(fixed: &Fixed, client: &mut Client) -> After {
 }
 
 /// Tells the connections of a worker about changes that they do not wait for themselves: a drain wakes them all, so do
-/// sessions that are to end, and idle connections to backends that are no longer picked are closed. Ends when the listener
+/// sessions that are to end; idle connections to backends that are no longer picked, or that hold up others, are closed. Ends when the listener
 /// drains and its last connection has gone.
 pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
     let pool = &listener.service.pool;
@@ -123,6 +124,12 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
             local.upstreams2.borrow_mut().follow(&listener.service.name, &snapshot);
         }
     };
+    let room = async {
+        let mut crowded = listener.crowded.subscribe();
+        while crowded.changed().await.is_ok() {
+            local.upstreams.borrow_mut().make_room(&listener.service.name);
+        }
+    };
     let drain = async {
         listener.drain.cancelled().await;
         local.wheel.borrow().wake(listener.group);
@@ -130,8 +137,8 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
             listener.gate.wait_below(1).await;
         }
     };
-    // The first two end with the pool, after which nothing changes any more.
-    let changes = async { tokio::join!(end, follow) };
+    // None of them outlives the drain.
+    let changes = async { tokio::join!(end, follow, room) };
     tokio::pin!(drain, changes);
     tokio::select! {
         () = &mut drain => {}

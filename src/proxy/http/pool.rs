@@ -77,6 +77,10 @@ impl Pool {
 
     /// Keeps a connection that has finished an exchange.
     pub(crate) fn put(&mut self, mut upstream: Box<Upstream>, now: Millis) {
+        upstream.unanswered = None;
+        if makes_room(&upstream) {
+            return;
+        }
         let idle = self.idle.entry(upstream.id).or_default();
         let is_owned = upstream.owner.is_some();
         if idle.len() >= MAX_IDLE {
@@ -133,6 +137,11 @@ impl Pool {
         self.retain(|upstream| upstream.service != *service || fits(upstream));
     }
 
+    /// Closes those of a service that are to make room for new ones, the oldest first.
+    pub(crate) fn make_room(&mut self, service: &ServiceName) {
+        self.retain(|upstream| upstream.service != *service || !makes_room(upstream));
+    }
+
     /// Closes those that are kept for a client that has gone.
     pub(crate) fn forget(&mut self, owner: Entry) {
         self.retain(|upstream| upstream.owner != Some(owner));
@@ -154,6 +163,11 @@ impl Pool {
 /// both ends want it to, as with haproxy.
 fn is_stale(upstream: &Upstream, now: Millis) -> bool {
     !upstream.is_login && upstream.idle_since.after(IDLE) <= now
+}
+
+/// True when it is to end for one that its backend does not take up. Not one that is logged in: its client needs that one again.
+fn makes_room(upstream: &Upstream) -> bool {
+    !upstream.is_login && upstream.standing.makes_room()
 }
 
 /// Spreads consecutive numbers; nobody outside chooses them.

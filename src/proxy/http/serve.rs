@@ -17,6 +17,7 @@ use super::message::Version;
 use super::repeat::{died, may_repeat, unanswered};
 use super::reply::Form;
 use super::reuse::{self, Wish};
+use super::room;
 use super::upstream::Upstream;
 use crate::lb::lease::Lease;
 use crate::lb::{PickContext, PickError, Protocol};
@@ -191,7 +192,8 @@ async fn connect(
         }
     };
     let name = &fixed.listener.service.name;
-    let upstream = Upstream::new(&lease, name, stream, || client.whose(fixed));
+    let mut upstream = Upstream::new(&lease, name, stream, || client.whose(fixed));
+    room::see_to(fixed, &lease, &mut upstream);
     Ok((lease, upstream, false))
 }
 

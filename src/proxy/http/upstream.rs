@@ -6,12 +6,14 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
+use super::room::Unanswered;
 use super::socket::{Glance, Socket};
 use crate::dial::header::{self, Whose};
 use crate::dial::{Address, Way};
 use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
 use crate::lb::backend::Backend;
+use crate::lb::crowd::Standing;
 use crate::lb::lease::Lease;
 use crate::proxy::millis::Millis;
 use crate::proxy::wheel::Entry;
@@ -29,6 +31,10 @@ pub(crate) struct Upstream {
     pub(crate) service: ServiceName,
     /// Dead when the backend has left every snapshot.
     pub(crate) backend: Weak<Backend>,
+    /// Counts it among those to its backend.
+    pub(crate) standing: Standing,
+    /// Somebody waits for its first answer's end, to see whether the backend takes it up at all.
+    pub(crate) unanswered: Option<Unanswered>,
     pub(crate) idle_since: Millis,
     /// It has served more than one request.
     pub(crate) is_proven: bool,
@@ -59,6 +65,8 @@ impl Upstream {
             preface: header.unwrap_or_default(),
             service: service.clone(),
             backend: Arc::downgrade(lease.backend()),
+            standing: lease.backend().crowd.enter(),
+            unanswered: None,
             idle_since: Millis(0),
             is_proven: false,
             is_used: false,
@@ -79,6 +87,8 @@ impl Upstream {
             preface: Bytes::new(),
             service: ServiceName::new("web"),
             backend: Weak::new(),
+            standing: Arc::<crate::lb::crowd::Crowd>::default().enter(),
+            unanswered: None,
             idle_since: Millis(0),
             is_proven: false,
             is_used: false,

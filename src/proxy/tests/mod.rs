@@ -17,6 +17,7 @@ mod queue;
 mod relay;
 mod rests;
 pub(crate) mod rig;
+mod room;
 mod silence;
 mod sizes;
 mod tcp;
