@@ -191,17 +191,17 @@ mod tests {
     #[test]
     fn a_child_finds_the_sockets_of_its_unit() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let number = socket.as_raw_fd();
-        // Not close-on-exec in the child, as descriptor 3, with its own pid: a shell does all three.
+        let addr = socket.local_addr().unwrap().to_string();
+        // As descriptor 3, with its own pid: a shell does both. From 0, as a shell need not know numbers of two digits.
         let script = format!(
-            "exec 3<&{number}; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" --exact {}::listen_fds_of_this_process",
+            "exec 3<&0; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" --exact {}::listen_fds_of_this_process",
             module_path!().split_once("::").unwrap().1
         );
-        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
         let output = Command::new("sh")
             .args(["-c", &script])
             .arg(env::current_exe().unwrap())
-            .env("WANTED_ADDR", socket.local_addr().unwrap().to_string())
+            .env("WANTED_ADDR", addr)
+            .stdin(OwnedFd::from(socket))
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

@@ -1,6 +1,5 @@
 //! Proof that one use of a backend is counted.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Protocol;
@@ -22,7 +21,6 @@ pub struct Lease {
     /// The backend's mark when it began.
     began: Seen,
     protocol: Protocol,
-    max_connections: Option<NonZeroU32>,
 }
 
 impl Lease {
@@ -57,11 +55,6 @@ impl Lease {
         self.way.as_ref()?.header
     }
 
-    /// The backend's `maxconn`.
-    pub fn max_connections(&self) -> Option<NonZeroU32> {
-        self.max_connections
-    }
-
     /// What it speaks.
     pub fn protocol(&self) -> Protocol {
         self.protocol
@@ -76,7 +69,6 @@ impl From<Grant> for Lease {
             way: grant.way,
             began: grant.began,
             protocol: grant.protocol,
-            max_connections: grant.max_connections,
         }
     }
 }
@@ -106,7 +98,6 @@ pub(super) struct Grant {
     way: Option<Arc<Way>>,
     began: Seen,
     protocol: Protocol,
-    max_connections: Option<NonZeroU32>,
 }
 
 impl Grant {
@@ -124,7 +115,6 @@ impl Grant {
             way: member.way.clone(),
             began: member.backend.ended.seen(),
             protocol: member.protocol,
-            max_connections: member.max_connections,
         }
     }
 
