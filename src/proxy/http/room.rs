@@ -20,7 +20,7 @@ pub(crate) type Unanswered = oneshot::Sender<Infallible>;
 
 /// Sees to it that a new connection is taken up.
 pub(super) fn see_to(fixed: &Fixed, lease: &Lease, upstream: &mut Upstream) {
-    let max = lease.max_connections();
+    let max = fixed.listener.service.pool.max_connections(lease.backend());
     if !upstream.standing.crowd().is_beyond(max) {
         return;
     }
