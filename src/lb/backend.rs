@@ -26,7 +26,7 @@ pub struct Backend {
     pub server_name: Arc<str>,
     /// Requests (HTTP) or connections (TCP) in progress, over all workers.
     pub in_flight: Slot,
-    /// Connections to it that requests go over, HTTP/1.
+    /// HTTP/1 connections to it that requests go over.
     pub crowd: Arc<Crowd>,
     /// Raised when its sessions are to end. Written by the pool task only.
     pub ended: Mark,

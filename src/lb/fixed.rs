@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use super::backend::{Backend, SlotArena};
+use super::crowd::Crowd;
 use super::ending::{Mark, Reason};
 use super::handle::{PoolHandle, PoolView, SetOrigin};
 use super::limits::Limits;
@@ -73,13 +74,15 @@ pub fn fixed_with(
         .zip(addrs)
         .map(|(id, addr)| {
             let endpoint = Endpoint::new(addr.ip().to_string(), addr.port());
+            let crowd = Arc::<Crowd>::default();
+            crowd.set_max(max_connections);
             Member {
                 backend: Arc::new(Backend {
                     id: BackendId(id),
                     server_name: endpoint.server_name().into(),
                     endpoint,
                     in_flight: slots.take(),
-                    crowd: Arc::default(),
+                    crowd,
                     ended: Mark::default(),
                     cells: PerWorker::new(workers),
                 }),

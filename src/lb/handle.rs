@@ -1,6 +1,5 @@
 //! What the others hold of a pool: workers pick and report, admin looks.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,11 +63,6 @@ impl PoolHandle {
             return None;
         }
         self.snapshot.load().acquire_of(backend)
-    }
-
-    /// A backend's `maxconn`, if it has one and may be picked.
-    pub fn max_connections(&self, backend: &Backend) -> Option<NonZeroU32> {
-        backend.in_flight.member_in(&self.snapshot.load())?.max_connections
     }
 
     /// Gets in line for a backend, for whoever [`PoolHandle::acquire`] told that all are full. The place is a future of

@@ -66,6 +66,7 @@ impl Record {
     }
 
     fn set_line(&mut self, line: &Line) {
+        self.backend.crowd.set_max(line.settings.max_connections);
         if *self.settings == *line.settings {
             return;
         }

@@ -66,7 +66,7 @@ impl Exchange {
                 Ok(n) => n,
                 Err(error) => return Poll::Ready(self.broke(error)),
             };
-            self.down.heard = true;
+            self.hear();
             let before = std::mem::replace(&mut self.down.active, fixed.tick());
             let bytes = buffer.get(..n).unwrap_or_default();
             let moved = match self.down.phase {

@@ -132,7 +132,8 @@ pub(super) async fn tunnel(fixed: &Fixed, client: &mut Client, tunnel: Tunnel) {
         fixed.cells().error(ErrorCause::Resource);
     }
     let (bytes_in, bytes_out) = meter.moved();
-    drop(lease);
+    // Neither counts while a client is seen off.
+    drop((upstream, lease));
     if let Some(mut notes) = notes {
         fixed.tick();
         notes.course.state = Some(states::tunnel(&finish));

@@ -189,6 +189,16 @@ impl Exchange {
         self.down.active = now;
     }
 
+    /// Something has come over the backend's connection.
+    pub(super) fn hear(&mut self) {
+        if !self.down.heard {
+            self.down.heard = true;
+            if let Some(upstream) = &mut self.upstream {
+                upstream.unanswered = None;
+            }
+        }
+    }
+
     /// Moves bytes both ways until the attempt ends.
     pub(super) fn poll(
         &mut self,

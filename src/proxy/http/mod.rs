@@ -31,7 +31,7 @@ mod repeat;
 pub(crate) mod reply;
 mod requests;
 mod reuse;
-mod room;
+pub(crate) mod room;
 mod sending;
 mod serve;
 pub(crate) mod socket;
@@ -127,7 +127,7 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
     let room = async {
         let mut crowded = listener.crowded.subscribe();
         while crowded.changed().await.is_ok() {
-            local.upstreams.borrow_mut().make_room(&listener.service.name);
+            room::make_room(&local, &listener.service.name);
         }
     };
     let drain = async {
@@ -137,11 +137,10 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
             listener.gate.wait_below(1).await;
         }
     };
-    // None of them outlives the drain.
+    // The pool may end before; the listener, which tells of crowds, does not.
     let changes = async { tokio::join!(end, follow, room) };
-    tokio::pin!(drain, changes);
     tokio::select! {
-        () = &mut drain => {}
-        _ = &mut changes => drain.await,
+        () = drain => {}
+        _ = changes => {}
     }
 }

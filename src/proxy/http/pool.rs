@@ -77,7 +77,6 @@ impl Pool {
 
     /// Keeps a connection that has finished an exchange.
     pub(crate) fn put(&mut self, mut upstream: Box<Upstream>, now: Millis) {
-        upstream.unanswered = None;
         if makes_room(&upstream) {
             return;
         }
@@ -121,7 +120,7 @@ impl Pool {
 
     /// Closes what is too old, closed by its peer, or belongs to a backend that has gone.
     pub(crate) fn sweep(&mut self, now: Millis) {
-        self.retain(|upstream| {
+        self.retain_of(any, |upstream| {
             !is_stale(upstream, now)
                 && upstream.backend.strong_count() > 0
                 && upstream.is_usable(false)
@@ -134,24 +133,33 @@ impl Pool {
             let is_its = |member: &Member| member.backend.id == it.id && member.way == it.way;
             snapshot.members.iter().any(is_its)
         };
-        self.retain(|upstream| upstream.service != *service || fits(upstream));
+        self.retain_of(|upstream| upstream.service == *service, fits);
     }
 
-    /// Closes those of a service that are to make room for new ones, the oldest first.
+    /// Closes those of a service that are to make room for new ones, the oldest of a backend first. Those that have ended
+    /// make none: their peers have let go of them.
     pub(crate) fn make_room(&mut self, service: &ServiceName) {
-        self.retain(|upstream| upstream.service != *service || !makes_room(upstream));
+        let is_crowded = |it: &Upstream| it.service == *service && it.counted.crowd().wants_room();
+        self.retain_of(is_crowded, |upstream| upstream.is_usable(false) && !makes_room(upstream));
     }
 
     /// Closes those that are kept for a client that has gone.
     pub(crate) fn forget(&mut self, owner: Entry) {
-        self.retain(|upstream| upstream.owner != Some(owner));
+        self.retain_of(any, |upstream| upstream.owner != Some(owner));
         self.logins.remove(&owner);
     }
 
-    fn retain(&mut self, keep: impl Fn(&Upstream) -> bool) {
+    /// Keeps of some backends' connections those that `keep` is true for. Any of a backend's tells whether it `is_meant`.
+    fn retain_of(
+        &mut self,
+        is_meant: impl Fn(&Upstream) -> bool,
+        keep: impl Fn(&Upstream) -> bool,
+    ) {
         let mut count = 0;
         self.idle.retain(|_, idle| {
-            idle.retain(|upstream| keep(upstream));
+            if idle.first().is_some_and(|it| is_meant(it)) {
+                idle.retain(|upstream| keep(upstream));
+            }
             count += idle.len();
             !idle.is_empty()
         });
@@ -167,7 +175,11 @@ fn is_stale(upstream: &Upstream, now: Millis) -> bool {
 
 /// True when it is to end for one that its backend does not take up. Not one that is logged in: its client needs that one again.
 fn makes_room(upstream: &Upstream) -> bool {
-    !upstream.is_login && upstream.standing.makes_room()
+    !upstream.is_login && upstream.counted.crowd().takes_room()
+}
+
+fn any(_: &Upstream) -> bool {
+    true
 }
 
 /// Spreads consecutive numbers; nobody outside chooses them.
@@ -192,90 +204,4 @@ impl Hasher for Mix {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-    use crate::proxy::http::socket::Socket;
-    use crate::proxy::wheel::{Group, Wheel};
-
-    #[tokio::test]
-    async fn a_connection_that_was_opened_otherwise_is_not_taken() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let way = |seconds| {
-            let user_timeout = Some(Duration::from_secs(seconds));
-            Way { user_timeout, ..Way::default() }.settled()
-        };
-        // Put back after the settings have changed, `follow` has come too early for it.
-        for (opened, wanted, fits) in [
-            (None, None, true),
-            (way(1), way(1), true),
-            (None, way(1), false),
-            (way(1), way(2), false),
-            (way(1), None, false),
-        ] {
-            let mut pool = Pool::default();
-            let socket = Socket::Watched(TcpStream::connect(at).await.unwrap());
-            let upstream = Upstream::sample(socket, at.into());
-            pool.put(Box::new(Upstream { way: opened.clone(), ..*upstream }), Millis(0));
-            let addr = at.into();
-            let want = Want {
-                id: BackendId(1),
-                addr: &addr,
-                way: wanted.as_ref(),
-                proven: false,
-                surely: true,
-                owner: None,
-            };
-            assert_eq!(pool.take(want, Millis(1)).is_some(), fits, "{opened:?} {wanted:?}");
-            assert_eq!(pool.count, 0, "it is closed");
-        }
-    }
-
-    /// As many owners as there is room for, and more: those that all share stay, and the last login.
-    #[tokio::test]
-    async fn each_kind_has_room_of_its_own() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let mut wheel = Wheel::new();
-        let mut owner = || wheel.add(Waker::noop().clone(), Group(0));
-        let mut pool = Pool::default();
-        let put = async |pool: &mut Pool, owner: Option<Entry>| {
-            let (stream, accepted) = tokio::join!(TcpStream::connect(at), listener.accept());
-            let upstream = Upstream::sample(Socket::Watched(stream.unwrap()), at.into());
-            let is_login = owner.is_some();
-            pool.put(Box::new(Upstream { owner, is_login, ..*upstream }), Millis(0));
-            accepted.unwrap().0
-        };
-        let mut peers = Vec::new();
-        let (first, last) = (owner(), owner());
-        peers.push(put(&mut pool, Some(first)).await);
-        for _ in 0..MAX_IDLE + 2 {
-            peers.push(put(&mut pool, None).await);
-        }
-        for _ in 0..MAX_IDLE - 1 {
-            peers.push(put(&mut pool, Some(owner())).await);
-        }
-        assert_eq!(pool.count, 2 * MAX_IDLE);
-        peers.push(put(&mut pool, Some(last)).await);
-        assert_eq!(pool.count, 2 * MAX_IDLE);
-        let addr = at.into();
-        let want = |owner| Want {
-            id: BackendId(1),
-            addr: &addr,
-            way: None,
-            proven: false,
-            surely: true,
-            owner,
-        };
-        // Logins do not grow old.
-        let now = Millis(0).after(10 * IDLE);
-        assert!(pool.take(want(Some(first)), now).is_none(), "the oldest made room");
-        assert!(pool.take(want(Some(last)), now).is_some());
-        assert!(pool.take(want(None), now).is_none(), "too old");
-        assert_eq!(pool.count, MAX_IDLE - 1);
-    }
-}
+mod tests;

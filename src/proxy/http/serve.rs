@@ -193,7 +193,7 @@ async fn connect(
     };
     let name = &fixed.listener.service.name;
     let mut upstream = Upstream::new(&lease, name, stream, || client.whose(fixed));
-    room::see_to(fixed, &lease, &mut upstream);
+    upstream.unanswered = room::see_to(fixed, &upstream.counted);
     Ok((lease, upstream, false))
 }
 

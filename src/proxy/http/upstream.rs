@@ -13,7 +13,7 @@ use crate::dial::{Address, Way};
 use crate::endpoint::ServiceName;
 use crate::lb::BackendId;
 use crate::lb::backend::Backend;
-use crate::lb::crowd::Standing;
+use crate::lb::crowd::Counted;
 use crate::lb::lease::Lease;
 use crate::proxy::millis::Millis;
 use crate::proxy::wheel::Entry;
@@ -32,8 +32,8 @@ pub(crate) struct Upstream {
     /// Dead when the backend has left every snapshot.
     pub(crate) backend: Weak<Backend>,
     /// Counts it among those to its backend.
-    pub(crate) standing: Standing,
-    /// Somebody waits for its first answer's end, to see whether the backend takes it up at all.
+    pub(crate) counted: Counted,
+    /// Somebody waits for its first byte, to see whether the backend takes it up at all.
     pub(crate) unanswered: Option<Unanswered>,
     pub(crate) idle_since: Millis,
     /// It has served more than one request.
@@ -65,7 +65,7 @@ impl Upstream {
             preface: header.unwrap_or_default(),
             service: service.clone(),
             backend: Arc::downgrade(lease.backend()),
-            standing: lease.backend().crowd.enter(),
+            counted: lease.backend().crowd.enter(),
             unanswered: None,
             idle_since: Millis(0),
             is_proven: false,
@@ -87,7 +87,7 @@ impl Upstream {
             preface: Bytes::new(),
             service: ServiceName::new("web"),
             backend: Weak::new(),
-            standing: Arc::<crate::lb::crowd::Crowd>::default().enter(),
+            counted: Arc::<crate::lb::crowd::Crowd>::default().enter(),
             unanswered: None,
             idle_since: Millis(0),
             is_proven: false,

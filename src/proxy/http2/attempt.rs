@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use h2::Reason;
 use hyper::Version;
 use hyper::body::Body;
-use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::response;
 
@@ -16,6 +15,7 @@ use super::carry::{Carried, Carrier};
 use super::dial::Line;
 use super::fields;
 use super::outlet::{Outlet, Spare};
+use super::plain::Plain;
 use super::upload::Reader;
 use super::upstream::{InUse, Key};
 use crate::lb::lease::Lease;
@@ -44,7 +44,7 @@ pub(super) async fn attempt(
 ) -> Result<Begun, Outcome> {
     match line {
         Line::Stream(stream) => over_stream(asking, lease, stream).await,
-        Line::Http1(sender) => over_http1(asking, lease, sender).await,
+        Line::Http1(plain) => over_http1(asking, lease, plain).await,
     }
 }
 
@@ -110,7 +110,7 @@ fn judged(error: h2::Error, stream: &InUse) -> Outcome {
 async fn over_http1(
     asking: &Asking<'_>,
     lease: &Lease,
-    mut sender: http1::SendRequest<Reader>,
+    mut plain: Plain,
 ) -> Result<Begun, Outcome> {
     let http = &asking.settings.http;
     let closes = http.close_mode != CloseMode::KeepAlive;
@@ -121,11 +121,12 @@ async fn over_http1(
         // hyper would take it that a GET has none.
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let mut sending = Box::pin(sender.try_send_request(request));
+    let mut sending = Box::pin(plain.sender.try_send_request(request));
     let begun = asking.fixed.tick();
     let wait = Waiting { asking, lease, begun };
     let answer = wait.until(|cx| sending.as_mut().poll(cx).map(Ok)).await?;
     drop(sending);
+    plain.unanswered = None;
     let (mut head, body) = answer
         .map_err(|mut failed| match failed.take_message() {
             Some(_request) => Outcome::Unsent,
@@ -156,7 +157,7 @@ async fn over_http1(
     let keeps = !closes && !is_old && http.reuse != Reuse::Never && !is_login();
     let fixed = asking.fixed;
     let key = Key::of(lease, &fixed.listener.service.name, fixed.whose());
-    let spare = keeps.then_some(Spare { key, sender });
+    let spare = keeps.then_some(Spare { key, plain });
     Ok(Begun { head, outlet: Outlet::Http1(body, spare), pump: None })
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -9,8 +10,8 @@ use tokio::net::TcpStream;
 
 use super::ask::Asking;
 use super::patient::Patient;
+use super::plain::Plain;
 use super::settings::{BACKEND_FRAMES_BYTES, Http2Settings, RESETS_KEPT, SEND_BUFFER_BYTES};
-use super::upload::Reader;
 use super::upstream::{Found, InUse, Key, Shared};
 use crate::dial::{self, header};
 use crate::lb::Protocol;
@@ -18,6 +19,7 @@ use crate::lb::lease::Lease;
 use crate::proxy::connect::Dialer;
 use crate::proxy::error::ProxyError;
 use crate::proxy::http::message::{HEAD_BYTES, HEADERS};
+use crate::proxy::http::room;
 use crate::proxy::{CloseMode, Reuse};
 
 /// A way to ask a backend one thing.
@@ -26,7 +28,7 @@ pub(super) enum Line {
     /// A stream of a connection to an HTTP/2 backend.
     Stream(InUse),
     /// A connection to an HTTP/1 backend.
-    Http1(http1::SendRequest<Reader>),
+    Http1(Plain),
 }
 
 /// A line to the leased backend or, if that cannot be reached, to another.
@@ -71,7 +73,7 @@ pub(super) async fn line(
     let (lease, stream) = dialer.introduce(lease, hello).await?;
     let key = Key::of(&lease, name, whose);
     let line = match lease.protocol() {
-        Protocol::Http1 => first(stream).await.map(Line::Http1),
+        Protocol::Http1 => first(asking, &lease, stream).await.map(Line::Http1),
         Protocol::Http2 => share(asking, stream, key.clone()).await.map(Line::Stream),
     };
     // A connection to another backend, which was asked instead, is none for those who wait.
@@ -88,7 +90,7 @@ pub(super) async fn line(
 
 /// An idle connection, if the request may go over one. One that cannot be sent twice goes over none that has ended
 /// unnoticed: the reactor is asked before.
-async fn idle(asking: &Asking<'_>, key: &Key) -> Option<http1::SendRequest<Reader>> {
+async fn idle(asking: &Asking<'_>, key: &Key) -> Option<Plain> {
     let http = &asking.settings.http;
     let is_fresh_wanted = http.close_mode != CloseMode::KeepAlive || http.reuse == Reuse::Never;
     if is_fresh_wanted {
@@ -96,13 +98,13 @@ async fn idle(asking: &Asking<'_>, key: &Key) -> Option<http1::SendRequest<Reade
     }
     loop {
         let local = &asking.fixed.local;
-        let sender = local.upstreams2.borrow_mut().take(key, local.clock.now())?;
+        let plain = local.upstreams2.borrow_mut().plain.take(key, local.clock.now())?;
         if asking.is_repeatable() {
-            return Some(sender);
+            return Some(plain);
         }
         tokio::task::yield_now().await;
-        if sender.is_ready() {
-            return Some(sender);
+        if plain.sender.is_ready() {
+            return Some(plain);
         }
     }
 }
@@ -110,7 +112,7 @@ async fn idle(asking: &Asking<'_>, key: &Key) -> Option<http1::SendRequest<Reade
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// hyper's HTTP/1 over a new connection.
-async fn first<S>(stream: S) -> Result<http1::SendRequest<Reader>, Failure>
+async fn first<S>(asking: &Asking<'_>, lease: &Lease, stream: S) -> Result<Plain, Failure>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
@@ -120,12 +122,16 @@ where
     // As the HTTP/1 engine takes them.
     builder.allow_obsolete_multiline_headers_in_responses(true);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let counted = lease.backend().crowd.enter();
+    let unanswered = room::see_to(asking.fixed, &counted);
+    let plain = Plain { sender, crowd: Arc::clone(counted.crowd()), unanswered };
     drop(tokio::task::spawn_local(async move {
+        let _until_its_end = counted;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection to a backend ended");
         }
     }));
-    Ok(sender)
+    Ok(plain)
 }
 
 /// HTTP/2 over a new connection, for all streams to come.

@@ -28,6 +28,7 @@ mod head;
 mod notes;
 mod outlet;
 mod patient;
+mod plain;
 mod server;
 mod settings;
 mod source;

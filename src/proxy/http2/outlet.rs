@@ -6,12 +6,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use hyper::body::{Body, Frame, Incoming};
-use hyper::client::conn::http1::SendRequest;
 
 use super::carry::Frames;
 use super::fields;
+use super::plain::Plain;
 use super::source::poll_stream;
-use super::upload::Reader;
 use super::upstream::{InUse, Key};
 use crate::proxy::local::Local;
 
@@ -49,7 +48,7 @@ pub(super) enum Outlet {
 #[derive(Debug)]
 pub(super) struct Spare {
     pub(super) key: Key,
-    pub(super) sender: SendRequest<Reader>,
+    pub(super) plain: Plain,
 }
 
 impl Frames for Outlet {
@@ -112,9 +111,9 @@ impl Outlet {
     /// All has come: the connection waits for another request, if the backend has taken the whole of this one.
     pub(super) fn complete(&mut self, local: &Local) {
         if let Self::Http1(_, spare) = self
-            && let Some(Spare { key, sender }) = spare.take()
+            && let Some(Spare { key, plain }) = spare.take()
         {
-            local.upstreams2.borrow_mut().put(key, sender, local.clock.now());
+            local.upstreams2.borrow_mut().plain.put(key, plain, local.clock.now());
         }
     }
 }

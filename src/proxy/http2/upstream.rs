@@ -11,11 +11,10 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use hyper::client::conn::http1;
 use tokio::sync::Notify;
 
+use super::plain::Plains;
 use super::settings::IDLE;
-use super::upload::Reader;
 use crate::dial::header::Whose;
 use crate::dial::{Address, Way};
 use crate::endpoint::ServiceName;
@@ -55,7 +54,7 @@ impl Key {
     }
 
     /// True when a connection that was opened for `self` will do for `other`.
-    fn fits(&self, other: &Self) -> bool {
+    pub(super) fn fits(&self, other: &Self) -> bool {
         // Who has no address is not the same as another who has none.
         let is_nobody = self.whose == Some(Whose::Unknown);
         self.addr == other.addr && self.whose == other.whose && !is_nobody && self.way == other.way
@@ -194,20 +193,13 @@ pub(super) enum Found {
     Nothing(Opener),
 }
 
-#[derive(Debug)]
-struct Idle {
-    key: Key,
-    sender: http1::SendRequest<Reader>,
-    since: Millis,
-}
-
 /// All of a worker's. Borrowed within one call, never across an await.
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
     shared: HashMap<BackendId, Vec<Rc<Shared>>>,
     openings: HashMap<Opened, Rc<Opening>>,
-    idle: HashMap<BackendId, Vec<Idle>>,
-    idle_count: usize,
+    /// Idle ones to HTTP/1 backends.
+    pub(super) plain: Plains,
 }
 
 impl Upstreams {
@@ -233,36 +225,14 @@ impl Upstreams {
         first
     }
 
-    /// The idle connection used last to an HTTP/1 backend.
-    pub(super) fn take(&mut self, key: &Key, now: Millis) -> Option<http1::SendRequest<Reader>> {
-        let idle = self.idle.get_mut(&key.id)?;
-        let fits = |it: &Idle| {
-            it.key.fits(key) && it.sender.is_ready() && now < it.since.after(pool::IDLE)
-        };
-        let at = idle.iter().rposition(fits)?;
-        self.idle_count -= 1;
-        Some(idle.remove(at).sender)
-    }
-
-    /// Keeps a connection to an HTTP/1 backend, within the bounds of `http::pool`.
-    pub(super) fn put(&mut self, key: Key, sender: http1::SendRequest<Reader>, now: Millis) {
-        let idle = self.idle.entry(key.id).or_default();
-        if idle.len() < pool::MAX_IDLE && self.idle_count < pool::MAX_IDLE_TOTAL {
-            self.idle_count += 1;
-            idle.push(Idle { key, sender, since: now });
-        }
-    }
-
     /// Forgets what has ended or has not been used for long.
     pub(crate) fn sweep(&mut self, now: Millis) {
-        self.retain(
-            |it| {
-                // That of one client is of no use to others, and nobody tells when it has gone.
-                let kept = if it.key.whose.is_some() { pool::IDLE } else { IDLE };
-                !it.is_over.get() && (it.streams.get() > 0 || now < it.idle_since.get().after(kept))
-            },
-            |it| now < it.since.after(pool::IDLE) && !it.sender.is_closed(),
-        );
+        self.retain(|it| {
+            // That of one client is of no use to others, and nobody tells when it has gone.
+            let kept = if it.key.whose.is_some() { pool::IDLE } else { IDLE };
+            !it.is_over.get() && (it.streams.get() > 0 || now < it.idle_since.get().after(kept))
+        });
+        self.plain.sweep(now);
     }
 
     /// Forgets those of a service to backends that may not be picked any more. Streams under way come to their end.
@@ -272,21 +242,20 @@ impl Upstreams {
                 |it: &Member| it.backend.id == key.id && it.addr == key.addr && it.way == key.way;
             key.service != *service || snapshot.members.iter().any(is_it)
         };
-        self.retain(|it| stays(&it.key), |it| stays(&it.key));
+        self.retain(|it| stays(&it.key));
+        self.plain.retain(stays);
     }
 
-    fn retain(&mut self, shared: impl Fn(&Shared) -> bool, idle: impl Fn(&Idle) -> bool) {
+    /// Closes those to HTTP/1 backends of a service that are to make room for new ones.
+    pub(crate) fn make_room(&mut self, service: &ServiceName) {
+        self.plain.make_room(service);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Shared) -> bool) {
         self.shared.retain(|_, all| {
-            all.retain(|it| shared(it));
+            all.retain(|it| keep(it));
             !all.is_empty()
         });
-        let mut count = 0;
-        self.idle.retain(|_, all| {
-            all.retain(&idle);
-            count += all.len();
-            !all.is_empty()
-        });
-        self.idle_count = count;
     }
 }
 

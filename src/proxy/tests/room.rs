@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::client::SendRequest;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -37,6 +39,22 @@ async fn rig(origin: &Origin, max: Option<u32>) -> Rig {
     setup.start().await
 }
 
+/// A client that speaks HTTP/2, and its one connection.
+async fn http2_client(rig: &Rig) -> SendRequest<Bytes> {
+    let (sender, connection) = h2::client::handshake(rig.client().await.0).await.unwrap();
+    // Ends with the test.
+    drop(tokio::spawn(connection));
+    sender
+}
+
+async fn ask_http2(client: &mut SendRequest<Bytes>) {
+    let request = hyper::Request::get("http://t/").body(()).unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "ok");
+    assert!(body.data().await.is_none());
+}
+
 #[tokio::test]
 async fn idle_connections_of_other_workers_make_room() {
     for count in [1, 2] {
@@ -53,6 +71,28 @@ async fn idle_connections_of_other_workers_make_room() {
         for client in &mut clients {
             assert_eq!(timeout(SOON, client.get("/")).await.unwrap().body, "ok");
         }
+        assert!(origin.connections() > count, "several workers have had one");
+    }
+}
+
+/// Those over which requests of HTTP/2 clients go are kept apart.
+#[tokio::test]
+async fn so_do_those_for_clients_that_speak_http2() {
+    for count in [1, 2] {
+        let origin = threads(count).await;
+        let rig = rig(&origin, u32::try_from(count).ok()).await;
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            let (mut one, mut two) = (rig.client().await, http2_client(&rig).await);
+            assert_eq!(timeout(SOON, one.get("/")).await.unwrap().body, "ok");
+            timeout(SOON, ask_http2(&mut two)).await.unwrap();
+            clients.push((one, two));
+        }
+        for (one, two) in &mut clients {
+            timeout(SOON, ask_http2(two)).await.unwrap();
+            assert_eq!(timeout(SOON, one.get("/")).await.unwrap().body, "ok");
+        }
+        assert!(origin.connections() > count, "several workers have had one");
     }
 }
 
@@ -69,14 +109,39 @@ async fn a_server_that_answers_at_once_keeps_its_connections() {
         }
         let opened = origin.connections();
         assert!(opened > 1, "several workers have one");
+        for _ in 0..10 {
+            for client in &mut clients {
+                assert_eq!(client.get("/").await.body, "ok");
+            }
+        }
+        // A host that stands still looks like a server that does: one or the other may have been given up.
+        let given_up = if max.is_some() { 4 } else { 0 };
+        let more = origin.connections() - opened;
+        assert!(more <= given_up, "{max:?}: {more} more than {opened}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_answer_that_has_begun_closes_nothing() {
+    let origin = Origin::start(|_, mut conn| async move {
+        while conn.request().await.is_some() {
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await;
+            // Longer than a request waits for its first byte.
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            conn.send("k").await;
+        }
+    })
+    .await;
+    let rig = rig(&origin, Some(1)).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(rig.client().await);
+    }
+    for _ in 0..3 {
         for client in &mut clients {
             assert_eq!(client.get("/").await.body, "ok");
         }
-        // A host that stands still looks like a server that does: one or the other may have been given up.
-        assert!(
-            origin.connections() <= opened + 4,
-            "{max:?}: {opened}, then {}",
-            origin.connections()
-        );
     }
+    // One for each worker, and a few more where the host stands still.
+    assert!(origin.connections() <= 4 + 4, "{} for 24 requests", origin.connections());
 }
