@@ -1,5 +1,6 @@
 //! Every address of a configuration, bound before anything starts: all or nothing.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use super::process::{identity, raise_descriptor_limit};
@@ -18,6 +19,15 @@ pub(crate) struct Bound {
     pub(crate) descriptors: u64,
 }
 
+/// Why there are no sockets.
+#[derive(Debug)]
+pub(crate) struct Unbound {
+    /// One line for each address that cannot be had, naming the service.
+    pub(crate) complaints: Vec<String>,
+    /// Somebody else has all of these.
+    pub(crate) is_in_use: bool,
+}
+
 impl Bound {
     /// Binds all or nothing.
     ///
@@ -26,24 +36,28 @@ impl Bound {
     pub(crate) fn alone(loaded: &Loaded) -> Result<Self, Vec<String>> {
         let config = &loaded.config;
         let admin = config.process.admin_listen;
-        Self::bind(admin, &config.services, &mut Held::default())
+        let bound = Self::bind(admin, &config.services, &mut Held::default());
+        bound.map_err(|unbound| unbound.complaints)
     }
 
     /// Binds all or nothing, except what is `adopted`: from a former process, or from systemd.
     ///
     /// # Errors
-    /// One line for each address that cannot be had, naming the service.
+    /// [`Unbound`].
     pub(crate) fn bind(
         admin: SocketAddr,
         configs: &[ServiceConfig],
         adopted: &mut Held,
-    ) -> Result<Self, Vec<String>> {
+    ) -> Result<Self, Unbound> {
         let descriptors = raise_descriptor_limit();
-        let mut complaints = Vec::new();
+        let mut unbound = Unbound { complaints: Vec::new(), is_in_use: true };
         let mut take = |settings: &ListenerSettings, who: &dyn Fn(&str) -> String| {
             let taken = adopted.take(settings);
-            let explained = |error: BindError| who(&explain(&error, adopted));
-            taken.map_err(|error| complaints.push(explained(error))).unwrap_or_default()
+            taken.unwrap_or_else(|error| {
+                unbound.is_in_use &= error.source.kind() == io::ErrorKind::AddrInUse;
+                unbound.complaints.push(who(&explain(&error, adopted)));
+                Vec::new()
+            })
         };
         let admin = take(&only(admin), &|error| {
             format!("admin.listen: {error}; choose another with `admin: {{listen: ADDRESS:PORT}}`")
@@ -58,10 +72,10 @@ impl Bound {
             });
         }
         match admin.into_iter().next() {
-            Some(admin) if complaints.is_empty() => {
+            Some(admin) if unbound.complaints.is_empty() => {
                 Ok(Self { admin: admin.socket, services, descriptors })
             }
-            _ => Err(complaints),
+            _ => Err(unbound),
         }
     }
 
@@ -70,12 +84,12 @@ impl Bound {
     ///
     /// # Errors
     /// One cannot be renamed.
-    pub(crate) fn place_for(&self, process: &ProcessSettings) -> std::io::Result<()> {
+    pub(crate) fn place_for(&self, process: &ProcessSettings) -> io::Result<()> {
         if identity(process.user.as_deref(), process.group.as_deref()).is_none() {
             return Ok(());
         }
         let mut all = self.services.iter().flatten();
-        all.try_for_each(Listening::place).map_err(std::io::Error::other)
+        all.try_for_each(Listening::place).map_err(io::Error::other)
     }
 }
 

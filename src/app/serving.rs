@@ -1,7 +1,10 @@
 //! The process between its start and its end: it waits for a signal, or for a successor.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::front::Front;
 use super::handover::offer::{self, House, Successor};
@@ -10,6 +13,17 @@ use super::service::Context;
 use super::signal::StopSignals;
 use super::stop::{Changer, Softness, stop};
 use crate::proxy::worker::REST;
+
+/// What a process that serves is asked to do next.
+#[derive(Debug)]
+enum Asked {
+    /// Another process has taken over.
+    MakeWay(Successor),
+    /// A signal has come.
+    Stop,
+    /// And another while a hand-over was under way.
+    StopAtOnce(&'static str),
+}
 
 /// A process that serves.
 #[derive(Debug)]
@@ -26,29 +40,46 @@ impl Serving {
     /// Serves until somebody else does or nobody shall, then drains.
     pub(super) async fn until_end(mut self, signals: &mut StopSignals) {
         self.context.notifier.ready();
-        let house = House {
-            workers: &self.context.workers,
-            admin: &self.context.admin,
-            front: &mut self.front,
-        };
-        let successor = tokio::select! {
-            signal = signals.next() => {
-                tracing::info!(signal, "stopping softly; a second signal stops at once");
-                None
+        match self.until_asked(signals).await {
+            Asked::MakeWay(successor) => self.make_way(successor, signals).await,
+            Asked::Stop => self.end(signals).await,
+            Asked::StopAtOnce(signal) => {
+                tracing::warn!(signal, "stopping at once; open connections are cut");
             }
-            successor = offer::wait(&mut self.post.door, house) => Some(successor),
-            () = self.context.notifier.keep_alive() => None,
-        };
-        match successor {
-            Some(successor) => self.make_way(successor, signals).await,
-            None => self.end(signals).await,
         }
     }
 
-    /// Nobody comes after us. The admin server goes last, so that the drain can be watched.
+    /// Who is about to take over when a signal comes does so first: there is no moment without anybody who accepts.
+    async fn until_asked(&mut self, signals: &mut StopSignals) -> Asked {
+        let stopping = CancellationToken::new();
+        let house = House {
+            workers: Some(&self.context.workers),
+            admin: &self.context.admin,
+            front: &mut self.front,
+        };
+        let mut come = pin!(offer::wait(&mut self.post.door, house, &stopping));
+        let mut keep_alive = pin!(self.context.notifier.keep_alive());
+        loop {
+            tokio::select! {
+                successor = &mut come => {
+                    return successor.map_or(Asked::Stop, Asked::MakeWay);
+                }
+                () = &mut keep_alive => return Asked::Stop,
+                signal = signals.next() => {
+                    if stopping.is_cancelled() {
+                        return Asked::StopAtOnce(signal);
+                    }
+                    tracing::info!(signal, "stopping softly; a second signal stops at once");
+                    stopping.cancel();
+                }
+            }
+        }
+    }
+
+    /// Nobody serves after us. The admin server goes last, so that the drain can be watched, unless a new process comes
+    /// meanwhile: it binds what we have closed, and gets the admin server's socket.
     async fn end(mut self, signals: &mut StopSignals) {
         self.context.notifier.stopping();
-        drop(self.post.door);
         self.front.start();
         let softness = Softness {
             deadline: self.deadline,
@@ -56,8 +87,25 @@ impl Serving {
             is_asked: true,
             following: None,
         };
-        stop(self.context, self.changer, signals, softness).await;
-        self.front.stop().await;
+        let (mut door, mut front) = (self.post.door, self.front);
+        let admin = Arc::clone(&self.context.admin);
+        let mut stopped = pin!(stop(self.context, self.changer, signals, softness));
+        let house = House { workers: None, admin: &admin, front: &mut front };
+        let for_good = CancellationToken::new();
+        let successor = tokio::select! {
+            () = &mut stopped => None,
+            successor = offer::wait(&mut door, house, &for_good) => successor,
+        };
+        drop(door);
+        match successor {
+            Some(successor) => {
+                let pid = successor.pid;
+                tracing::info!(pid, "another process serves; draining goes on");
+                drop(front);
+                successor.report_until(&admin, stopped).await;
+            }
+            None => front.stop().await,
+        }
     }
 
     /// Another process has everything; it is told what is still counted here.

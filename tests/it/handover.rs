@@ -1,5 +1,6 @@
 //! A new process in the place of a running one: nothing is refused, nothing is lost, nothing is forgotten.
 
+mod ends;
 mod signals;
 
 use std::collections::BTreeMap;

@@ -64,8 +64,11 @@ pub(crate) fn receive_descriptors(
                 descriptors.extend(fds);
             }
         }
+        if received.bytes == 0 {
+            return Err(ProtocolError::Gone);
+        }
         // Nothing with a byte: the kernel had no room in our table of descriptors (or the other side is not one of us).
-        if received.bytes == 0 || descriptors.len() == before {
+        if descriptors.len() == before {
             let got = descriptors.len();
             return Err(ProtocolError::Descriptors { wanted, got });
         }

@@ -4,6 +4,7 @@
 //! sockets and for what it knows. The kernel's queue of a socket belongs to both then, so there is no moment without
 //! somebody who accepts. The running one serves until the new one says that it has everything; whatever goes wrong
 //! before that (a bad configuration, an address that is taken, a crash) ends the new one and changes nothing.
+//! Should the old one end instead, the new one has its sockets and serves alone; told to stop, it hands over first.
 //!
 //! | file | what |
 //! |---|---|

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::UnixStream;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::descriptors::send_descriptors;
 use super::door::Door;
@@ -20,8 +21,8 @@ use crate::proxy::worker::Workers;
 /// What a successor gets.
 #[derive(Debug)]
 pub(crate) struct House<'a> {
-    /// The data plane: its sockets.
-    pub(crate) workers: &'a Workers,
+    /// The data plane: its sockets. `None`: they are closed, it drains.
+    pub(crate) workers: Option<&'a Workers>,
     /// Services, their state and counters.
     pub(crate) admin: &'a Arc<AdminState>,
     /// The admin server.
@@ -38,29 +39,47 @@ pub(crate) struct Successor {
     reported: Totals,
 }
 
-/// Waits until another process has taken over. Dropping it before changes nothing but the admin server, which may be
-/// stopped: [`Front::start`] it.
-pub(crate) async fn wait(door: &mut Option<Door>, mut house: House<'_>) -> Successor {
+/// Waits until another process has taken over, or until `stopping` and nobody is about to. Dropping it before changes nothing
+/// but the admin server, which may be stopped ([`Front::start`] it); who is about to take over serves alone then.
+pub(crate) async fn wait(
+    door: &mut Option<Door>,
+    mut house: House<'_>,
+    stopping: &CancellationToken,
+) -> Option<Successor> {
     let Some(door) = door else {
         // Nobody can come.
-        return std::future::pending().await;
+        stopping.cancelled().await;
+        return None;
     };
     loop {
-        let caller = door.accept().await;
+        let mut caller = tokio::select! {
+            biased;
+            caller = door.accept() => caller,
+            () = stopping.cancelled() => return None,
+        };
         let ended = {
-            let mut talk = std::pin::pin!(negotiate(caller, &mut house));
+            let mut talk = std::pin::pin!(negotiate(&mut caller, &mut house));
+            let mut is_told = false;
             loop {
                 tokio::select! {
                     ended = &mut talk => break ended,
                     other = door.accept() => turn_away(other),
+                    () = stopping.cancelled(), if !is_told => {
+                        tracing::info!("a hand-over is under way: it comes first");
+                        is_told = true;
+                    }
                 }
             }
         };
         match ended {
-            Ok(successor) => return successor,
+            Ok((pid, reported)) => return Some(Successor { stream: caller, pid, reported }),
             Err(error) => {
-                let error = with_causes(&error);
-                tracing::warn!(error, "hand-over came to nothing; this process goes on");
+                let reason = with_causes(&error);
+                tracing::warn!(error = reason, "hand-over came to nothing; this process goes on");
+                let refused = Message::Refused { reason: format!("{reason}; it goes on") };
+                if let Err(error) = send(&mut caller, &refused, PATIENCE).await {
+                    tracing::debug!(%error, "successor");
+                }
             }
         }
         house.front.start();
@@ -70,45 +89,34 @@ pub(crate) async fn wait(door: &mut Option<Door>, mut house: House<'_>) -> Succe
     }
 }
 
+/// Process id of the successor, and what it has been told.
 async fn negotiate(
-    mut stream: UnixStream,
+    stream: &mut UnixStream,
     house: &mut House<'_>,
-) -> Result<Successor, ProtocolError> {
-    let said = receive(&mut stream, PATIENCE).await?;
+) -> Result<(u32, Totals), ProtocolError> {
+    let said = receive(stream, PATIENCE).await?;
     let Message::Hello(greeting) = said else {
         return Err(said.unexpected());
     };
     let pid = greeting.pid;
     if greeting.protocol != VERSION {
-        let reason = format!(
-            "it speaks version {VERSION} of the hand-over, not {}; stop it first",
-            greeting.protocol
-        );
-        let refused = Message::Refused { reason };
-        send(&mut stream, &refused, PATIENCE).await?;
-        return Err(ProtocolError::Unexpected("another version"));
+        return Err(ProtocolError::Version(greeting.protocol));
     }
     tracing::info!(pid, version = greeting.program, "hand-over asked for");
-    let sockets = offer(&mut stream, house).await?;
-    receive(&mut stream, READY_PATIENCE).await?.must_be(&Message::Ready)?;
+    let sockets = offer(stream, house).await?;
+    receive(stream, READY_PATIENCE).await?.must_be(&Message::Ready)?;
     house.front.stop().await;
     let reported = house.totals();
     let counters = Message::Counters(Box::new(reported.clone()));
-    send(&mut stream, &counters, PATIENCE).await?;
-    let taken = receive(&mut stream, PATIENCE).await;
-    if let Err(error) = taken.and_then(|said| said.must_be(&Message::Taken)) {
-        let reason = "nothing was heard in time; the running one goes on".to_owned();
-        // Best effort: it may be gone.
-        drop(send(&mut stream, &Message::Refused { reason }, PATIENCE).await);
-        return Err(error);
-    }
+    send(stream, &counters, PATIENCE).await?;
+    receive(stream, PATIENCE).await?.must_be(&Message::Taken)?;
     // Before it is told: it may stop at once, and must be the only one to remove them then.
     sockets.iter().for_each(|socket| socket.own_file(false));
-    if let Err(error) = send(&mut stream, &Message::Draining, PATIENCE).await {
+    if let Err(error) = send(stream, &Message::Draining, PATIENCE).await {
         sockets.iter().for_each(|socket| socket.own_file(true));
         return Err(error);
     }
-    Ok(Successor { stream, pid, reported })
+    Ok((pid, reported))
 }
 
 /// Offers everything; gives the sockets.
@@ -116,7 +124,7 @@ async fn offer(
     stream: &mut UnixStream,
     house: &House<'_>,
 ) -> Result<Vec<Listening>, ProtocolError> {
-    let mut sockets = house.workers.listening()?;
+    let mut sockets = house.workers.map_or_else(|| Ok(Vec::new()), Workers::listening)?;
     sockets.push(Listening::adopted(house.front.socket()?, None, false)?);
     let listeners = sockets.iter().map(|socket| socket.addr.to_string()).collect();
     let foreign = sockets.iter().filter(|socket| socket.is_foreign());

@@ -13,6 +13,9 @@
 //!  │◀────────────── Counters … Finished │
 //! ```
 //!
+//! An old process that gives the conversation up and goes on says so: Refused, whatever is due. One that breaks off without
+//! a word has died or stops, and leaves the new one alone with the sockets that it has been given.
+//!
 //! Unknown fields are ignored, so that versions may differ; what cannot be understood ends the conversation, and the old
 //! process goes on.
 
@@ -97,10 +100,10 @@ impl Greeting {
 /// Why a conversation ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProtocolError {
-    /// The other side has gone, or the system refuses.
+    /// The system refuses.
     #[error("the connection broke")]
-    Io(#[from] io::Error),
-    /// The other side has gone between two messages.
+    Io(#[source] io::Error),
+    /// The other side has gone, whatever we were about.
     #[error("the other process has gone")]
     Gone,
     /// Nothing came.
@@ -115,6 +118,9 @@ pub(crate) enum ProtocolError {
     /// Not what is due now.
     #[error("unexpected message: {0}")]
     Unexpected(&'static str),
+    /// The other side speaks another version.
+    #[error("it speaks version {VERSION} of the hand-over, not {0}; stop it first")]
+    Version(u32),
     /// The other side said no.
     #[error("{0}")]
     Refused(String),
@@ -126,6 +132,16 @@ pub(crate) enum ProtocolError {
         /// Received.
         got: usize,
     },
+}
+
+impl From<io::Error> for ProtocolError {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        if matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) {
+            return Self::Gone;
+        }
+        Self::Io(error)
+    }
 }
 
 impl Message {
@@ -215,7 +231,7 @@ pub(crate) async fn receive(
 ) -> Result<Message, ProtocolError> {
     let read = async {
         let mut header = [0; 4];
-        stream.read_exact(&mut header).await.map_err(gone)?;
+        stream.read_exact(&mut header).await?;
         let mut body = vec![0; body_length(header)?];
         stream.read_exact(&mut body).await?;
         parse(&body)
@@ -226,21 +242,10 @@ pub(crate) async fn receive(
 /// Receives a message before there is a runtime; the stream's own read timeout bounds it.
 pub(crate) fn receive_blocking(stream: &mut BlockingStream) -> Result<Message, ProtocolError> {
     let mut header = [0; 4];
-    stream.read_exact(&mut header).map_err(gone)?;
+    stream.read_exact(&mut header)?;
     let mut body = vec![0; body_length(header)?];
     stream.read_exact(&mut body)?;
     parse(&body)
-}
-
-fn gone(error: io::Error) -> ProtocolError {
-    if matches!(
-        error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-    ) {
-        ProtocolError::Gone
-    } else {
-        ProtocolError::Io(error)
-    }
 }
 
 #[cfg(test)]

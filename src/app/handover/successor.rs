@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -11,9 +12,9 @@ use tokio::time::{Instant, timeout_at};
 use super::door::Door;
 use super::protocol::{Greeting, ProtocolError};
 use super::state::State;
-use super::take::{Predecessor, Taking, approach};
+use super::take::{Met, Predecessor, Taking, approach};
 use super::{SERVICE_PATIENCE, with_causes};
-use crate::app::bound::Bound;
+use crate::app::bound::{Bound, Unbound};
 use crate::app::front::Front;
 use crate::app::service::{Inherited, ServiceRuntime};
 use crate::app::systemd;
@@ -83,14 +84,47 @@ async fn until_ready(pool: &PoolHandle, by: Instant) -> io::Result<()> {
     }
 }
 
+/// Between attempts to have every address while another process may be about to let go of one: it stops, or its own reload has
+/// just bound what is new. Twice as long each time; after the last it is somebody else's.
+const AGAIN: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
+
 /// Sockets for a configuration: from the process that runs, from systemd, and the others bound.
 ///
 /// # Errors
 /// Lines that say why this process must not start.
+#[expect(clippy::disallowed_methods, reason = "there is no runtime yet")]
 pub(crate) fn arrive(loaded: &Loaded) -> Result<(Bound, Option<Predecessor>), Vec<String>> {
+    let mut pauses = AGAIN.iter();
+    loop {
+        let state_dir = loaded.config.process.state_dir.as_deref();
+        let met = state_dir.map_or(Ok(Met::Nobody), approach);
+        let met = met.map_err(|error| vec![with_causes(&error)])?;
+        let is_alone = matches!(met, Met::Nobody);
+        let unbound = match bind(loaded, met) {
+            Ok(arrived) => return Ok(arrived),
+            Err(unbound) => unbound,
+        };
+        let again = unbound.is_in_use && !is_alone;
+        let Some(pause) = pauses.next().filter(|_| again) else {
+            return Err(unbound.complaints);
+        };
+        tracing::info!(complaints = ?unbound.complaints, ?pause, "trying again");
+        std::thread::sleep(*pause);
+    }
+}
+
+/// One attempt.
+fn bind(loaded: &Loaded, met: Met) -> Result<(Bound, Option<Predecessor>), Unbound> {
     let process = &loaded.config.process;
-    let former = process.state_dir.as_deref().map_or(Ok(None), approach);
-    let mut former = former.map_err(|error| vec![with_causes(&error)])?;
+    let mut former = match met {
+        Met::Willing(former) => Some(*former),
+        Met::Nobody | Met::Gone => None,
+    };
     let mut adopted = Held::default();
     if let Some(former) = &mut former {
         let Greeting { pid, program, .. } = &former.from;

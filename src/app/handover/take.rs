@@ -52,14 +52,25 @@ pub(crate) enum TakeError {
     Protocol(#[source] ProtocolError),
 }
 
-/// Asks the process that runs with the same `state_dir`; `None` when there is none.
-pub(crate) fn approach(state_dir: &Path) -> Result<Option<Predecessor>, TakeError> {
+/// What an approach has led to.
+#[derive(Debug)]
+pub(crate) enum Met {
+    /// Nobody is there.
+    Nobody,
+    /// Somebody was, and has gone meanwhile: its sockets may be closed a moment later.
+    Gone,
+    /// A process that hands over.
+    Willing(Box<Predecessor>),
+}
+
+/// Asks the process that runs with the same `state_dir`.
+pub(crate) fn approach(state_dir: &Path) -> Result<Met, TakeError> {
     let stream = match door::knock(state_dir) {
         Ok(Some(stream)) => stream,
-        Ok(None) => return Ok(None),
+        Ok(None) => return Ok(Met::Nobody),
         Err(error) => {
             tracing::warn!(%error, "nobody can be asked for a hand-over");
-            return Ok(None);
+            return Ok(Met::Nobody);
         }
     };
     let owner = std::fs::metadata(state_dir).ok();
@@ -68,11 +79,11 @@ pub(crate) fn approach(state_dir: &Path) -> Result<Option<Predecessor>, TakeErro
         return Err(TakeError::Stranger);
     }
     match ask(stream) {
-        Ok(predecessor) => Ok(Some(predecessor)),
+        Ok(predecessor) => Ok(Met::Willing(Box::new(predecessor))),
         Err(ProtocolError::Refused(reason)) => Err(TakeError::Refused(reason)),
         Err(ProtocolError::Gone) => {
             tracing::warn!("the running synapse has gone while it was asked: starting alone");
-            Ok(None)
+            Ok(Met::Gone)
         }
         Err(ProtocolError::Io(error))
             if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
@@ -151,8 +162,7 @@ pub(crate) struct Taking {
 impl Taking {
     /// Says that we accept; the old process answers with its counters and has closed its admin server.
     pub(crate) async fn ready(&mut self) -> Result<Totals, ProtocolError> {
-        send(&mut self.stream, &Message::Ready, PATIENCE).await?;
-        let said = receive(&mut self.stream, PATIENCE).await?;
+        let said = self.say(&Message::Ready).await?;
         let Message::Counters(totals) = said else {
             return Err(said.unexpected());
         };
@@ -161,8 +171,15 @@ impl Taking {
 
     /// Says that we have everything; the old process drains from now on.
     pub(crate) async fn taken(&mut self) -> Result<(), ProtocolError> {
-        send(&mut self.stream, &Message::Taken, PATIENCE).await?;
-        receive(&mut self.stream, PATIENCE).await?.must_be(&Message::Draining)
+        self.say(&Message::Taken).await?.must_be(&Message::Draining)
+    }
+
+    async fn say(&mut self, message: &Message) -> Result<Message, ProtocolError> {
+        match send(&mut self.stream, message, PATIENCE).await {
+            // It may have said before why it does not listen.
+            Ok(()) | Err(ProtocolError::Gone) => receive(&mut self.stream, PATIENCE).await,
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds what the old process still counts, until it has gone.

@@ -35,6 +35,23 @@ async fn messages_arrive_as_they_were_sent() {
 }
 
 #[tokio::test]
+async fn who_has_gone_is_gone_for_whoever_speaks_or_waits_for_more() {
+    let (mut ours, theirs) = pair();
+    drop(theirs);
+    let gone = send(&mut ours, &Message::Ready, PATIENCE).await.unwrap_err();
+    assert!(matches!(gone, ProtocolError::Gone), "{gone}");
+    let (mut ours, mut theirs) = pair();
+    io::Write::write_all(&mut theirs, &[0, 0, 0, 9, b'"']).unwrap();
+    drop(theirs);
+    let gone = receive(&mut ours, PATIENCE).await.unwrap_err();
+    assert!(matches!(gone, ProtocolError::Gone), "{gone}");
+    let (ours, theirs) = pair();
+    drop(ours);
+    let gone = receive_descriptors(&theirs, 1).unwrap_err();
+    assert!(matches!(gone, ProtocolError::Gone), "{gone}");
+}
+
+#[tokio::test]
 async fn descriptors_arrive_in_order_over_several_chunks() {
     let (ours, theirs) = pair();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
