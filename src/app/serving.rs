@@ -17,8 +17,8 @@ use crate::proxy::worker::REST;
 /// What a process that serves is asked to do next.
 #[derive(Debug)]
 enum Asked {
-    /// Another process has taken over.
-    MakeWay(Successor),
+    /// Another process has taken over; perhaps after a signal.
+    MakeWay(Successor, bool),
     /// A signal has come.
     Stop,
     /// And another while a hand-over was under way.
@@ -41,10 +41,13 @@ impl Serving {
     pub(super) async fn until_end(mut self, signals: &mut StopSignals) {
         self.context.notifier.ready();
         match self.until_asked(signals).await {
-            Asked::MakeWay(successor) => self.make_way(successor, signals).await,
+            Asked::MakeWay(successor, is_told) => self.make_way(successor, is_told, signals).await,
             Asked::Stop => self.end(signals).await,
             Asked::StopAtOnce(signal) => {
                 tracing::warn!(signal, "stopping at once; open connections are cut");
+                self.context.notifier.stopping();
+                self.context.admin.readiness.stop();
+                offer::leave_files(&self.context.workers);
             }
         }
     }
@@ -62,7 +65,8 @@ impl Serving {
         loop {
             tokio::select! {
                 successor = &mut come => {
-                    return successor.map_or(Asked::Stop, Asked::MakeWay);
+                    let is_told = stopping.is_cancelled();
+                    return successor.map_or(Asked::Stop, |it| Asked::MakeWay(it, is_told));
                 }
                 () = &mut keep_alive => return Asked::Stop,
                 signal = signals.next() => {
@@ -96,27 +100,31 @@ impl Serving {
             () = &mut stopped => None,
             successor = offer::wait(&mut door, house, &for_good) => successor,
         };
-        drop(door);
         match successor {
             Some(successor) => {
                 let pid = successor.pid;
                 tracing::info!(pid, "another process serves; draining goes on");
-                drop(front);
+                drop((door, front));
                 successor.report_until(&admin, stopped).await;
             }
-            None => front.stop().await,
+            None => {
+                front.stop().await;
+                // Before the door: who finds nobody behind it does not wait for an address.
+                drop(front);
+                drop(door);
+            }
         }
     }
 
     /// Another process has everything; it is told what is still counted here.
-    async fn make_way(self, successor: Successor, signals: &mut StopSignals) {
+    async fn make_way(self, successor: Successor, is_asked: bool, signals: &mut StopSignals) {
         let pid = successor.pid;
         tracing::info!(pid, "another process has taken over; draining");
         drop((self.post.door, self.front));
         let softness = Softness {
             deadline: self.deadline,
             rest: REST,
-            is_asked: false,
+            is_asked,
             following: self.post.following,
         };
         let admin = Arc::clone(&self.context.admin);

@@ -44,6 +44,13 @@ pub(crate) const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a service that the old process served may take to be ready in the new one; then the hand-over is given up.
 pub(crate) const SERVICE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a process that is told to stop waits for the one that is about to take over: with what follows (`hard_stop_after`,
+/// 30 s) it ends within what a supervisor waits (`TimeoutStopSec=45s` in our unit).
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a process looks whether its door still leads to it.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// How often a draining process reports what it has counted.
 pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(1);
 

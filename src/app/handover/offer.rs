@@ -1,10 +1,11 @@
 //! The side that runs: offers what it has to whoever starts in its place, and lets go only when that one has it all.
 
 use std::os::fd::AsFd as _;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::net::UnixStream;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::descriptors::send_descriptors;
@@ -12,7 +13,7 @@ use super::door::Door;
 use super::protocol::{Greeting, Message, ProtocolError, VERSION, receive, send};
 use super::state::{State, Totals};
 use super::wire::WireFile;
-use super::{PATIENCE, READY_PATIENCE, REPORT_EVERY, with_causes};
+use super::{LOOK_EVERY, PATIENCE, READY_PATIENCE, REPORT_EVERY, STOP_PATIENCE, with_causes};
 use crate::admin::AdminState;
 use crate::app::front::Front;
 use crate::proxy::listener::Listening;
@@ -40,7 +41,7 @@ pub(crate) struct Successor {
 }
 
 /// Waits until another process has taken over, or until `stopping` and nobody is about to. Dropping it before changes nothing
-/// but the admin server, which may be stopped ([`Front::start`] it); who is about to take over serves alone then.
+/// but the admin server, which may be stopped ([`Front::start`] it).
 pub(crate) async fn wait(
     door: &mut Option<Door>,
     mut house: House<'_>,
@@ -51,40 +52,75 @@ pub(crate) async fn wait(
         stopping.cancelled().await;
         return None;
     };
+    let mut looks = interval(LOOK_EVERY);
     loop {
         let mut caller = tokio::select! {
             biased;
             caller = door.accept() => caller,
             () = stopping.cancelled() => return None,
-        };
-        let ended = {
-            let mut talk = std::pin::pin!(negotiate(&mut caller, &mut house));
-            let mut is_told = false;
-            loop {
-                tokio::select! {
-                    ended = &mut talk => break ended,
-                    other = door.accept() => turn_away(other),
-                    () = stopping.cancelled(), if !is_told => {
-                        tracing::info!("a hand-over is under way: it comes first");
-                        is_told = true;
-                    }
-                }
+            _ = looks.tick() => {
+                reclaim(door);
+                continue;
             }
         };
-        match ended {
+        match converse(&mut caller, door, &mut house, stopping).await {
             Ok((pid, reported)) => return Some(Successor { stream: caller, pid, reported }),
             Err(error) => {
-                let reason = with_causes(&error);
-                tracing::warn!(error = reason, "hand-over came to nothing; this process goes on");
-                let refused = Message::Refused { reason: format!("{reason}; it goes on") };
-                if let Err(error) = send(&mut caller, &refused, PATIENCE).await {
+                let is_stopping = house.workers.is_none() || stopping.is_cancelled();
+                let end = if is_stopping { Message::Stopping } else { goes_on(&error) };
+                if let Some(workers) = house.workers.filter(|_| is_stopping) {
+                    leave_files(workers);
+                }
+                let error = with_causes(&error);
+                tracing::warn!(error, is_stopping, "hand-over came to nothing");
+                if let Err(error) = send(&mut caller, &end, PATIENCE).await {
                     tracing::debug!(%error, "successor");
                 }
             }
         }
         house.front.start();
-        if let Err(error) = door.reclaim() {
-            tracing::error!(%error, "no further hand-over is possible");
+        reclaim(door);
+    }
+}
+
+/// Leaves the files of unix sockets to whoever has been offered these: if that one lives, nobody else serves them.
+pub(crate) fn leave_files(workers: &Workers) {
+    match workers.listening() {
+        Ok(sockets) => sockets.iter().for_each(|socket| socket.own_file(false)),
+        Err(error) => tracing::error!(%error, "unix sockets may lose their files"),
+    }
+}
+
+fn goes_on(error: &ProtocolError) -> Message {
+    Message::Refused { reason: format!("{}; it goes on", with_causes(error)) }
+}
+
+/// One that gave up late may have taken the path away, or somebody else has.
+fn reclaim(door: &mut Door) {
+    if let Err(error) = door.reclaim() {
+        tracing::error!(%error, "no hand-over is possible");
+    }
+}
+
+/// Negotiates, and turns others away meanwhile. Who is told to stop does not wait for long.
+async fn converse(
+    caller: &mut UnixStream,
+    door: &Door,
+    house: &mut House<'_>,
+    stopping: &CancellationToken,
+) -> Result<(u32, Totals), ProtocolError> {
+    let mut talk = pin!(negotiate(caller, house));
+    let mut late = pin!(async {
+        stopping.cancelled().await;
+        tracing::info!("a hand-over is under way: it comes first");
+        sleep(STOP_PATIENCE).await;
+    });
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut talk => return ended,
+            () = &mut late => return Err(ProtocolError::Silent(STOP_PATIENCE)),
+            other = door.accept() => turn_away(other),
         }
     }
 }
@@ -177,7 +213,7 @@ impl Successor {
     ) -> T {
         let mut ticks = interval(REPORT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut drained = std::pin::pin!(drained);
+        let mut drained = pin!(drained);
         let mut listening = true;
         let outcome = loop {
             tokio::select! {

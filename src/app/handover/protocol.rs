@@ -13,8 +13,9 @@
 //!  │◀────────────── Counters … Finished │
 //! ```
 //!
-//! An old process that gives the conversation up and goes on says so: Refused, whatever is due. One that breaks off without
-//! a word has died or stops, and leaves the new one alone with the sockets that it has been given.
+//! An old process that gives the conversation up says why, whatever is due: it goes on (Refused), and the new one ends; or it
+//! stops (Stopping), and the new one serves alone with the sockets that it has been given. So it does if the old one has died.
+//! A broken connection alone does not say that: two would serve.
 //!
 //! Unknown fields are ignored, so that versions may differ; what cannot be understood ends the conversation, and the old
 //! process goes on.
@@ -63,6 +64,8 @@ pub(crate) enum Message {
         /// Why, one line.
         reason: String,
     },
+    /// The old one does not hand over any more, and stops.
+    Stopping,
     /// The new one accepts connections.
     Ready,
     /// What the old one has counted and not yet reported.
@@ -124,6 +127,9 @@ pub(crate) enum ProtocolError {
     /// The other side said no.
     #[error("{0}")]
     Refused(String),
+    /// The other side stops.
+    #[error("the other process stops")]
+    Stopping,
     /// Fewer descriptors than announced.
     #[error("{got} of {wanted} descriptors came")]
     Descriptors {
@@ -151,6 +157,7 @@ impl Message {
             Self::Hello(_) => "hello",
             Self::Offer { .. } => "offer",
             Self::Refused { .. } => "refused",
+            Self::Stopping => "stopping",
             Self::Ready => "ready",
             Self::Counters(_) => "counters",
             Self::Taken => "taken",
@@ -171,6 +178,7 @@ impl Message {
     pub(crate) fn unexpected(self) -> ProtocolError {
         match self {
             Self::Refused { reason } => ProtocolError::Refused(reason),
+            Self::Stopping => ProtocolError::Stopping,
             other @ (Self::Hello(_)
             | Self::Offer { .. }
             | Self::Ready

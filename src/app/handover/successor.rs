@@ -100,16 +100,17 @@ const AGAIN: [Duration; 4] = [
 #[expect(clippy::disallowed_methods, reason = "there is no runtime yet")]
 pub(crate) fn arrive(loaded: &Loaded) -> Result<(Bound, Option<Predecessor>), Vec<String>> {
     let mut pauses = AGAIN.iter();
+    let mut was_alone = true;
     loop {
         let state_dir = loaded.config.process.state_dir.as_deref();
         let met = state_dir.map_or(Ok(Met::Nobody), approach);
         let met = met.map_err(|error| vec![with_causes(&error)])?;
-        let is_alone = matches!(met, Met::Nobody);
+        was_alone &= matches!(met, Met::Nobody);
         let unbound = match bind(loaded, met) {
             Ok(arrived) => return Ok(arrived),
             Err(unbound) => unbound,
         };
-        let again = unbound.is_in_use && !is_alone;
+        let again = unbound.is_in_use && !was_alone;
         let Some(pause) = pauses.next().filter(|_| again) else {
             return Err(unbound.complaints);
         };
@@ -186,7 +187,7 @@ pub(crate) async fn take_post(
             let following = tokio::spawn(taking.follow(Arc::clone(front.state())));
             Ok(Post { door, following: Some(following), unused })
         }
-        Err(ProtocolError::Gone) => {
+        Err(error) if taking.is_alone(&error).await => {
             tracing::warn!(
                 "the former process has gone before it was relieved: its last counters are lost"
             );

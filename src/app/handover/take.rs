@@ -7,24 +7,32 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_peercred, socket_type};
 use rustix::net::{AddressFamily, SocketType};
-use rustix::process::Uid;
+use rustix::process::{PidfdFlags, Uid, pidfd_open};
 use tokio::net::UnixStream;
 
 use super::descriptors::receive_descriptors;
 use super::protocol::{Greeting, Message, ProtocolError, frame, receive, receive_blocking, send};
 use super::state::{State, Totals};
-use super::{PATIENCE, REPORT_EVERY, door, is_trusted};
+use super::{PATIENCE, REPORT_EVERY, SOCKET, door, is_trusted};
 use crate::admin::AdminState;
 use crate::proxy::ListenAddr;
 use crate::proxy::listener::Listening;
+
+/// How long a process that does not talk to us any more may take to end: one that stops at once writes out its access log, for
+/// 2 s at most.
+const EXIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The running process, and what it has offered.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     stream: BlockingStream,
+    /// Tells of its end, where the system lets us see it.
+    process: Option<OwnedFd>,
     /// Who it is.
     pub(crate) from: Greeting,
     /// Its listening sockets.
@@ -67,6 +75,8 @@ pub(crate) enum Met {
 pub(crate) fn approach(state_dir: &Path) -> Result<Met, TakeError> {
     let stream = match door::knock(state_dir) {
         Ok(Some(stream)) => stream,
+        // It is closed last, and stays when a process is killed.
+        Ok(None) if state_dir.join(SOCKET).exists() => return Ok(Met::Gone),
         Ok(None) => return Ok(Met::Nobody),
         Err(error) => {
             tracing::warn!(%error, "nobody can be asked for a hand-over");
@@ -81,7 +91,7 @@ pub(crate) fn approach(state_dir: &Path) -> Result<Met, TakeError> {
     match ask(stream) {
         Ok(predecessor) => Ok(Met::Willing(Box::new(predecessor))),
         Err(ProtocolError::Refused(reason)) => Err(TakeError::Refused(reason)),
-        Err(ProtocolError::Gone) => {
+        Err(ProtocolError::Gone | ProtocolError::Stopping) => {
             tracing::warn!("the running synapse has gone while it was asked: starting alone");
             Ok(Met::Gone)
         }
@@ -95,6 +105,9 @@ pub(crate) fn approach(state_dir: &Path) -> Result<Met, TakeError> {
 }
 
 fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
+    let process = socket_peercred(&stream)
+        .and_then(|peer| pidfd_open(peer.pid, PidfdFlags::empty()))
+        .inspect_err(|error| tracing::warn!(%error, "the running synapse's end will not be seen"));
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&frame(&Message::Hello(Greeting::own()))?)?;
@@ -118,7 +131,7 @@ fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
             }
         })
         .collect();
-    Ok(Predecessor { stream, from, sockets, state: *state })
+    Ok(Predecessor { stream, process: process.ok(), from, sockets, state: *state })
 }
 
 /// Makes sure that a descriptor from elsewhere is what we take it for; see [`Listening::adopted`].
@@ -147,7 +160,8 @@ impl Predecessor {
         };
         former.stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(former.stream)?;
-        Ok((Some(Taking { stream, unused: former.sockets }), former.state))
+        let taking = Taking { stream, process: former.process, unused: former.sockets };
+        Ok((Some(taking), former.state))
     }
 }
 
@@ -155,6 +169,7 @@ impl Predecessor {
 #[derive(Debug)]
 pub(crate) struct Taking {
     stream: UnixStream,
+    process: Option<OwnedFd>,
     /// Sockets of the former process that are not served here.
     pub(crate) unused: Vec<Listening>,
 }
@@ -172,6 +187,16 @@ impl Taking {
     /// Says that we have everything; the old process drains from now on.
     pub(crate) async fn taken(&mut self) -> Result<(), ProtocolError> {
         self.say(&Message::Taken).await?.must_be(&Message::Draining)
+    }
+
+    /// True when `error` leaves us alone: the old process has died, or says that it stops. One that does not talk to us any more
+    /// and lives goes on, for all we know.
+    pub(crate) async fn is_alone(&self, error: &ProtocolError) -> bool {
+        match (error, &self.process) {
+            (ProtocolError::Stopping, _) => true,
+            (ProtocolError::Gone, Some(process)) => ends(process, EXIT_PATIENCE).await,
+            (_, _) => false,
+        }
     }
 
     async fn say(&mut self, message: &Message) -> Result<Message, ProtocolError> {
@@ -203,5 +228,50 @@ impl Taking {
                 }
             }
         }
+    }
+}
+
+/// True when `process` ends in time.
+async fn ends(process: &OwnedFd, patience: Duration) -> bool {
+    let ended = process.try_clone().map(|process| {
+        tokio::task::spawn_blocking(move || {
+            let patience = Timespec::try_from(patience).ok();
+            poll(&mut [PollFd::new(&process, PollFlags::IN)], patience.as_ref())
+        })
+    });
+    let ended = match ended {
+        Ok(ended) => ended.await.map_err(io::Error::other).and_then(|ended| Ok(ended? > 0)),
+        Err(error) => Err(error),
+    };
+    ended.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the running synapse's end is not seen");
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Pid, getpid};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_breaks_off_and_lives_goes_on() {
+        let of = |pid: Pid| {
+            let process = Some(pidfd_open(pid, PidfdFlags::empty()).unwrap());
+            let (stream, _) = UnixStream::pair().unwrap();
+            Taking { stream, process, unused: Vec::new() }
+        };
+        let mut child = tokio::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+        let (us, other) = (of(getpid()), of(pid));
+        child.kill().await.unwrap();
+        assert!(other.is_alone(&ProtocolError::Gone).await, "it has ended");
+        let lives = us.process.as_ref().unwrap();
+        assert!(!ends(lives, Duration::from_millis(10)).await);
+        assert!(us.is_alone(&ProtocolError::Stopping).await, "it says so");
+        assert!(!other.is_alone(&ProtocolError::Unexpected("hello")).await);
+        let unseen = Taking { process: None, ..us };
+        assert!(!unseen.is_alone(&ProtocolError::Gone).await, "nobody knows");
     }
 }

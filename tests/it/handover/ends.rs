@@ -1,7 +1,12 @@
 //! The old process ends while a new one is about to take over from it, or comes while it drains: somebody serves.
 
+use std::io::{Read, Write};
+use std::path::Path;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use super::TAKEN_OVER;
 use crate::support::client::{Conn, get};
@@ -10,33 +15,85 @@ use crate::support::synapse::{config, fixed};
 
 const ASKED: &str = "hand-over asked for";
 
+/// An answer over a unix socket.
+async fn ask(path: &Path) -> String {
+    let mut stream = UnixStream::connect(path).await.expect("somebody listens");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
+        .await
+        .expect("taken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    answer
+}
+
 /// A successor that stands still as soon as it has asked; perhaps before it is ready, which is when it matters.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_asked_serves_whatever_becomes_of_the_old_process() {
-    for signal in [Signal::KILL, Signal::TERM] {
+    let told = "stopping softly";
+    for signals in [
+        &[(Signal::KILL, "")][..],
+        &[(Signal::TERM, told)],
+        &[(Signal::TERM, told), (Signal::TERM, "at once")],
+    ] {
         let lab = Lab::new().await;
         let a = lab.origin("A").await;
         let front = lab.free_addr();
-        let services = json!({"web": fixed(front, "http", &[], &[("A", a.addr(), "")])});
-        let mut old = lab.synapse(config(services)).await;
+        let path = lab.dir().join("web.sock");
+        let mut service = fixed(front, "http", &[], &[("A", a.addr(), "")]);
+        service["haproxy"]["frontend"] = json!([format!("bind unix@{}", path.display())]);
+        let mut old = lab.synapse(config(json!({"web": service}))).await;
         let new = old.successor(None);
         old.until_logged(ASKED).await;
         new.signal(Signal::STOP);
-        old.signal(signal);
-        if signal == Signal::KILL {
-            old.ended().await;
+        for (signal, heard) in signals {
+            old.signal(*signal);
+            old.until_logged(heard).await;
+        }
+        let hands_over = signals.len() == 1 && signals[0].0 == Signal::TERM;
+        if hands_over {
+            old.until_logged("a hand-over is under way").await;
         } else {
-            old.until_logged("stopping softly").await;
+            old.ended().await;
         }
         new.signal(Signal::CONT);
         new.until_logged("serving").await;
-        assert_eq!(get(front, "/").await.expect("served").text(), "A");
-        assert_eq!(get(new.admin(), "/live").await.expect("admin").status, 200);
-        if signal == Signal::TERM {
+        if hands_over {
             assert_eq!(old.ended().await.code(), Some(0));
             assert!(old.log().contains(TAKEN_OVER), "{}", old.log());
         }
+        assert_eq!(get(front, "/").await.expect("served").text(), "A");
+        assert_eq!(get(new.admin(), "/live").await.expect("admin").status, 200);
+        assert!(ask(&path).await.ends_with('A'), "{signals:?}");
     }
+}
+
+/// It says no more, but lives: two would serve.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_that_is_late_is_told_that_the_old_process_goes_on() {
+    let lab = Lab::new().await;
+    let a = lab.origin("A").await;
+    let front = lab.free_addr();
+    let services = json!({"web": fixed(front, "http", &[], &[("A", a.addr(), "")])});
+    let old = lab.synapse(config(services)).await;
+    // One that says that it is ready, and no more.
+    let socket = lab.dir().join("state/handover.sock");
+    let mut late = std::os::unix::net::UnixStream::connect(&socket).expect("connect");
+    let hello = json!({"Hello": {"protocol": 1, "program": "x", "pid": 1}}).to_string();
+    for said in [hello.as_str(), "\"Ready\""] {
+        let length = u32::try_from(said.len()).expect("short").to_be_bytes();
+        late.write_all(&[&length, said.as_bytes()].concat()).expect("write");
+    }
+    old.until_logged("hand-over came to nothing").await;
+    assert_eq!(get(front, "/").await.expect("served").text(), "A");
+    assert_eq!(get(old.admin(), "/live").await.expect("admin").status, 200);
+    let mut said = Vec::new();
+    late.read_to_end(&mut said).expect("to its end");
+    let end = said.len().saturating_sub(100);
+    let end = String::from_utf8_lossy(&said[end..]).into_owned();
+    assert!(end.contains("nothing heard for 10s; it goes on"), "{end}");
+    let new = old.successor(None);
+    new.until_logged("serving").await;
 }
 
 /// As they come: while the new one asks, gets sockets, starts, is ready, takes over.
@@ -76,7 +133,7 @@ async fn a_successor_that_gives_up_does_not_keep_a_stopping_process() {
     old.until_logged(ASKED).await;
     new.signal(Signal::STOP);
     old.signal(Signal::TERM);
-    old.until_logged("stopping softly").await;
+    old.until_logged("a hand-over is under way").await;
     new.signal(Signal::KILL);
     new.ended().await;
     assert_eq!(old.ended().await.code(), Some(0));
@@ -91,6 +148,7 @@ async fn a_process_that_drains_lets_another_take_its_place() {
     let mut old = lab.synapse(config(services)).await;
     let mut conn = Conn::open(front).await.expect("connect");
     conn.send(b"before").await.expect("send");
+    assert_eq!(conn.exactly(8).await.expect("an echo"), b"A\nbefore");
     old.signal(Signal::TERM);
     old.until_logged("draining connections").await;
     let new = old.successor(None);
@@ -98,8 +156,10 @@ async fn a_process_that_drains_lets_another_take_its_place() {
     old.until_logged("draining goes on").await;
     let live = get(new.admin(), "/live").await.expect("one admin server");
     assert_eq!(live.status, 200);
-    let other = Conn::open(front).await.expect("served by the new one");
-    conn.send(b"after").await.expect("the session goes on");
+    let mut other = Conn::open(front).await.expect("connect");
+    assert_eq!(other.exactly(2).await.expect("served by the new one"), b"A\n");
+    conn.send(b"after").await.expect("send");
+    assert_eq!(conn.exactly(5).await.expect("the session goes on"), b"after");
     drop((conn, other));
     assert_eq!(old.ended().await.code(), Some(0));
     new.until_logged("the former process has drained").await;
