@@ -2,16 +2,18 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::TAKEN_OVER;
 use crate::support::client::{Conn, get};
 use crate::support::lab::Lab;
-use crate::support::synapse::{config, fixed};
+use crate::support::synapse::{Synapse, config, fixed};
 
 const ASKED: &str = "hand-over asked for";
 
@@ -27,7 +29,24 @@ async fn ask(path: &Path) -> String {
     answer
 }
 
-/// A successor that stands still as soon as it has asked; perhaps before it is ready, which is when it matters.
+/// A process, and a successor that stands still: it has asked, and is not ready.
+async fn caught(mut old: Synapse) -> (Synapse, Synapse) {
+    loop {
+        let new = old.successor(None);
+        old.until_logged(ASKED).await;
+        new.signal(Signal::STOP);
+        // The admin server is what the old one lets go of first.
+        let live = timeout(Duration::from_secs(1), get(old.admin(), "/live")).await;
+        if live.is_ok_and(|live| live.is_ok()) {
+            return (old, new);
+        }
+        new.signal(Signal::CONT);
+        new.until_logged("serving").await;
+        old.ended().await;
+        old = new;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_asked_serves_whatever_becomes_of_the_old_process() {
     let told = "stopping softly";
@@ -42,10 +61,8 @@ async fn who_has_asked_serves_whatever_becomes_of_the_old_process() {
         let path = lab.dir().join("web.sock");
         let mut service = fixed(front, "http", &[], &[("A", a.addr(), "")]);
         service["haproxy"]["frontend"] = json!([format!("bind unix@{}", path.display())]);
-        let mut old = lab.synapse(config(json!({"web": service}))).await;
-        let new = old.successor(None);
-        old.until_logged(ASKED).await;
-        new.signal(Signal::STOP);
+        let old = lab.synapse(config(json!({"web": service}))).await;
+        let (mut old, new) = caught(old).await;
         for (signal, heard) in signals {
             old.signal(*signal);
             old.until_logged(heard).await;
@@ -113,7 +130,7 @@ async fn so_does_it_at_every_other_moment() {
     for (n, delay) in [0, 5, 10, 20, 30, 40, 60, 90].into_iter().enumerate() {
         let new = old.successor(None);
         // Not for something to have happened: whenever that is.
-        tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
+        tokio::time::sleep(Duration::from_millis(delay)).await;
         old.signal(if n % 2 == 0 { Signal::TERM } else { Signal::KILL });
         new.until_logged("serving").await;
         assert_eq!(get(front, "/").await.expect("served").text(), "A", "{delay}");
@@ -128,10 +145,7 @@ async fn a_successor_that_gives_up_does_not_keep_a_stopping_process() {
     let lab = Lab::new().await;
     let a = lab.origin("A").await;
     let services = json!({"web": fixed(lab.free_addr(), "http", &[], &[("A", a.addr(), "")])});
-    let mut old = lab.synapse(config(services)).await;
-    let mut new = old.successor(None);
-    old.until_logged(ASKED).await;
-    new.signal(Signal::STOP);
+    let (mut old, mut new) = caught(lab.synapse(config(services)).await).await;
     old.signal(Signal::TERM);
     old.until_logged("a hand-over is under way").await;
     new.signal(Signal::KILL);
