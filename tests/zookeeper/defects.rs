@@ -83,6 +83,7 @@ fn b_no_route_burns_no_cpu() {
         ip("addr del 10.99.7.1/32 dev lo");
         wait_state(&registry, SessionState::Expired, 5).await;
         let cpu = Cpu::start();
+        // What is measured.
         sleep(Duration::from_secs(4)).await;
         println!("CPU without a route: {:.4}", cpu.share());
         assert!(cpu.share() < 0.05, "{}", cpu.share());
@@ -111,6 +112,7 @@ fn b_an_interface_that_is_down_burns_no_cpu() {
         ip("link set lo down");
         wait_state(&registry, SessionState::Expired, 5).await;
         let cpu = Cpu::start();
+        // What is measured.
         sleep(Duration::from_secs(4)).await;
         println!("CPU without an interface: {:.4}", cpu.share());
         assert!(cpu.share() < 0.05, "{}", cpu.share());
@@ -140,6 +142,7 @@ fn b_no_descriptors_burn_no_cpu() {
         zk.member(0).stop();
         wait_state(&registry, SessionState::Expired, 5).await;
         zk.member(0).cont();
+        // What is measured.
         sleep(Duration::from_secs(4)).await;
         println!("CPU without descriptors: {:.4}", cpu.share());
         assert!(cpu.share() < 0.05, "{}", cpu.share());
@@ -167,6 +170,7 @@ pub(crate) async fn outage(zk: &Zk, timeout_seconds: u64, outage: Duration) {
     assert_eq!(before.negotiated_timeout, Some(Duration::from_secs(timeout_seconds)));
     gate.close().await;
     wait_state(&registry, SessionState::Disconnected, 2).await;
+    // How much of the timeout it takes is the case.
     sleep(outage).await;
     assert_eq!(registry.session().borrow().state, SessionState::Disconnected);
     gate.open().await;

@@ -113,6 +113,7 @@ async fn a_short_hang_changes_nothing() {
     let since = registry.session().borrow().since;
     zk.member(0).stop();
     let (answer, ()) = tokio::join!(registry.watch_children("/"), async {
+        // Shorter than a server may be silent, 0.4 of the session: the length is the case.
         sleep(Duration::from_secs(1)).await;
         zk.member(0).cont();
     });
@@ -194,6 +195,7 @@ fn no_server_at_start_costs_nothing_and_one_that_comes_is_used() {
         assert!(matches!(error, RegistryError::Unavailable { .. }));
         assert!(error.to_string().contains("connection refused"), "{error}");
         assert!(started.elapsed() < Duration::from_millis(1_500));
+        // What is measured.
         sleep(Duration::from_secs(4)).await;
         println!("CPU without a server: {:.4}", cpu.share());
         assert!(cpu.share() < 0.02, "{}", cpu.share());

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use zookeeper_client::Client;
 
 use crate::child::{Cpu, ip, is_child};
-use crate::common::{back_in_session, connected, fires, heard, wait_state};
+use crate::common::{back_in_session, connected, eventually, fires, heard, wait_state};
 use crate::defects::{in_runtime, outage};
 use crate::zk::{PERSISTENT, Zk};
 
@@ -43,12 +43,19 @@ fn slow_the_crate_alone_still_has_defect_b() {
     is_connected.recv().unwrap();
     ip("addr del 10.99.7.1/32 dev lo");
     in_runtime(async {
-        sleep(Duration::from_secs(3)).await;
-        let cpu = Cpu::start();
-        sleep(Duration::from_secs(2)).await;
-        println!("CPU of the crate alone: {:.4}", cpu.share());
-        // Three times what the cured one may use; a busy machine has no whole core for it.
-        assert!(cpu.share() > 0.15, "{}", cpu.share());
+        let begun = Instant::now();
+        loop {
+            let cpu = Cpu::start();
+            // What is measured.
+            sleep(Duration::from_secs(1)).await;
+            let share = cpu.share();
+            println!("CPU of the crate alone: {share:.4} after {:?}", begun.elapsed());
+            // Three times what the cured one may use; a busy machine has no whole core for it.
+            if share > 0.15 {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "it does not spin: {share}");
+        }
     });
 }
 
@@ -58,6 +65,7 @@ async fn slow_a_stuttering_server_costs_no_session() {
     let registry = connected(&zk.connect_string(), 5).await;
     for stopped in [1_500, 2_300].repeat(5) {
         zk.member(0).stop();
+        // Shorter and longer than a server may be silent, 0.4 of the session: the length is the case.
         sleep(Duration::from_millis(stopped)).await;
         zk.member(0).cont();
         heard(&zk, &registry).await;
@@ -72,11 +80,12 @@ async fn slow_a_rolling_restart_costs_no_session() {
     client.create("/roll", b"", &PERSISTENT).await.unwrap();
     let registry = connected(&zk.connect_string(), 10).await;
     let before = registry.session().borrow().clone();
+    let session = format!("{:#x}", before.id.unwrap());
     for member in zk.members() {
         member.kill9();
-        sleep(Duration::from_millis(1_500)).await;
+        let moved = || zk.is_used_by(&session);
+        eventually("another member has the session", Duration::from_secs(10), moved).await;
         member.restart();
-        member.wait_serving();
         wait_state(&registry, SessionState::Connected, 5).await;
     }
     let watched = registry.watch_data("/roll").await.unwrap();
@@ -114,8 +123,10 @@ fn slow_a_long_absence_leaks_nothing() {
         let registry = connected(&zk.connect_string(), 1).await;
         zk.kill9();
         wait_state(&registry, SessionState::Expired, 5).await;
+        // Nothing is told of an attempt to connect: the time that some take, which fill what is kept for the next.
         sleep(Duration::from_secs(5)).await;
         let (cpu, before) = (Cpu::start(), resources());
+        // What is measured.
         sleep(Duration::from_secs(60)).await;
         let after = resources();
         println!("CPU {:.4}, descriptors and KiB before {before:?}, after {after:?}", cpu.share());

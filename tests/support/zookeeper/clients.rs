@@ -1,9 +1,11 @@
-//! The clients of a server as it sees them: the four-letter word `cons`.
+//! The clients of a server as it sees them: the four-letter words `cons` and `dump`.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use zookeeper_client::Client;
 
+use super::Zk;
 use super::member::{Member, pause};
 
 /// How long a server on a loaded machine may take to say it.
@@ -43,6 +45,32 @@ impl Member {
     pub(crate) fn has_session(&self, session: &str) -> Result<bool, String> {
         let all = self.four_letters("dump").ok_or("no answer")?;
         Ok(all.split_whitespace().any(|word| word.trim_end_matches(':') == session))
+    }
+}
+
+impl Zk {
+    /// Whether a member that runs has a connection of this session (`0x…`).
+    pub(crate) fn is_used_by(&self, session: &str) -> bool {
+        let mut running = self.members.iter().filter(|member| member.pid().is_some());
+        running.any(|member| member.clients().iter().any(|client| client.session == session))
+    }
+
+    /// Waits until a session of this timeout is over that nobody has used since this call. Then each one is over that is
+    /// not longer and was last used before: whatever was still to expire has expired.
+    pub(crate) async fn outlast_a_session(&self, session: Duration) {
+        let connector = Client::connector().with_session_timeout(session).with_detached();
+        let unused = connector.connect(&self.connect_string()).await.expect("a session");
+        let id = unused.session_id().to_string();
+        drop(unused);
+        let end = Instant::now() + session + PATIENCE;
+        loop {
+            let leader = self.members.iter().find(|member| member.leads());
+            match leader.map(|leader| leader.has_session(&id)) {
+                Some(Ok(false)) => return,
+                known => assert!(Instant::now() < end, "session {id}: {known:?}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 

@@ -97,6 +97,7 @@ async fn open_outcomes(rounds: u32) {
         let spec = Spec::new(&format!("/s{round}/web"), kind);
         let mut running = spec.start(&registry, Wanted::Present);
         for _ in 0..3 {
+            // At whatever step it is.
             sleep(Duration::from_micros(fastrand::u64(0..4_000))).await;
             zk.member(0).cut_sockets();
         }
@@ -104,6 +105,7 @@ async fn open_outcomes(rounds: u32) {
         let watcher = zk.client().await;
         spec.the_one(&watcher).await;
         running.wanted.send_replace(Wanted::Absent);
+        // Here, too.
         sleep(Duration::from_micros(fastrand::u64(0..4_000))).await;
         zk.member(0).cut_sockets();
         running.phase(Phase::Absent, 10).await;
@@ -125,8 +127,8 @@ async fn a_session_that_ended_is_followed_by_one_node_of_the_next() {
     let before = session(&registry);
     zk.stop();
     running.phase(Phase::Unconfirmed, 5).await;
-    // Its clock stands still too: it ends the session some time after it wakes up.
-    sleep(Duration::from_secs(4)).await;
+    // We believe that it is over, and the server is to find that out when it wakes up.
+    wait_state(&registry, SessionState::Expired, 8).await;
     zk.cont();
     let client = zk.client().await;
     running.phase(Phase::Registered, 10).await;
