@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::beside::logged;
 use super::origin::{self, Backend};
-use crate::support::client::Conn;
+use crate::support::client::{Conn, until_taken};
 use crate::support::lab::Lab;
 use crate::support::origin::Origin;
 use crate::support::synapse::{Synapse, config, fixed};
@@ -168,6 +168,7 @@ async fn one_that_has_finished_and_reads_slowly_gets_all_of_its_answer() {
                 0 => break,
                 n => got.extend_from_slice(&chunk[..n]),
             }
+            // Slowly.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let body = got.iter().filter(|byte| **byte == b'x').count();
@@ -212,7 +213,10 @@ async fn a_request_that_comes_in_two_parts_around_an_answer_is_whole() {
             .expect("sent");
         assert_eq!(conn.response("GET").await.expect("an answer").status, 200);
         // Longer than a client at rest has.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        let mut at_rest = Conn::open(front).await.expect("connect");
+        assert_eq!(at_rest.get("/a").await.expect("an answer").status, 200);
+        let mut rest = Vec::new();
+        timeout(PATIENCE, at_rest.read_rest(&mut rest)).await.expect("closed").expect("read");
         conn.send(b"content-length: 2\r\n\r\nxy").await.expect("sent");
         assert_eq!(conn.response("POST").await.expect("an answer").status, 200, "{front}");
     }
@@ -237,8 +241,7 @@ async fn one_that_leaves_within_a_request_is_logged_the_same() {
                 eventually("it is asked", PATIENCE, is_asked).await;
             }
             if resets {
-                // Behind what it has said.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                until_taken(&stream).await;
                 stream.set_zero_linger().expect("linger");
                 drop(stream);
             } else {

@@ -19,6 +19,7 @@ use super::raw::{
 use super::web::{web, web_with, web2};
 use crate::support::lab::Lab;
 use crate::support::synapse::{config, fixed};
+use crate::support::wait::eventually;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -151,8 +152,17 @@ async fn a_slow_reader_gets_all_that_was_answered() {
     let mut raw = wide(Raw::open_narrow(web.front, &[WINDOW]).await).await;
     let asked = (0..STREAMS).flat_map(|n| asks("GET", "/sized/60000", END_STREAM, 2 * n + 1));
     raw.send(&asked.collect::<Vec<u8>>()).await;
-    // It does something else for much longer than a connection may be idle.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    eventually("all are asked for", PATIENCE, || async {
+        let asked = web.server.requests();
+        if asked == STREAMS as usize { Ok(()) } else { Err(asked) }
+    })
+    .await;
+    // It does something else for much longer than a connection may be idle: others are closed meanwhile.
+    for _ in 0..3 {
+        let mut idle = Raw::open(web.front).await;
+        idle.send(&asks("GET", "/x", END_STREAM, 1)).await;
+        while idle.next().await.is_some() {}
+    }
     let (mut bytes, mut ended) = (0, 0);
     while let Some(frame) = raw.next().await {
         if frame.kind == DATA {

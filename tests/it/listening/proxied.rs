@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Lines, REQUEST, echo, forwarded, heard};
+use crate::support::client::until_taken;
 use crate::support::lab::Lab;
 use crate::support::oracle::Oracle;
 use crate::support::synapse::{config, fixed};
@@ -130,7 +131,7 @@ async fn the_header_may_come_in_pieces_and_alone() {
         let mut stream = TcpStream::connect(front).await.expect("connect");
         stream.set_nodelay(true).expect("connected");
         stream.write_all(&header[..at]).await.expect("taken");
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        until_taken(&stream).await;
         let answer = heard(stream, &[&header[at..], REQUEST].concat()).await;
         assert_eq!(forwarded(&answer), ["x-forwarded-for: 192.0.2.7"], "{at}: {answer}");
     }
