@@ -65,6 +65,7 @@ async fn timed_five_hundred_services_of_twenty_backends() {
     let mut idle = f64::MAX;
     for _ in 0..3 {
         let before = cpu_seconds(synapse.pid());
+        // What is measured.
         tokio::time::sleep(span).await;
         let window = 100.0 * (cpu_seconds(synapse.pid()) - before) / span.as_secs_f64();
         println!("idle CPU {window:.2} %");

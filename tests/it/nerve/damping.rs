@@ -99,11 +99,13 @@ async fn slow_a_two_hertz_flapper_writes_once_in_ten_seconds_at_most() {
             }
         })
     };
+    // What is measured.
     sleep(Duration::from_secs(60)).await;
     let in_first_minute = writes(&nerve).await;
     let mut windows = Vec::new();
     let mut before = in_first_minute;
     for _ in 0..6 {
+        // The same.
         sleep(Duration::from_secs(10)).await;
         let now = writes(&nerve).await;
         windows.push(now - before);

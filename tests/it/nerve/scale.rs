@@ -59,6 +59,7 @@ async fn idle_cpu(pid: u32, span: Duration) -> (f64, u32) {
     let (mut busy, mut windows) = (f64::MAX, 0);
     while windows < 3 && busy >= 5.0 {
         let cpu = cpu_seconds(pid);
+        // What is measured.
         sleep(span).await;
         windows += 1;
         let window = 100.0 * (cpu_seconds(pid) - cpu) / span.as_secs_f64();

@@ -67,9 +67,9 @@ async fn a_missing_chroot_is_waited_for_and_never_created() {
     assert_eq!(get(scene.front, "/").await.expect("an answer").status, 503);
     let reason = synapse.service("web").await["reason"].to_string();
     assert!(reason.contains("does not exist"), "{reason}");
-    // Longer than the session: waiting is no trouble.
     scene.until_unavailable().await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Waiting is no trouble for the session.
+    scene.zk.outlast_a_session(Duration::from_secs(2)).await;
     assert!(synapse.is_connected().await);
     let lines = synapse.log().lines().count();
     assert!(lines < FLOOD, "{lines} lines:\n{}", synapse.log());

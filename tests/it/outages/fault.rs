@@ -95,6 +95,7 @@ impl Fault {
                         zk.kill9();
                         zk.restart();
                     });
+                    // How long it lives is part of the fault.
                     sleep(outage / 4).await;
                 }
             }
@@ -107,6 +108,7 @@ impl Fault {
                 let registrations = Registrations::connect(&zk.connect_string()).await;
                 for node in nodes {
                     registrations.delete(node).await;
+                    // As one operator deletes them, not all at once.
                     sleep(outage / 8).await;
                 }
                 if self == Self::ParentDeleted {

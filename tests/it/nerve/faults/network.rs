@@ -48,8 +48,7 @@ async fn unreachable(session: u32, outage: Duration) {
     let after = shows(&nerve, "connected", session_is("connected")).await;
     let back = opened.elapsed();
     shows(&nerve, "confirmed", |shown| shown["registration"]["phase"] == "registered").await;
-    // Whatever is still to expire would do so now.
-    sleep(Duration::from_secs(u64::from(session) + 1)).await;
+    zk.outlast_a_session(Duration::from_secs(session.into())).await;
     println!("unreachable for {outage:?} of {session} s: connected {back:?} after its end");
     assert_eq!(after["session"]["id"], before["session"]["id"], "the session is kept");
     assert_eq!(after["session"]["generation"], 1);
@@ -88,6 +87,7 @@ async fn interface() {
     for round in 0..3 {
         interface_down();
         let (down, before) = (Instant::now(), cpu_seconds(nerve.pid()));
+        // What is measured.
         sleep(Duration::from_secs(3 * u64::from(SESSION))).await;
         let busy = (cpu_seconds(nerve.pid()) - before) / down.elapsed().as_secs_f64();
         assert!(nodes(&client, &path("web")).await.is_empty(), "the session is over");

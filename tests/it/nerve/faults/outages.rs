@@ -35,6 +35,7 @@ async fn without_zookeeper_at_start_nerve_waits_without_cpu_and_registers_when_i
     assert_eq!((&shown["state"], &shown["session"]["state"]), (&json!("UP"), &json!("connecting")));
     let ready = get(nerve.admin(), "/ready").await.expect("admin");
     let (begun, before) = (Instant::now(), cpu_seconds(nerve.pid()));
+    // What is measured.
     sleep(Duration::from_secs(3)).await;
     let busy = (cpu_seconds(nerve.pid()) - before) / begun.elapsed().as_secs_f64();
     block_in_place(|| zk.restart());
@@ -93,7 +94,11 @@ async fn a_rolling_restart_of_the_ensemble_costs_no_node() {
     for (index, member) in zk.members().iter().enumerate() {
         witness.set_healthy(index, false);
         member.kill9();
-        sleep(Duration::from_millis(1_500)).await;
+        super::eventually("another member has the session", super::PATIENCE, || async {
+            let has_it = block_in_place(|| zk.is_used_by(id(&before)));
+            if has_it { Ok(()) } else { Err(nerve.service("web").await) }
+        })
+        .await;
         block_in_place(|| zk.restart());
         witness.set_healthy(index, true);
         witness.looks(20).await;
@@ -174,8 +179,8 @@ async fn nerves_clock_may_jump_by_a_day() {
     let witness = watch(&zk, places);
     for offset in ["+1d", "-1d", "+0"] {
         std::fs::write(&clock, offset).expect("our own clock");
-        // Longer than the session: whoever counts by the wrong clock ends it.
-        sleep(Duration::from_secs(3)).await;
+        // Whoever counts by the wrong clock ends it meanwhile.
+        zk.outlast_a_session(Duration::from_secs(2)).await;
         let node = nodes(&client, &path("web")).await;
         client.delete(&node[0].path, None).await.expect("as an operator does");
         let deleted = Instant::now();

@@ -74,6 +74,7 @@ async fn connection(zk: &Zk, client: &Client) -> Connected {
 async fn asked_meanwhile(zk: &Zk, client: &Client) -> (u64, Duration) {
     for _ in 0..3 {
         let (before, begun) = (connection(zk, client).await, Instant::now());
+        // What is measured.
         sleep(Duration::from_secs(5)).await;
         let after = connection(zk, client).await;
         if after.since == before.since {
@@ -110,8 +111,8 @@ async fn slow_a_path_whose_rights_are_corrected_is_used_within_half_a_minute() {
     let lab = Lab::new().await;
     let zk = block_in_place(Zk::standalone);
     let client = zk.client().await;
-    let _nerve = not_authorised(&lab, &zk, &client).await;
-    sleep(Duration::from_secs(3)).await;
+    let nerve = not_authorised(&lab, &zk, &client).await;
+    nerve.until_settled(&["web"]).await;
     allow(&client, "web").await;
     let allowed = Instant::now();
     eventually("registered", SLOWLY + SOON, || async {
@@ -219,8 +220,8 @@ async fn without_descriptors_no_service_is_taken_for_down_and_all_register_when_
     let nerve = registered(&lab, services, 2, &client).await;
     let witness = watch(&zk, places.clone());
     limit_descriptors(&nerve, "3:1024");
-    // Connections that are open stay: nothing happens as yet.
-    sleep(Duration::from_secs(3)).await;
+    // Connections that are open stay: nothing happens as yet, however many checks cannot be made meanwhile.
+    zk.outlast_a_session(Duration::from_secs(2)).await;
     assert_eq!(nodes(&client, &path("web")).await.len(), 1, "{}", nerve.log());
     witness.end().assert_never_absent(50);
     // Now they are needed, for longer than the session lasts.
@@ -230,6 +231,7 @@ async fn without_descriptors_no_service_is_taken_for_down_and_all_register_when_
     for kind in ["sequential", "fixed", "encoded", "web"] {
         until_nodes(&client, &path(kind), 0).await;
     }
+    // What is measured.
     sleep(Duration::from_secs(2)).await;
     let busy = (cpu_seconds(nerve.pid()) - before.0) / before.1.elapsed().as_secs_f64();
     limit_descriptors(&nerve, "1024:1024");

@@ -136,6 +136,7 @@ impl Storm {
         Some(chosen)
     }
 
+    /// A fault, or the pause behind it: what the story is made of.
     async fn last(&mut self, milliseconds: std::ops::Range<u64>) {
         sleep(Duration::from_millis(self.rng.u64(milliseconds))).await;
     }
@@ -198,7 +199,7 @@ async fn storm(count: usize) {
         storm.last(pause).await;
     }
     let last = Instant::now();
-    sleep(SESSION).await;
+    storm.zk.outlast_a_session(SESSION).await;
     storm.keep_log();
     exactly_one_each(&storm).await;
     let Storm { witness, faults, .. } = storm;
@@ -208,7 +209,7 @@ async fn storm(count: usize) {
     judge(&report, &faults);
 }
 
-/// One session time-out after the last fault.
+/// When every session is over that ended with the last fault.
 async fn exactly_one_each(storm: &Storm) {
     let client = connect(&storm.zk.leader().connect_string()).await.expect("all members serve");
     for (place, name) in storm.places.iter().zip(names()) {
