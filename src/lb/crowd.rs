@@ -49,10 +49,8 @@ impl Crowd {
 
     /// A connection is held up.
     pub fn plead(self: &Arc<Self>) -> Plea {
-        self.change(|it| Pleas { held_up: it.held_up + 1, ..it });
-        let plea = Plea(Arc::clone(self));
-        plea.repeat();
-        plea
+        self.change(|it| Pleas { held_up: it.held_up + 1, wanted: it.wanted + 1 });
+        Plea(Arc::clone(self))
     }
 
     /// True when an idle connection is to end. One relaxed load where nobody pleads.

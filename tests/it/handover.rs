@@ -1,6 +1,7 @@
 //! A new process in the place of a running one: nothing is refused, nothing is lost, nothing is forgotten.
 
 mod ends;
+mod scene;
 mod signals;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::scene::{caller, successor_with, web};
 use crate::support::client::{Conn, get, sequence};
 use crate::support::lab::Lab;
 use crate::support::load::Load;
@@ -191,10 +193,7 @@ fn state_of(service: &serde_json::Value, name: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_connection_finishes_in_the_old_process() {
     let lab = Lab::new().await;
-    let a = lab.origin("A").await;
-    let front = lab.free_addr();
-    let services = json!({"web": fixed(front, "http", &[], &[("A", a.addr(), "")])});
-    let mut old = lab.synapse(config(services)).await;
+    let (mut old, front, _a) = web(&lab).await;
     let mut used = Conn::open(front).await.expect("connect");
     let mut idle = Conn::open(front).await.expect("connect");
     for conn in [&mut used, &mut idle] {
@@ -229,11 +228,8 @@ async fn a_successor_that_dies_or_cannot_bind_changes_nothing() {
     let service = |bind| fixed(bind, "http", &[], &[("A", a.addr(), "")]);
     let old = lab.synapse(config(json!({"web": service(front)}))).await;
     // An address that somebody else has.
-    let mut file = config(json!({"web": service(front), "more": service(taken)}));
-    file["admin"] = json!({"listen": old.admin().to_string()});
-    file["state_dir"] = json!(lab.dir().join("state"));
-    let file = lab.write("taken.json", &file.to_string());
-    let mut new = old.successor(Some(&file));
+    let services = json!({"web": service(front), "more": service(taken)});
+    let mut new = successor_with(&old, &lab, services);
     assert_eq!(new.ended().await.code(), Some(1));
     assert!(new.log().contains("address already in use"), "{}", new.log());
     // Killed in the middle, whenever that is.
@@ -258,16 +254,9 @@ async fn a_successor_that_dies_or_cannot_bind_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_second_of_two_successors_is_refused() {
     let lab = Lab::new().await;
-    let a = lab.origin("A").await;
-    let front = lab.free_addr();
-    let services = json!({"web": fixed(front, "http", &[], &[("A", a.addr(), "")])});
-    let old = lab.synapse(config(services)).await;
+    let (old, front, _a) = web(&lab).await;
     // One that asks and says no more.
-    let socket = lab.dir().join("state/handover.sock");
-    let mut first = std::os::unix::net::UnixStream::connect(&socket).expect("connect");
-    let hello = json!({"Hello": {"protocol": 1, "program": "x", "pid": 1}}).to_string();
-    let length = u32::try_from(hello.len()).expect("short").to_be_bytes();
-    std::io::Write::write_all(&mut first, &[&length, hello.as_bytes()].concat()).expect("write");
+    let first = caller(&lab, &[]);
     old.until_logged("hand-over asked for").await;
     let mut second = old.successor(None);
     assert_eq!(second.ended().await.code(), Some(1));
@@ -284,10 +273,7 @@ async fn the_second_of_two_successors_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_kill_9_the_stale_socket_is_no_obstacle() {
     let lab = Lab::new().await;
-    let a = lab.origin("A").await;
-    let front = lab.free_addr();
-    let services = json!({"web": fixed(front, "http", &[], &[("A", a.addr(), "")])});
-    let mut old = lab.synapse(config(services)).await;
+    let (mut old, front, _a) = web(&lab).await;
     old.signal(Signal::KILL);
     old.ended().await;
     assert!(lab.dir().join("state/handover.sock").exists());

@@ -1,13 +1,11 @@
 //! A raw HTTP/1.1 client: sees exactly what is on the wire, never retries, gives up after five seconds.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-use super::wait::eventually;
 
 /// A request that takes longer has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -213,33 +211,4 @@ pub(crate) async fn sequence(addr: SocketAddr, n: usize) -> String {
         names.push_str(&answer.text());
     }
     names
-}
-
-/// Waits until the other end has taken all that was sent: the kernel keeps nothing for it. IPv4 only.
-pub(crate) async fn until_taken(stream: &TcpStream) {
-    let shown = |addr: SocketAddr| match addr.ip() {
-        IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), addr.port()),
-        IpAddr::V6(ip) => panic!("{ip}"),
-    };
-    let ours = shown(stream.local_addr().expect("connected"));
-    let theirs = shown(stream.peer_addr().expect("connected"));
-    eventually("what was sent is taken", PATIENCE, || async {
-        let all = std::fs::read_to_string("/proc/net/tcp").expect("proc");
-        // What is not acknowledged, and what is not read.
-        let queues = |local: &str, remote: &str| {
-            all.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
-                [_, from, to, _, queues, ..] if (from, to) == (local, remote) => queues
-                    .split_once(':')
-                    .map(|(sent, unread)| (sent.to_owned(), unread.to_owned())),
-                _ => None,
-            })
-        };
-        let (sent, unread) = (queues(&ours, &theirs), queues(&theirs, &ours));
-        let is_zero = |number: &str| number.bytes().all(|digit| digit == b'0');
-        match (&sent, &unread) {
-            (Some((sent, _)), Some((_, unread))) if is_zero(sent) && is_zero(unread) => Ok(()),
-            _ => Err((sent, unread)),
-        }
-    })
-    .await;
 }

@@ -13,6 +13,7 @@ pub(crate) mod memory;
 pub(crate) mod nerve;
 pub(crate) mod oracle;
 pub(crate) mod origin;
+pub(crate) mod queues;
 pub(crate) mod registry;
 pub(crate) mod scene;
 pub(crate) mod synapse;

@@ -66,13 +66,15 @@ pub(crate) async fn wait(
         match converse(&mut caller, door, &mut house, stopping).await {
             Ok((pid, reported)) => return Some(Successor { stream: caller, pid, reported }),
             Err(error) => {
-                let is_stopping = house.workers.is_none() || stopping.is_cancelled();
-                let end = if is_stopping { Message::Stopping } else { goes_on(&error) };
-                if let Some(workers) = house.workers.filter(|_| is_stopping) {
-                    leave_files(workers);
-                }
                 let error = with_causes(&error);
+                let is_stopping = house.workers.is_none() || stopping.is_cancelled();
                 tracing::warn!(error, is_stopping, "hand-over came to nothing");
+                let end = if is_stopping {
+                    house.workers.into_iter().for_each(leave_files);
+                    Message::Stopping
+                } else {
+                    Message::Refused { reason: format!("{error}; it goes on") }
+                };
                 if let Err(error) = send(&mut caller, &end, PATIENCE).await {
                     tracing::debug!(%error, "successor");
                 }
@@ -89,10 +91,6 @@ pub(crate) fn leave_files(workers: &Workers) {
         Ok(sockets) => sockets.iter().for_each(|socket| socket.own_file(false)),
         Err(error) => tracing::error!(%error, "unix sockets may lose their files"),
     }
-}
-
-fn goes_on(error: &ProtocolError) -> Message {
-    Message::Refused { reason: format!("{}; it goes on", with_causes(error)) }
 }
 
 /// One that gave up late may have taken the path away, or somebody else has.

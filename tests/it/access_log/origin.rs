@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::support::lab::Lab;
-use crate::support::wait::eventually;
+use crate::support::queues::until_read;
 
 /// Longer than any proxy here waits.
 const LONG: Duration = Duration::from_secs(8);
@@ -171,7 +171,7 @@ async fn run(stream: &mut TcpStream, script: &[Do]) -> Option<()> {
             Do::Say(text) => say(stream, text.as_bytes()).await?,
             Do::Pause(ms) => sleep(Duration::from_millis(*ms)).await,
             Do::Close => {
-                until_read(stream).await;
+                until_read(stream, LONG).await;
                 return None;
             }
             Do::Leave => return None,
@@ -207,7 +207,7 @@ async fn tcp_words(stream: &mut TcpStream) -> Option<()> {
         b"close" => last(stream, b"bye").await?,
         b"reset" => {
             say(stream, b"bye").await?;
-            until_read(stream).await;
+            until_read(stream, LONG).await;
             stream.set_zero_linger().expect("linger");
         }
         _ => loop {
@@ -223,45 +223,12 @@ async fn say(stream: &mut TcpStream, bytes: &[u8]) -> Option<()> {
     stream.write_all(bytes).await.ok()
 }
 
-/// Says it, and closes when it has been read.
+/// Says it, and closes when it has been read, or the other end is no more: an end and what was said before it are then two
+/// things to the proxy, whichever proxy it is.
 async fn last(stream: &mut TcpStream, bytes: &[u8]) -> Option<()> {
     say(stream, bytes).await?;
-    until_read(stream).await;
+    until_read(stream, LONG).await;
     None
-}
-
-/// Returns when the other end has read all that was said, or is no more: an end and what was said before it are then two
-/// things to the proxy, whichever proxy it is. The kernel knows: both ends are on this host.
-async fn until_read(stream: &TcpStream) {
-    let (Ok(own), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
-        return;
-    };
-    // First ours: what has not arrived is not in the other's queue.
-    for (ends, queue) in [((own, peer), 0), ((peer, own), 1)] {
-        eventually("it is read", LONG, || async {
-            match queued(ends).map(|queues| queues[queue]) {
-                None | Some(0) => Ok(()),
-                waits => Err(waits),
-            }
-        })
-        .await;
-    }
-}
-
-/// Bytes that wait in a socket, to be acknowledged and to be read (`proc_net_tcp` in the kernel's documentation).
-fn queued((local, remote): (SocketAddr, SocketAddr)) -> Option<[u64; 2]> {
-    let hex = |addr: SocketAddr| match addr {
-        SocketAddr::V4(addr) => {
-            format!("{:08X}:{:04X}", u32::from_ne_bytes(addr.ip().octets()), addr.port())
-        }
-        SocketAddr::V6(_) => unreachable!("a lab has addresses of IPv4"),
-    };
-    let ends = format!(" {} {} ", hex(local), hex(remote));
-    let all = std::fs::read_to_string("/proc/net/tcp").expect("procfs");
-    let line = all.lines().find(|line| line.contains(&ends))?;
-    let queues = line.split_whitespace().nth(4).and_then(|both| both.split_once(':'));
-    let (sent, came) = queues.expect("two queues");
-    Some([sent, came].map(|hex| u64::from_str_radix(hex, 16).expect("hexadecimal")))
 }
 
 async fn until(stream: &mut TcpStream, bytes: &mut Vec<u8>, end: &[u8]) -> Option<Vec<u8>> {

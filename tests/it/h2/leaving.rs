@@ -11,9 +11,10 @@ use tokio::time::timeout;
 
 use super::beside::logged;
 use super::origin::{self, Backend};
-use crate::support::client::{Conn, until_taken};
+use crate::support::client::Conn;
 use crate::support::lab::Lab;
 use crate::support::origin::Origin;
+use crate::support::queues::until_read;
 use crate::support::synapse::{Synapse, config, fixed};
 use crate::support::wait::eventually;
 
@@ -241,7 +242,7 @@ async fn one_that_leaves_within_a_request_is_logged_the_same() {
                 eventually("it is asked", PATIENCE, is_asked).await;
             }
             if resets {
-                until_taken(&stream).await;
+                assert!(until_read(&stream, PATIENCE).await);
                 stream.set_zero_linger().expect("linger");
                 drop(stream);
             } else {

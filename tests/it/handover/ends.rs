@@ -1,33 +1,20 @@
 //! The old process ends while a new one is about to take over from it, or comes while it drains: somebody serves.
 
-use std::io::{Read, Write};
-use std::path::Path;
+use std::io::Read as _;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::TAKEN_OVER;
+use super::scene::{caller, raw, successor_with, web};
+use crate::listening::unix::ask;
 use crate::support::client::{Conn, get};
 use crate::support::lab::Lab;
 use crate::support::synapse::{Synapse, config, fixed};
 
 const ASKED: &str = "hand-over asked for";
-
-/// An answer over a unix socket.
-async fn ask(path: &Path) -> String {
-    let mut stream = UnixStream::connect(path).await.expect("somebody listens");
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
-        .await
-        .expect("taken");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("answered");
-    answer
-}
 
 /// A process, and a successor that stands still: it has asked, and is not ready.
 async fn caught(mut old: Synapse) -> (Synapse, Synapse) {
@@ -81,7 +68,7 @@ async fn who_has_asked_serves_whatever_becomes_of_the_old_process() {
         }
         assert_eq!(get(front, "/").await.expect("served").text(), "A");
         assert_eq!(get(new.admin(), "/live").await.expect("admin").status, 200);
-        assert!(ask(&path).await.ends_with('A'), "{signals:?}");
+        assert!(ask(&path, b"").await.ends_with('A'), "{signals:?}");
     }
 }
 
@@ -89,18 +76,9 @@ async fn who_has_asked_serves_whatever_becomes_of_the_old_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_successor_that_is_late_is_told_that_the_old_process_goes_on() {
     let lab = Lab::new().await;
-    let a = lab.origin("A").await;
-    let front = lab.free_addr();
-    let services = json!({"web": fixed(front, "http", &[], &[("A", a.addr(), "")])});
-    let old = lab.synapse(config(services)).await;
+    let (old, front, _a) = web(&lab).await;
     // One that says that it is ready, and no more.
-    let socket = lab.dir().join("state/handover.sock");
-    let mut late = std::os::unix::net::UnixStream::connect(&socket).expect("connect");
-    let hello = json!({"Hello": {"protocol": 1, "program": "x", "pid": 1}}).to_string();
-    for said in [hello.as_str(), "\"Ready\""] {
-        let length = u32::try_from(said.len()).expect("short").to_be_bytes();
-        late.write_all(&[&length, said.as_bytes()].concat()).expect("write");
-    }
+    let mut late = caller(&lab, &["\"Ready\""]);
     old.until_logged("hand-over came to nothing").await;
     assert_eq!(get(front, "/").await.expect("served").text(), "A");
     assert_eq!(get(old.admin(), "/live").await.expect("admin").status, 200);
@@ -143,9 +121,8 @@ async fn so_does_it_at_every_other_moment() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_successor_that_gives_up_does_not_keep_a_stopping_process() {
     let lab = Lab::new().await;
-    let a = lab.origin("A").await;
-    let services = json!({"web": fixed(lab.free_addr(), "http", &[], &[("A", a.addr(), "")])});
-    let (mut old, mut new) = caught(lab.synapse(config(services)).await).await;
+    let (old, _front, _a) = web(&lab).await;
+    let (mut old, mut new) = caught(old).await;
     old.signal(Signal::TERM);
     old.until_logged("a hand-over is under way").await;
     new.signal(Signal::KILL);
@@ -156,13 +133,7 @@ async fn a_successor_that_gives_up_does_not_keep_a_stopping_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_drains_lets_another_take_its_place() {
     let lab = Lab::new().await;
-    let a = lab.tcp_origin("A").await;
-    let front = lab.free_addr();
-    let services = json!({"raw": fixed(front, "tcp", &[], &[("A", a.addr(), "")])});
-    let mut old = lab.synapse(config(services)).await;
-    let mut conn = Conn::open(front).await.expect("connect");
-    conn.send(b"before").await.expect("send");
-    assert_eq!(conn.exactly(8).await.expect("an echo"), b"A\nbefore");
+    let (mut old, front, mut conn, _a) = raw(&lab).await;
     old.signal(Signal::TERM);
     old.until_logged("draining connections").await;
     let new = old.successor(None);
@@ -188,11 +159,8 @@ async fn an_address_that_is_let_go_of_in_time_is_had() {
     let service = |bind| fixed(bind, "http", &[], &[("A", a.addr(), "")]);
     let old = lab.synapse(config(json!({"web": service(front)}))).await;
     let holder = std::net::TcpListener::bind(more).expect("free");
-    let mut file = config(json!({"web": service(front), "more": service(more)}));
-    file["admin"] = json!({"listen": old.admin().to_string()});
-    file["state_dir"] = json!(lab.dir().join("state"));
-    let file = lab.write("more.json", &file.to_string());
-    let new = old.successor(Some(&file));
+    let services = json!({"web": service(front), "more": service(more)});
+    let new = successor_with(&old, &lab, services);
     new.until_logged("trying again").await;
     drop(holder);
     new.until_logged("serving").await;

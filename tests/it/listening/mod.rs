@@ -1,7 +1,7 @@
 //! Listening sockets of other kinds than a port, and what is said about one of them; beside haproxy.
 
 mod proxied;
-mod unix;
+pub(crate) mod unix;
 
 use std::net::SocketAddr;
 use std::time::Duration;

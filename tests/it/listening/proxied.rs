@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use serde_json::json;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Lines, REQUEST, echo, forwarded, heard};
-use crate::support::client::until_taken;
+use super::{Lines, PATIENCE, REQUEST, echo, forwarded, heard};
 use crate::support::lab::Lab;
 use crate::support::oracle::Oracle;
+use crate::support::queues::until_read;
 use crate::support::synapse::{config, fixed};
 
 fn v2(command: u8, kind: u8, body: &[u8]) -> Vec<u8> {
@@ -131,7 +131,7 @@ async fn the_header_may_come_in_pieces_and_alone() {
         let mut stream = TcpStream::connect(front).await.expect("connect");
         stream.set_nodelay(true).expect("connected");
         stream.write_all(&header[..at]).await.expect("taken");
-        until_taken(&stream).await;
+        assert!(until_read(&stream, PATIENCE).await);
         let answer = heard(stream, &[&header[at..], REQUEST].concat()).await;
         assert_eq!(forwarded(&answer), ["x-forwarded-for: 192.0.2.7"], "{at}: {answer}");
     }

@@ -14,7 +14,8 @@ use crate::support::oracle::Oracle;
 use crate::support::synapse::{config, fixed};
 use crate::support::wait::eventually;
 
-async fn ask(path: &Path, first: &[u8]) -> String {
+/// Asks over a unix socket, behind what is said `first`.
+pub(crate) async fn ask(path: &Path, first: &[u8]) -> String {
     let stream = UnixStream::connect(path).await.expect("connect");
     heard(stream, &[first, REQUEST].concat()).await
 }
