@@ -208,7 +208,10 @@ impl Judged {
     fn lines(&self, mut copier: Copier<'_, '_>, lines: &Lines<'_, '_>, asked: &Asked) -> bool {
         let switches = self.status == 101;
         let is_interim = self.status < 200;
-        let has_length = !is_interim && self.status != 204 && !self.framing.chunked;
+        // What a HEAD is told is what a GET would be; a 304 says what a 200 would (RFC 9110 9.3.2, 9112 6.1).
+        let may_frame = !is_interim && self.status != 204;
+        let has_length = may_frame && !self.framing.chunked;
+        let has_coding = may_frame && self.recode == Recode::No && asked.version == Version::V11;
         for (header, line) in lines.each() {
             let field = Field::of(header.name);
             let stays = match field {
@@ -221,7 +224,7 @@ impl Judged {
                     !(self.connection.names_others && is_named(lines.headers, header.name))
                 }
                 Field::ContentLength => has_length && self.framing.is_length_plain,
-                Field::TransferEncoding => self.body == Body::Chunked && self.recode == Recode::No,
+                Field::TransferEncoding => has_coding,
                 Field::Connection | Field::OldHop => false,
                 Field::Upgrade => switches || self.status == UPGRADE_REQUIRED,
             };

@@ -15,6 +15,18 @@ fn a_plain_answer_passes_as_it_came() {
     assert_eq!((response.body, response.recode), (Body::Chunked, Recode::No));
 }
 
+#[test]
+fn a_head_is_told_what_a_get_would_be() {
+    let head = Asked { is_head: true, ..ASKED };
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n";
+    let (response, _) = answer(chunked, head).unwrap();
+    assert!(!response.is_changed && response.keep_backend && response.keep_client);
+    assert_eq!((response.body, response.recode), (Body::Empty, Recode::No));
+    let (response, out) = answer(chunked, Asked { version: Version::V10, ..head }).unwrap();
+    assert_eq!(out, "HTTP/1.0 200 OK\r\nX: y\r\nconnection: keep-alive\r\n\r\n");
+    assert_eq!((response.body, response.keep_client), (Body::Empty, true));
+}
+
 /// Found by fuzzing: the rest of such an answer was fine, so it went on as it came.
 #[test]
 fn a_bare_lf_never_goes_on() {
