@@ -13,10 +13,13 @@ use crate::support::client::get;
 use crate::support::lab::Lab;
 use crate::support::oracle::Oracle;
 use crate::support::origin::Origin;
-use crate::support::synapse::{config, fixed};
+use crate::support::synapse::{Synapse, config, fixed};
 use crate::support::wait::eventually;
 
 const LONG: Duration = Duration::from_secs(10);
+
+/// Where haproxy shows its statistics.
+const STATS: &str = "/stats";
 
 const CHECK: &str = "check inter 100ms rise 2 fall 2";
 
@@ -78,6 +81,21 @@ fn name(server: &Origin) -> String {
     format!("{}_{}", server.name(), server.addr())
 }
 
+/// Until a first check of each server has passed in both: before that one failure is enough for a server to be down, and
+/// that may be the reset of a check which its end has interrupted.
+async fn until_checked(servers: usize, synapse: &Synapse, haproxy: SocketAddr) {
+    eventually("all servers are checked", LONG, || async {
+        let ours = synapse.service("web").await;
+        let ours = ours["servers"].as_array().expect("servers");
+        let ours = ours.iter().filter(|it| it["last_check"]["code"] == "L7OK").count();
+        let theirs =
+            get(haproxy, &format!("{STATS};csv")).await.map_err(|error| error.to_string())?;
+        let theirs = theirs.text().matches("L7OK").count();
+        if (ours, theirs) == (servers, servers) { Ok(()) } else { Err(format!("{ours}, {theirs}")) }
+    })
+    .await;
+}
+
 /// Kills and starts servers; what is said is waited for, so that both proxies see each step.
 async fn play([a, b, c]: [&Origin; 3], logs: [&Syslog; 2]) {
     let mut count = 0;
@@ -114,15 +132,16 @@ async fn servers_are_told_of_as_haproxy_does() {
     let (front, ready) = (lab.free_addr(), lab.free_addr());
     let mut text = format!(
         "global\n nbthread 1\n {}\ndefaults\n mode http\n log global\n timeout connect 1s\n timeout client 30s\n \
-         timeout server 30s\n timeout check 1s\nlisten ready\n bind {ready}\n no log\nfrontend web\n bind {front}\n \
-         default_backend web\nbackend web\n option httpchk GET /ping\n",
+         timeout server 30s\n timeout check 1s\nlisten ready\n bind {ready}\n no log\n stats enable\n stats uri {STATS}\n\
+         frontend web\n bind {front}\n default_backend web\nbackend web\n option httpchk GET /ping\n",
         log(&theirs).join("\n ")
     );
     for (server, options) in [(&a, CHECK), (&b, CHECK), (&c, &backup)] {
         text += &format!(" server {} {} {options}\n", name(server), server.addr());
     }
-    let _synapse = lab.synapse(settings).await;
+    let synapse = lab.synapse(settings).await;
     let _haproxy = Oracle::start_text(&lab, &text, ready).await;
+    until_checked(3, &synapse, ready).await;
     play([&a, &b, &c], [&ours, &theirs]).await;
     let (ours, theirs) = (ours.messages(), theirs.messages());
     assert_eq!(ours, theirs);
