@@ -12,11 +12,14 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Installs the handlers. From here on these signals no longer end the process by themselves.
+    /// Installs the handlers. From here on these signals no longer end the process by themselves, nor does SIGXFSZ: a
+    /// file that has grown to `RLIMIT_FSIZE` refuses what is written (`EFBIG`), as a full disk does.
     ///
     /// # Errors
     /// When the system refuses a handler.
     pub fn install() -> std::io::Result<Self> {
+        // Nobody listens; a handler stays for the life of the process.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -18,16 +18,14 @@ impl Exchange {
         if !up.body.is_done() && !up.is_blocked && !up.is_broken {
             // Not before the backend took what had come: until then nothing was read.
             let since = client.active.max(down.active).max(up.sent_at);
-            let server = if t.client.is_none() {
-                since.after_or_never(t.server)
-            } else if self.awaits_go_ahead() {
-                up.sent_at.after_or_never(t.server)
-            } else {
-                Millis::NEVER
+            // A client that waits for the backend's word cannot be late.
+            return match (t.client, t.server) {
+                (None, _) => (Expiry::Server, since.after_or_never(t.server)),
+                (_, Some(_)) if self.awaits_go_ahead() => {
+                    (Expiry::Server, up.sent_at.after_or_never(t.server))
+                }
+                (Some(_), _) => (Expiry::Client, since.after_or_never(t.client)),
             };
-            let client = since.after_or_never(t.client);
-            let is_servers = server < client;
-            return if is_servers { (Expiry::Server, server) } else { (Expiry::Client, client) };
         }
         let since = match down.phase {
             // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it. One that

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -69,6 +70,39 @@ async fn a_file_has_every_line_over_rotation_and_stop() {
         assert_eq!((&value["frontend"], &value["status"]), (&json!("web"), &json!(200)));
         assert!(value["request_header_host"].is_string(), "{line}");
     }
+}
+
+/// `LimitFSIZE=` of systemd: the file is full, which costs its lines.
+#[tokio::test]
+async fn a_file_at_its_limit_costs_its_own_lines_alone() {
+    const LIMIT: u64 = 40_000;
+    let lab = Lab::new().await;
+    let origin = lab.origin("A").await;
+    let (front, path) = (lab.free_addr(), lab.dir().join("access.log"));
+    let synapse = logging(&lab, front, origin.addr(), json!({"to": path.to_str()})).await;
+    let limit = |soft: &str| {
+        let (pid, limit) = (synapse.pid().to_string(), format!("--fsize={soft}:unlimited"));
+        let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(set.expect("prlimit (util-linux)").success());
+    };
+    limit(&LIMIT.to_string());
+    eventually("lines are lost", LONG, || async {
+        ask(front, 100).await;
+        let lost = synapse.metrics().await;
+        let is_lost =
+            |line: &&str| line.contains("lost_total{reason=\"file\"}") && !line.ends_with(" 0");
+        if lost.lines().any(|line| is_lost(&line)) { Ok(()) } else { Err(lost) }
+    })
+    .await;
+    assert_eq!(std::fs::metadata(&path).expect("the log").len(), LIMIT);
+    limit("unlimited");
+    eventually("lines are written again", LONG, || async {
+        ask(front, 1).await;
+        let length = std::fs::metadata(&path).expect("the log").len();
+        if length > LIMIT { Ok(()) } else { Err(length) }
+    })
+    .await;
+    assert_eq!(synapse.stop().await.code(), Some(0));
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ async fn patient(origin: &Origin, client: Option<Duration>, server: Option<Durat
 async fn a_backend_that_leaves_an_expectation_unanswered_is_to_blame() {
     for (line, client) in [
         ("Expect: 100-continue\r\n", Some(PATIENCE * 6)),
+        ("expect: 100-continue\r\n", Some(LIMIT)),
+        ("Expect: 100-continue\r\n", Some(LIMIT / 2)),
         ("EXPECT:100-continue\r\n", None),
         ("", None),
     ] {
@@ -56,6 +58,28 @@ async fn a_backend_that_leaves_an_expectation_unanswered_is_to_blame() {
         .await;
     assert_eq!(client.until("\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
     assert_eq!(client.answer().await.status, 408);
+}
+
+/// Whose client has less time than its server: it counts from the word that it waits for.
+#[tokio::test]
+async fn a_client_that_waits_for_a_go_ahead_is_not_late() {
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.until("\r\n\r\n").await;
+        // The case: longer than the client may be silent.
+        tokio::time::sleep(LIMIT * 2).await;
+        conn.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+        conn.until("hello").await;
+        conn.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    })
+    .await;
+    let rig = patient(&origin, Some(LIMIT), Some(PATIENCE * 6)).await;
+    let mut client = rig.client().await;
+    client
+        .send("PUT / HTTP/1.1\r\nhost: t\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
+        .await;
+    assert_eq!(client.until("\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("hello").await;
+    assert_eq!(client.answer().await.status, 200);
 }
 
 /// Only what goes on is a sign of life.
