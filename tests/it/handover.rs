@@ -174,12 +174,13 @@ async fn verdicts_and_the_turn_are_handed_over() {
     let changes = old.service("web").await["health_changes"].clone();
     let new = old.successor(None);
     old.until_logged(TAKEN_OVER).await;
+    // Its workers may take one more client in that moment, and then have had the same turn.
+    assert_eq!(old.ended().await.code(), Some(0));
     assert_eq!(sequence(front, 4).await, "BCAB", "the turn goes on");
     let shown = new.service("web").await;
     assert_eq!(state_of(&shown, "D"), "DOWN", "{shown}");
     assert_eq!(shown["health_changes"], changes);
     assert_eq!(shown["traffic"]["requests"], 8, "{shown}");
-    assert_eq!(old.ended().await.code(), Some(0));
     assert_eq!(new.stop().await.code(), Some(0));
     assert!(!lab.dir().join("state/handover.sock").exists());
 }

@@ -15,6 +15,7 @@ pub(crate) mod oracle;
 pub(crate) mod origin;
 pub(crate) mod queues;
 pub(crate) mod registry;
+pub(crate) mod said;
 pub(crate) mod scene;
 pub(crate) mod synapse;
 pub(crate) mod wait;

@@ -5,7 +5,6 @@ mod nodes;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,7 +13,8 @@ use tokio::process::{Child, Command};
 
 use super::client;
 use super::lab::Lab;
-use super::synapse::{Output, binary, collect, run};
+use super::said::Said;
+use super::synapse::{Output, binary, run};
 use super::wait::eventually;
 
 pub(crate) use self::nodes::{Seen, nodes, until_nodes};
@@ -41,7 +41,7 @@ pub(crate) struct Nerve {
     child: Child,
     admin: SocketAddr,
     state_dir: PathBuf,
-    stderr: Arc<Mutex<String>>,
+    said: Said,
     config: PathBuf,
 }
 
@@ -91,11 +91,9 @@ impl Nerve {
             .kill_on_drop(true)
             .spawn()
             .expect("start nerve");
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let pipe = child.stderr.take().expect("piped");
-        tokio::spawn(collect(pipe, Arc::clone(&stderr)));
+        let said = Said::by(&mut child);
         let (state_dir, config) = (state_dir.to_owned(), file.to_owned());
-        Self { child, admin, state_dir, stderr, config }
+        Self { child, admin, state_dir, said, config }
     }
 
     /// Waits until the admin server answers.
@@ -176,7 +174,7 @@ impl Nerve {
 
     /// Everything it has logged.
     pub(crate) fn log(&self) -> String {
-        self.stderr.lock().expect("no panic").clone()
+        self.said.text()
     }
 
     /// Its process id.
@@ -230,12 +228,14 @@ impl Nerve {
         self.ended().await;
     }
 
-    /// Waits for the end.
+    /// Waits for the end, and until all that it said has been read.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(START, self.child.wait())
+        let status = tokio::time::timeout(START, self.child.wait())
             .await
             .unwrap_or_else(|_| panic!("nerve still runs {START:?} after it was told to stop"))
-            .expect("wait")
+            .expect("wait");
+        self.said.rest().await;
+        status
     }
 }
 

@@ -5,16 +5,15 @@ mod says;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 use super::client;
 use super::lab::Lab;
+use super::said::Said;
 use super::wait::eventually;
 
 /// How long a start may take on a loaded machine.
@@ -114,7 +113,7 @@ pub(crate) fn listener(bind: SocketAddr, mode: &str, lines: &[&str]) -> Value {
 pub(crate) struct Synapse {
     child: Child,
     admin: SocketAddr,
-    stderr: Arc<Mutex<String>>,
+    said: Said,
     config: PathBuf,
 }
 
@@ -144,10 +143,8 @@ impl Synapse {
             .kill_on_drop(true)
             .spawn()
             .expect("start synapse");
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let pipe = child.stderr.take().expect("piped");
-        tokio::spawn(collect(pipe, Arc::clone(&stderr)));
-        Self { child, admin, stderr, config: file.to_owned() }
+        let said = Said::by(&mut child);
+        Self { child, admin, said, config: file.to_owned() }
     }
 
     /// Starts the binary once more with the same file, or with another one; it has to take over from this process.
@@ -195,7 +192,7 @@ impl Synapse {
 
     /// Everything it has logged.
     pub(crate) fn log(&self) -> String {
-        self.stderr.lock().expect("no panic").clone()
+        self.said.text()
     }
 
     /// Its process id.
@@ -245,12 +242,14 @@ impl Synapse {
         self.ended().await
     }
 
-    /// Waits for the end.
+    /// Waits for the end, and until all that it said has been read.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(START, self.child.wait())
+        let status = tokio::time::timeout(START, self.child.wait())
             .await
             .unwrap_or_else(|_| panic!("synapse still runs {START:?} after it was told to stop"))
-            .expect("wait")
+            .expect("wait");
+        self.said.rest().await;
+        status
     }
 }
 
@@ -268,13 +267,4 @@ fn complete(config: &mut Value, lab: &Lab, admin: SocketAddr) {
     map.insert("admin".into(), json!({"listen": admin.to_string()}));
     map.entry("state_dir").or_insert_with(|| json!(lab.dir().join("state")));
     map.entry("workers").or_insert_with(|| json!(2));
-}
-
-pub(crate) async fn collect(pipe: impl AsyncRead + Unpin, into: Arc<Mutex<String>>) {
-    let mut lines = BufReader::new(pipe).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let mut text = into.lock().expect("no panic");
-        text.push_str(&line);
-        text.push('\n');
-    }
 }

@@ -88,8 +88,7 @@ async fn until_checked(servers: usize, synapse: &Synapse, haproxy: SocketAddr) {
         let ours = synapse.service("web").await;
         let ours = ours["servers"].as_array().expect("servers");
         let ours = ours.iter().filter(|it| it["last_check"]["code"] == "L7OK").count();
-        let theirs =
-            get(haproxy, &format!("{STATS};csv")).await.map_err(|error| error.to_string())?;
+        let theirs = get(haproxy, &format!("{STATS};csv")).await?;
         let theirs = theirs.text().matches("L7OK").count();
         if (ours, theirs) == (servers, servers) { Ok(()) } else { Err(format!("{ours}, {theirs}")) }
     })

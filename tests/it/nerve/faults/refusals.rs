@@ -223,7 +223,8 @@ async fn without_descriptors_no_service_is_taken_for_down_and_all_register_when_
     // Connections that are open stay: nothing happens as yet, however many checks cannot be made meanwhile.
     zk.outlast_a_session(Duration::from_secs(2)).await;
     assert_eq!(nodes(&client, &path("web")).await.len(), 1, "{}", nerve.log());
-    witness.end().assert_never_absent(50);
+    witness.looks(20).await;
+    witness.end().assert_never_absent(20);
     // Now they are needed, for longer than the session lasts.
     let before = (cpu_seconds(nerve.pid()), Instant::now());
     zk.cut_sockets();
