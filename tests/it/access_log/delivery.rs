@@ -197,7 +197,7 @@ async fn a_target_that_blocks_costs_its_own_lines_alone() {
     let origin = lab.origin("A").await;
     let (front, other) = (lab.free_addr(), lab.free_addr());
     let (path, file) = (lab.dir().join("pipe"), lab.dir().join("log"));
-    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+    let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo");
     assert!(made.success());
     let logging = |front, to: &Path| {
         let mut service = fixed(front, "http", &[], &[("a", origin.addr(), "")]);
