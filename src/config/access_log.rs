@@ -200,15 +200,18 @@ fn max_len(cursor: &Cursor<'_>, report: &mut Report) -> Option<usize> {
 }
 
 fn captures(cursor: &Cursor<'_>, report: &mut Report) -> Vec<Capture> {
-    let mut captures = Vec::new();
+    let mut captures: Vec<Capture> = Vec::new();
     for item in cursor.items() {
         let Some(name) = item.word(report) else {
             continue;
         };
-        if super::haproxy::is_token(&name) {
-            captures.push(Capture { name: name.into(), max_len: CAPTURED });
-        } else {
+        if !super::haproxy::is_token(&name) {
             report.complain(item.place(), format!("{name:?} is not a header name"));
+        } else if captures.iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
+            // One key twice in an object of JSON.
+            report.complain(item.place(), format!("{name:?} is captured already"));
+        } else {
+            captures.push(Capture { name: name.into(), max_len: CAPTURED });
         }
     }
     captures

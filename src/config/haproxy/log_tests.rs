@@ -180,7 +180,7 @@ fn mistakes_are_named_with_their_place() {
         "log 127.0.0.1, log-tag, 'log-send-hostname a b', 'log-send-hostname \"a b\"'",
         "log global daemon",
         "haproxy: {port: 3301, listen: [option httplog clf, capture request header X-A, 'capture response header \"a b\" len 3', option tcplog x, no log-tag]},
-         proxy: {access_log: {to: here, format: nice, facility: x, max_length: 7, tag: 'a b', request_headers: ['a b'], fromat: 1}}",
+         proxy: {access_log: {to: here, format: nice, facility: x, max_length: 7, tag: 'a b', request_headers: ['a b', X-A, x-a], fromat: 1}}",
     ));
     for part in [
         "haproxy.global[0]: `log 127.0.0.1`: the facility is missing",
@@ -198,6 +198,7 @@ fn mistakes_are_named_with_their_place() {
         "proxy.access_log.max_length: 7 is not",
         "proxy.access_log.tag: \"a b\" has blanks",
         "proxy.access_log.request_headers[0]: \"a b\" is not a header name",
+        "proxy.access_log.request_headers[2]: \"x-a\" is captured already",
     ] {
         assert!(found.iter().any(|it| it.contains(part)), "{part}: {found:#?}");
     }

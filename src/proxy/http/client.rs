@@ -12,7 +12,6 @@ use super::message::Refusal;
 use super::message::request::Request;
 use super::socket::{Glance, Socket};
 use crate::dial::header::Whose;
-use crate::proxy::ProxySettings;
 use crate::proxy::age;
 use crate::proxy::buffer::Mark;
 use crate::proxy::local::Local;
@@ -20,6 +19,7 @@ use crate::proxy::millis::Millis;
 use crate::proxy::peer::{Entrance, Peer, whose};
 use crate::proxy::shared::Listener;
 use crate::proxy::timer::Timer;
+use crate::proxy::{ProxySettings, Timeouts};
 use crate::telemetry::cells::{ErrorCause, ServiceCells};
 
 /// What never changes while a connection lasts.
@@ -70,6 +70,16 @@ pub(crate) enum Expiry {
 }
 
 impl Expiry {
+    /// Whose time it is, and until when, while the rest of a request is to come and nothing has moved since `since`:
+    /// without a time-out of the client's own the server's counts, as with haproxy.
+    #[inline(always)]
+    pub(crate) fn of_upload(t: &Timeouts, since: Millis) -> (Self, Millis) {
+        match t.client {
+            Some(_) => (Self::Client, since.after_or_never(t.client)),
+            None => (Self::Server, since.after_or_never(t.server)),
+        }
+    }
+
     pub(crate) fn cause(self) -> ErrorCause {
         match self {
             Self::Client => ErrorCause::ClientTimeout,

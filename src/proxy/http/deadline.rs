@@ -19,13 +19,10 @@ impl Exchange {
             // Not before the backend took what had come: until then nothing was read.
             let since = client.active.max(down.active).max(up.sent_at);
             // A client that waits for the backend's word cannot be late.
-            return match (t.client, t.server) {
-                (None, _) => (Expiry::Server, since.after_or_never(t.server)),
-                (_, Some(_)) if self.awaits_go_ahead() => {
-                    (Expiry::Server, up.sent_at.after_or_never(t.server))
-                }
-                (Some(_), _) => (Expiry::Client, since.after_or_never(t.client)),
-            };
+            if t.client.is_some() && t.server.is_some() && self.awaits_go_ahead() {
+                return (Expiry::Server, up.sent_at.after_or_never(t.server));
+            }
+            return Expiry::of_upload(t, since);
         }
         let since = match down.phase {
             // The head must come whole in time, as haproxy wants it: one byte now and then does not extend it. One that
@@ -40,7 +37,10 @@ impl Exchange {
     /// True while the backend owes the client a word on whether it should send its body.
     fn awaits_go_ahead(&self) -> bool {
         let (up, down) = (&self.up, &self.down);
-        up.bytes == 0 && down.interims == 0 && up.head.split(|b| *b == b'\n').any(is_expectation)
+        down.phase == Phase::Head
+            && up.bytes == 0
+            && down.interims == 0
+            && up.head.split(|b| *b == b'\n').any(is_expectation)
     }
 }
 

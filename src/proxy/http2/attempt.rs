@@ -218,7 +218,7 @@ impl Waiting<'_> {
         let upload = self.asking.upload.borrow();
         let since = upload.active.max(self.begun);
         if !upload.is_done() && upload.awaits_client {
-            (Expiry::Client, since.after_or_never(t.client))
+            Expiry::of_upload(t, since)
         } else {
             (Expiry::Server, since.after_or_never(t.server))
         }

@@ -104,7 +104,7 @@ impl<'a> Down<'a> {
         }
         let both = self.client_moved.max(self.backend_moved).max(upload.active);
         if !upload.is_done() && upload.awaits_client {
-            return (Expiry::Client, both.after_or_never(t.client));
+            return Expiry::of_upload(t, both);
         }
         (Expiry::Server, self.backend_moved.max(upload.active).after_or_never(t.server))
     }

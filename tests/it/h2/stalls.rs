@@ -51,6 +51,19 @@ async fn a_body_nobody_waits_for_any_more_has_the_clients_time_out() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
+/// As with HTTP/1: then the server's counts.
+#[tokio::test]
+async fn an_upload_that_stalls_without_a_time_out_of_its_client_ends() {
+    let lab = Lab::new().await;
+    let web = web2(&lab, &["timeout server 400ms"]).await;
+    let half = b"POST /unary HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf of it";
+    let answer = heard(web.front, half).await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    let mut raw = Raw::open(web.front).await;
+    raw.send(&asks("POST", "/unary", 0, 1)).await;
+    while raw.next().await.expect("the connection lasts").stream != 1 {}
+}
+
 /// An address that takes no connection and refuses none: its queue is full.
 async fn nowhere(lab: &Lab) -> (SocketAddr, Vec<TcpStream>, TcpListener) {
     let socket = TcpSocket::new_v4().expect("socket");

@@ -102,9 +102,12 @@ pub(crate) fn response_head(input: &[u8]) {
         assert_eq!(head.count("keep-alive") + head.count("proxy-connection"), 0, "hop by hop");
         let framings = (head.count("content-length"), head.count("transfer-encoding"));
         let is_framed = match (response.body, response.recode) {
-            (Body::Empty, _) if asking.is_old => matches!(framings, (0 | 1, 0)),
-            // HEAD, 304.
-            (Body::Empty, _) => framings.0 + framings.1 <= 1,
+            (Body::Empty, _) if matches!(response.status, ..200 | 204) => framings == (0, 0),
+            // What a GET would be told, or who has not what is asked for.
+            (Body::Empty, _) if !asking.is_old && (asking.is_head || response.status == 304) => {
+                framings.0 + framings.1 <= 1
+            }
+            (Body::Empty, _) => matches!(framings, (0 | 1, 0)),
             (Body::Length(_), _) => framings == (1, 0),
             (Body::Chunked, Recode::No) | (Body::UntilClose, Recode::IntoChunks) => {
                 framings == (0, 1)

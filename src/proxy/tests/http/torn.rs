@@ -66,13 +66,13 @@ async fn a_client_that_waits_for_a_go_ahead_is_not_late() {
     let origin = Origin::start(|_, mut conn| async move {
         conn.until("\r\n\r\n").await;
         // The case: longer than the client may be silent.
-        tokio::time::sleep(LIMIT * 2).await;
+        tokio::time::sleep(LIMIT * 10).await;
         conn.send("HTTP/1.1 100 Continue\r\n\r\n").await;
         conn.until("hello").await;
         conn.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     })
     .await;
-    let rig = patient(&origin, Some(LIMIT), Some(PATIENCE * 6)).await;
+    let rig = patient(&origin, Some(LIMIT * 5), Some(PATIENCE * 6)).await;
     let mut client = rig.client().await;
     client
         .send("PUT / HTTP/1.1\r\nhost: t\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
@@ -80,6 +80,35 @@ async fn a_client_that_waits_for_a_go_ahead_is_not_late() {
     assert_eq!(client.until("\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
     client.send("hello").await;
     assert_eq!(client.answer().await.status, 200);
+}
+
+/// The answer itself is a word: from then on the client owes its body, and what goes on is a sign of life.
+#[tokio::test]
+async fn an_answer_ends_the_wait_for_a_go_ahead() {
+    const ASKS: &str =
+        "PUT / HTTP/1.1\r\nhost: t\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    let origin = silent_after("HTTP/1.1 401 X\r\ncontent-length: 0\r\n\r\n").await;
+    let rig = patient(&origin, Some(LIMIT), Some(PATIENCE * 6)).await;
+    let mut client = rig.client().await;
+    client.send(ASKS).await;
+    assert_eq!(client.answer().await.status, 401);
+    assert_eq!(client.rest().await.0, "");
+    assert_eq!(rig.errors(ErrorCause::ClientTimeout), 1);
+
+    let origin = Origin::start(|_, mut conn| async move {
+        conn.until("\r\n\r\n").await;
+        conn.send("HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n").await;
+        for _ in 0..40 {
+            conn.send("x").await;
+            // The case: all of it takes longer than the server may be silent.
+            tokio::time::sleep(LIMIT / 4).await;
+        }
+    })
+    .await;
+    let rig = patient(&origin, Some(PATIENCE * 6), Some(LIMIT * 5)).await;
+    let mut client = rig.client().await;
+    client.send(ASKS).await;
+    assert_eq!(client.answer().await.body, "x".repeat(40));
 }
 
 /// Only what goes on is a sign of life.
