@@ -237,9 +237,27 @@ fn fresh_dir() -> PathBuf {
     dir
 }
 
-/// Ports that are free now: bound together, so that they differ, and released together.
+/// Ports of 127.0.0.1 that are free now, of a part of the range from which nobody gets one by chance: neither a client, as
+/// long as the server is dead, nor whoever binds port 0. No two calls give the same before all have been given.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+    const FIRST: u16 = 24_000;
+    // Below Linux's `ip_local_port_range`.
+    const SIZE: u32 = 8_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other processes of tests begin elsewhere.
+    let offset = std::process::id().wrapping_mul(97);
+    let next = || {
+        let number = offset.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % SIZE;
+        FIRST + u16::try_from(number).expect("below the size")
+    };
+    let mut bound = Vec::new();
+    for _ in 0..SIZE {
+        if bound.len() == count {
+            break;
+        }
+        let port = next();
+        bound.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|it| (port, it)));
+    }
+    assert_eq!(bound.len(), count, "free ports from {FIRST} on");
+    bound.into_iter().map(|(port, _listener)| port).collect()
 }
