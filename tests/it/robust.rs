@@ -9,6 +9,7 @@ use tokio::process::Command;
 use crate::scale::cpu_seconds;
 use crate::support::client::{Conn, get, sequence};
 use crate::support::lab::Lab;
+use crate::support::memory::limit;
 use crate::support::oracle::need;
 use crate::support::synapse::{binary, config, fixed, listener};
 use crate::support::wait::{always, eventually};
@@ -17,19 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn running_out_of_descriptors_is_survived() {
-    need("prlimit", "util-linux");
     let lab = Lab::new().await;
     let origin = lab.origin("A").await;
     let front = lab.free_addr();
     let service = fixed(front, "http", &[], &[("a", origin.addr(), "")]);
     let synapse = lab.synapse(config(json!({"web": service}))).await;
     let open = std::fs::read_dir(format!("/proc/{}/fd", synapse.pid())).expect("running").count();
-    let limited = Command::new("prlimit")
-        .args(["--pid", &synapse.pid().to_string(), &format!("--nofile={0}:{0}", open + 10)])
-        .status()
-        .await
-        .expect("prlimit");
-    assert!(limited.success());
+    limit(synapse.pid(), &format!("--nofile={0}:{0}", open + 10));
     let mut conns = Vec::new();
     for _ in 0..60 {
         conns.push(Conn::open(front).await.expect("the kernel still accepts"));

@@ -1,4 +1,8 @@
-//! Memory of a process, as the kernel counts it.
+//! Memory of a process, as the kernel counts it, and what it may take.
+
+use std::process::Command;
+
+use super::oracle::need;
 
 /// Resident now, in bytes.
 pub(crate) fn resident(pid: u32) -> u64 {
@@ -21,4 +25,11 @@ fn line(pid: u32, name: &str) -> u64 {
     let line = status.lines().find(|l| l.starts_with(name)).expect("the line");
     let kilobytes = line.split_whitespace().nth(1).expect("a number");
     kilobytes.parse::<u64>().expect("a number") * 1024
+}
+
+/// Limits what a running process may take: `prlimit`'s option, `--nofile=3:1024`.
+pub(crate) fn limit(pid: u32, option: &str) {
+    need("prlimit", "util-linux");
+    let set = Command::new("prlimit").args(["--pid", &pid.to_string(), option]).status();
+    assert!(set.expect("prlimit").success(), "{option}");
 }

@@ -27,7 +27,7 @@ use crate::support::synapse::{config, fixed};
 const TOLERANCE: i64 = 180;
 
 /// Times that a scenario is played before a difference counts.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 3;
 
 /// Longer than any scenario.
 const PATIENCE: Duration = Duration::from_secs(9);

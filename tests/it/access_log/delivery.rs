@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::support::client::Conn;
 use crate::support::lab::Lab;
+use crate::support::memory::limit;
 use crate::support::synapse::{Synapse, config, fixed};
 use crate::support::wait::eventually;
 
@@ -81,12 +81,7 @@ async fn a_file_at_its_limit_costs_its_own_lines_alone() {
     let origin = lab.origin("A").await;
     let (front, path) = (lab.free_addr(), lab.dir().join("access.log"));
     let synapse = logging(&lab, front, origin.addr(), json!({"to": path.to_str()})).await;
-    let limit = |soft: &str| {
-        let (pid, limit) = (synapse.pid().to_string(), format!("--fsize={soft}:unlimited"));
-        let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
-        assert!(set.expect("prlimit (util-linux)").success());
-    };
-    limit(&LIMIT.to_string());
+    limit(synapse.pid(), &format!("--fsize={LIMIT}:unlimited"));
     eventually("lines are lost", LONG, || async {
         ask(front, 100).await;
         let metrics = synapse.metrics().await;
@@ -95,7 +90,7 @@ async fn a_file_at_its_limit_costs_its_own_lines_alone() {
     })
     .await;
     assert_eq!(std::fs::metadata(&path).expect("the log").len(), LIMIT);
-    limit("unlimited");
+    limit(synapse.pid(), "--fsize=unlimited");
     eventually("lines are written again", LONG, || async {
         ask(front, 1).await;
         let length = std::fs::metadata(&path).expect("the log").len();
@@ -197,7 +192,7 @@ async fn a_target_that_blocks_costs_its_own_lines_alone() {
     let origin = lab.origin("A").await;
     let (front, other) = (lab.free_addr(), lab.free_addr());
     let (path, file) = (lab.dir().join("pipe"), lab.dir().join("log"));
-    let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
     assert!(made.success());
     let logging = |front, to: &Path| {
         let mut service = fixed(front, "http", &[], &[("a", origin.addr(), "")]);

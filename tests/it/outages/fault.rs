@@ -78,6 +78,11 @@ impl Fault {
         matches!(self, Self::Emptied | Self::ParentDeleted)
     }
 
+    /// True when the server has just been started at the end of the outage.
+    pub(super) fn starts_anew(self) -> bool {
+        matches!(self, Self::Restarted | Self::Wiped)
+    }
+
     /// True while synapse has to say that it hears nobody.
     pub(super) fn silences(self) -> bool {
         matches!(self, Self::Killed | Self::Hung | Self::QuorumLost | Self::InterfaceDown)

@@ -13,6 +13,9 @@ use crate::telemetry::cells::ErrorCause;
 
 const LIMIT: Duration = Duration::from_millis(200);
 
+/// A client asks whether it should send its five bytes.
+const ASKS: &str = "PUT / HTTP/1.1\r\nhost: t\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+
 /// Reads a head and says `word`; then nothing.
 async fn silent_after(word: &'static str) -> Origin {
     Origin::start(move |_, mut conn| async move {
@@ -74,9 +77,7 @@ async fn a_client_that_waits_for_a_go_ahead_is_not_late() {
     .await;
     let rig = patient(&origin, Some(LIMIT * 5), Some(PATIENCE * 6)).await;
     let mut client = rig.client().await;
-    client
-        .send("PUT / HTTP/1.1\r\nhost: t\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
-        .await;
+    client.send(ASKS).await;
     assert_eq!(client.until("\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
     client.send("hello").await;
     assert_eq!(client.answer().await.status, 200);
@@ -85,8 +86,6 @@ async fn a_client_that_waits_for_a_go_ahead_is_not_late() {
 /// The answer itself is a word: from then on the client owes its body, and what goes on is a sign of life.
 #[tokio::test]
 async fn an_answer_ends_the_wait_for_a_go_ahead() {
-    const ASKS: &str =
-        "PUT / HTTP/1.1\r\nhost: t\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
     let origin = silent_after("HTTP/1.1 401 X\r\ncontent-length: 0\r\n\r\n").await;
     let rig = patient(&origin, Some(LIMIT), Some(PATIENCE * 6)).await;
     let mut client = rig.client().await;

@@ -52,8 +52,8 @@ async fn unreachable(session: u32, outage: Duration) {
     println!("unreachable for {outage:?} of {session} s: connected {back:?} after its end");
     assert_eq!(after["session"]["id"], before["session"]["id"], "the session is kept");
     assert_eq!(after["session"]["generation"], 1);
-    witness.looks(20).await;
-    witness.end().assert_never_absent(40);
+    witness.looks(100).await;
+    witness.end().assert_never_absent(100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
