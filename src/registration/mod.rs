@@ -19,6 +19,7 @@ pub mod damping;
 pub mod decide;
 pub mod file;
 pub mod rate;
+pub mod renamed;
 mod told;
 pub mod view;
 pub mod watcher;

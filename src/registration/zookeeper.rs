@@ -112,8 +112,9 @@ impl Reporter for ZooKeeperReporter {
         };
         Box::pin(async move {
             tokio::select! {
-                () = work.run() => {}
+                biased;
                 () = stop.cancelled() => {}
+                () = work.run() => {}
             }
         })
     }

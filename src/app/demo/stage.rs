@@ -99,7 +99,7 @@ impl Stage {
         };
         let nerves = origins.iter().map(|origin| {
             let service = service_of(origin)?;
-            Ok(Running::start(service, None, Some(Arc::clone(&session)), &household))
+            Ok(Running::start(service, None, Some(Arc::clone(&session)), None, &household))
         });
         let nerves: Vec<_> = nerves.collect::<Result<_, String>>()?;
         Ok(Self { registered: vec![false; origins.len()], origins, nerves, step: 0 })

@@ -6,11 +6,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::fleet::{Fleet, Origin, Parts, ensemble};
 use super::running::{Running, Shown, passes_on};
 use super::slot::Slot;
 use crate::config::nerve::NerveService;
 use crate::endpoint::ServiceName;
+use crate::registration::renamed::renamed;
 use crate::registry::session::SessionSettings;
 use crate::registry::writer::RegistryWriter;
 use crate::telemetry::statsd::nerve::{Reason, client_used, watcher_launched, watcher_reaped};
@@ -91,7 +94,7 @@ impl Fleet {
                 tell_launch(Reason::New, &service, &mut fresh);
                 changes.added.push(name);
                 let registry = registry_of(&registries, &service);
-                let running = self.launch(service, registry);
+                let running = self.launch(service, registry, None);
                 self.services.push((running, origin));
             }
         }
@@ -128,9 +131,14 @@ impl Fleet {
         Ok(registry)
     }
 
-    fn launch(&self, service: NerveService, registry: Option<Arc<dyn RegistryWriter>>) -> Running {
+    fn launch(
+        &self,
+        service: NerveService,
+        registry: Option<Arc<dyn RegistryWriter>>,
+        former: Option<CancellationToken>,
+    ) -> Running {
         let mark = self.parts.pushed.known.downs.get(service.name.as_str()).cloned();
-        Running::start(service, mark, registry, &self.parts.household)
+        Running::start(service, mark, registry, former, &self.parts.household)
     }
 
     /// The new one beside the old one, or in its place when both mean the same node.
@@ -144,14 +152,18 @@ impl Fleet {
         if passes_on(old.service(), &service) {
             tracing::info!(service = %name, "changed; its registration stays");
             old.release();
-            if old.service().name != name {
-                self.parts.household.kin.claims().leave(&old.service().name);
-            }
-            self.leaving.spawn(async move { old.leave().await });
-            return self.launch(service, registry);
+            let ended = CancellationToken::new();
+            let (kin, handed_on) =
+                (Arc::clone(&self.parts.household.kin), ended.clone().drop_guard());
+            let (from, to) = (old.service().registration.clone(), service.registration.clone());
+            self.leaving.spawn(old.leave(move || {
+                renamed(&*kin, &from, &to);
+                drop(handed_on);
+            }));
+            return self.launch(service, registry, Some(ended));
         }
         tracing::info!(service = %name, "changed; the former registration goes when the new one stands");
-        let new = self.launch(service, registry);
+        let new = self.launch(service, registry, None);
         self.let_go(old, Some(new.shown().clone()));
         new
     }

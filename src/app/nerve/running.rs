@@ -47,6 +47,8 @@ pub(crate) struct Running {
     shown: Shown,
     watching: Work,
     reporting: Work,
+    /// See [`Running::start`].
+    former: Option<CancellationToken>,
 }
 
 /// What can be seen of a running service, from any thread. Cheap to clone.
@@ -81,11 +83,13 @@ impl Work {
 }
 
 impl Running {
-    /// Starts watcher and reporter. `registry` is that of the service's ensemble, `None` for a file.
+    /// Starts watcher and reporter. `registry` is that of the service's ensemble, `None` for a file. `former` fires when
+    /// the reporter whose registration this one goes on with has ended: two at once would fight.
     pub(crate) fn start(
         service: NerveService,
         mark: Option<DownMark>,
         registry: Option<Arc<dyn RegistryWriter>>,
+        former: Option<CancellationToken>,
         household: &Household,
     ) -> Self {
         let (marks, wanted) = (watch::Sender::new(mark), watch::Sender::new(Wanted::Undecided));
@@ -103,14 +107,20 @@ impl Running {
         let session = shown.session.as_ref().map(|(_, session)| session.clone());
         let watching = watch_over(&service, (&marks, &wanted, view), session, household);
         let (stop, kin) = (CancellationToken::new(), Arc::clone(&household.kin));
-        let (token, wishes) = (stop.clone(), wanted.clone());
+        let (token, wishes, before) = (stop.clone(), wanted.clone(), former.clone());
         let name = ("reporter", service.name.to_string());
         let task = supervise(&household.tasks, name, stop.clone(), move || {
-            let reporter = registration::build(&settings, registry.as_ref(), &kin);
-            reporter.run(wishes.subscribe(), registration.clone(), token.clone())
+            let (settings, registry, kin) = (settings.clone(), registry.clone(), Arc::clone(&kin));
+            let (wishes, registration) = (wishes.subscribe(), registration.clone());
+            let (stop, before) = (token.clone(), before.clone());
+            async move {
+                ended(before.as_ref()).await;
+                let reporter = registration::build(&settings, registry.as_ref(), &kin);
+                reporter.run(wishes, registration, stop).await;
+            }
         });
         let reporting = Work { stop, task };
-        Self { service, marks, wanted, shown, watching, reporting }
+        Self { service, marks, wanted, shown, watching, reporting, former }
     }
 
     /// Its settings.
@@ -148,10 +158,13 @@ impl Running {
         self.reporting.stop.cancel();
     }
 
-    /// Ends and leaves the registration as it is, to whoever goes on with it.
-    pub(crate) async fn leave(self) {
+    /// Ends and leaves the registration as it is, to whoever goes on with it: `hand_on` comes when nobody has it.
+    pub(crate) async fn leave(self, hand_on: impl FnOnce()) {
+        // Ours may not have begun: what is handed on must have been handed to us.
+        ended(self.former.as_ref()).await;
         // The reporter first: what the watcher says in its last moment must not be acted upon.
         self.reporting.end("reporter", &self.service.name).await;
+        hand_on();
         self.watching.end("watcher", &self.service.name).await;
     }
 }
@@ -174,6 +187,12 @@ impl Shown {
                 return;
             }
         }
+    }
+}
+
+async fn ended(former: Option<&CancellationToken>) {
+    if let Some(former) = former {
+        former.cancelled().await;
     }
 }
 

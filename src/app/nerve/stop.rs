@@ -94,10 +94,11 @@ async fn close(parts: Parts) {
 }
 
 async fn leave(fleet: Fleet) {
-    let Fleet { parts, services, .. } = fleet;
+    // What is on its way from one service to another arrives first.
+    let Fleet { parts, services, leaving: _leaving, .. } = fleet;
     services.iter().for_each(|(running, _)| running.release());
     for (running, _) in services {
-        running.leave().await;
+        running.leave(|| {}).await;
     }
     parts.sessions.detach();
     parts.sessions.close().await;

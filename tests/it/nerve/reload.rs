@@ -84,15 +84,17 @@ async fn nothing_waits_for_a_changed_service_whose_check_hangs() {
     assert!(nodes(&client, &path("slow")).await.is_empty());
 }
 
+const KINDS: [&str; 4] =
+    ["ephemeral_sequential", "ephemeral", "persistent_sequential", "persistent"];
+
 #[tokio::test]
 async fn fifty_reloads_leave_alone_what_they_do_not_change() {
     let lab = Lab::new().await;
     let zk = Zk::standalone();
     let client = zk.client().await;
-    let kinds = ["ephemeral_sequential", "ephemeral", "persistent_sequential", "persistent"];
     let config = |turn: u16| {
         let mut services = serde_json::Map::new();
-        for kind in kinds {
+        for kind in KINDS {
             services.insert(kind.to_owned(), up(&zk, kind, json!({"node_type": kind})));
         }
         let changing = json!({"port": 8000 + turn, "weight": turn});
@@ -104,7 +106,7 @@ async fn fifty_reloads_leave_alone_what_they_do_not_change() {
     };
     let nerve = Nerve::start(&lab, config(0)).await;
     let mut before = Vec::new();
-    for kind in kinds {
+    for kind in KINDS {
         before.push(until_nodes(&client, &path(kind), 1).await);
     }
     for turn in 1..=50 {
@@ -119,11 +121,59 @@ async fn fifty_reloads_leave_alone_what_they_do_not_change() {
     })
     .await;
     until_nodes(&client, &sometimes, 1).await;
-    for (kind, before) in kinds.iter().zip(before) {
+    for (kind, before) in KINDS.iter().zip(before) {
         assert_eq!(nodes(&client, &path(kind)).await, before, "{kind}");
     }
     assert_eq!(nerve.stop().await.code(), Some(0));
-    for name in kinds.iter().chain(&["changing", "sometimes"]) {
+    for name in KINDS.iter().chain(&["changing", "sometimes"]) {
         assert!(nodes(&client, &path(name)).await.is_empty(), "{name}");
+    }
+}
+
+/// One new name after the other, whatever the reporter of the former one is doing at that moment.
+#[tokio::test]
+async fn fifty_renames_leave_every_node_alone() {
+    let lab = Lab::new().await;
+    let zk = Zk::standalone();
+    let client = zk.client().await;
+    let config = |turn: u16, more: &Value| {
+        let mut services = serde_json::Map::new();
+        for kind in KINDS {
+            let mut keys = more.clone();
+            keys["node_type"] = json!(kind);
+            services.insert(format!("{kind}-{turn}"), up(&zk, kind, keys));
+        }
+        json!({"services": services})
+    };
+    let nerve = Nerve::start(&lab, config(0, &json!({}))).await;
+    let mut before = Vec::new();
+    for kind in KINDS {
+        before.push(until_nodes(&client, &path(kind), 1).await);
+    }
+    for turn in 1..=50 {
+        nerve.rewrite(config(turn, &json!({})));
+        assert!(nerve.reload().await, "{}", nerve.log());
+    }
+    nerve.until_settled(&[]).await;
+    for (kind, before) in KINDS.iter().zip(before) {
+        assert_eq!(nodes(&client, &path(kind)).await, before, "{kind}");
+    }
+    // With another weight each time a new node stands before the former one goes: none is left behind.
+    for turn in 51..=70 {
+        nerve.rewrite(config(turn, &json!({"weight": turn})));
+        assert!(nerve.reload().await, "{}", nerve.log());
+    }
+    nerve.until_settled(&[]).await;
+    for kind in KINDS {
+        eventually("one node, with the last weight", PATIENCE, || async {
+            let seen = nodes(&client, &path(kind)).await;
+            let is_it = seen.len() == 1 && seen[0].data.contains("\"weight\":70");
+            if is_it { Ok(()) } else { Err(seen) }
+        })
+        .await;
+    }
+    assert_eq!(nerve.stop().await.code(), Some(0));
+    for kind in KINDS {
+        assert!(nodes(&client, &path(kind)).await.is_empty(), "{kind}");
     }
 }

@@ -1,6 +1,10 @@
 //! The promises of `slot`.
 
 use super::*;
+use crate::registration::renamed::renamed;
+use crate::registration::{Place, RegistrationSettings, ZooKeeperPlace};
+use crate::registry::record::NerveRecord;
+use crate::registry::writer::NodeKind;
 
 const ENSEMBLE: &str = "zk1:2181";
 
@@ -21,6 +25,26 @@ impl Drop for Dir {
 
 fn session(id: i64) -> Credentials {
     Credentials { id, password: vec![u8::try_from(id).unwrap(); 16] }
+}
+
+fn registered(service: &str, parent: &str) -> RegistrationSettings {
+    let place = ZooKeeperPlace {
+        ensemble: ENSEMBLE.into(),
+        path: parent.into(),
+        kind: NodeKind::PersistentSequential,
+        is_path_encoded: false,
+        ttl: None,
+    };
+    let record = NerveRecord {
+        host: "10.0.0.1".into(),
+        port: 80.into(),
+        name: "i".into(),
+        weight: None,
+        haproxy_server_options: None,
+        labels: None,
+    };
+    let service = ServiceName::new(service);
+    RegistrationSettings { service, record, place: Place::ZooKeeper(place) }
 }
 
 #[test]
@@ -69,6 +93,25 @@ fn a_persistent_node_is_of_the_youngest_that_runs_and_remembers_it() {
     assert!(!old.is_of_younger("/p/i") && !new.is_of_younger("/p/i_"));
     drop(new);
     assert!(!old.is_of_younger("/p/i_"), "who is dead has no right of way");
+}
+
+#[test]
+fn what_is_known_of_a_service_is_known_of_it_under_another_name() {
+    let dir = Dir::new();
+    let slot = Slot::take(&dir.0).unwrap();
+    let [old, new] = ["old", "new"].map(|name| registered(name, "/p"));
+    slot.remember_node(&old.service, "/p", Some("/p/i_1\n/p/i_2"));
+    slot.remember_node(&new.service, "/p", Some("/p/i_2\n/p/i_3"));
+    slot.remember_node(&old.service, "/q", Some("/q/i_1"));
+    assert!(slot.claims().claim(&old.service, "/p/i_1"));
+    renamed(&slot, &old, &new);
+    let known = |of: &RegistrationSettings, parent| slot.remembered_node(&of.service, parent);
+    assert_eq!(known(&new, "/p").as_deref(), Some("/p/i_1\n/p/i_2\n/p/i_3"));
+    assert_eq!(known(&old, "/p"), None);
+    assert_eq!(known(&old, "/q").as_deref(), Some("/q/i_1"), "of another place");
+    assert!(slot.claims().claim(&new.service, "/p/i_1"));
+    renamed(&slot, &new, &new);
+    assert!(known(&new, "/p").is_some() && slot.claims().is_claimed("/p/i_1"), "the same name");
 }
 
 #[test]
