@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::case::{Case, Spans, Traffic};
 use crate::engine::World;
 use crate::engine::client::PATIENCE;
+use crate::engine::pace::Pace;
 use crate::proxies::{Logs, Proxy};
 use crate::receiver::Receiver;
 use crate::{Outcome, machine, streams};
@@ -71,15 +72,15 @@ pub(crate) fn measure(
     world.shared.tally.begin();
     let (cpu, own) = (machine::cpu(proxy.pid())?, machine::own_cpu()?);
     let begun = Instant::now();
-    world.run(begun + spans.window, pace.as_mut())?;
+    watch(case, world, (begun, spans), pace.as_mut())?;
     let took = begun.elapsed().as_secs_f64();
     let cpu = machine::cpu(proxy.pid())?.since(cpu);
     let own = (machine::own_cpu()? - own).as_secs_f64();
     for _ in 0..forgotten(world, spans) {
         world.shared.tally.fail("no answer");
     }
+    let work = work_of(case, world);
     let tally = &mut world.shared.tally;
-    let work = if case.is_bulk() { float(tally.bytes) / 1e9 } else { float(tally.done) };
     if work == 0.0 {
         let (name, proxy) = (&case.name, proxy.setup.name());
         let why = tally.first_error.clone().unwrap_or_default();
@@ -108,6 +109,27 @@ pub(crate) fn measure(
             float(logged(world, (proxy, receiver), lines, requests)?) / float(requests.max(1));
     }
     Ok(measure)
+}
+
+/// Until the window is over and something got through: a very short one may pass while the machine gives the proxy no
+/// time at all.
+fn watch(
+    case: &Case,
+    world: &mut World,
+    (begun, spans): (Instant, Spans),
+    mut pace: Option<&mut Pace>,
+) -> Outcome<()> {
+    world.run(begun + spans.window, pace.as_deref_mut())?;
+    while work_of(case, world) == 0.0 && begun.elapsed() < spans.window + PATIENCE {
+        world.run(Instant::now() + spans.window, pace.as_deref_mut())?;
+    }
+    Ok(())
+}
+
+/// What got through in this window: GB, or requests.
+fn work_of(case: &Case, world: &World) -> f64 {
+    let tally = &world.shared.tally;
+    if case.is_bulk() { float(tally.bytes) / 1e9 } else { float(tally.done) }
 }
 
 /// Lines about so many requests that have arrived; `before` are older. The last ones may be on their way.
