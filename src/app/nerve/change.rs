@@ -1,6 +1,6 @@
 //! From what runs to what should: a comparison by service, new before old.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::fleet::{Fleet, Origin, Parts, ensemble};
 use super::running::{Running, Shown, passes_on};
 use super::slot::Slot;
+use super::succession::predecessors;
 use crate::config::nerve::NerveService;
 use crate::endpoint::ServiceName;
 use crate::registration::renamed::renamed;
@@ -62,23 +63,17 @@ impl Fleet {
             }
         }
         let mut changes = Changes::default();
-        let mut former: HashMap<ServiceName, (Running, Origin)> =
-            std::mem::take(&mut self.services)
-                .into_iter()
-                .map(|running| (running.0.service().name.clone(), running))
-                .collect();
-        let kept: HashSet<_> = wanted.iter().map(|(service, _)| service.name.clone()).collect();
-        for (service, origin) in wanted {
+        let former = std::mem::take(&mut self.services);
+        let heirs = predecessors(
+            &former.iter().map(|(running, _)| running.service()).collect::<Vec<_>>(),
+            &wanted.iter().map(|(service, _)| service).collect::<Vec<_>>(),
+        );
+        let mut former: BTreeMap<usize, Running> =
+            former.into_iter().map(|(running, _)| running).enumerate().collect();
+        for ((service, origin), heir) in wanted.into_iter().zip(heirs) {
             let name = service.name.clone();
-            // A service that was renamed goes on with its registration.
-            let renamed = |(old, (running, _)): (&ServiceName, &(Running, Origin))| {
-                (!kept.contains(old) && passes_on(running.service(), &service)).then(|| old.clone())
-            };
-            let old = former.remove(&name).or_else(|| {
-                let old = former.iter().find_map(renamed)?;
-                former.remove(&old)
-            });
-            if let Some((running, _)) = old {
+            let old = heir.and_then(|heir| former.remove(&heir));
+            if let Some(running) = old {
                 if *running.service() == service {
                     changes.untouched += 1;
                     self.services.push((running, origin));
@@ -98,7 +93,8 @@ impl Fleet {
                 self.services.push((running, origin));
             }
         }
-        for (name, (running, _)) in former {
+        for running in former.into_values() {
+            let name = running.service().name.clone();
             watcher_reaped(Reason::Old, name.as_str());
             changes.removed.push(name);
             self.let_go(running, None);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cli`, `run`, `stop` | from the command line to the exit code |
 //! | `fleet`, `change`, `command`, `reload` | which services run; one task changes them |
+//! | `succession` | who goes on with the registration of a former service |
 //! | `running` | one service: watcher and reporter |
 //! | `slot`, `memory` | a place in `state_dir`: sessions and nodes that outlive the process |
 //! | `sweep` | what a former process left behind |
@@ -28,4 +29,5 @@ pub(super) mod running;
 pub(super) mod slot;
 pub mod socket;
 mod stop;
+mod succession;
 mod sweep;
