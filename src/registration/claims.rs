@@ -1,119 +1,201 @@
-//! Which service of this process has which node.
+//! Which reporter of this process has which node, and which persistent nodes it knows as made for it.
 //!
 //! Two services may say the same of the same host under the same path (two sets of checks on one port, or
 //! `load_test_concurrency`): *twins*. Each has a node of its own, as in the original, and neither takes the other's for one
-//! too many. A service claims the node that it relies on; nodes that nobody has claimed yet may be those of its twins.
+//! too many. A reporter claims the node that it relies on; nodes that nobody has claimed yet may be those of its twins.
 //!
-//! Locked for a few map operations, never across an await.
+//! A service that changes has two reporters for a while, the former one with the node that goes and the new one with the
+//! node that comes, so claims belong to reporters ([`Claimant`]) and not to names of services. What outlives the process is
+//! kept by name ([`Kin::remember`]); there each reporter adds and removes only what it knows itself.
+//!
+//! Locked for a few operations, never across an await or a write to the disk.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(test)]
+pub(super) mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Kin, Wanted};
 use crate::endpoint::ServiceName;
 
-/// The claims of all services of a process.
+/// The claims of all reporters of a process.
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<HashMap<ServiceName, Claim>>);
+pub struct Claims(Mutex<All>);
 
 #[derive(Debug, Default)]
+struct All {
+    last: u64,
+    claims: BTreeMap<u64, Claim>,
+}
+
+#[derive(Debug)]
 struct Claim {
+    spot: Spot,
     /// Equal for twins.
     identity: String,
+    wanted: Wanted,
     node: Option<String>,
+    known: BTreeSet<String>,
+}
+
+/// Where the nodes of a service stand.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// Key under `services`.
+    pub service: ServiceName,
+    /// `zk_hosts`, as in [`super::ZooKeeperPlace`].
+    pub ensemble: Arc<str>,
+    /// `zk_path`.
+    pub parent: Arc<str>,
 }
 
 impl Claims {
-    /// `service` is there; those of one `identity` are twins. What it has claimed stays.
-    pub fn enter(&self, service: &ServiceName, identity: String) {
-        self.all().entry(service.clone()).or_default().identity = identity;
+    /// Whether any reporter has `node`.
+    pub fn is_claimed(&self, ensemble: &str, node: &str) -> bool {
+        self.all().claims.values().any(|claim| claim.has(ensemble, node))
     }
 
-    /// `service` has `node`, and no other; false when another service has it.
-    pub fn claim(&self, service: &ServiceName, node: &str) -> bool {
-        let mut all = self.all();
-        let is_free = !is_anothers(&all, service, node);
-        if is_free {
-            all.entry(service.clone()).or_default().node = Some(node.to_owned());
-        }
-        is_free
-    }
-
-    /// The node that `service` has.
-    pub fn node_of(&self, service: &ServiceName) -> Option<String> {
-        self.all().get(service)?.node.clone()
-    }
-
-    /// Whether another service than `service` has `node`.
-    pub fn is_anothers(&self, service: &ServiceName, node: &str) -> bool {
-        is_anothers(&self.all(), service, node)
-    }
-
-    /// `service` has none.
-    pub fn release(&self, service: &ServiceName) {
-        if let Some(claim) = self.all().get_mut(service) {
-            claim.node = None;
-        }
-    }
-
-    /// `service` is not there any more.
-    pub fn leave(&self, service: &ServiceName) {
-        self.all().remove(service);
-    }
-
-    /// Whether any service has `node`.
-    pub fn is_claimed(&self, node: &str) -> bool {
-        self.all().values().any(|claim| claim.node.as_deref() == Some(node))
-    }
-
-    /// How many twins of `service` have no node yet: as many unclaimed ones may be theirs.
-    pub fn waiting_twins(&self, service: &ServiceName) -> usize {
-        let all = self.all();
-        let Some(ours) = all.get(service) else {
-            return 0;
-        };
-        let waiting = all.iter().filter(|(name, claim)| {
-            *name != service && claim.node.is_none() && claim.identity == ours.identity
-        });
-        waiting.count()
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<ServiceName, Claim>> {
+    fn all(&self) -> MutexGuard<'_, All> {
         // Whole between two operations.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn is_anothers(all: &HashMap<ServiceName, Claim>, service: &ServiceName, node: &str) -> bool {
-    all.iter().any(|(name, claim)| name != service && claim.node.as_deref() == Some(node))
+impl Claim {
+    fn has(&self, ensemble: &str, node: &str) -> bool {
+        &*self.spot.ensemble == ensemble && self.node.as_deref() == Some(node)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A reporter among the others. Dropped, it has nothing any more; what is remembered stays.
+#[derive(Debug)]
+pub struct Claimant {
+    kin: Arc<dyn Kin>,
+    spot: Spot,
+    id: u64,
+}
 
-    #[test]
-    fn a_node_has_one_service_and_a_service_one_node() {
-        let claims = Claims::default();
-        let (a, b) = (ServiceName::new("a"), ServiceName::new("b"));
-        assert!(claims.claim(&a, "/x") && !claims.claim(&b, "/x"));
-        assert!(claims.is_anothers(&b, "/x") && !claims.is_anothers(&a, "/x"));
-        assert!(claims.claim(&a, "/y") && claims.claim(&b, "/x"));
-        claims.release(&a);
-        assert!(!claims.is_anothers(&b, "/y"));
+impl Claimant {
+    /// Enters a reporter that will see to `spot`; those of one `identity` are twins. It knows the persistent nodes that are
+    /// remembered there, but for those of reporters that still run.
+    pub fn enter(kin: Arc<dyn Kin>, spot: Spot, identity: String) -> Self {
+        let mut known = kin.remembered(&spot);
+        let id = {
+            let mut all = kin.claims().all();
+            for claim in all.claims.values().filter(|claim| claim.spot == spot) {
+                known.retain(|node| !claim.known.contains(node));
+            }
+            all.last += 1;
+            let id = all.last;
+            let wanted = Wanted::Undecided;
+            all.claims
+                .insert(id, Claim { spot: spot.clone(), identity, wanted, node: None, known });
+            id
+        };
+        Self { kin, spot, id }
     }
 
-    #[test]
-    fn twins_without_a_node_are_counted() {
-        let claims = Claims::default();
-        let [a, b, c] = ["a", "b", "c"].map(ServiceName::new);
-        for (service, identity) in [(&a, "same"), (&b, "same"), (&c, "other")] {
-            claims.enter(service, identity.to_owned());
+    /// Whose sessions are, and what is remembered.
+    pub fn kin(&self) -> &dyn Kin {
+        &*self.kin
+    }
+
+    /// What is wanted of this reporter: one that wants no node waits for none.
+    pub fn wants(&self, wanted: Wanted) {
+        self.with(|claim| claim.wanted = wanted);
+    }
+
+    /// This reporter has `node`, and no other; false when another one has it.
+    pub fn claim(&self, node: &str) -> bool {
+        let mut all = self.kin.claims().all();
+        let is_free = !self.is_others(&all, node);
+        if is_free && let Some(claim) = all.claims.get_mut(&self.id) {
+            claim.node = Some(node.to_owned());
         }
-        assert_eq!((claims.waiting_twins(&a), claims.waiting_twins(&c)), (1, 0));
-        assert!(claims.claim(&b, "/x"));
-        assert_eq!(claims.waiting_twins(&a), 0);
-        claims.leave(&b);
-        assert!(!claims.is_claimed("/x"));
-        assert_eq!(claims.waiting_twins(&a), 0, "who is gone waits for nothing");
+        is_free
+    }
+
+    /// The node that it has.
+    pub fn node(&self) -> Option<String> {
+        self.kin.claims().all().claims.get(&self.id)?.node.clone()
+    }
+
+    /// It has none.
+    pub fn release(&self) {
+        self.with(|claim| claim.node = None);
+    }
+
+    /// Whether another reporter has `node`.
+    pub fn is_anothers(&self, node: &str) -> bool {
+        self.is_others(&self.kin.claims().all(), node)
+    }
+
+    /// How many twins may want a node and have none yet: as many unclaimed ones may be theirs.
+    pub fn waiting_twins(&self) -> usize {
+        let all = self.kin.claims().all();
+        let Some(ours) = all.claims.get(&self.id) else {
+            return 0;
+        };
+        let waiting = all.claims.iter().filter(|(id, claim)| {
+            **id != self.id
+                && claim.node.is_none()
+                && claim.wanted != Wanted::Absent
+                && claim.identity == ours.identity
+        });
+        waiting.count()
+    }
+
+    /// The persistent nodes that were made for this reporter's registration, for all that is known.
+    pub fn known(&self) -> BTreeSet<String> {
+        let all = self.kin.claims().all();
+        all.claims.get(&self.id).map(|claim| claim.known.clone()).unwrap_or_default()
+    }
+
+    /// These are they now; remembered before this returns. Costs a write to the disk when that is news.
+    pub fn know(&self, nodes: BTreeSet<String>) {
+        let mut made = nodes.clone();
+        let mut gone = BTreeSet::new();
+        self.with(|claim| gone = std::mem::replace(&mut claim.known, nodes));
+        let stay: BTreeSet<_> = made.intersection(&gone).cloned().collect();
+        made.retain(|node| !stay.contains(node));
+        gone.retain(|node| !stay.contains(node));
+        if !made.is_empty() || !gone.is_empty() {
+            self.kin.remember(&self.spot, &made, &gone);
+        }
+    }
+
+    /// `heir` goes on with what this reporter has and knows. It must have ended.
+    pub fn hand_on(&self, heir: &Self) {
+        let (mut node, mut nodes) = (None, BTreeSet::new());
+        self.with(|claim| {
+            node = claim.node.take();
+            nodes = std::mem::take(&mut claim.known);
+        });
+        heir.with(|claim| {
+            claim.node = node;
+            claim.known.extend(nodes.iter().cloned());
+        });
+        if heir.spot != self.spot && !nodes.is_empty() {
+            // In this order: a node that two know of is ended by one of them, one that nobody knows of by none.
+            heir.kin.remember(&heir.spot, &nodes, &BTreeSet::new());
+            self.kin.remember(&self.spot, &BTreeSet::new(), &nodes);
+        }
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Claim)) {
+        if let Some(claim) = self.kin.claims().all().claims.get_mut(&self.id) {
+            change(claim);
+        }
+    }
+
+    fn is_others(&self, all: &All, node: &str) -> bool {
+        all.claims.iter().any(|(id, claim)| *id != self.id && claim.has(&self.spot.ensemble, node))
+    }
+}
+
+impl Drop for Claimant {
+    fn drop(&mut self) {
+        self.kin.claims().all().claims.remove(&self.id);
     }
 }

@@ -19,14 +19,14 @@ pub mod damping;
 pub mod decide;
 pub mod file;
 pub mod rate;
-pub mod renamed;
 mod told;
 pub mod view;
 pub mod watcher;
 pub mod zookeeper;
 
-pub use self::build::build;
+pub use self::build::{build, claimant};
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::claims::Claims;
+use self::claims::{Claims, Spot};
 use crate::endpoint::ServiceName;
 use crate::health::BoxFuture;
 use crate::registry::record::NerveRecord;
@@ -163,19 +163,18 @@ pub enum Phase {
 ///
 /// Asked by reporters, implemented by `app`.
 pub trait Kin: Debug + Send + Sync {
-    /// Which service of this process has which node.
+    /// Which reporter of this process has which node.
     fn claims(&self) -> &Claims;
 
     /// Whose `session` is; never asked about the current one.
     fn relation(&self, session: i64) -> Relation;
 
-    /// The persistent node that this host has made for `service` under `parent`, if one is remembered. While one replaces
-    /// another there are several, one a line (no path contains a line end); one that was asked for, but not acknowledged
-    /// yet, stands there without its number.
-    fn remembered_node(&self, service: &ServiceName, parent: &str) -> Option<String>;
+    /// The persistent nodes that this host has made for a service at `spot` (there are several while one replaces
+    /// another); and what was asked for and not acknowledged yet: the path without its number, and `?`.
+    fn remembered(&self, spot: &Spot) -> BTreeSet<String>;
 
-    /// Remembers it (or, with `None`, forgets it), before the write is acknowledged to anybody.
-    fn remember_node(&self, service: &ServiceName, parent: &str, node: Option<&str>);
+    /// Remembers those that were `made`, forgets those that are `gone`, before the write is acknowledged to anybody.
+    fn remember(&self, spot: &Spot, made: &BTreeSet<String>, gone: &BTreeSet<String>);
 
     /// Whether a nerve with our `state_dir` that started after us, and runs, has this persistent node as its own: no
     /// session says so. It has the right of way; who ends first must not take the node along.

@@ -40,7 +40,8 @@ use self::publish::Publisher;
 use self::setback::Setback;
 use self::shape::Shape;
 use self::world::{Moment, another_moment, another_wish, waiting};
-use super::{Kin, Registration, Relation, Reporter, Wanted, ZooKeeperPlace};
+use super::claims::Claimant;
+use super::{Registration, Relation, Reporter, Wanted, ZooKeeperPlace};
 use crate::backoff::Backoff;
 use crate::endpoint::ServiceName;
 use crate::health::BoxFuture;
@@ -68,17 +69,17 @@ const YOUNGER_CHECK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct ZooKeeperReporter {
     registry: Arc<dyn RegistryWriter>,
-    kin: Arc<dyn Kin>,
+    claimant: Arc<Claimant>,
     service: ServiceName,
     shape: Shape,
     ttl: Option<Rewriting>,
 }
 
 impl ZooKeeperReporter {
-    /// A reporter for `record` at `place`; `registry` has the session with the place's ensemble.
+    /// A reporter for `record` at `place`, which entered as `claimant`; `registry` has the session with the place's ensemble.
     pub fn new(
         registry: Arc<dyn RegistryWriter>,
-        kin: Arc<dyn Kin>,
+        claimant: Arc<Claimant>,
         service: ServiceName,
         record: &NerveRecord,
         place: &ZooKeeperPlace,
@@ -86,8 +87,13 @@ impl ZooKeeperReporter {
         // Ephemeral nodes have the session for that.
         let ttl = place.ttl.filter(|ttl| !place.kind.is_ephemeral() && !ttl.is_zero());
         let ttl = ttl.map(|every| Rewriting::every(every, Arc::clone(&place.ensemble)));
-        Self { registry, kin, service, shape: Shape::new(record, place), ttl }
+        Self { registry, claimant, service, shape: Shape::new(record, place), ttl }
     }
+}
+
+/// Equal for registrations that say the same: host, port and name, under one path of one ensemble.
+pub(super) fn identity(record: &NerveRecord, place: &ZooKeeperPlace) -> String {
+    format!("{}\n{}", place.ensemble, Shape::new(record, place).identity())
 }
 
 impl Reporter for ZooKeeperReporter {
@@ -97,9 +103,9 @@ impl Reporter for ZooKeeperReporter {
         state: watch::Sender<Registration>,
         stop: CancellationToken,
     ) -> BoxFuture<'static, ()> {
-        let Self { registry, kin, service, shape, ttl } = *self;
+        let Self { registry, claimant, service, shape, ttl } = *self;
         let sessions = registry.session();
-        let memory = Memory::new(service.clone(), kin, &shape);
+        let memory = Memory::new(claimant);
         let desk = Desk::new(registry, shape, memory, Publisher::new(state));
         let work = Work {
             service,

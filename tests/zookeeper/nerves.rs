@@ -1,14 +1,15 @@
 //! Reporters on real servers: what the registrar tests share.
 
-use smartstack::registration::claims::Claims;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use smartstack::endpoint::ServiceName;
+use smartstack::registration::claims::{Claims, Spot};
 use smartstack::registration::{
     Kin, Phase, Place, Registration, RegistrationSettings, Relation, Wanted, ZooKeeperPlace, build,
+    claimant,
 };
 use smartstack::registry::Registry;
 use smartstack::registry::record::NerveRecord;
@@ -24,7 +25,7 @@ use zookeeper_client::Client;
 #[derive(Debug, Default)]
 pub(crate) struct Family {
     relations: Mutex<HashMap<i64, Relation>>,
-    nodes: Mutex<HashMap<String, String>>,
+    nodes: Mutex<BTreeSet<(Spot, String)>>,
     claims: Claims,
 }
 
@@ -44,17 +45,15 @@ impl Kin for Family {
         self.relations.lock().unwrap().get(&session).copied().unwrap_or(Relation::Foreign)
     }
 
-    fn remembered_node(&self, service: &ServiceName, parent: &str) -> Option<String> {
-        self.nodes.lock().unwrap().get(&format!("{service} {parent}")).cloned()
+    fn remembered(&self, spot: &Spot) -> BTreeSet<String> {
+        let nodes = self.nodes.lock().unwrap();
+        nodes.iter().filter(|(at, _)| at == spot).map(|(_, node)| node.clone()).collect()
     }
 
-    fn remember_node(&self, service: &ServiceName, parent: &str, node: Option<&str>) {
-        let key = format!("{service} {parent}");
+    fn remember(&self, spot: &Spot, made: &BTreeSet<String>, gone: &BTreeSet<String>) {
         let mut nodes = self.nodes.lock().unwrap();
-        match node {
-            Some(node) => nodes.insert(key, node.to_owned()),
-            None => nodes.remove(&key),
-        };
+        nodes.extend(made.iter().map(|node| (spot.clone(), node.clone())));
+        nodes.retain(|(at, node)| at != spot || !gone.contains(node));
     }
 
     fn is_of_younger(&self, _node: &str) -> bool {
@@ -106,7 +105,7 @@ impl Spec {
         };
         let registry: Arc<dyn RegistryWriter> = Arc::clone(registry) as Arc<dyn RegistryWriter>;
         let kin: Arc<dyn Kin> = Arc::clone(&self.kin) as Arc<dyn Kin>;
-        let reporter = build(&settings, Some(&registry), &kin);
+        let reporter = build(&settings, Some(&registry), &claimant(&settings, &kin));
         let (wanted, wishes) = watch::channel(wish);
         let (out, state) = watch::channel(Registration::default());
         let stop = CancellationToken::new();

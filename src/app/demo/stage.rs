@@ -15,11 +15,11 @@ use super::Ports;
 use super::origin::Origin;
 use super::screen::Screen;
 use crate::admin::AdminState;
-use crate::app::nerve::running::{Household, Running};
+use crate::app::nerve::running::{Beginning, Household, Running};
 use crate::app::nerve::slot::Alone;
 use crate::config::nerve::{self, NerveService, ServiceDefaults};
 use crate::health::local::LocalRunner;
-use crate::registration::Phase;
+use crate::registration::{Phase, claimant};
 use crate::registry::memory::MemoryRegistry;
 use crate::registry::writer::RegistryWriter;
 
@@ -99,7 +99,10 @@ impl Stage {
         };
         let nerves = origins.iter().map(|origin| {
             let service = service_of(origin)?;
-            Ok(Running::start(service, None, Some(Arc::clone(&session)), None, &household))
+            let claimant = claimant(&service.registration, &household.kin);
+            let registry = Some(Arc::clone(&session));
+            let with = Beginning { mark: None, registry, claimant, former: None };
+            Ok(Running::start(service, with, &household))
         });
         let nerves: Vec<_> = nerves.collect::<Result<_, String>>()?;
         Ok(Self { registered: vec![false; origins.len()], origins, nerves, step: 0 })

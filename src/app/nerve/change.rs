@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::fleet::{Fleet, Origin, Parts, ensemble};
-use super::running::{Running, Shown, passes_on};
+use super::running::{Beginning, Running, Shown, passes_on};
 use super::slot::Slot;
 use super::succession::predecessors;
 use crate::config::nerve::NerveService;
 use crate::endpoint::ServiceName;
-use crate::registration::renamed::renamed;
+use crate::registration::claimant;
 use crate::registry::session::SessionSettings;
 use crate::registry::writer::RegistryWriter;
 use crate::telemetry::statsd::nerve::{Reason, client_used, watcher_launched, watcher_reaped};
@@ -70,28 +70,19 @@ impl Fleet {
         );
         let mut former: BTreeMap<usize, Running> =
             former.into_iter().map(|(running, _)| running).enumerate().collect();
+        // All enter before one of them begins.
+        let mut next = Vec::with_capacity(wanted.len());
         for ((service, origin), heir) in wanted.into_iter().zip(heirs) {
-            let name = service.name.clone();
-            let old = heir.and_then(|heir| former.remove(&heir));
-            if let Some(running) = old {
-                if *running.service() == service {
-                    changes.untouched += 1;
-                    self.services.push((running, origin));
-                    continue;
-                }
-                tell_launch(Reason::Update, &service, &mut fresh);
-                watcher_reaped(Reason::Update, running.service().name.as_str());
-                changes.changed.push(name);
-                let registry = registry_of(&registries, &service);
-                let running = self.replace(running, service, registry);
-                self.services.push((running, origin));
-            } else {
-                tell_launch(Reason::New, &service, &mut fresh);
-                changes.added.push(name);
-                let registry = registry_of(&registries, &service);
-                let running = self.launch(service, registry, None);
-                self.services.push((running, origin));
-            }
+            let step = match heir.and_then(|heir| former.remove(&heir)) {
+                Some(old) if *old.service() == service => Next::Untouched(old),
+                Some(old) => Next::Changed(old, self.beginning(&service, &registries)),
+                None => Next::Added(self.beginning(&service, &registries)),
+            };
+            next.push((service, origin, step));
+        }
+        for (service, origin, step) in next {
+            let running = self.take_step(service, step, &mut changes, &mut fresh);
+            self.services.push((running, origin));
         }
         for running in former.into_values() {
             let name = running.service().name.clone();
@@ -127,39 +118,57 @@ impl Fleet {
         Ok(registry)
     }
 
-    fn launch(
+    fn beginning(
         &self,
-        service: NerveService,
-        registry: Option<Arc<dyn RegistryWriter>>,
-        former: Option<CancellationToken>,
-    ) -> Running {
+        service: &NerveService,
+        registries: &HashMap<Arc<str>, Arc<dyn RegistryWriter>>,
+    ) -> Beginning {
         let mark = self.parts.pushed.known.downs.get(service.name.as_str()).cloned();
-        Running::start(service, mark, registry, former, &self.parts.household)
+        let registry = ensemble(service).and_then(|name| registries.get(name)).map(Arc::clone);
+        let claimant = claimant(&service.registration, &self.parts.household.kin);
+        Beginning { mark, registry, claimant, former: None }
+    }
+
+    fn take_step(
+        &mut self,
+        service: NerveService,
+        step: Next,
+        changes: &mut Changes,
+        fresh: &mut HashSet<Arc<str>>,
+    ) -> Running {
+        match step {
+            Next::Untouched(running) => {
+                changes.untouched += 1;
+                running
+            }
+            Next::Changed(old, with) => {
+                tell_launch(Reason::Update, &service, fresh);
+                watcher_reaped(Reason::Update, old.service().name.as_str());
+                changes.changed.push(service.name.clone());
+                self.replace(old, service, with)
+            }
+            Next::Added(with) => {
+                tell_launch(Reason::New, &service, fresh);
+                changes.added.push(service.name.clone());
+                Running::start(service, with, &self.parts.household)
+            }
+        }
     }
 
     /// The new one beside the old one, or in its place when both mean the same node.
-    fn replace(
-        &mut self,
-        old: Running,
-        service: NerveService,
-        registry: Option<Arc<dyn RegistryWriter>>,
-    ) -> Running {
+    fn replace(&mut self, old: Running, service: NerveService, mut with: Beginning) -> Running {
         let name = service.name.clone();
         if passes_on(old.service(), &service) {
             tracing::info!(service = %name, "changed; its registration stays");
             old.release();
             let ended = CancellationToken::new();
-            let (kin, handed_on) =
-                (Arc::clone(&self.parts.household.kin), ended.clone().drop_guard());
-            let (from, to) = (old.service().registration.clone(), service.registration.clone());
-            self.leaving.spawn(old.leave(move || {
-                renamed(&*kin, &from, &to);
-                drop(handed_on);
-            }));
-            return self.launch(service, registry, Some(ended));
+            let heir = (Arc::clone(&with.claimant), ended.clone().drop_guard());
+            with.former = Some(ended);
+            self.leaving.spawn(old.leave(Some(heir)));
+            return Running::start(service, with, &self.parts.household);
         }
         tracing::info!(service = %name, "changed; the former registration goes when the new one stands");
-        let new = self.launch(service, registry, None);
+        let new = Running::start(service, with, &self.parts.household);
         self.let_go(old, Some(new.shown().clone()));
         new
     }
@@ -184,10 +193,19 @@ impl Fleet {
             } else {
                 tracing::error!(service = %name, "its end was not acknowledged; it ends with the session");
             }
-            // The fleet listens as long as it lives; afterwards nobody needs to know.
-            drop(left.send((name, ensemble)));
+            if let Some(ensemble) = ensemble {
+                // The fleet listens as long as it lives; afterwards nobody needs to know.
+                drop(left.send(ensemble));
+            }
         });
     }
+}
+
+/// What becomes of a service that is wanted.
+enum Next {
+    Untouched(Running),
+    Changed(Running, Beginning),
+    Added(Beginning),
 }
 
 /// Tells statsd of a watcher that is about to run, and of the session that it uses.
@@ -196,13 +214,6 @@ fn tell_launch(reason: Reason, service: &NerveService, fresh: &mut HashSet<Arc<s
     if let Some(ensemble) = ensemble(service) {
         client_used(ensemble, fresh.remove(ensemble));
     }
-}
-
-fn registry_of(
-    registries: &HashMap<Arc<str>, Arc<dyn RegistryWriter>>,
-    service: &NerveService,
-) -> Option<Arc<dyn RegistryWriter>> {
-    ensemble(service).and_then(|name| registries.get(name)).map(Arc::clone)
 }
 
 /// How a session with `ensemble` is begun: with the one that was left in our slot, if there is one.

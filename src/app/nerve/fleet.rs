@@ -84,15 +84,13 @@ pub(crate) struct Fleet {
     pub(super) leaving: JoinSet<()>,
     /// Ensembles that `leaving` uses.
     pub(super) still_used: HashMap<Arc<str>, usize>,
-    pub(super) left: (mpsc::UnboundedSender<Left>, mpsc::UnboundedReceiver<Left>),
+    /// The ensembles of registrations that are gone.
+    pub(super) left: (mpsc::UnboundedSender<Arc<str>>, mpsc::UnboundedReceiver<Arc<str>>),
     /// A file that is being read.
     pub(super) reading: Option<Reading>,
     /// Sessions that were begun with one that a former process left, and are not swept yet.
     pub(super) inherited: Vec<(Arc<str>, Arc<dyn RegistryWriter>)>,
 }
-
-/// A service whose registration is gone, and the ensemble that it needed.
-pub(super) type Left = (ServiceName, Option<Arc<str>>);
 
 impl Fleet {
     /// Starts every service of the configuration, and those that were pushed.
@@ -132,7 +130,7 @@ impl Fleet {
                 () = hangup.next() => self.reload(),
                 read = read(&mut self.reading) => self.reloaded(read),
                 Some(command) = commands.recv() => self.obey(command),
-                Some((name, ensemble)) = self.left.1.recv() => self.has_left(&name, ensemble),
+                Some(ensemble) = self.left.1.recv() => self.has_left(&ensemble),
                 Some(ended) = self.leaving.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "a registration on its way out was lost sight of");
@@ -175,17 +173,11 @@ impl Fleet {
         wanted
     }
 
-    fn has_left(&mut self, name: &ServiceName, ensemble: Option<Arc<str>>) {
-        if !self.services.iter().any(|(running, _)| running.service().name == *name) {
-            self.parts.household.kin.claims().leave(name);
-        }
-        let Some(ensemble) = ensemble else {
-            return;
-        };
-        if let Some(count) = self.still_used.get_mut(&ensemble) {
+    fn has_left(&mut self, ensemble: &Arc<str>) {
+        if let Some(count) = self.still_used.get_mut(ensemble) {
             *count -= 1;
             if *count == 0 {
-                self.still_used.remove(&ensemble);
+                self.still_used.remove(ensemble);
                 self.close_unused();
             }
         }

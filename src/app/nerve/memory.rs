@@ -1,9 +1,12 @@
 //! What a slot remembers, as text in a file. Pure.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use crate::registration::claims::Spot;
 use crate::registry::credentials::Credentials;
 
 /// Version of the format. Another one is refused: a memory misread is worse than none.
@@ -37,12 +40,23 @@ struct Known {
     password: String,
 }
 
-/// A persistent node that was made for a service.
+/// The persistent nodes that were made for a service.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct Persistent {
     pub(super) service: String,
     pub(super) parent: String,
+    /// Lines, as [`crate::registration::Kin::remembered`] gives them.
     pub(super) node: String,
+    /// Connect string; `None` in a memory that was written before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ensemble: Option<String>,
+}
+
+impl Persistent {
+    fn is_at(&self, spot: &Spot) -> bool {
+        let is_there = self.ensemble.as_deref().is_none_or(|ensemble| ensemble == &*spot.ensemble);
+        is_there && self.service == spot.service.as_str() && *self.parent == *spot.parent
+    }
 }
 
 impl Default for Memory {
@@ -114,8 +128,10 @@ impl Memory {
         changed
     }
 
-    pub(super) fn node(&self, service: &str, parent: &str) -> Option<&Persistent> {
-        self.nodes.iter().find(|known| known.service == service && known.parent == parent)
+    /// The persistent nodes of `spot`.
+    pub(super) fn nodes(&self, spot: &Spot) -> BTreeSet<String> {
+        let there = self.nodes.iter().filter(|known| known.is_at(spot));
+        there.flat_map(|known| known.node.lines()).map(str::to_owned).collect()
     }
 
     /// Whether a persistent node of this path was made, for whatever service.
@@ -123,17 +139,28 @@ impl Memory {
         self.nodes.iter().any(|known| known.node.lines().any(|node| node == path))
     }
 
-    pub(super) fn set_node(
+    /// Adds and removes some of them.
+    pub(super) fn change_nodes(
         &mut self,
-        service: &str,
-        parent: &str,
-        node: Option<Persistent>,
+        spot: &Spot,
+        made: &BTreeSet<String>,
+        gone: &BTreeSet<String>,
     ) -> bool {
-        if self.node(service, parent) == node.as_ref() {
+        let before = self.nodes(spot);
+        let after: BTreeSet<_> =
+            before.union(made).filter(|node| !gone.contains(*node)).cloned().collect();
+        if before == after {
             return false;
         }
-        self.nodes.retain(|known| known.service != service || known.parent != parent);
-        self.nodes.extend(node);
+        self.nodes.retain(|known| !known.is_at(spot));
+        if !after.is_empty() {
+            self.nodes.push(Persistent {
+                service: spot.service.to_string(),
+                parent: spot.parent.to_string(),
+                node: Vec::from_iter(after).join("\n"),
+                ensemble: Some(spot.ensemble.to_string()),
+            });
+        }
         true
     }
 }
@@ -141,6 +168,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::ServiceName;
 
     #[test]
     fn remembers_sixteen_sessions_of_an_ensemble_and_one_heir() {
@@ -164,6 +192,30 @@ mod tests {
         assert!(!memory.opened("a", &session));
         assert!(memory.closed("a"));
         assert!(!memory.closed("a"));
-        assert!(!memory.set_node("s", "/p", None));
+        let spot =
+            Spot { service: ServiceName::new("s"), ensemble: "a".into(), parent: "/p".into() };
+        let (one, none) = (BTreeSet::from(["/p/i_1".to_owned()]), BTreeSet::new());
+        assert!(!memory.change_nodes(&spot, &none, &one));
+        assert!(memory.change_nodes(&spot, &one, &none));
+        assert!(!memory.change_nodes(&spot, &one, &none));
+        let elsewhere = Spot { ensemble: "b".into(), ..spot.clone() };
+        assert!(
+            !memory.change_nodes(&elsewhere, &none, &one) && memory.nodes(&elsewhere).is_empty()
+        );
+        assert!(memory.change_nodes(&spot, &none, &one));
+    }
+
+    #[test]
+    fn nodes_that_an_older_nerve_has_written_belong_to_any_ensemble() {
+        let text = r#"{"version":1,"generation":2,"pid":3,"sessions":[],"nodes":[
+            {"service":"s","parent":"/p","node":"/p/i_1\n/p/i_2"}]}"#;
+        let mut memory = Memory::decode(text.as_bytes()).unwrap();
+        let spot =
+            Spot { service: ServiceName::new("s"), ensemble: "a".into(), parent: "/p".into() };
+        assert_eq!(Vec::from_iter(memory.nodes(&spot)), ["/p/i_1", "/p/i_2"]);
+        let gone = BTreeSet::from(["/p/i_1".to_owned()]);
+        assert!(memory.change_nodes(&spot, &BTreeSet::new(), &gone));
+        assert_eq!(Vec::from_iter(memory.nodes(&spot)), ["/p/i_2"]);
+        assert!(memory.nodes(&Spot { ensemble: "b".into(), ..spot }).is_empty(), "it is known now");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::super::supervise::supervise;
@@ -16,11 +16,12 @@ use super::fleet::ensemble;
 use crate::config::nerve::NerveService;
 use crate::endpoint::ServiceName;
 use crate::health::local::LocalRunner;
+use crate::registration::claims::Claimant;
 use crate::registration::view::{DownMark, WatchView};
 use crate::registration::watcher::Watcher;
-use crate::registration::{self, Kin, Phase, Place, Registration, Wanted};
+use crate::registration::{self, Kin, Phase, Place, Registration, Wanted, ZooKeeperPlace};
 use crate::registry::Session;
-use crate::registry::writer::{NodeKind, RegistryWriter};
+use crate::registry::writer::RegistryWriter;
 
 /// A task ends at its next wait; one that does not is a defect and is left behind.
 const TASK_DEADLINE: Duration = Duration::from_secs(1);
@@ -47,8 +48,21 @@ pub(crate) struct Running {
     shown: Shown,
     watching: Work,
     reporting: Work,
-    /// See [`Running::start`].
+    claimant: Arc<Claimant>,
     former: Option<CancellationToken>,
+}
+
+/// What a service begins with.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    /// An announced downtime.
+    pub(crate) mark: Option<DownMark>,
+    /// That of the service's ensemble, `None` for a file.
+    pub(crate) registry: Option<Arc<dyn RegistryWriter>>,
+    /// Its reporter among the others.
+    pub(crate) claimant: Arc<Claimant>,
+    /// Fires when the reporter whose registration this one goes on with has ended: two at once would fight.
+    pub(crate) former: Option<CancellationToken>,
 }
 
 /// What can be seen of a running service, from any thread. Cheap to clone.
@@ -83,15 +97,9 @@ impl Work {
 }
 
 impl Running {
-    /// Starts watcher and reporter. `registry` is that of the service's ensemble, `None` for a file. `former` fires when
-    /// the reporter whose registration this one goes on with has ended: two at once would fight.
-    pub(crate) fn start(
-        service: NerveService,
-        mark: Option<DownMark>,
-        registry: Option<Arc<dyn RegistryWriter>>,
-        former: Option<CancellationToken>,
-        household: &Household,
-    ) -> Self {
+    /// Starts watcher and reporter.
+    pub(crate) fn start(service: NerveService, with: Beginning, household: &Household) -> Self {
+        let Beginning { mark, registry, claimant, former } = with;
         let (marks, wanted) = (watch::Sender::new(mark), watch::Sender::new(Wanted::Undecided));
         let (view, registration) = (watch::Sender::default(), watch::Sender::default());
         let settings = service.registration.clone();
@@ -106,21 +114,22 @@ impl Running {
         };
         let session = shown.session.as_ref().map(|(_, session)| session.clone());
         let watching = watch_over(&service, (&marks, &wanted, view), session, household);
-        let (stop, kin) = (CancellationToken::new(), Arc::clone(&household.kin));
+        let (stop, ours) = (CancellationToken::new(), Arc::clone(&claimant));
         let (token, wishes, before) = (stop.clone(), wanted.clone(), former.clone());
         let name = ("reporter", service.name.to_string());
         let task = supervise(&household.tasks, name, stop.clone(), move || {
-            let (settings, registry, kin) = (settings.clone(), registry.clone(), Arc::clone(&kin));
+            let (settings, registry, ours) =
+                (settings.clone(), registry.clone(), Arc::clone(&ours));
             let (wishes, registration) = (wishes.subscribe(), registration.clone());
             let (stop, before) = (token.clone(), before.clone());
             async move {
                 ended(before.as_ref()).await;
-                let reporter = registration::build(&settings, registry.as_ref(), &kin);
+                let reporter = registration::build(&settings, registry.as_ref(), &ours);
                 reporter.run(wishes, registration, stop).await;
             }
         });
         let reporting = Work { stop, task };
-        Self { service, marks, wanted, shown, watching, reporting, former }
+        Self { service, marks, wanted, shown, watching, reporting, claimant, former }
     }
 
     /// Its settings.
@@ -158,13 +167,16 @@ impl Running {
         self.reporting.stop.cancel();
     }
 
-    /// Ends and leaves the registration as it is, to whoever goes on with it: `hand_on` comes when nobody has it.
-    pub(crate) async fn leave(self, hand_on: impl FnOnce()) {
+    /// Ends and leaves the registration as it is, to the heir if there is one in this process: it waits for the guard.
+    pub(crate) async fn leave(self, heir: Option<(Arc<Claimant>, DropGuard)>) {
         // Ours may not have begun: what is handed on must have been handed to us.
         ended(self.former.as_ref()).await;
         // The reporter first: what the watcher says in its last moment must not be acted upon.
         self.reporting.end("reporter", &self.service.name).await;
-        hand_on();
+        if let Some((heir, handed_on)) = heir {
+            self.claimant.hand_on(&heir);
+            drop(handed_on);
+        }
         self.watching.end("watcher", &self.service.name).await;
     }
 }
@@ -228,8 +240,9 @@ pub(crate) fn passes_on(old: &NerveService, new: &NerveService) -> bool {
     let is_same_identity = (&a.host, &a.port, &a.name) == (&b.host, &b.port, &b.name);
     match (&old.place, &new.place) {
         (Place::ZooKeeper(old), Place::ZooKeeper(new)) => {
-            let is_fixed = |kind: NodeKind| !kind.is_sequential();
-            let is_same_name = is_fixed(old.kind) && is_fixed(new.kind) && a.name == b.name;
+            let is_plain =
+                |place: &ZooKeeperPlace| !place.kind.is_sequential() && !place.is_path_encoded;
+            let is_same_name = is_plain(old) && is_plain(new) && a.name == b.name;
             let is_same_parent = (&old.ensemble, &old.path) == (&new.ensemble, &new.path);
             is_same_parent && (is_same_identity || is_same_name)
         }

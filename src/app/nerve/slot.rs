@@ -24,11 +24,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::memory::{MAX_BYTES, Memory, Persistent};
+use super::memory::{MAX_BYTES, Memory};
 use super::socket::SLOT_PREFIX;
 use crate::disk;
-use crate::endpoint::ServiceName;
-use crate::registration::claims::Claims;
+use crate::registration::claims::{Claims, Spot};
 use crate::registration::{Kin, Relation};
 use crate::registry::credentials::{Credentials, SessionKeeper};
 
@@ -194,17 +193,12 @@ impl Kin for Slot {
         self.elsewhere(|memory| memory.knows(session)).unwrap_or(Relation::Foreign)
     }
 
-    fn remembered_node(&self, service: &ServiceName, parent: &str) -> Option<String> {
-        self.memory().node(service.as_str(), parent).map(|known| known.node.clone())
+    fn remembered(&self, spot: &Spot) -> BTreeSet<String> {
+        self.memory().nodes(spot)
     }
 
-    fn remember_node(&self, service: &ServiceName, parent: &str, node: Option<&str>) {
-        let node = node.map(|node| Persistent {
-            service: service.as_str().to_owned(),
-            parent: parent.to_owned(),
-            node: node.to_owned(),
-        });
-        self.change(|memory| memory.set_node(service.as_str(), parent, node));
+    fn remember(&self, spot: &Spot, made: &BTreeSet<String>, gone: &BTreeSet<String>) {
+        self.change(|memory| memory.change_nodes(spot, made, gone));
     }
 
     fn is_of_younger(&self, node: &str) -> bool {
@@ -227,11 +221,11 @@ impl Kin for Alone {
         Relation::Foreign
     }
 
-    fn remembered_node(&self, _service: &ServiceName, _parent: &str) -> Option<String> {
-        None
+    fn remembered(&self, _spot: &Spot) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 
-    fn remember_node(&self, _service: &ServiceName, _parent: &str, _node: Option<&str>) {}
+    fn remember(&self, _spot: &Spot, _made: &BTreeSet<String>, _gone: &BTreeSet<String>) {}
 
     fn is_of_younger(&self, _node: &str) -> bool {
         false

@@ -98,7 +98,7 @@ async fn leave(fleet: Fleet) {
     let Fleet { parts, services, leaving: _leaving, .. } = fleet;
     services.iter().for_each(|(running, _)| running.release());
     for (running, _) in services {
-        running.leave(|| {}).await;
+        running.leave(None).await;
     }
     parts.sessions.detach();
     parts.sessions.close().await;

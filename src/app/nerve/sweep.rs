@@ -32,12 +32,12 @@ pub(super) async fn sweep(
         };
         drop(service.registration.wait_for(|registration| knows(registration.phase)).await);
     }
-    let first = left_over(&*registry, &*kin).await;
+    let first = left_over(&ensemble, &*registry, &*kin).await;
     if first.is_empty() {
         return;
     }
     sleep(SECOND_LOOK).await;
-    let second = left_over(&*registry, &*kin).await;
+    let second = left_over(&ensemble, &*registry, &*kin).await;
     for path in first.intersection(&second) {
         match registry.delete(path, None).await {
             Ok(_) => {
@@ -51,12 +51,16 @@ pub(super) async fn sweep(
 }
 
 /// Nodes of our session that no service claims.
-async fn left_over(registry: &dyn RegistryWriter, kin: &dyn Kin) -> HashSet<String> {
+async fn left_over(
+    ensemble: &str,
+    registry: &dyn RegistryWriter,
+    kin: &dyn Kin,
+) -> HashSet<String> {
     let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     loop {
         match registry.own_ephemerals().await {
             Ok(paths) => {
-                let unclaimed = |path: &String| !kin.claims().is_claimed(path);
+                let unclaimed = |path: &String| !kin.claims().is_claimed(ensemble, path);
                 return paths.unwrap_or_default().into_iter().filter(unclaimed).collect();
             }
             Err(error) => tracing::debug!(%error, "what is left over cannot be asked for yet"),
@@ -70,6 +74,7 @@ mod tests {
     use super::*;
     use crate::app::nerve::slot::Alone;
     use crate::endpoint::ServiceName;
+    use crate::registration::claims::{Claimant, Spot};
     use crate::registry::memory::MemoryRegistry;
 
     #[tokio::test(start_paused = true)]
@@ -79,8 +84,11 @@ mod tests {
         registry.put_ephemeral("/p/mine", "", ours);
         registry.put_ephemeral("/p/old", "", ours);
         registry.put_ephemeral("/p/other", "", other);
-        let kin = Arc::new(Alone::default());
-        assert!(kin.claims().claim(&ServiceName::new("web"), "/p/mine"));
+        let kin: Arc<dyn Kin> = Arc::new(Alone::default());
+        let (service, parent) = (ServiceName::new("web"), Arc::from("/p"));
+        let spot = Spot { service, ensemble: "memory".into(), parent };
+        let web = Claimant::enter(Arc::clone(&kin), spot, String::new());
+        assert!(web.claim("/p/mine"));
         sweep("memory".into(), Arc::new(registry.clone()), Vec::new(), kin).await;
         assert_eq!(registry.peek_children("/p"), ["mine", "other"]);
     }

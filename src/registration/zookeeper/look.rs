@@ -3,33 +3,45 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::{Kin, Relation};
+use super::super::claims::Claimant;
+use super::super::{Relation, Wanted};
 use super::plan::{Found, Twins, Whose};
 use super::shape::{Shape, is_numbered};
-use crate::endpoint::ServiceName;
 use crate::registry::RegistryError;
 use crate::registry::writer::RegistryWriter;
+
+/// Ends the path of a node that was asked for and not acknowledged yet.
+const ASKED: char = '?';
 
 /// What tells ours from others': our sessions, and the persistent nodes that we have made. Owned by the reporter.
 #[derive(Debug)]
 pub(super) struct Memory {
-    service: ServiceName,
-    kin: Arc<dyn Kin>,
+    claimant: Arc<Claimant>,
     /// Sessions that were ours while this reporter ran, the current one included.
     sessions: BTreeSet<i64>,
     /// The persistent nodes that this host has made for the service, for all we know: those that were remembered when we
-    /// began (a target without a number: one was asked for), and our own.
+    /// began, and our own.
     made: BTreeSet<String>,
+    /// Persistent nodes that were asked for, without the number that the server gave them, if it did.
+    asked: BTreeSet<String>,
+    /// What is remembered of both, as it is written.
+    known: BTreeSet<String>,
     /// A persistent node was asked for and the answer is open: children that were there before.
     before: Option<BTreeSet<String>>,
 }
 
 impl Memory {
-    pub(super) fn new(service: ServiceName, kin: Arc<dyn Kin>, shape: &Shape) -> Self {
-        let remembered = kin.remembered_node(&service, shape.parent()).unwrap_or_default();
-        let made = remembered.lines().map(str::to_owned).collect();
-        kin.claims().enter(&service, shape.identity());
-        Self { service, kin, sessions: BTreeSet::new(), made, before: None }
+    pub(super) fn new(claimant: Arc<Claimant>) -> Self {
+        let known = claimant.known();
+        let asked: BTreeSet<_> =
+            known.iter().filter_map(|line| line.strip_suffix(ASKED)).map(str::to_owned).collect();
+        let made = known.iter().filter(|line| !line.ends_with(ASKED)).cloned().collect();
+        Self { claimant, sessions: BTreeSet::new(), made, asked, known, before: None }
+    }
+
+    /// What we are about to make true.
+    pub(super) fn wants(&self, wanted: Wanted) {
+        self.claimant.wants(wanted);
     }
 
     /// This session is ours now.
@@ -42,7 +54,7 @@ impl Memory {
         if self.sessions.contains(&session) {
             return Relation::Former;
         }
-        self.kin.relation(session)
+        self.claimant.kin().relation(session)
     }
 
     /// A node without an owner is about to be created. Told before, so that one whose creation is not acknowledged, even
@@ -54,19 +66,17 @@ impl Memory {
         if self.before.is_none() {
             self.before = Some(found.iter().map(|found| found.path.clone()).collect());
         }
-        if shape.kind.is_sequential() {
-            self.remember(shape, Some(shape.target()));
-        } else {
-            self.made.insert(shape.target());
-            self.remember(shape, None);
-        }
+        let targets = if shape.kind.is_sequential() { &mut self.asked } else { &mut self.made };
+        targets.insert(shape.target());
+        self.remember();
     }
 
     /// A persistent node of ours was made here.
     pub(super) fn made(&mut self, shape: &Shape, path: &str) {
         self.before = None;
+        self.asked.remove(&shape.target());
         self.made.insert(path.to_owned());
-        self.remember(shape, None);
+        self.remember();
     }
 
     /// What was found to be made here stays so, however it changes.
@@ -79,47 +89,53 @@ impl Memory {
 
     /// Takes this node; false when another service of this process has it.
     pub(super) fn take(&self, path: &str) -> bool {
-        self.kin.claims().claim(&self.service, path)
+        self.claimant.claim(path)
     }
 
     /// How we stand to services that say the same.
     pub(super) fn twins(&self) -> Twins {
-        let claims = self.kin.claims();
-        Twins { ours: claims.node_of(&self.service), waiting: claims.waiting_twins(&self.service) }
+        Twins { ours: self.claimant.node(), waiting: self.claimant.waiting_twins() }
     }
 
     /// There is none of ours.
     pub(super) fn give_back(&self) {
-        self.kin.claims().release(&self.service);
+        self.claimant.release();
     }
 
     /// Our node stands here, and no other.
     pub(super) fn stands(&mut self, shape: &Shape, path: &str) {
         if shape.kind.is_ephemeral() {
-            self.forget(shape);
+            self.forget();
             return;
         }
         self.before = None;
+        self.asked.clear();
         self.made.retain(|made| made == path);
         self.made.insert(path.to_owned());
-        self.remember(shape, None);
+        self.remember();
     }
 
     /// There is none of ours any more.
-    pub(super) fn forget(&mut self, shape: &Shape) {
+    pub(super) fn forget(&mut self) {
         self.before = None;
+        self.asked.clear();
         self.made.clear();
-        self.remember(shape, None);
+        self.remember();
     }
 
     /// Persists what we have made and what we are about to make. Tells only what is news: it costs a write to the disk.
-    fn remember(&self, shape: &Shape, asked_for: Option<String>) {
-        let lines: BTreeSet<_> = self.made.iter().cloned().chain(asked_for).collect();
-        let lines = Vec::from_iter(lines).join("\n");
-        let lines = (!lines.is_empty()).then_some(lines);
-        if self.kin.remembered_node(&self.service, shape.parent()) != lines {
-            self.kin.remember_node(&self.service, shape.parent(), lines.as_deref());
+    fn remember(&mut self) {
+        let asked = self.asked.iter().map(|target| format!("{target}{ASKED}"));
+        let known = self.made.iter().cloned().chain(asked).collect();
+        if self.known != known {
+            self.known.clone_from(&known);
+            self.claimant.know(known);
         }
+    }
+
+    /// Whether a nerve that started after us has this node without an owner as its own.
+    pub(super) fn is_of_younger(&self, shape: &Shape, path: &str) -> bool {
+        !shape.kind.is_ephemeral() && self.claimant.kin().is_of_younger(path)
     }
 
     /// Whether a child of this name was made here, be it under a former instance id.
@@ -133,21 +149,19 @@ impl Memory {
             // Unless another host has taken the name since.
             return !shape.is_other_host(&found.name, &found.node.data);
         }
-        if !shape.kind.is_sequential() {
+        if !shape.kind.is_sequential() && shape.is_wanted_name(&found.name) {
             // By its name it is ours alone, unless another host uses our instance id.
-            return !shape.kind.is_ephemeral()
-                && shape.is_wanted_name(&found.name)
-                && shape.is_same_instance(&found.node.data);
+            return !shape.kind.is_ephemeral() && shape.is_same_instance(&found.node.data);
         }
         match &self.before {
-            Some(before) => {
+            Some(before) if shape.kind.is_sequential() => {
                 shape.is_wanted_name(&found.name)
                     && found.node.data == shape.bytes
                     && !before.contains(&found.path)
             }
-            // We were killed between the request and its answer, perhaps with another record.
-            None => {
-                found.is_same && self.made.iter().any(|target| is_numbered(&found.path, target))
+            // Who asked was killed, or ended, between the request and its answer, perhaps with another record or kind.
+            Some(_) | None => {
+                found.is_same && self.asked.iter().any(|target| is_numbered(&found.path, target))
             }
         }
     }
@@ -155,7 +169,7 @@ impl Memory {
     fn whose(&self, shape: &Shape, found: &Found, session: i64) -> Whose {
         match found.node.ephemeral_owner {
             0 if !self.has_made(shape, found) => Whose::Of(Relation::Foreign),
-            0 if self.kin.is_of_younger(&found.path) => Whose::Of(Relation::Younger),
+            0 if self.claimant.kin().is_of_younger(&found.path) => Whose::Of(Relation::Younger),
             0 => Whose::Ours,
             owner if owner == session => Whose::Ours,
             owner => Whose::Of(self.relation(owner)),
@@ -165,9 +179,10 @@ impl Memory {
     /// `found` with its owner judged anew.
     pub(super) fn judge(&self, shape: &Shape, mut found: Found, session: i64) -> Found {
         found.whose = self.whose(shape, &found, session);
-        if self.kin.claims().is_anothers(&self.service, &found.path) {
+        if self.claimant.is_anothers(&found.path) {
             found.whose = Whose::Of(Relation::Foreign);
         }
+        found.is_known = found.whose == Whose::Ours && self.known.contains(&found.path);
         // What we have made for this service is ours to end, whatever it says by now. A node of our session under our name
         // that says nothing legible is ours too: if it is a sibling's, with another port, that one mends it.
         let is_legible = Shape::is_legible(&found.name, &found.node.data);
@@ -200,7 +215,7 @@ pub(super) async fn look(
         if let Some(node) = node? {
             let is_same = shape.is_same_identity(&name, &node.data);
             let whose = Whose::Of(Relation::Foreign);
-            let child = Found { name, path, node, whose, is_same };
+            let child = Found { name, path, node, whose, is_same, is_known: false };
             found.push(memory.judge(shape, child, session));
         }
     }

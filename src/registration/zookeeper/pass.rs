@@ -70,6 +70,7 @@ impl Desk {
 
     /// Makes the registry say what is wanted, as the owner of `session`.
     pub(super) async fn pass(&mut self, wanted: Wanted, session: i64) -> Result<Rest, Setback> {
+        self.memory.wants(wanted);
         if wanted == Wanted::Present
             && let Some(standing) = self.standing.take_if(|standing| standing.session == session)
         {
@@ -138,7 +139,10 @@ impl Desk {
         let Some(standing) = standing.filter(|standing| standing.session == session) else {
             return Ok(());
         };
-        if wanted == Wanted::Absent && self.shape.kind.is_sequential() {
+        if wanted == Wanted::Absent
+            && self.shape.kind.is_sequential()
+            && !self.memory.is_of_younger(&self.shape, &standing.path)
+        {
             self.publisher.changing();
             match self.registry.delete(&standing.path, None).await {
                 Ok(_) => self.publisher.wrote(),
@@ -158,7 +162,7 @@ impl Desk {
         match step {
             Step::Nothing => {
                 self.memory.give_back();
-                self.memory.forget(&self.shape);
+                self.memory.forget();
                 self.publisher.absent();
                 Ok(Some(Rest { watch: None, on: On::Nothing }))
             }

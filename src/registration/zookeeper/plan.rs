@@ -13,6 +13,8 @@ pub(super) struct Found {
     pub(super) whose: Whose,
     /// It speaks of our service on our host, or we have made it for that.
     pub(super) is_same: bool,
+    /// It has no owner and was made for our registration and no twin's, as is remembered.
+    pub(super) is_known: bool,
 }
 
 /// Whose a node is.
@@ -61,13 +63,9 @@ pub(super) fn next<'a>(
     match wanted {
         Wanted::Undecided => adopted(found).map_or(Step::Nothing, Step::Stands),
         Wanted::Absent => {
-            let mut ours: Vec<_> =
-                found.iter().filter(|found| is_ours_to_end(shape, found)).collect();
-            let claimed = ours.iter().position(|found| twins.ours.as_ref() == Some(&found.path));
-            let next = match claimed {
-                Some(at) => Some(ours.swap_remove(at)),
-                None => ours.into_iter().nth(twins.waiting),
-            };
+            let ours: Vec<_> = found.iter().filter(|found| is_ours_to_end(shape, found)).collect();
+            let claimed = ours.iter().find(|found| twins.ours.as_ref() == Some(&found.path));
+            let next = claimed.copied().or_else(|| superfluous(ours.into_iter(), twins));
             next.map_or(Step::Nothing, Step::Delete)
         }
         Wanted::Present => {
@@ -81,9 +79,15 @@ pub(super) fn next<'a>(
             };
             // Not before ours stands: nobody is to see none.
             let extra = |other: &&Found| other.path != ours.path && is_ours_to_end(shape, other);
-            found.iter().filter(extra).nth(twins.waiting).map_or(step, Step::Delete)
+            superfluous(found.iter().filter(extra), twins).map_or(step, Step::Delete)
         }
     }
+}
+
+/// One that no twin waits for.
+fn superfluous<'a>(all: impl Iterator<Item = &'a Found>, twins: &Twins) -> Option<&'a Found> {
+    let (known, others): (Vec<_>, Vec<_>) = all.partition(|found| found.is_known);
+    known.into_iter().chain(others.into_iter().skip(twins.waiting)).next()
 }
 
 /// A node of ours, whatever it says.

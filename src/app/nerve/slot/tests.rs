@@ -1,10 +1,7 @@
 //! The promises of `slot`.
 
 use super::*;
-use crate::registration::renamed::renamed;
-use crate::registration::{Place, RegistrationSettings, ZooKeeperPlace};
-use crate::registry::record::NerveRecord;
-use crate::registry::writer::NodeKind;
+use crate::endpoint::ServiceName;
 
 const ENSEMBLE: &str = "zk1:2181";
 
@@ -27,24 +24,13 @@ fn session(id: i64) -> Credentials {
     Credentials { id, password: vec![u8::try_from(id).unwrap(); 16] }
 }
 
-fn registered(service: &str, parent: &str) -> RegistrationSettings {
-    let place = ZooKeeperPlace {
-        ensemble: ENSEMBLE.into(),
-        path: parent.into(),
-        kind: NodeKind::PersistentSequential,
-        is_path_encoded: false,
-        ttl: None,
-    };
-    let record = NerveRecord {
-        host: "10.0.0.1".into(),
-        port: 80.into(),
-        name: "i".into(),
-        weight: None,
-        haproxy_server_options: None,
-        labels: None,
-    };
+fn spot(service: &str, parent: &str) -> Spot {
     let service = ServiceName::new(service);
-    RegistrationSettings { service, record, place: Place::ZooKeeper(place) }
+    Spot { service, ensemble: ENSEMBLE.into(), parent: parent.into() }
+}
+
+fn set(nodes: &[&str]) -> BTreeSet<String> {
+    nodes.iter().map(|node| (*node).to_owned()).collect()
 }
 
 #[test]
@@ -83,35 +69,16 @@ fn two_at_once_have_slots_of_their_own_and_the_younger_has_the_right_of_way() {
 #[test]
 fn a_persistent_node_is_of_the_youngest_that_runs_and_remembers_it() {
     let dir = Dir::new();
-    let name = ServiceName::new("batch");
+    let batch = spot("batch", "/p");
     let old = Slot::take(&dir.0).unwrap();
     let new = Slot::take(&dir.0).unwrap();
     for slot in [&old, &new] {
-        slot.remember_node(&name, "/p", Some("/p/i_\n/p/j_"));
+        slot.remember(&batch, &set(&["/p/i_", "/p/j_"]), &set(&[]));
     }
     assert!(old.is_of_younger("/p/i_") && old.is_of_younger("/p/j_"));
     assert!(!old.is_of_younger("/p/i") && !new.is_of_younger("/p/i_"));
     drop(new);
     assert!(!old.is_of_younger("/p/i_"), "who is dead has no right of way");
-}
-
-#[test]
-fn what_is_known_of_a_service_is_known_of_it_under_another_name() {
-    let dir = Dir::new();
-    let slot = Slot::take(&dir.0).unwrap();
-    let [old, new] = ["old", "new"].map(|name| registered(name, "/p"));
-    slot.remember_node(&old.service, "/p", Some("/p/i_1\n/p/i_2"));
-    slot.remember_node(&new.service, "/p", Some("/p/i_2\n/p/i_3"));
-    slot.remember_node(&old.service, "/q", Some("/q/i_1"));
-    assert!(slot.claims().claim(&old.service, "/p/i_1"));
-    renamed(&slot, &old, &new);
-    let known = |of: &RegistrationSettings, parent| slot.remembered_node(&of.service, parent);
-    assert_eq!(known(&new, "/p").as_deref(), Some("/p/i_1\n/p/i_2\n/p/i_3"));
-    assert_eq!(known(&old, "/p"), None);
-    assert_eq!(known(&old, "/q").as_deref(), Some("/q/i_1"), "of another place");
-    assert!(slot.claims().claim(&new.service, "/p/i_1"));
-    renamed(&slot, &new, &new);
-    assert!(known(&new, "/p").is_some() && slot.claims().is_claimed("/p/i_1"), "the same name");
 }
 
 #[test]
@@ -156,15 +123,15 @@ fn persistent_nodes_are_remembered_and_secrets_are_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = Dir::new();
     let slot = Slot::take(&dir.0).unwrap();
-    let name = ServiceName::new("batch");
-    slot.remember_node(&name, "/p", Some("/p/i_0000000001"));
+    let (batch, one, none) = (spot("batch", "/p"), set(&["/p/i_0000000001"]), set(&[]));
+    slot.remember(&batch, &one, &none);
     let file = slot.dir().join(MEMORY);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     drop(slot);
     let slot = Slot::take(&dir.0).unwrap();
-    assert_eq!(slot.remembered_node(&name, "/p").as_deref(), Some("/p/i_0000000001"));
-    slot.remember_node(&name, "/p", None);
-    assert_eq!(slot.remembered_node(&name, "/p"), None);
+    assert_eq!(slot.remembered(&batch), one);
+    slot.remember(&batch, &none, &one);
+    assert_eq!(slot.remembered(&batch), none);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod relations;
 mod troubles;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
@@ -13,7 +13,9 @@ use serde_json::json;
 use super::super::contract::{Rig, Running, check};
 use super::super::{Phase, Reporter};
 use super::*;
-use crate::registration::claims::Claims;
+use crate::registration::claims::tests::Notebook;
+use crate::registration::claims::{Claimant, Claims, Spot};
+use crate::registration::{Kin, Place, RegistrationSettings, claimant};
 use crate::registry::memory::MemoryRegistry;
 use crate::registry::writer::NodeKind;
 
@@ -29,7 +31,7 @@ const KINDS: [NodeKind; 4] = [
 #[derive(Debug, Default)]
 struct Family {
     relations: Mutex<HashMap<i64, Relation>>,
-    nodes: Mutex<HashMap<String, String>>,
+    nodes: Notebook,
     claims: Claims,
     younger: Mutex<Option<String>>,
 }
@@ -49,17 +51,12 @@ impl Kin for Family {
         self.relations.lock().unwrap().get(&session).copied().unwrap_or(Relation::Foreign)
     }
 
-    fn remembered_node(&self, service: &ServiceName, parent: &str) -> Option<String> {
-        self.nodes.lock().unwrap().get(&format!("{service} {parent}")).cloned()
+    fn remembered(&self, spot: &Spot) -> BTreeSet<String> {
+        self.nodes.read(spot)
     }
 
-    fn remember_node(&self, service: &ServiceName, parent: &str, node: Option<&str>) {
-        let key = format!("{service} {parent}");
-        let mut nodes = self.nodes.lock().unwrap();
-        match node {
-            Some(node) => nodes.insert(key, node.to_owned()),
-            None => nodes.remove(&key),
-        };
+    fn remember(&self, spot: &Spot, made: &BTreeSet<String>, gone: &BTreeSet<String>) {
+        self.nodes.write(spot, made, gone);
     }
 
     fn is_of_younger(&self, node: &str) -> bool {
@@ -100,9 +97,14 @@ impl Home {
 
     fn reporter(&self) -> Box<dyn Reporter> {
         let registry: Arc<dyn RegistryWriter> = Arc::new(self.registry.clone());
+        let (service, claimant) = (ServiceName::new("web"), self.claimant());
+        Box::new(ZooKeeperReporter::new(registry, claimant, service, &self.record, &self.place))
+    }
+
+    fn claimant(&self) -> Arc<Claimant> {
         let kin: Arc<dyn Kin> = self.kin.clone();
-        let service = ServiceName::new("web");
-        Box::new(ZooKeeperReporter::new(registry, kin, service, &self.record, &self.place))
+        let (service, place) = (ServiceName::new("web"), Place::ZooKeeper(self.place.clone()));
+        claimant(&RegistrationSettings { service, record: self.record.clone(), place }, &kin)
     }
 
     fn start(&self, wish: Wanted) -> Running {

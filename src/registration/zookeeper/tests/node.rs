@@ -73,7 +73,7 @@ async fn a_persistent_node_made_by_a_killed_process_is_known_to_the_next() {
     next.wanted.send_replace(Wanted::Absent);
     next.phase(Phase::Absent).await;
     assert!(home.ours().is_empty());
-    assert!(home.kin.nodes.lock().unwrap().is_empty());
+    assert!(home.kin.nodes.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

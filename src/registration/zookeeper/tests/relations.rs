@@ -33,7 +33,7 @@ async fn a_pass_that_outlives_its_session_ends_before_it_writes_twice() {
         home.registry.expire();
         home.registry.heal();
         let shape = Shape::new(&home.record, &home.place);
-        let memory = Memory::new(ServiceName::new("web"), home.kin.clone(), &shape);
+        let memory = Memory::new(home.claimant());
         let (out, state) = watch::channel(Registration::default());
         let registry: Arc<dyn RegistryWriter> = Arc::new(home.registry.clone());
         let mut desk = Desk::new(registry, shape, memory, Publisher::new(out));
