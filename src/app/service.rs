@@ -213,6 +213,7 @@ impl ServiceRuntime {
             source: self.current.source.clone(),
             strategy: self.current.pool.strategy.clone(),
             disabled: self.current.disabled,
+            generator: self.generator.clone(),
             refused: self.refused.clone(),
             awaited: self.awaited,
             discovered: self.found.subscribe(),
