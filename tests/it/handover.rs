@@ -2,6 +2,7 @@
 
 mod ends;
 mod generator;
+mod reloads;
 mod scene;
 mod signals;
 

@@ -14,7 +14,7 @@ use crate::discovery::{Discovered, Membership, SourceSettings};
 use crate::endpoint::{Endpoint, EndpointSet, Labels};
 use crate::lb::pool::state::PoolState;
 
-pub(crate) use super::totals::Totals;
+pub(crate) use super::totals::{Report, Totals};
 
 /// Everything the old process knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
