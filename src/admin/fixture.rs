@@ -68,6 +68,7 @@ pub(super) fn entry(name: &str, mode: Mode, view: PoolView) -> ServiceEntry {
         strategy: Strategy::RoundRobin,
         disabled: false,
         awaited: true,
+        generator: None,
         refused: vec![String::from("haproxy.port: 0 is not a port")],
         since: Instant::now(),
     }

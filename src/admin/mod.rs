@@ -139,6 +139,8 @@ pub struct ServiceEntry {
     pub disabled: bool,
     /// False for a service that joined a process which served already: a reload must not take it out of rotation.
     pub awaited: bool,
+    /// The generator config in force, if one is. The source may have found another since, which was refused, or none.
+    pub generator: Option<Arc<str>>,
     /// What is wrong with the last generator config, if it is not in force; the former stays.
     pub refused: Vec<String>,
     /// When it was started in this process.

@@ -10,18 +10,18 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::changes::Turn;
 use super::generators::BIND_RETRY;
 use super::handover::state::State;
 use super::registries::{Opened, Registries};
 use super::service::{Context, Inherited, MakeDiscovery, ServiceRuntime};
-use super::signal::ReloadSignal;
 use super::supervise::caught;
 use crate::admin::RegistryEntry;
 use crate::config::synapse::{LoadOptions, Loaded};
 use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig, SynapseConfig};
 use crate::endpoint::ServiceName;
 use crate::proxy::listener::Listening;
-use crate::telemetry::cold;
+use crate::telemetry::{access, cold};
 
 /// Generator configs that may wait; whoever finds another waits with it.
 const GENERATOR_QUEUE: usize = 64;
@@ -32,7 +32,7 @@ pub type MakeSource = Box<dyn Fn(&ServiceConfig, &Opened) -> MakeDiscovery + Sen
 /// What the fleet is told.
 #[derive(Debug)]
 enum Order {
-    /// SIGHUP.
+    /// SIGHUP, here or in the process before us.
     Reload,
     /// The source of this service has found a generator config.
     Generator(ServiceName),
@@ -149,15 +149,22 @@ impl Fleet {
     }
 
     /// Obeys until `settled`, then gives itself back.
-    pub async fn run(mut self, mut hangup: ReloadSignal, settled: CancellationToken) -> Self {
+    pub async fn run(mut self, settled: CancellationToken) -> Self {
         loop {
             let is_due = self.services.iter().any(ServiceRuntime::is_to_be_tried_again);
             let order = tokio::select! {
                 () = settled.cancelled() => return self,
-                () = hangup.next() => Order::Reload,
+                () = self.context.changes.reload_wanted() => Order::Reload,
                 Some(name) = self.found_generators.recv() => Order::Generator(name),
                 () = tokio::time::sleep(BIND_RETRY), if is_due => Order::Retry,
             };
+            let Some(mut turn) = settled.run_until_cancelled(self.turn(&order)).await else {
+                return self;
+            };
+            let is_reload = matches!(order, Order::Reload);
+            if is_reload && !turn.take_reload() {
+                continue;
+            }
             let obeyed = caught(Box::pin(self.obey(&order))).await;
             if let Err(panic) = obeyed {
                 cold::task_restarts("fleet").increment(1);
@@ -167,7 +174,24 @@ impl Fleet {
                     "a change of configuration panicked: it may be in force in part"
                 );
             }
+            if is_reload {
+                turn.reload_ended();
+            }
         }
+    }
+
+    /// Waits while another process is about to take over: it has been told what runs here, and would not know of a change.
+    async fn turn(&self, order: &Order) -> Turn {
+        let changes = &self.context.changes;
+        if let Some(turn) = changes.free_turn() {
+            return turn;
+        }
+        if matches!(order, Order::Reload) {
+            tracing::info!("a hand-over is under way: the file is read again when it is over");
+            // Does not wait: logrotate has moved the file.
+            access::reopen().await;
+        }
+        changes.turn().await
     }
 
     async fn obey(&mut self, order: &Order) {

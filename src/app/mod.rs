@@ -5,6 +5,7 @@
 //! wires; judgement lives below.
 
 pub mod bound;
+pub(crate) mod changes;
 pub mod cli;
 pub mod demo;
 pub mod fleet;

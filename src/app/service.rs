@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::source::{Source, start_source, tell_generators};
+use super::changes::Changes;
 use super::systemd::Notifier;
 use crate::admin::{AdminState, ServiceEntry};
 use crate::config::ServiceConfig;
@@ -49,6 +50,8 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// Ends discovery and pools.
     pub stop: CancellationToken,
+    /// Whose turn it is to change them.
+    pub(super) changes: Arc<Changes>,
     /// Who is told about reloads.
     pub(super) notifier: Notifier,
 }
@@ -213,6 +216,7 @@ impl ServiceRuntime {
             source: self.current.source.clone(),
             strategy: self.current.pool.strategy.clone(),
             disabled: self.current.disabled,
+            generator: self.generator.clone(),
             refused: self.refused.clone(),
             awaited: self.awaited,
             discovered: self.found.subscribe(),

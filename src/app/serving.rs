@@ -58,6 +58,7 @@ impl Serving {
         let house = House {
             workers: Some(&self.context.workers),
             admin: &self.context.admin,
+            changes: &self.context.changes,
             front: &mut self.front,
         };
         let mut come = pin!(offer::wait(&mut self.post.door, house, &stopping));
@@ -93,8 +94,9 @@ impl Serving {
         };
         let (mut door, mut front) = (self.post.door, self.front);
         let admin = Arc::clone(&self.context.admin);
+        let changes = Arc::clone(&self.context.changes);
         let mut stopped = pin!(stop(self.context, self.changer, signals, softness));
-        let house = House { workers: None, admin: &admin, front: &mut front };
+        let house = House { workers: None, admin: &admin, changes: &changes, front: &mut front };
         let for_good = CancellationToken::new();
         let successor = tokio::select! {
             () = &mut stopped => None,
@@ -102,7 +104,7 @@ impl Serving {
         };
         match successor {
             Some(successor) => {
-                let pid = successor.pid;
+                let pid = successor.pid();
                 tracing::info!(pid, "another process serves; draining goes on");
                 drop((door, front));
                 successor.report_until(&admin, stopped).await;
@@ -118,7 +120,7 @@ impl Serving {
 
     /// Another process has everything; it is told what is still counted here.
     async fn make_way(self, successor: Successor, is_asked: bool, signals: &mut StopSignals) {
-        let pid = successor.pid;
+        let pid = successor.pid();
         tracing::info!(pid, "another process has taken over; draining");
         drop((self.post.door, self.front));
         let softness = Softness {

@@ -38,10 +38,13 @@ pub(super) struct Softness {
 }
 
 impl Changer {
-    /// Starts the task.
+    /// Starts the task; a reload is wanted at each `hangup` until the process ends.
     pub(super) fn start(fleet: Fleet, hangup: ReloadSignal) -> Self {
         let settled = CancellationToken::new();
-        Self { task: tokio::spawn(fleet.run(hangup, settled.clone())), settled }
+        let Context { changes, stop, tasks, .. } = &*fleet.context;
+        let wanted = Arc::clone(changes).want_at(hangup);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(wanted));
+        Self { task: tokio::spawn(fleet.run(settled.clone())), settled }
     }
 
     /// Ends the task and gives what it owned; a change that hangs is given up.

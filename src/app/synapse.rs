@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::bound::Bound;
+use super::changes::Changes;
 use super::cli::{say, start_log};
 use super::fleet::Fleet;
 use super::front::Front;
@@ -204,7 +205,8 @@ async fn open(
     // Nobody may be accepted before those whom the former process served can be served here.
     opening.former.until_ready(&fleet.services).await?;
     fleet.listen(opening.sockets).await?;
-    let mut post = take_post(taking, front, opening.state_dir.as_deref()).await?;
+    let changes = &fleet.context.changes;
+    let mut post = take_post(taking, front, opening.state_dir.as_deref(), changes).await?;
     fleet.settle(std::mem::take(&mut post.unused), post.following.is_none())?;
     Ok((fleet, post))
 }
@@ -247,6 +249,7 @@ fn context(workers: Workers, admin: Arc<AdminState>) -> Arc<Context> {
         admin,
         tasks,
         stop,
+        changes: Arc::new(Changes::default()),
         notifier: Notifier::from_env(),
     })
 }

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::addresses::Taken;
 use super::document::{Document, Reading};
 use super::generator::Generator;
@@ -47,6 +49,8 @@ pub struct Loaded {
     pub config: SynapseConfig,
     /// Resolves services again when the registry holds generator configs.
     pub generator: Arc<dyn GeneratorRules>,
+    /// When the first of its files began to be read: what was written later may be missing.
+    pub read: Instant,
 }
 
 /// Loads a configuration.
@@ -54,12 +58,13 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it, and what is only odd: a mistyped key is a warning, and often the cause of the rest.
 pub fn load(options: &LoadOptions) -> Result<Loaded, Report> {
+    let read = Instant::now();
     let mut report = Report::default();
     let overlay = options.overlay.as_deref();
     let reading = Reading::synapse(&options.env);
     let document = Document::load(&options.file, overlay, &reading, &mut report);
     match document {
-        Some(document) => resolve(document, options, report),
+        Some(document) => Ok(Loaded { read, ..resolve(document, options, report)? }),
         None => Err(report),
     }
 }
@@ -107,7 +112,7 @@ pub fn resolve(
         warnings,
     };
     let generator = Generator { document: document.clone(), shared, keys, taken };
-    Ok(Loaded { config, generator: Arc::new(generator) })
+    Ok(Loaded { config, generator: Arc::new(generator), read: Instant::now() })
 }
 
 fn read_shared(top: &Section<'_>, document: &Document, report: &mut Report) -> Shared {

@@ -1,6 +1,8 @@
 //! A new process in the place of a running one: nothing is refused, nothing is lost, nothing is forgotten.
 
 mod ends;
+mod generator;
+mod reloads;
 mod scene;
 mod signals;
 

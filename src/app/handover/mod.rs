@@ -38,6 +38,10 @@ pub(crate) const SOCKET: &str = "handover.sock";
 /// How long either side waits for a message that the other can send at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a new process that asks waits for a change of configuration that is under way; it gives up itself after
+/// [`PATIENCE`].
+pub(crate) const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long the old process waits for the new one to be ready: it loads snapshots and connects to ensembles meanwhile.
 pub(crate) const READY_PATIENCE: Duration = Duration::from_secs(60);
 

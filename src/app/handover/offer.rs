@@ -5,16 +5,19 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::net::UnixStream;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::descriptors::send_descriptors;
 use super::door::Door;
 use super::protocol::{Greeting, Message, ProtocolError, VERSION, receive, send};
-use super::state::{State, Totals};
-use super::wire::WireFile;
-use super::{LOOK_EVERY, PATIENCE, READY_PATIENCE, REPORT_EVERY, STOP_PATIENCE, with_causes};
+use super::state::{Report, State, Totals};
+use super::wire::{WireFile, ago};
+use super::{
+    CHANGE_PATIENCE, LOOK_EVERY, PATIENCE, READY_PATIENCE, REPORT_EVERY, STOP_PATIENCE, with_causes,
+};
 use crate::admin::AdminState;
+use crate::app::changes::{Changes, Turn};
 use crate::app::front::Front;
 use crate::proxy::listener::Listening;
 use crate::proxy::worker::Workers;
@@ -26,6 +29,8 @@ pub(crate) struct House<'a> {
     pub(crate) workers: Option<&'a Workers>,
     /// Services, their state and counters.
     pub(crate) admin: &'a Arc<AdminState>,
+    /// Nothing changes while we hand over.
+    pub(crate) changes: &'a Changes,
     /// The admin server.
     pub(crate) front: &'a mut Front,
 }
@@ -34,10 +39,22 @@ pub(crate) struct House<'a> {
 #[derive(Debug)]
 pub(crate) struct Successor {
     stream: UnixStream,
-    /// Its process id.
-    pub(crate) pid: u32,
+    terms: Terms,
+}
+
+/// What holds once another process has everything.
+#[derive(Debug)]
+struct Terms {
+    /// Of the other one.
+    pid: u32,
     /// What it has been told.
     reported: Totals,
+    /// Never given back: nothing changes here any more.
+    turn: Turn,
+    /// It is to read its file again.
+    reload: bool,
+    /// It can be told so.
+    hears_reloads: bool,
 }
 
 /// Waits until another process has taken over, or until `stopping` and nobody is about to. Dropping it before changes nothing
@@ -64,7 +81,7 @@ pub(crate) async fn wait(
             }
         };
         match converse(&mut caller, door, &mut house, stopping).await {
-            Ok((pid, reported)) => return Some(Successor { stream: caller, pid, reported }),
+            Ok(terms) => return Some(Successor { stream: caller, terms }),
             Err(error) => {
                 let error = with_causes(&error);
                 let is_stopping = house.workers.is_none() || stopping.is_cancelled();
@@ -106,7 +123,7 @@ async fn converse(
     door: &Door,
     house: &mut House<'_>,
     stopping: &CancellationToken,
-) -> Result<(u32, Totals), ProtocolError> {
+) -> Result<Terms, ProtocolError> {
     let mut talk = pin!(negotiate(caller, house));
     let mut late = pin!(async {
         stopping.cancelled().await;
@@ -123,11 +140,8 @@ async fn converse(
     }
 }
 
-/// Process id of the successor, and what it has been told.
-async fn negotiate(
-    stream: &mut UnixStream,
-    house: &mut House<'_>,
-) -> Result<(u32, Totals), ProtocolError> {
+/// What has been agreed with the successor. Holds the turn all the while.
+async fn negotiate(stream: &mut UnixStream, house: &mut House<'_>) -> Result<Terms, ProtocolError> {
     let said = receive(stream, PATIENCE).await?;
     let Message::Hello(greeting) = said else {
         return Err(said.unexpected());
@@ -136,12 +150,18 @@ async fn negotiate(
     if greeting.protocol != VERSION {
         return Err(ProtocolError::Version(greeting.protocol));
     }
+    let read = greeting.read_ms.map(ago);
     tracing::info!(pid, version = greeting.program, "hand-over asked for");
+    let turn = timeout(CHANGE_PATIENCE, house.changes.turn()).await;
+    let turn = turn.map_err(|_elapsed| ProtocolError::Changing(CHANGE_PATIENCE))?;
+    // What a reload has put in force since may be unknown to it.
+    let reload = read.is_some_and(|read| turn.has_reloaded_since(read));
     let sockets = offer(stream, house).await?;
     receive(stream, READY_PATIENCE).await?.must_be(&Message::Ready)?;
     house.front.stop().await;
     let reported = house.totals();
-    let counters = Message::Counters(Box::new(reported.clone()));
+    let report = Report { totals: reported.clone(), reload: false };
+    let counters = Message::Counters(Box::new(report));
     send(stream, &counters, PATIENCE).await?;
     receive(stream, PATIENCE).await?.must_be(&Message::Taken)?;
     // Before it is told: it may stop at once, and must be the only one to remove them then.
@@ -150,7 +170,7 @@ async fn negotiate(
         sockets.iter().for_each(|socket| socket.own_file(true));
         return Err(error);
     }
-    Ok((pid, reported))
+    Ok(Terms { pid, reported, turn, reload, hears_reloads: read.is_some() })
 }
 
 /// Offers everything; gives the sockets.
@@ -203,6 +223,11 @@ impl House<'_> {
 }
 
 impl Successor {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.terms.pid
+    }
+
     /// Reports what is counted here each second until `drained` completes, then the rest. Gives what `drained` gave.
     pub(crate) async fn report_until<T>(
         mut self,
@@ -231,8 +256,18 @@ impl Successor {
     /// False when nobody listens any more.
     async fn report(&mut self, admin: &AdminState) -> bool {
         let now = Totals::read(&admin.services.load_full(), &admin.cold);
-        let more = Message::Counters(Box::new(now.since(&self.reported)));
-        self.reported = now;
+        let terms = &mut self.terms;
+        let reload = std::mem::take(&mut terms.reload) | terms.turn.take_reload();
+        if reload && !terms.hears_reloads {
+            let pid = terms.pid;
+            tracing::warn!(
+                pid,
+                "it is of an earlier version, and does not hear of a reload that was asked for: send it SIGHUP"
+            );
+        }
+        let report = Report { totals: now.since(&terms.reported), reload };
+        terms.reported = now;
+        let more = Message::Counters(Box::new(report));
         let sent = send(&mut self.stream, &more, PATIENCE).await;
         if let Err(error) = &sent {
             tracing::warn!(%error, "the successor does not take the last counters");

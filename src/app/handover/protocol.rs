@@ -10,12 +10,16 @@
 //!  │ (serves admin)                     │
 //!  │ Taken ────────────────────────────▶│
 //!  │◀───────────────────────── Draining │ accepts no more; exits when its connections have ended
-//!  │◀────────────── Counters … Finished │
+//!  │◀────────────── Counters … Finished │ and whether it was asked for a reload meanwhile
 //! ```
 //!
 //! An old process that gives the conversation up says why, whatever is due: it goes on (Refused), and the new one ends; or it
 //! stops (Stopping), and the new one serves alone with the sockets that it has been given. So it does if the old one has died.
 //! A broken connection alone does not say that: two would serve.
+//!
+//! From the offer on the old one changes nothing any more. A reload that it is asked for waits: it obeys when the hand-over comes
+//! to nothing; otherwise the new one is told with the next Counters, and reads its file again. So does one that has been left
+//! alone before it could be told.
 //!
 //! Unknown fields are ignored, so that versions may differ; what cannot be understood ends the conversation, and the old
 //! process goes on.
@@ -28,9 +32,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::state::{State, Totals};
+use super::state::{Report, State};
 use super::wire::WireFile;
 
 /// Version of this protocol. Raised when a message changes its meaning.
@@ -68,8 +72,8 @@ pub(crate) enum Message {
     Stopping,
     /// The new one accepts connections.
     Ready,
-    /// What the old one has counted and not yet reported.
-    Counters(Box<Totals>),
+    /// What the old one has to report.
+    Counters(Box<Report>),
     /// The new one has everything and serves the admin address.
     Taken,
     /// The old one accepts no more.
@@ -87,6 +91,9 @@ pub(crate) struct Greeting {
     pub(crate) program: String,
     /// Its process id.
     pub(crate) pid: u32,
+    /// How long ago it began to read its files; earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) read_ms: Option<u64>,
 }
 
 impl Greeting {
@@ -96,7 +103,15 @@ impl Greeting {
             protocol: VERSION,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            read_ms: None,
         }
+    }
+
+    /// This process, which began to read its files at `read`.
+    pub(crate) fn having_read(read: Instant) -> Self {
+        let read_ms = u64::try_from(read.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Rounded up: rather too long ago.
+        Self { read_ms: Some(read_ms.saturating_add(1)), ..Self::own() }
     }
 }
 
@@ -130,6 +145,9 @@ pub(crate) enum ProtocolError {
     /// The other side stops.
     #[error("the other process stops")]
     Stopping,
+    /// We are about something that cannot be handed over half done.
+    #[error("a change of configuration is under way, and not done after {0:?}")]
+    Changing(Duration),
     /// Fewer descriptors than announced.
     #[error("{got} of {wanted} descriptors came")]
     Descriptors {

@@ -14,7 +14,7 @@ use crate::discovery::{Discovered, Membership, SourceSettings};
 use crate::endpoint::{Endpoint, EndpointSet, Labels};
 use crate::lb::pool::state::PoolState;
 
-pub(crate) use super::totals::Totals;
+pub(crate) use super::totals::{Report, Totals};
 
 /// Everything the old process knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub(crate) struct ServiceState {
     pub(crate) source: String,
     /// Discovery's last word; `None` before the first.
     pub(crate) word: Option<Word>,
-    /// The generator config in use.
+    /// The generator config in use; what the source has found may have been refused.
     pub(crate) generator: Option<String>,
     /// The set before filters and election.
     in_force: Vec<WireEndpoint>,
@@ -112,7 +112,7 @@ impl ServiceState {
                 Membership::Missing => Some(Word::Missing),
                 Membership::Known(set) => Some(Word::Known(wire_set(set))),
             },
-            generator: discovered.generator.as_deref().map(str::to_owned),
+            generator: entry.generator.as_deref().map(str::to_owned),
             in_force: wire_set(&pool.in_force),
             origin: origin_word(pool.origin).to_owned(),
             position: pool.position,

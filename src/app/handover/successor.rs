@@ -15,6 +15,7 @@ use super::state::State;
 use super::take::{Met, Predecessor, Taking, approach};
 use super::{SERVICE_PATIENCE, with_causes};
 use crate::app::bound::{Bound, Unbound};
+use crate::app::changes::Changes;
 use crate::app::front::Front;
 use crate::app::service::{Inherited, ServiceRuntime};
 use crate::app::systemd;
@@ -103,7 +104,7 @@ pub(crate) fn arrive(loaded: &Loaded) -> Result<(Bound, Option<Predecessor>), Ve
     let mut was_alone = true;
     loop {
         let state_dir = loaded.config.process.state_dir.as_deref();
-        let met = state_dir.map_or(Ok(Met::Nobody), approach);
+        let met = state_dir.map_or(Ok(Met::Nobody), |dir| approach(dir, loaded.read));
         let met = met.map_err(|error| vec![with_causes(&error)])?;
         was_alone &= matches!(met, Met::Nobody);
         let unbound = match bind(loaded, met) {
@@ -168,7 +169,7 @@ pub(crate) struct Post {
 }
 
 /// Takes over from the former process, if there is one: counters, the admin server, the door. One that has died
-/// meanwhile leaves us alone, which is as good.
+/// meanwhile leaves us alone, which is as good; a reload that it may have been asked for is wanted here then.
 ///
 /// # Errors
 /// The former process does not let go: this one must end.
@@ -176,6 +177,7 @@ pub(crate) async fn take_post(
     taking: Option<Taking>,
     front: &mut Front,
     state_dir: Option<&Path>,
+    changes: &Arc<Changes>,
 ) -> io::Result<Post> {
     let alone = |door, unused| Post { door, following: None, unused };
     let Some(mut taking) = taking else {
@@ -184,13 +186,15 @@ pub(crate) async fn take_post(
     let unused = std::mem::take(&mut taking.unused);
     match take_over(&mut taking, front, state_dir).await {
         Ok(door) => {
-            let following = tokio::spawn(taking.follow(Arc::clone(front.state())));
+            let following = taking.follow(Arc::clone(front.state()), Arc::clone(changes));
+            let following = tokio::spawn(following);
             Ok(Post { door, following: Some(following), unused })
         }
         Err(error) if taking.is_alone(&error).await => {
             tracing::warn!(
                 "the former process has gone before it was relieved: its last counters are lost"
             );
+            changes.want_reload();
             front.start();
             Ok(alone(open_door(state_dir), unused))
         }
@@ -206,8 +210,8 @@ async fn take_over(
     front: &mut Front,
     state_dir: Option<&Path>,
 ) -> Result<Option<Door>, ProtocolError> {
-    let totals = taking.ready().await?;
-    totals.add_to(&front.state().services.load_full());
+    let report = taking.ready().await?;
+    report.totals.add_to(&front.state().services.load_full());
     front.start();
     let door = open_door(state_dir);
     taking.taken().await?;

@@ -14,12 +14,14 @@ use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_peercred, so
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{PidfdFlags, Uid, pidfd_open};
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use super::descriptors::receive_descriptors;
 use super::protocol::{Greeting, Message, ProtocolError, frame, receive, receive_blocking, send};
-use super::state::{State, Totals};
+use super::state::{Report, State};
 use super::{PATIENCE, REPORT_EVERY, SOCKET, door, is_trusted};
 use crate::admin::AdminState;
+use crate::app::changes::Changes;
 use crate::proxy::ListenAddr;
 use crate::proxy::listener::Listening;
 
@@ -71,8 +73,8 @@ pub(crate) enum Met {
     Willing(Box<Predecessor>),
 }
 
-/// Asks the process that runs with the same `state_dir`.
-pub(crate) fn approach(state_dir: &Path) -> Result<Met, TakeError> {
+/// Asks the process that runs with the same `state_dir`, for one that began to read its files at `read`.
+pub(crate) fn approach(state_dir: &Path, read: Instant) -> Result<Met, TakeError> {
     let stream = match door::knock(state_dir) {
         Ok(Some(stream)) => stream,
         // It is closed last, and stays when a process is killed.
@@ -88,7 +90,7 @@ pub(crate) fn approach(state_dir: &Path) -> Result<Met, TakeError> {
     if !is_trusted(&stream, owner).unwrap_or(false) {
         return Err(TakeError::Stranger);
     }
-    match ask(stream) {
+    match ask(stream, read) {
         Ok(predecessor) => Ok(Met::Willing(Box::new(predecessor))),
         Err(ProtocolError::Refused(reason)) => Err(TakeError::Refused(reason)),
         Err(ProtocolError::Gone | ProtocolError::Stopping) => {
@@ -104,13 +106,13 @@ pub(crate) fn approach(state_dir: &Path) -> Result<Met, TakeError> {
     }
 }
 
-fn ask(mut stream: BlockingStream) -> Result<Predecessor, ProtocolError> {
+fn ask(mut stream: BlockingStream, read: Instant) -> Result<Predecessor, ProtocolError> {
     let process = socket_peercred(&stream)
         .and_then(|peer| pidfd_open(peer.pid, PidfdFlags::empty()))
         .inspect_err(|error| tracing::warn!(%error, "the running synapse's end will not be seen"));
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(&frame(&Message::Hello(Greeting::own()))?)?;
+    stream.write_all(&frame(&Message::Hello(Greeting::having_read(read)))?)?;
     let said = receive_blocking(&mut stream)?;
     let Message::Offer { from, listeners, foreign, files, state } = said else {
         return Err(said.unexpected());
@@ -176,12 +178,12 @@ pub(crate) struct Taking {
 
 impl Taking {
     /// Says that we accept; the old process answers with its counters and has closed its admin server.
-    pub(crate) async fn ready(&mut self) -> Result<Totals, ProtocolError> {
+    pub(crate) async fn ready(&mut self) -> Result<Report, ProtocolError> {
         let said = self.say(&Message::Ready).await?;
-        let Message::Counters(totals) = said else {
+        let Message::Counters(report) = said else {
             return Err(said.unexpected());
         };
-        Ok(*totals)
+        Ok(*report)
     }
 
     /// Says that we have everything; the old process drains from now on.
@@ -207,13 +209,21 @@ impl Taking {
         }
     }
 
-    /// Adds what the old process still counts, until it has gone.
-    pub(crate) async fn follow(mut self, admin: Arc<AdminState>) {
+    /// Adds what the old process still counts, and reloads in its place, until it has gone.
+    pub(crate) async fn follow(mut self, admin: Arc<AdminState>, changes: Arc<Changes>) {
         // It reports each second; one that is silent for long is stuck.
         let patience = REPORT_EVERY + PATIENCE;
+        let mut is_silent = true;
         loop {
             match receive(&mut self.stream, patience).await {
-                Ok(Message::Counters(totals)) => totals.add_to(&admin.services.load_full()),
+                Ok(Message::Counters(report)) => {
+                    is_silent = false;
+                    report.totals.add_to(&admin.services.load_full());
+                    if report.reload {
+                        tracing::info!("a reload that the former process was asked for comes now");
+                        changes.want_reload();
+                    }
+                }
                 Ok(Message::Finished) => {
                     tracing::info!("the former process has drained");
                     return;
@@ -224,6 +234,10 @@ impl Taking {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the former process has ended without its last counters");
+                    if is_silent {
+                        // It may have been asked for one.
+                        changes.want_reload();
+                    }
                     return;
                 }
             }

@@ -25,6 +25,18 @@ pub(crate) struct Totals {
     log_lines: [u64; 4],
 }
 
+/// What a process that is relieved has to say, again and again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// What it has counted and not yet reported.
+    #[serde(flatten)]
+    pub(crate) totals: Totals,
+    /// It was told to read its file again, and has not: the one that has taken over is to do it. Said once it has; one of a
+    /// version without this field does not hear it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) reload: bool,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct ServiceTotals {
     counts: Counts,

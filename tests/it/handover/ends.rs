@@ -5,34 +5,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::TAKEN_OVER;
-use super::scene::{caller, raw, successor_with, web};
+use super::scene::{caller, caught, raw, successor_with, web};
 use crate::listening::unix::ask;
 use crate::support::client::{Conn, get};
 use crate::support::lab::Lab;
-use crate::support::synapse::{Synapse, config, fixed};
-
-const ASKED: &str = "hand-over asked for";
-
-/// A process, and a successor that stands still: it has asked, and is not ready.
-async fn caught(mut old: Synapse) -> (Synapse, Synapse) {
-    loop {
-        let new = old.successor(None);
-        old.until_logged(ASKED).await;
-        new.signal(Signal::STOP);
-        // The admin server is what the old one lets go of first.
-        let live = timeout(Duration::from_secs(1), get(old.admin(), "/live")).await;
-        if live.is_ok_and(|live| live.is_ok()) {
-            return (old, new);
-        }
-        new.signal(Signal::CONT);
-        new.until_logged("serving").await;
-        old.ended().await;
-        old = new;
-    }
-}
+use crate::support::synapse::{config, fixed};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_asked_serves_whatever_becomes_of_the_old_process() {

@@ -3,13 +3,18 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use crate::support::client::Conn;
+use crate::support::client::{Conn, get};
 use crate::support::lab::Lab;
 use crate::support::origin::Origin;
 use crate::support::synapse::{Synapse, config, fixed};
+
+const ASKED: &str = "hand-over asked for";
 
 /// A process with a service of one backend, A; and where clients find it.
 pub(super) async fn web(lab: &Lab) -> (Synapse, SocketAddr, Origin) {
@@ -49,4 +54,22 @@ pub(super) fn caller(lab: &Lab, messages: &[&str]) -> UnixStream {
         stream.write_all(&[&length, said.as_bytes()].concat()).expect("write");
     }
     stream
+}
+
+/// A process, and a successor that stands still: it has asked, and is not ready.
+pub(super) async fn caught(mut old: Synapse) -> (Synapse, Synapse) {
+    loop {
+        let new = old.successor(None);
+        old.until_logged(ASKED).await;
+        new.signal(Signal::STOP);
+        // The admin server is what the old one lets go of first.
+        let live = timeout(Duration::from_secs(1), get(old.admin(), "/live")).await;
+        if live.is_ok_and(|live| live.is_ok()) {
+            return (old, new);
+        }
+        new.signal(Signal::CONT);
+        new.until_logged("serving").await;
+        old.ended().await;
+        old = new;
+    }
 }

@@ -1,6 +1,7 @@
 //! Messages and descriptors over a real pair of sockets.
 
 use super::super::descriptors::{CHUNK, receive_descriptors, send_descriptors};
+use super::super::state::Totals;
 use super::*;
 use proptest::prelude::*;
 use std::net::TcpListener;
@@ -89,6 +90,28 @@ fn what_is_too_long_is_not_read() {
 fn fields_of_a_later_version_are_ignored() {
     let text = r#"{"Hello": {"protocol": 1, "program": "9", "pid": 7, "mood": "fine"}}"#;
     assert_eq!(parse(text.as_bytes()).unwrap().kind(), "hello");
+}
+
+/// A message as one without `reload` and `read_ms` has it is understood, and ours by such a one.
+#[test]
+fn a_version_that_knows_nothing_of_reloads_is_understood_and_understands() {
+    let theirs = r#"{"Counters": {"services": {}, "cold": [], "log_lines": [1, 2, 3, 4]}}"#;
+    let Message::Counters(report) = parse(theirs.as_bytes()).unwrap() else {
+        panic!("counters");
+    };
+    assert!(!report.reload);
+    let asked = Report { reload: true, ..*report.clone() };
+    let ours = serde_json::to_value(&asked).unwrap();
+    assert_eq!(ours["reload"], true);
+    let totals: Totals = serde_json::from_value(ours.clone()).unwrap();
+    assert_eq!(totals, report.totals, "as before, with one field more");
+    assert_eq!(serde_json::from_value::<Report>(ours).unwrap(), asked);
+    let hello = r#"{"Hello": {"protocol": 1, "program": "0.1.0", "pid": 7}}"#;
+    let Message::Hello(greeting) = parse(hello.as_bytes()).unwrap() else {
+        panic!("hello");
+    };
+    assert_eq!(greeting.read_ms, None);
+    assert!(Greeting::having_read(Instant::now()).read_ms.is_some());
 }
 
 proptest! {
