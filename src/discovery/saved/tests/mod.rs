@@ -137,9 +137,10 @@ impl Bench {
         let settings =
             SavedSettings::new(&service(), &zookeeper("/services/search"), &policy).unwrap();
         let known = LastKnown::load(dir.store(), settings);
-        let (out, seen) = watch::channel(Discovered::default());
+        let source = known.around(script.source());
+        let (out, seen) = watch::channel(source.first_word());
         let stop = CancellationToken::new();
-        let running = tokio::spawn(known.around(script.source()).run(out, stop.clone()));
+        let running = tokio::spawn(source.run(out, stop.clone()));
         Self { script, seen, stop, running }
     }
 
