@@ -99,8 +99,10 @@ impl Fleet {
             if let Some(inherited) = &inherited {
                 State::seed_names(inherited, &fleet.context.names);
             }
-            let beginning =
-                inherited.map_or(Beginning::Start, |known| Beginning::HandOver(Box::new(known)));
+            let beginning = inherited.map_or_else(
+                || Beginning::Start(former.counted(service.name.as_str())),
+                |known| Beginning::HandOver(Box::new(known)),
+            );
             let runtime = fleet.start_with(service, beginning);
             fleet.services.push(runtime);
         }

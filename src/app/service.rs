@@ -103,7 +103,9 @@ impl ServiceRuntime {
     ) -> Self {
         let awaited = !matches!(beginning, Beginning::Reload);
         let (config, generator, word, known, memory) = match beginning {
-            Beginning::Start => (file.clone(), None, remembered(&discovery), None, None),
+            Beginning::Start(counted) => {
+                (file.clone(), None, remembered(&discovery), counted, None)
+            }
             Beginning::Reload => (file.clone(), None, None, None, remembered(&discovery)),
             Beginning::HandOver(former) => {
                 let Inherited { config, generator, word, pool } = *former;

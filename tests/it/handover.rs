@@ -1,6 +1,7 @@
 //! A new process in the place of a running one: nothing is refused, nothing is lost, nothing is forgotten.
 
 mod ends;
+mod memory;
 mod scene;
 mod signals;
 

@@ -13,8 +13,8 @@ use crate::lb::pool::state::PoolState;
 /// What a service begins with.
 #[derive(Debug)]
 pub enum Beginning {
-    /// The process starts.
-    Start,
+    /// The process starts; a former one may have counted, and found its members elsewhere.
+    Start(Option<PoolState>),
     /// A reload adds it; `/ready` does not wait for it.
     Reload,
     /// A former process knew it.
