@@ -13,7 +13,8 @@
 //! next start follows [`MembershipPolicy::keeps_previous`](super::MembershipPolicy::keeps_previous), as it does without
 //! a restart.
 //!
-//! Owner of: the files below `state_dir/`[`DIRECTORY`]. Not used for `base`, whose list stands in the configuration.
+//! Owner of: the files below `state_dir/`[`DIRECTORY`], of which the process that serves is the only writer ([`Store::own`]).
+//! Not used for `base`, whose list stands in the configuration.
 
 mod format;
 mod keeper;

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod directory;
+mod owner;
 mod restart;
 mod saving;
 
@@ -75,7 +76,9 @@ impl Dir {
     }
 
     fn store(&self) -> Arc<Store> {
-        Store::open(self.0.clone(), None).unwrap()
+        let store = Store::open(self.0.clone(), None).unwrap();
+        store.own();
+        store
     }
 }
 
@@ -133,10 +136,14 @@ struct Bench {
 
 impl Bench {
     async fn start(dir: &Dir, policy: MembershipPolicy) -> Self {
+        Self::with(dir.store(), policy).await
+    }
+
+    async fn with(store: Arc<Store>, policy: MembershipPolicy) -> Self {
         let script = Scripted(watch::Sender::new(None));
         let settings =
             SavedSettings::new(&service(), &zookeeper("/services/search"), &policy).unwrap();
-        let known = LastKnown::load(dir.store(), settings);
+        let known = LastKnown::load(store, settings);
         let source = known.around(script.source());
         let (out, seen) = watch::channel(source.first_word());
         let stop = CancellationToken::new();
