@@ -14,7 +14,7 @@ use super::changes::Turn;
 use super::generators::BIND_RETRY;
 use super::handover::state::State;
 use super::registries::{Opened, Registries};
-use super::service::{Context, Inherited, MakeDiscovery, ServiceRuntime};
+use super::service::{Beginning, Context, MakeDiscovery, ServiceRuntime};
 use super::supervise::caught;
 use crate::admin::RegistryEntry;
 use crate::config::synapse::{LoadOptions, Loaded};
@@ -99,7 +99,11 @@ impl Fleet {
             if let Some(inherited) = &inherited {
                 State::seed_names(inherited, &fleet.context.names);
             }
-            let runtime = fleet.start_with(service, inherited);
+            let beginning = inherited.map_or_else(
+                || Beginning::Start(former.counted(service.name.as_str())),
+                |known| Beginning::HandOver(Box::new(known)),
+            );
+            let runtime = fleet.start_with(service, beginning);
             fleet.services.push(runtime);
         }
         fleet.show_services();
@@ -213,22 +217,18 @@ impl Fleet {
         self.registries
     }
 
-    /// Discovery and pool of a service; nobody listens for it yet.
+    /// Discovery and pool of a service that a reload adds; nobody listens for it yet.
     pub(super) fn start_service(&mut self, config: ServiceConfig) -> ServiceRuntime {
-        self.start_with(config, None)
+        self.start_with(config, Beginning::Reload)
     }
 
-    fn start_with(
-        &mut self,
-        config: ServiceConfig,
-        inherited: Option<Inherited>,
-    ) -> ServiceRuntime {
+    fn start_with(&mut self, config: ServiceConfig, beginning: Beginning) -> ServiceRuntime {
         let id = self.next_id;
         self.next_id += 1;
         let discovery = (self.make_source)(&config, &self.opened);
         let context = Arc::clone(&self.context);
         let generators = self.generators.clone();
-        ServiceRuntime::start(id, (config, inherited), discovery, generators, context)
+        ServiceRuntime::start(id, (config, beginning), discovery, generators, context)
     }
 
     /// Shows every service as it is now.

@@ -24,7 +24,8 @@ use crate::telemetry::statsd::{self, Program};
 use crate::telemetry::{access, cold};
 
 /// New services listen when they know their backends, but no later than this: a service that takes over another one's
-/// port must not answer 503 for the time that a registry takes.
+/// port must not answer 503 for the time that a registry takes. What is remembered of the source serves after that, not
+/// before: it may be of any age.
 const FIRST_WORD: Duration = Duration::from_secs(1);
 
 impl Fleet {
@@ -140,6 +141,8 @@ impl Fleet {
         let places = loaded.config.services.iter().enumerate();
         let places: HashMap<_, _> = places.map(|(place, s)| (s.name.clone(), place)).collect();
         self.services.sort_by_key(|service| places.get(service.name()).copied());
+        // Another source, and nothing was known before.
+        first_words(self.services.iter_mut().filter(|service| service.remembers())).await;
         let running = std::mem::replace(&mut self.config, loaded.config).process;
         // The rest is what the process was started with, whatever the file says by now.
         let ProcessSettings { hard_stop_after, statsd, .. } = self.config.process.clone();
@@ -162,15 +165,11 @@ impl Fleet {
         let mut started = Vec::new();
         for (config, sockets) in added {
             tracing::info!(service = %config.name, "service added");
-            started.push((self.start_service(config).not_awaited(), sockets));
+            started.push((self.start_service(config), sockets));
         }
-        let deadline = Instant::now() + FIRST_WORD;
-        for (service, sockets) in &started {
-            if !sockets.is_empty() {
-                // Late is no failure: the service listens without backends, as at the start of the process.
-                drop(timeout_at(deadline, service.pool().wait_ready()).await);
-            }
-        }
+        let heard =
+            started.iter_mut().filter(|(it, sockets)| !sockets.is_empty() || it.remembers());
+        first_words(heard.map(|(service, _)| service)).await;
         let mut services = Vec::new();
         let mut failed = None;
         for (mut service, sockets) in started {
@@ -191,6 +190,16 @@ impl Fleet {
             service.end().await;
         }
         Err(error)
+    }
+}
+
+/// Waits for the sources of `services`, which have just started. Late is no failure: then a service has what is remembered, or
+/// no backends, as at the start of the process.
+async fn first_words(services: impl Iterator<Item = &mut ServiceRuntime>) {
+    let deadline = Instant::now() + FIRST_WORD;
+    for service in services {
+        drop(timeout_at(deadline, service.pool().wait_ready()).await);
+        service.recall().await;
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: only the [`Fleet`](super::fleet::Fleet) holds a [`ServiceRuntime`]; nobody else writes a service's settings
 //! or its listener.
 
+mod beginning;
 mod judgement;
 mod source;
 
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::beginning::remembered;
 use self::source::{Source, start_source, tell_generators};
 use super::changes::Changes;
 use super::systemd::Notifier;
@@ -21,16 +23,17 @@ use crate::admin::{AdminState, ServiceEntry};
 use crate::config::ServiceConfig;
 use crate::config::diff::change;
 use crate::discovery::names::NameCache;
-use crate::discovery::{Discovered, Discovery};
+use crate::discovery::{Discovered, Discovery, saved};
 use crate::endpoint::ServiceName;
 use crate::health::runner::CheckRunner;
 use crate::lb::handle::PoolHandle;
-use crate::lb::pool::state::PoolState;
 use crate::lb::pool::{Pool, PoolCommand, PoolInputs};
 use crate::proxy::Service;
 use crate::proxy::listener::Listening;
 use crate::proxy::worker::{ListenerId, Workers};
 use crate::telemetry::cells::PerWorker;
+
+pub use self::beginning::{Beginning, Inherited};
 
 /// Commands that may wait for a pool; the fleet sends one at a time.
 const COMMAND_QUEUE: usize = 4;
@@ -54,19 +57,6 @@ pub struct Context {
     pub(super) changes: Arc<Changes>,
     /// Who is told about reloads.
     pub(super) notifier: Notifier,
-}
-
-/// What a former process knew about a service.
-#[derive(Debug)]
-pub struct Inherited {
-    /// What was in force: the file, or the generator config in use there.
-    pub config: ServiceConfig,
-    /// That generator config.
-    pub generator: Option<Arc<str>>,
-    /// Discovery's last word there.
-    pub word: Discovered,
-    /// Verdicts and the rest.
-    pub pool: PoolState,
 }
 
 /// Makes a fresh instance of a service's discovery, at start and after a panic.
@@ -94,6 +84,8 @@ pub struct ServiceRuntime {
     pool: mpsc::Sender<PoolCommand>,
     found: watch::Sender<Discovered>,
     source: Source,
+    /// Of the source; serves if that stays silent.
+    remembered: Option<Discovered>,
     /// `/ready` waits for its discovery.
     awaited: bool,
     since: Instant,
@@ -107,16 +99,27 @@ impl ServiceRuntime {
     /// source finds another generator config.
     pub fn start(
         id: u64,
-        (file, inherited): (ServiceConfig, Option<Inherited>),
+        (file, beginning): (ServiceConfig, Beginning),
         discovery: MakeDiscovery,
         generators: mpsc::Sender<ServiceName>,
         context: Arc<Context>,
     ) -> Self {
-        let (config, generator, word, known) = match inherited {
-            Some(former) => (former.config, former.generator, former.word, Some(former.pool)),
-            None => (file.clone(), None, discovery().first_word(), None),
+        let awaited = !matches!(beginning, Beginning::Reload);
+        let (config, generator, word, known, memory) = match beginning {
+            Beginning::Start(counted) => {
+                (file.clone(), None, remembered(&discovery), counted, None)
+            }
+            Beginning::Reload => (file.clone(), None, None, None, remembered(&discovery)),
+            Beginning::HandOver(former) => {
+                let Inherited { config, generator, word, pool } = *former;
+                let memory = if word.is_heard() { None } else { remembered(&discovery) };
+                (config, generator, memory.or(Some(word)), Some(pool), None)
+            }
         };
-        let (found, discovered) = watch::channel(word);
+        if let Some(word) = &word {
+            saved::announce(&config.name, word);
+        }
+        let (found, discovered) = watch::channel(word.unwrap_or_default());
         let (pool, commands) = mpsc::channel(COMMAND_QUEUE);
         let inputs = PoolInputs {
             discovered: discovered.clone(),
@@ -151,18 +154,12 @@ impl ServiceRuntime {
             pool,
             found,
             source,
-            awaited: true,
+            remembered: memory,
+            awaited,
             since: Instant::now(),
             stop,
             context,
         }
-    }
-
-    /// Of a service that joins a process which serves already: `/ready` does not wait for it.
-    #[must_use]
-    pub fn not_awaited(mut self) -> Self {
-        self.awaited = false;
-        self
     }
 
     /// The service's name.

@@ -12,6 +12,7 @@ use super::handover::successor::Post;
 use super::service::Context;
 use super::signal::StopSignals;
 use super::stop::{Changer, Softness, stop};
+use crate::discovery::saved::Store;
 use crate::proxy::worker::REST;
 
 /// What a process that serves is asked to do next.
@@ -32,6 +33,8 @@ pub(super) struct Serving {
     pub(super) changer: Changer,
     pub(super) front: Front,
     pub(super) post: Post,
+    /// Where the last known backends are kept.
+    pub(super) store: Option<Arc<Store>>,
     /// How long connections may last at the end, unless the file in force says otherwise by then.
     pub(super) deadline: Duration,
 }
@@ -60,6 +63,7 @@ impl Serving {
             admin: &self.context.admin,
             changes: &self.context.changes,
             front: &mut self.front,
+            store: self.store.as_deref(),
         };
         let mut come = pin!(offer::wait(&mut self.post.door, house, &stopping));
         let mut keep_alive = pin!(self.context.notifier.keep_alive());
@@ -96,7 +100,9 @@ impl Serving {
         let admin = Arc::clone(&self.context.admin);
         let changes = Arc::clone(&self.context.changes);
         let mut stopped = pin!(stop(self.context, self.changer, signals, softness));
-        let house = House { workers: None, admin: &admin, changes: &changes, front: &mut front };
+        let store = self.store.as_deref();
+        let house =
+            House { workers: None, admin: &admin, changes: &changes, front: &mut front, store };
         let for_good = CancellationToken::new();
         let successor = tokio::select! {
             () = &mut stopped => None,

@@ -156,11 +156,18 @@ async fn serve(
     let mut front = Front::new(bound.admin, Arc::clone(&admin));
     if taking.is_none() {
         front.start();
+        store.iter().for_each(|store| store.own());
     }
     let context = context(workers, Arc::clone(&admin));
-    let opening = Opening { sockets: bound.services, former, state_dir: process.state_dir.clone() };
+    let opening = Opening {
+        sockets: bound.services,
+        former,
+        state_dir: process.state_dir.clone(),
+        store: store.clone(),
+    };
+    let kept = store.clone();
     let make = Box::new(move |service: &ServiceConfig, opened: &Opened| {
-        state::remembering(store.as_ref(), service, make_discovery(service, opened))
+        state::remembering(kept.as_ref(), service, make_discovery(service, opened))
     });
     let shared = Arc::clone(&context);
     let fleet = Fleet::start(loaded, &opening.former, registries, make, shared);
@@ -179,7 +186,7 @@ async fn serve(
     tracing::info!(admin = %process.admin_listen, workers = context.workers.count(), "serving");
     observe(&admin, &context.stop);
     let serving =
-        Serving { context, changer: Changer::start(fleet, hangup), front, post, deadline };
+        Serving { context, changer: Changer::start(fleet, hangup), front, post, store, deadline };
     serving.until_end(&mut signals).await;
     statsd::synapse::stopped(begun.elapsed());
     Ok(())
@@ -192,6 +199,8 @@ struct Opening {
     /// What a former process knew.
     former: State,
     state_dir: Option<PathBuf>,
+    /// Where the last known backends are kept.
+    store: Option<Arc<Store>>,
 }
 
 /// Accepts connections, then takes over from the former process if there is one.
@@ -207,6 +216,8 @@ async fn open(
     fleet.listen(opening.sockets).await?;
     let changes = &fleet.context.changes;
     let mut post = take_post(taking, front, opening.state_dir.as_deref(), changes).await?;
+    // Nobody else writes there any more.
+    opening.store.iter().for_each(|store| store.own());
     fleet.settle(std::mem::take(&mut post.unused), post.following.is_none())?;
     Ok((fleet, post))
 }

@@ -102,6 +102,13 @@ impl Default for Discovered {
     }
 }
 
+impl Discovered {
+    /// True once there is a word: a set, or that there is none.
+    pub fn is_heard(&self) -> bool {
+        !matches!(self.membership, Membership::Pending)
+    }
+}
+
 /// Who exists. Publishes whole sets, never deltas; runs until cancelled.
 ///
 /// To add a source: one file implementing this, a variant in [`SourceSettings`], one arm in `discovery::build`, and the

@@ -2,6 +2,7 @@
 
 mod ends;
 mod generator;
+mod memory;
 mod reloads;
 mod scene;
 mod signals;

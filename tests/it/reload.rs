@@ -1,6 +1,7 @@
 //! SIGHUP, and the signals that end the process.
 
 mod discovery;
+mod memory;
 mod signals;
 
 use std::net::SocketAddr;

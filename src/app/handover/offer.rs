@@ -19,6 +19,7 @@ use super::{
 use crate::admin::AdminState;
 use crate::app::changes::{Changes, Turn};
 use crate::app::front::Front;
+use crate::discovery::saved::Store;
 use crate::proxy::listener::Listening;
 use crate::proxy::worker::Workers;
 
@@ -33,6 +34,8 @@ pub(crate) struct House<'a> {
     pub(crate) changes: &'a Changes,
     /// The admin server.
     pub(crate) front: &'a mut Front,
+    /// The files of last known backends.
+    pub(crate) store: Option<&'a Store>,
 }
 
 /// The process that has everything now.
@@ -88,6 +91,7 @@ pub(crate) async fn wait(
                 tracing::warn!(error, is_stopping, "hand-over came to nothing");
                 let end = if is_stopping {
                     house.workers.into_iter().for_each(leave_files);
+                    house.release().await;
                     Message::Stopping
                 } else {
                     Message::Refused { reason: format!("{error}; it goes on") }
@@ -166,8 +170,10 @@ async fn negotiate(stream: &mut UnixStream, house: &mut House<'_>) -> Result<Ter
     receive(stream, PATIENCE).await?.must_be(&Message::Taken)?;
     // Before it is told: it may stop at once, and must be the only one to remove them then.
     sockets.iter().for_each(|socket| socket.own_file(false));
+    house.release().await;
     if let Err(error) = send(stream, &Message::Draining, PATIENCE).await {
         sockets.iter().for_each(|socket| socket.own_file(true));
+        house.store.into_iter().for_each(Store::own);
         return Err(error);
     }
     Ok(Terms { pid, reported, turn, reload, hears_reloads: read.is_some() })
@@ -217,6 +223,13 @@ fn turn_away(mut caller: UnixStream) {
 }
 
 impl House<'_> {
+    /// Nothing is remembered here any more: the other process does.
+    async fn release(&self) {
+        if let Some(store) = self.store {
+            store.release().await;
+        }
+    }
+
     fn totals(&self) -> Totals {
         Totals::read(&self.admin.services.load_full(), &self.admin.cold)
     }

@@ -100,6 +100,17 @@ impl State {
         let known = self.services.iter().find(|service| service.name == name)?;
         (known.source == source_key(source)).then_some(known)
     }
+
+    /// What a pool goes on from whatever its source: counters belong to the service's name, and never fall.
+    pub(crate) fn counted(&self, name: &str) -> Option<PoolState> {
+        let known = self.services.iter().find(|service| service.name == name)?;
+        Some(PoolState {
+            position: known.position,
+            membership_changes: known.membership_changes,
+            health_changes: known.health_changes,
+            ..PoolState::default()
+        })
+    }
 }
 
 impl ServiceState {

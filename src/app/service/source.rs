@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::beginning::remembered;
 use super::{MakeDiscovery, ServiceRuntime};
 use crate::app::supervise::supervise;
 use crate::discovery::Discovered;
@@ -25,7 +26,7 @@ pub(super) struct Source {
 
 impl ServiceRuntime {
     /// Another source takes over; the pool keeps its set until that one speaks. The former source's generator config goes
-    /// with it.
+    /// with it. While nothing is known, [`ServiceRuntime::recall`] comes later.
     pub async fn replace_source(&mut self, discovery: MakeDiscovery) {
         self.source.stop.cancel();
         let ended = tokio::time::timeout(SOURCE_DEADLINE, &mut self.source.task).await;
@@ -42,6 +43,8 @@ impl ServiceRuntime {
             found.trouble = None;
             found.verified = None;
         });
+        let is_heard = self.found.borrow().is_heard();
+        self.remembered = if is_heard { None } else { remembered(&discovery) };
         let tasks = &self.context.tasks;
         self.source = start_source(&self.file.name, &self.found, discovery, &self.stop, tasks);
     }

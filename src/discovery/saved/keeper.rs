@@ -34,7 +34,7 @@ pub(super) struct Keeper {
     settings: SavedSettings,
     /// The last word, saved or not.
     latest: Option<Record>,
-    /// What the file says.
+    /// What the file says; `None` too while somebody else may write it.
     on_disk: Option<Record>,
     /// `latest` comes from the source, not from a file.
     is_confirmed: bool,
@@ -101,13 +101,18 @@ impl Keeper {
 
     async fn keep(&mut self, seen: &mut watch::Receiver<Discovered>, stop: &CancellationToken) {
         let mut was_stale = seen.borrow().stale.is_some();
+        let mut ours = self.store.ours();
         loop {
             let found = seen.borrow_and_update().clone();
             if std::mem::replace(&mut was_stale, found.stale.is_some()) && found.stale.is_none() {
                 info!(service = %self.settings.service, "discovery has spoken: no longer the last known backends");
             }
             self.take(&found);
-            if self.is_changed() || self.is_refresh() {
+            let is_ours = *ours.borrow_and_update();
+            if !is_ours {
+                self.on_disk = None;
+            }
+            if is_ours && (self.is_changed() || self.is_refresh()) {
                 // Not cut short by a stop: two writers of one file could finish in the wrong order.
                 let pause = self.save().await;
                 tokio::select! {
@@ -122,6 +127,7 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = seen.changed() => if changed.is_err() { return },
+                changed = ours.changed() => if changed.is_err() { return },
                 () = sleep_until(self.refresh.at()) => self.advance_refresh(),
             }
         }
@@ -175,7 +181,9 @@ impl Keeper {
     /// True when it is time, and there is a confirmation to be saved.
     fn is_refresh(&self) -> bool {
         let at = |record: &Option<Record>| record.as_ref().map(|record| record.confirmed_at);
-        matches!(self.refresh, Refresh::Due) && at(&self.latest) > at(&self.on_disk)
+        matches!(self.refresh, Refresh::Due)
+            && self.is_confirmed
+            && at(&self.latest) > at(&self.on_disk)
     }
 
     fn advance_refresh(&mut self) {
@@ -191,7 +199,8 @@ impl Keeper {
             return SAVE_EVERY;
         };
         match self.store.save(record.clone()).await {
-            Ok(()) => {
+            Ok(false) => SAVE_EVERY,
+            Ok(true) => {
                 if self.failures.attempts() > 0 {
                     info!(service = %self.settings.service, "last known backends are saved again");
                 }

@@ -1,7 +1,7 @@
 //! Last known good: what a source said last, kept in a file, for a start while the source is silent.
 //!
-//! A decorator around a source. At start it gives the saved word at once, marked [`Stale`]; the source's first word
-//! replaces it, mark included. From then on every new word is saved: one file per service, written to the side and
+//! A decorator around a source. Before it runs it gives the saved word, marked [`Stale`]; whoever starts it decides whether
+//! that is needed, and when. The source's first word replaces it, mark included. From then on every new word is saved: one file per service, written to the side and
 //! renamed, at most once a second, and every minute or so if only to say that it is still true. Silence of the source is
 //! not saved, so the age in the file is the time since the source last confirmed it.
 //!
@@ -13,7 +13,8 @@
 //! next start follows [`MembershipPolicy::keeps_previous`](super::MembershipPolicy::keeps_previous), as it does without
 //! a restart.
 //!
-//! Owner of: the files below `state_dir/`[`DIRECTORY`]. Not used for `base`, whose list stands in the configuration.
+//! Owner of: the files below `state_dir/`[`DIRECTORY`], of which the process that serves is the only writer ([`Store::own`]).
+//! Not used for `base`, whose list stands in the configuration.
 
 mod format;
 mod keeper;
@@ -113,24 +114,9 @@ impl Discovery for SavedDiscovery {
         out: watch::Sender<Discovered>,
         stop: CancellationToken,
     ) -> BoxFuture<'static, ()> {
-        let first = self.first_word();
         let found = self.memory.take();
         let LastKnown { store, settings, .. } = self.memory;
         let inner = self.inner;
-        if let Some(stale) = &first.stale {
-            let age = stale.age(SystemTime::now());
-            let backends = backends(&first.membership);
-            info!(service = %settings.service, ?age, backends, "serving last known backends");
-        }
-        // A source that was started again after a panic has spoken already.
-        out.send_if_modified(|last| {
-            let is_silent = matches!(last.membership, Membership::Pending);
-            if is_silent && first.stale.is_some() {
-                *last = first;
-                return true;
-            }
-            false
-        });
         let keeper = Keeper::new(store, settings, found);
         let seen = out.subscribe();
         let over = stop.child_token();
@@ -168,9 +154,14 @@ fn word(record: &Record, memory: Memory, keeps_previous: bool) -> Discovered {
     }
 }
 
-fn backends(membership: &Membership) -> usize {
-    match membership {
+/// Says that `word` serves, if it is a remembered one.
+pub fn announce(service: &ServiceName, word: &Discovered) {
+    let backends = match &word.membership {
         Membership::Known(set) => set.len(),
         Membership::Pending | Membership::Missing => 0,
+    };
+    if let Some(stale) = &word.stale {
+        let age = stale.age(SystemTime::now());
+        info!(service = %service, ?age, backends, "serving last known backends");
     }
 }

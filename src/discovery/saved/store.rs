@@ -1,4 +1,7 @@
 //! The directory of all services: shared by their keepers, so that five hundred of them do not hammer the disk.
+//!
+//! Invariant: of all processes with the same `state_dir` only the one that serves writes. A new process writes nothing before
+//! [`Store::own`], an old one nothing after [`Store::release`], and what was under way has ended by then.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinError;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::Memory;
@@ -21,7 +24,7 @@ use crate::endpoint::ServiceName;
 use crate::telemetry::cold;
 
 /// Files written at the same time: enough to keep a disk busy, too few to block the pool of blocking threads.
-const AT_ONCE: usize = 2;
+const AT_ONCE: u16 = 2;
 
 /// Between two refreshes of any services. 500 services are refreshed every four minutes instead of every minute, and
 /// never more than twice a second.
@@ -30,6 +33,9 @@ const REFRESH_GAP: Duration = Duration::from_millis(500);
 /// How long the start waits for one file. A disk that hangs must not hold up the start.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a hand-over waits for the writes that are under way.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Between two warnings about files that cannot be written, over all services.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -37,7 +43,9 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
-    writes: Semaphore,
+    writes: Arc<Semaphore>,
+    /// True while the files are this process's.
+    ours: watch::Sender<bool>,
     /// When the next refresh may happen.
     turn: Mutex<Option<Instant>>,
     trouble: Mutex<Trouble>,
@@ -69,8 +77,8 @@ pub(super) enum SaveError {
 }
 
 impl Store {
-    /// Opens `dir`, making it (not its parents) if need be, and reads the original's state file. Blocking: call it
-    /// before anything runs.
+    /// Opens `dir`, making it (not its parents) if need be, and reads the original's state file. Nothing is written before
+    /// [`Store::own`]. Blocking: call it before anything runs.
     ///
     /// # Errors
     /// When the directory cannot be made. An unusable state file is only a warning.
@@ -82,12 +90,35 @@ impl Store {
         let seeds = seed.map(read_seed).unwrap_or_default();
         Ok(Arc::new(Self {
             dir,
-            writes: Semaphore::new(AT_ONCE),
+            writes: Arc::new(Semaphore::new(usize::from(AT_ONCE))),
+            ours: watch::Sender::new(false),
             turn: Mutex::default(),
             trouble: Mutex::default(),
             is_hung: AtomicBool::new(false),
             seeds: Mutex::new(seeds),
         }))
+    }
+
+    /// This process is the one that serves: it writes from now on.
+    pub fn own(&self) {
+        self.ours.send_replace(true);
+    }
+
+    /// Another process is about to serve: when this returns nothing is written here any more.
+    pub async fn release(&self) {
+        self.ours.send_replace(false);
+        // Each write that is under way holds one.
+        let all = self.writes.acquire_many(u32::from(AT_ONCE));
+        if timeout(RELEASE_PATIENCE, all).await.is_err() {
+            warn!(
+                "the disk is too slow: last known backends may be those from before the hand-over"
+            );
+        }
+    }
+
+    /// True while the files are this process's.
+    pub(super) fn ours(&self) -> watch::Receiver<bool> {
+        self.ours.subscribe()
     }
 
     /// What is known about a service from before the start: its own file, else the original's.
@@ -146,12 +177,17 @@ impl Store {
         })
     }
 
-    /// Replaces the file of the record's service.
-    pub(super) async fn save(&self, record: Record) -> Result<(), SaveError> {
+    /// Replaces the file of the record's service; false: it is another process's, and is as it was.
+    pub(super) async fn save(&self, record: Record) -> Result<bool, SaveError> {
         // Never closed; without a permit the disk would only see one more writer.
-        let _permit = self.writes.acquire().await.ok();
+        let permit = Arc::clone(&self.writes).acquire_owned().await.ok();
+        if !*self.ours.borrow() {
+            return Ok(false);
+        }
         let (dir, name) = (self.dir.clone(), file_name(record.service.as_str()));
         let writing = tokio::task::spawn_blocking(move || {
+            // Whoever waits for the write may give up; it is under way all the same.
+            let _permit = permit;
             let bytes = format::encode(&record).map_err(SaveError::Encode)?;
             disk::replace(&dir, &name, &bytes, disk::PUBLIC)
                 .map_err(|source| SaveError::Write { path: dir.join(&name), source })
@@ -161,7 +197,7 @@ impl Store {
             Ok(()) => cold::last_known_saved(),
             Err(_) => cold::last_known_save_failed(),
         }
-        saved
+        saved.map(|()| true)
     }
 
     /// Takes the next turn for a refresh.

@@ -88,6 +88,10 @@ fn a_set_found_elsewhere_is_nobodys() {
         poll_interval: Duration::from_secs(1),
     });
     assert!(example().of("web", &file).is_none());
+    let counted = example().counted("web").unwrap();
+    assert_eq!((counted.membership_changes, counted.health_changes), (3, 5), "they never fall");
+    assert!(counted.in_force.is_empty() && counted.backends.is_empty());
+    assert!(example().counted("other").is_none());
     assert!(example().of("other", &SourceSettings::Fixed).is_none());
 }
 

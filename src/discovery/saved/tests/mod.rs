@@ -2,6 +2,7 @@
 
 mod bytes;
 mod directory;
+mod owner;
 mod restart;
 mod saving;
 
@@ -75,7 +76,9 @@ impl Dir {
     }
 
     fn store(&self) -> Arc<Store> {
-        Store::open(self.0.clone(), None).unwrap()
+        let store = Store::open(self.0.clone(), None).unwrap();
+        store.own();
+        store
     }
 }
 
@@ -133,13 +136,18 @@ struct Bench {
 
 impl Bench {
     async fn start(dir: &Dir, policy: MembershipPolicy) -> Self {
+        Self::with(dir.store(), policy).await
+    }
+
+    async fn with(store: Arc<Store>, policy: MembershipPolicy) -> Self {
         let script = Scripted(watch::Sender::new(None));
         let settings =
             SavedSettings::new(&service(), &zookeeper("/services/search"), &policy).unwrap();
-        let known = LastKnown::load(dir.store(), settings);
-        let (out, seen) = watch::channel(Discovered::default());
+        let known = LastKnown::load(store, settings);
+        let source = known.around(script.source());
+        let (out, seen) = watch::channel(source.first_word());
         let stop = CancellationToken::new();
-        let running = tokio::spawn(known.around(script.source()).run(out, stop.clone()));
+        let running = tokio::spawn(source.run(out, stop.clone()));
         Self { script, seen, stop, running }
     }
 
