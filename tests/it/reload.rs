@@ -1,6 +1,7 @@
 //! SIGHUP, and the signals that end the process.
 
 mod discovery;
+mod policy;
 mod signals;
 
 use std::net::SocketAddr;

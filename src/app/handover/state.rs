@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::WireBackend;
 use crate::admin::ServiceEntry;
-use crate::discovery::policy::SetOrigin;
+use crate::discovery::policy::{Named, SetOrigin};
 use crate::discovery::{Discovered, Membership, SourceSettings};
 use crate::endpoint::{Endpoint, EndpointSet, Labels};
 use crate::lb::pool::state::PoolState;
@@ -36,7 +36,13 @@ pub(crate) struct ServiceState {
     pub(crate) generator: Option<String>,
     /// The set before filters and election.
     in_force: Vec<WireEndpoint>,
-    /// Where it comes from: `discovered`, `default_servers`, `previous`, `nothing`.
+    /// Whom discovery named last. `None`: from a version that knows only `in_force`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    named: Option<Vec<WireEndpoint>>,
+    /// The ports in `named` are settled.
+    #[serde(default)]
+    named_has_ports: bool,
+    /// Where `in_force` comes from: `discovered`, `default_servers`, `previous`, `nothing`.
     origin: String,
     /// The balancer's turn.
     position: usize,
@@ -114,6 +120,8 @@ impl ServiceState {
             },
             generator: discovered.generator.as_deref().map(str::to_owned),
             in_force: wire_set(&pool.in_force),
+            named: Some(wire_set(&pool.named.set)),
+            named_has_ports: pool.named.has_ports,
             origin: origin_word(pool.origin).to_owned(),
             position: pool.position,
             membership_changes: pool.membership_changes,
@@ -141,10 +149,24 @@ impl ServiceState {
         PoolState {
             position: self.position,
             in_force: live_set(&self.in_force),
+            named: self.named(),
             origin: origin(&self.origin),
             membership_changes: self.membership_changes,
             health_changes: self.health_changes,
             backends: self.backends.iter().map(WireBackend::live).collect(),
+        }
+    }
+
+    /// An older version tells only the set that was made of it; default servers alone are nobody's word.
+    fn named(&self) -> Named {
+        if let Some(named) = &self.named {
+            return Named { set: live_set(named), has_ports: self.named_has_ports };
+        }
+        match origin(&self.origin) {
+            SetOrigin::Discovered | SetOrigin::Previous => {
+                Named { set: live_set(&self.in_force), has_ports: true }
+            }
+            SetOrigin::DefaultServers | SetOrigin::Nothing => Named::default(),
         }
     }
 }
