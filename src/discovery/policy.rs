@@ -38,6 +38,8 @@ pub struct Published {
     pub origin: SetOrigin,
     /// The set before filters and election.
     pub in_force: EndpointSet,
+    /// Discovery has spoken.
+    pub is_word: bool,
     /// Whom discovery named last; what "previous" means next time.
     pub named: Named,
     /// For people, one line each, why the set is not simply what discovery says: "label_filters removed all 4". Empty
@@ -62,6 +64,14 @@ impl Named {
 }
 
 impl Published {
+    /// Another source speaks from now on: should it know nobody, the set that the former one's word has led to is what
+    /// stays, with the ports that it has.
+    pub fn leave_source(&mut self) {
+        if self.is_word {
+            self.named = Named { set: self.in_force.clone(), has_ports: true };
+        }
+    }
+
     /// True when both say the same to the balancer: the same members, whatever the order and the notes.
     pub fn same_members(&self, other: &Self) -> bool {
         self.set.same_members(&other.set)
@@ -92,7 +102,8 @@ pub fn apply(
     };
     let filtered = filter(&policy.label_filters, &in_force, &mut notes);
     let set = if policy.leader_election { elect(&filtered, &mut notes) } else { filtered };
-    Published { set, origin, in_force, named, notes }
+    let is_word = !matches!(membership, Membership::Pending);
+    Published { set, origin, in_force, is_word, named, notes }
 }
 
 /// The default servers as they stand in the config: the port override is for what was discovered.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::wire::WireBackend;
 use crate::admin::ServiceEntry;
 use crate::discovery::policy::{Named, SetOrigin};
-use crate::discovery::{Discovered, Membership, SourceSettings};
+use crate::discovery::{Discovered, Membership, MembershipPolicy, SourceSettings};
 use crate::endpoint::{Endpoint, EndpointSet, Labels};
 use crate::lb::pool::state::PoolState;
 
@@ -32,6 +32,10 @@ pub(crate) struct ServiceState {
     pub(crate) source: String,
     /// Discovery's last word; `None` before the first.
     pub(crate) word: Option<Word>,
+    /// The set in use, when `word` is that of a source that has been replaced and the new one has not spoken yet: it
+    /// stays, whatever the successor's settings make of that word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<Vec<WireEndpoint>>,
     /// The generator config in use.
     pub(crate) generator: Option<String>,
     /// The set before filters and election.
@@ -118,6 +122,7 @@ impl ServiceState {
                 Membership::Missing => Some(Word::Missing),
                 Membership::Known(set) => Some(Word::Known(wire_set(set))),
             },
+            held: discovered.former.as_ref().map(|_| wire_set(&pool.set)),
             generator: discovered.generator.as_deref().map(str::to_owned),
             in_force: wire_set(&pool.in_force),
             named: Some(wire_set(&pool.named.set)),
@@ -133,11 +138,13 @@ impl ServiceState {
     /// The first word for the new process, until its own source has spoken.
     pub(crate) fn discovered(&self) -> Discovered {
         Discovered {
-            membership: match &self.word {
-                None => Membership::Pending,
-                Some(Word::Missing) => Membership::Missing,
-                Some(Word::Known(set)) => Membership::Known(live_set(set)),
+            membership: match (&self.word, &self.held) {
+                (None, _) => Membership::Pending,
+                (Some(_), Some(held)) => Membership::Known(live_set(held)),
+                (Some(Word::Missing), None) => Membership::Missing,
+                (Some(Word::Known(set)), None) => Membership::Known(live_set(set)),
             },
+            former: self.held.as_deref().map(|held| Arc::new(holding(held))),
             generator: self.generator.as_deref().map(Arc::from),
             trouble: Some(Arc::from("handed over by the former process, not confirmed yet")),
             ..Discovered::default()
@@ -148,6 +155,7 @@ impl ServiceState {
     pub(crate) fn pool(&self) -> PoolState {
         PoolState {
             position: self.position,
+            set: live_set(self.held.as_deref().unwrap_or_default()),
             in_force: live_set(&self.in_force),
             named: self.named(),
             origin: origin(&self.origin),
@@ -168,6 +176,14 @@ impl ServiceState {
             }
             SetOrigin::DefaultServers | SetOrigin::Nothing => Named::default(),
         }
+    }
+}
+
+/// The policy under which a set that is held stays as it is, whether somebody has spoken or not.
+fn holding(held: &[WireEndpoint]) -> MembershipPolicy {
+    MembershipPolicy {
+        default_servers: held.iter().map(WireEndpoint::live).collect(),
+        ..MembershipPolicy::default()
     }
 }
 

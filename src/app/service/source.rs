@@ -24,9 +24,10 @@ pub(super) struct Source {
 }
 
 impl ServiceRuntime {
-    /// Another source takes over; the pool keeps its set until that one speaks. The former source's generator config goes
-    /// with it.
-    pub async fn replace_source(&mut self, discovery: MakeDiscovery) {
+    /// Another source will take over; the pool keeps its set until that one speaks, whatever the new settings make of the
+    /// former one's word. Its generator config goes with it. The new settings are applied next, then
+    /// [`ServiceRuntime::begin_source`].
+    pub async fn leave_source(&mut self) {
         self.source.stop.cancel();
         let ended = tokio::time::timeout(SOURCE_DEADLINE, &mut self.source.task).await;
         if ended.is_err() {
@@ -37,11 +38,11 @@ impl ServiceRuntime {
         self.judged = None;
         self.refused.clear();
         self.try_again = false;
-        self.found.send_modify(|found| {
-            found.generator = None;
-            found.trouble = None;
-            found.verified = None;
-        });
+        self.found.send_modify(|found| found.leave_source(&self.current.pool.membership));
+    }
+
+    /// The source of the settings in force begins.
+    pub fn begin_source(&mut self, discovery: MakeDiscovery) {
         let tasks = &self.context.tasks;
         self.source = start_source(&self.file.name, &self.found, discovery, &self.stop, tasks);
     }

@@ -21,6 +21,8 @@ use crate::lb::handle::CheckView;
 pub struct PoolState {
     /// Where the balancer's turn stands.
     pub position: usize,
+    /// The set in use.
+    pub set: EndpointSet,
     /// The set before filters and election.
     pub in_force: EndpointSet,
     /// Whom discovery named last: what "previous" means.
@@ -59,6 +61,7 @@ impl Pool {
         });
         PoolState {
             position: self.balancer.position(),
+            set: self.published.set.clone(),
             in_force: self.published.in_force.clone(),
             named: self.published.named.clone(),
             origin: self.published.origin,

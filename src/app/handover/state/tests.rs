@@ -2,6 +2,7 @@
 
 use super::super::wire::{MAX_AGE, ago};
 use super::*;
+use crate::discovery::policy;
 use crate::health::rise_fall::Verdict;
 use crate::lb::handle::CheckView;
 use crate::lb::pool::state::BackendState;
@@ -45,6 +46,7 @@ pub(crate) fn example() -> State {
             name: "web".to_owned(),
             source: "fixed".to_owned(),
             word: Some(Word::Known(vec![WireEndpoint::from(&endpoint())])),
+            held: None,
             generator: Some("{}".to_owned()),
             in_force: vec![WireEndpoint::from(&endpoint())],
             named: Some(vec![WireEndpoint::from(&endpoint())]),
@@ -82,6 +84,22 @@ fn a_state_survives_the_journey() {
     let word = known.discovered();
     assert!(matches!(word.membership, Membership::Known(set) if set.len() == 1));
     assert_eq!(word.generator.as_deref(), Some("{}"));
+}
+
+#[test]
+fn a_set_that_waits_for_its_new_source_is_held() {
+    let held = |word: Option<Word>| {
+        let mut state = example();
+        let service = &mut state.services[0];
+        (service.word, service.held) = (word, Some(vec![WireEndpoint::from(&endpoint())]));
+        let word = service.discovered();
+        let settings = MembershipPolicy { leader_election: true, ..MembershipPolicy::default() };
+        let previous = policy::Published::default();
+        policy::apply(word.policy(&settings), &word.membership, &previous).set
+    };
+    for word in [None, Some(Word::Missing), Some(Word::Known(Vec::new()))] {
+        assert_eq!(held(word.clone()).as_slice(), [endpoint()], "{word:?}");
+    }
 }
 
 #[test]
