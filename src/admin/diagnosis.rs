@@ -118,6 +118,9 @@ fn nobody_known(entry: &ServiceEntry, view: &PoolView) -> String {
     let place = place(&entry.source);
     match &view.discovered.membership {
         Membership::Pending => format!("discovery not heard yet ({place})"),
+        Membership::Missing | Membership::Known(_) if view.discovered.former.is_some() => {
+            format!("nobody was in use before the source was changed, and {place} is not heard yet")
+        }
         Membership::Missing => format!("{place} does not exist"),
         Membership::Known(set) if set.is_empty() && view.discovered.malformed_total > 0 => {
             let malformed = view.discovered.malformed_total;

@@ -210,6 +210,9 @@ async fn obey(
     source: Option<MakeDiscovery>,
 ) -> Option<String> {
     let mut undone = None;
+    if source.is_some() {
+        service.leave_source().await;
+    }
     service.set_file(order.file);
     let is_changed = change(service.current(), &order.effective).any() || order.sockets.is_some();
     if is_changed
@@ -222,7 +225,7 @@ async fn obey(
         ));
     }
     if let Some(discovery) = source {
-        service.replace_source(discovery).await;
+        service.begin_source(discovery);
     } else if !order.refused.is_empty() {
         service.refuse(order.refused, true);
     }

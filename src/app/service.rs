@@ -238,9 +238,13 @@ impl ServiceRuntime {
         if what.proxy {
             self.service.settings.store(Arc::new(config.proxy.clone()));
         }
-        if what.pool {
-            let settings = PoolCommand::Settings(Box::new(config.pool.clone()));
-            if self.pool.send(settings).await.is_err() {
+        if what.pool || what.source {
+            let settings = Box::new(config.pool.clone());
+            let command = match what.source {
+                true => PoolCommand::Source(settings),
+                false => PoolCommand::Settings(settings),
+            };
+            if self.pool.send(command).await.is_err() {
                 tracing::error!(service = %name, "pool task is gone: its settings stay");
             }
         }

@@ -55,6 +55,9 @@ pub struct Discovered {
     pub trouble: Option<Arc<str>>,
     /// The newest change among the members (zxid), as far as the source knows; tells which of two words is newer.
     pub zxid: Option<i64>,
+    /// The membership is the word of a source that has been replaced, and the new one has not spoken yet: the policy that
+    /// was in force with that source. `None`: it is the source's own.
+    pub former: Option<Arc<MembershipPolicy>>,
     /// The membership was remembered, and the source has not spoken since the start; `None` = it is the source's own.
     pub stale: Option<Stale>,
 }
@@ -97,6 +100,7 @@ impl Default for Discovered {
             malformed_total: 0,
             trouble: None,
             zxid: None,
+            former: None,
             stale: None,
         }
     }
@@ -106,6 +110,26 @@ impl Discovered {
     /// True once there is a word: a set, or that there is none.
     pub fn is_heard(&self) -> bool {
         !matches!(self.membership, Membership::Pending)
+    }
+
+    /// The source is replaced, under the policy that is `in_force` with it: its word stays for a while, and nothing else.
+    pub fn leave_source(&mut self, in_force: &MembershipPolicy) {
+        // The word may be an earlier source's still.
+        self.former = Some(Arc::new(self.policy(in_force).clone()));
+        self.generator = None;
+        self.trouble = None;
+        self.verified = None;
+    }
+
+    /// The policy that the membership is judged by, when `in_force` is that of the settings. A word is judged by the
+    /// policy of its source; where nobody has spoken yet, default servers that are in force come before former ones.
+    pub fn policy<'a>(&'a self, in_force: &'a MembershipPolicy) -> &'a MembershipPolicy {
+        let has_defaults = !in_force.default_servers.is_empty();
+        match (&self.membership, &self.former) {
+            (_, None) => in_force,
+            (Membership::Pending, Some(_)) if has_defaults => in_force,
+            (_, Some(former)) => former,
+        }
     }
 }
 

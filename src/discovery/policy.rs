@@ -4,6 +4,9 @@
 //! nothing* (an empty list, or the path gone) is doubted, because it almost never means that the whole service was
 //! switched off: then `default_servers` step in, else the last non-empty set stays (`use_previous_backends`).
 //!
+//! What is kept for that is discovery's word ([`Named`]), not the set that was made of it: default servers and the port
+//! override are applied anew each time, so that they are always those of the settings in force.
+//!
 //! Label filters and leader election come after that, on what is in force, as in the original: a filter that matches
 //! nobody gives nobody, whatever `default_servers` say (Yelp relies on empty zones). Unlike the original, which lets the
 //! whole set through half of the time, an election that cannot be held elects nobody.
@@ -33,14 +36,42 @@ pub struct Published {
     pub set: EndpointSet,
     /// Where it comes from.
     pub origin: SetOrigin,
-    /// The set before filters and election; what "previous" means next time.
+    /// The set before filters and election.
     pub in_force: EndpointSet,
+    /// Discovery has spoken.
+    pub is_word: bool,
+    /// Whom discovery named last; what "previous" means next time.
+    pub named: Named,
     /// For people, one line each, why the set is not simply what discovery says: "label_filters removed all 4". Empty
     /// when there is nothing to explain.
     pub notes: Vec<String>,
 }
 
+/// The last non-empty word of discovery.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    /// Whom it named.
+    pub set: EndpointSet,
+    /// The ports are settled: `backend_port_override` is not for this set.
+    pub has_ports: bool,
+}
+
+impl Named {
+    fn with_port(&self, port: Option<u16>) -> EndpointSet {
+        let port = port.filter(|_| !self.has_ports);
+        self.set.as_slice().iter().map(|endpoint| with_port(endpoint, port)).collect()
+    }
+}
+
 impl Published {
+    /// Another source speaks from now on: should it know nobody, the set that the former one's word has led to is what
+    /// stays, with the ports that it has.
+    pub fn leave_source(&mut self) {
+        if self.is_word {
+            self.named = Named { set: self.in_force.clone(), has_ports: true };
+        }
+    }
+
     /// True when both say the same to the balancer: the same members, whatever the order and the notes.
     pub fn same_members(&self, other: &Self) -> bool {
         self.set.same_members(&other.set)
@@ -55,17 +86,24 @@ pub fn apply(
     previous: &Published,
 ) -> Published {
     let mut notes = Vec::new();
+    let named = match membership {
+        Membership::Known(found) if !found.is_empty() => {
+            Named { set: found.clone(), has_ports: false }
+        }
+        Membership::Known(_) | Membership::Missing | Membership::Pending => previous.named.clone(),
+    };
     let (in_force, origin) = match membership {
         Membership::Pending => before_the_first_word(policy, previous),
-        Membership::Known(found) => on_word(policy, found, previous, &mut notes),
+        Membership::Known(found) => on_word(policy, found, &named, &mut notes),
         Membership::Missing => {
             notes.push("the path does not exist".to_owned());
-            on_word(policy, &EndpointSet::default(), previous, &mut notes)
+            on_word(policy, &EndpointSet::default(), &named, &mut notes)
         }
     };
     let filtered = filter(&policy.label_filters, &in_force, &mut notes);
     let set = if policy.leader_election { elect(&filtered, &mut notes) } else { filtered };
-    Published { set, origin, in_force, notes }
+    let is_word = !matches!(membership, Membership::Pending);
+    Published { set, origin, in_force, is_word, named, notes }
 }
 
 /// The default servers as they stand in the config: the port override is for what was discovered.
@@ -73,8 +111,8 @@ fn before_the_first_word(
     policy: &MembershipPolicy,
     previous: &Published,
 ) -> (EndpointSet, SetOrigin) {
-    if !previous.in_force.is_empty() {
-        (previous.in_force.clone(), previous.origin)
+    if !previous.named.set.is_empty() {
+        (previous.named.with_port(policy.port_override), previous.origin)
     } else if policy.default_servers.is_empty() {
         (EndpointSet::default(), SetOrigin::Nothing)
     } else {
@@ -85,7 +123,7 @@ fn before_the_first_word(
 fn on_word(
     policy: &MembershipPolicy,
     found: &EndpointSet,
-    previous: &Published,
+    named: &Named,
     notes: &mut Vec<String>,
 ) -> (EndpointSet, SetOrigin) {
     let kept = policy.default_servers.iter().filter(|_| policy.keep_default_servers);
@@ -105,12 +143,12 @@ fn on_word(
         notes.push("discovery knows nobody: default_servers are used".to_owned());
         return (default_servers(policy), SetOrigin::DefaultServers);
     }
-    if policy.use_previous_backends && !previous.in_force.is_empty() {
+    if policy.use_previous_backends && !named.set.is_empty() {
         notes.push(format!(
             "discovery knows nobody: the last {} are kept (use_previous_backends)",
-            previous.in_force.len()
+            named.set.len()
         ));
-        return (previous.in_force.clone(), SetOrigin::Previous);
+        return (named.with_port(policy.port_override), SetOrigin::Previous);
     }
     (EndpointSet::default(), SetOrigin::Discovered)
 }

@@ -57,7 +57,7 @@ impl Publisher {
     }
 
     /// Publishes a reading. It ends the trouble with the members (true when there was some) and takes the place of a
-    /// remembered word.
+    /// remembered word, or of a former source's.
     pub(super) fn members(&self, reading: Reading) -> bool {
         let was_in_trouble = self.lock().of(Part::Members).is_some();
         let trouble = self.note(Part::Members, None);
@@ -65,7 +65,9 @@ impl Publisher {
             last.verified = Some(Instant::now());
             last.zxid = reading.zxid;
             let was_stale = last.stale.take().is_some();
+            let was_former = last.former.take().is_some();
             let same = !was_stale
+                && !was_former
                 && same_word(&last.membership, &reading.membership)
                 && last.malformed_total == reading.malformed_total
                 && *last.malformed == *reading.malformed

@@ -74,6 +74,8 @@ pub enum PoolCommand {
     /// New settings, applied without touching what is under way: backends stay, verdicts stay, the cursor stays unless
     /// the strategy changes.
     Settings(Box<PoolSettings>),
+    /// The same, for a source that takes the place of the former one. It is told before that source begins.
+    Source(Box<PoolSettings>),
 }
 
 /// The task's state.
@@ -86,6 +88,8 @@ pub struct Pool {
     workers: usize,
     checker: Checker,
     published: Published,
+    /// `published` is of a source that has been replaced.
+    is_former: bool,
     inputs: PoolInputs,
     names_changed: watch::Receiver<u64>,
     outcomes: mpsc::Receiver<Outcome>,
@@ -176,6 +180,7 @@ impl Pool {
             workers,
             checker: Checker::new(inputs.checks.clone()),
             published: Published::default(),
+            is_former: false,
             names_changed: inputs.names.changed(),
             inputs,
             outcomes,
@@ -202,7 +207,6 @@ impl Pool {
             Open { discovered: true, names: true, commands: true, outcomes: true, exports: true };
         let mut batch = Vec::new();
         let mut stopped = pin!(stop.cancelled());
-        self.inputs.discovered.mark_unchanged();
         match self.inputs.initial.take() {
             Some(state) => self.restore(state),
             None => self.rebuild(true),
@@ -215,14 +219,17 @@ impl Pool {
                 () = &mut stopped => return,
                 changed = self.inputs.discovered.changed(), if open.discovered => {
                     open.discovered = changed.is_ok();
-                    self.take_membership();
+                    self.rebuild(false);
                 }
                 changed = self.names_changed.changed(), if open.names => {
                     open.names = changed.is_ok();
                     self.take_addresses();
                 }
                 command = self.inputs.commands.recv(), if open.commands => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => {
+                        self.obey(command);
+                        self.rebuild(true);
+                    }
                     None => open.commands = false,
                 },
                 taken = self.outcomes.recv_many(&mut batch, BATCH), if open.outcomes => {
@@ -245,14 +252,12 @@ impl Pool {
 
     /// Everything else that is waiting already, so that one build answers for all of it.
     fn take_waiting(&mut self, batch: &mut Vec<Outcome>) {
-        if self.inputs.discovered.has_changed().unwrap_or(false) {
-            self.take_membership();
+        let is_told = self.take_commands();
+        if is_told || self.inputs.discovered.has_changed().unwrap_or(false) {
+            self.rebuild(is_told);
         }
         if self.names_changed.has_changed().unwrap_or(false) {
             self.take_addresses();
-        }
-        while let Ok(command) = self.inputs.commands.try_recv() {
-            self.obey(command);
         }
         while batch.len() < BATCH
             && let Ok(outcome) = self.outcomes.try_recv()
@@ -266,24 +271,6 @@ impl Pool {
             };
             self.take_report(report);
         }
-    }
-
-    fn obey(&mut self, command: PoolCommand) {
-        match command {
-            PoolCommand::Settings(settings) => {
-                if settings.strategy != self.settings.strategy {
-                    self.balancer = balancer::build(&settings.strategy);
-                    self.picker_outdated = true;
-                }
-                self.settings = *settings;
-                self.rebuild(true);
-            }
-        }
-    }
-
-    fn take_membership(&mut self) {
-        self.inputs.discovered.mark_unchanged();
-        self.rebuild(false);
     }
 }
 

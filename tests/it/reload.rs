@@ -2,6 +2,7 @@
 
 mod discovery;
 mod memory;
+mod policy;
 mod signals;
 
 use std::net::SocketAddr;

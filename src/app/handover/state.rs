@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::WireBackend;
 use crate::admin::ServiceEntry;
-use crate::discovery::policy::SetOrigin;
-use crate::discovery::{Discovered, Membership, SourceSettings};
+use crate::discovery::policy::{Named, SetOrigin};
+use crate::discovery::{Discovered, Membership, MembershipPolicy, SourceSettings};
 use crate::endpoint::{Endpoint, EndpointSet, Labels};
 use crate::lb::pool::state::PoolState;
 
@@ -32,11 +32,21 @@ pub(crate) struct ServiceState {
     pub(crate) source: String,
     /// Discovery's last word; `None` before the first.
     pub(crate) word: Option<Word>,
+    /// The set in use, when `word` is that of a source that has been replaced and the new one has not spoken yet: it
+    /// stays, whatever the successor's settings make of that word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<Vec<WireEndpoint>>,
     /// The generator config in use; what the source has found may have been refused.
     pub(crate) generator: Option<String>,
     /// The set before filters and election.
     in_force: Vec<WireEndpoint>,
-    /// Where it comes from: `discovered`, `default_servers`, `previous`, `nothing`.
+    /// Whom discovery named last. `None`: from a version that knows only `in_force`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    named: Option<Vec<WireEndpoint>>,
+    /// The ports in `named` are settled.
+    #[serde(default)]
+    named_has_ports: bool,
+    /// Where `in_force` comes from: `discovered`, `default_servers`, `previous`, `nothing`.
     origin: String,
     /// The balancer's turn.
     position: usize,
@@ -124,7 +134,10 @@ impl ServiceState {
                 Membership::Known(set) => Some(Word::Known(wire_set(set))),
             },
             generator: entry.generator.as_deref().map(str::to_owned),
+            held: discovered.former.as_ref().map(|_| wire_set(&pool.set)),
             in_force: wire_set(&pool.in_force),
+            named: Some(wire_set(&pool.named.set)),
+            named_has_ports: pool.named.has_ports,
             origin: origin_word(pool.origin).to_owned(),
             position: pool.position,
             membership_changes: pool.membership_changes,
@@ -136,11 +149,13 @@ impl ServiceState {
     /// The first word for the new process, until its own source has spoken.
     pub(crate) fn discovered(&self) -> Discovered {
         Discovered {
-            membership: match &self.word {
-                None => Membership::Pending,
-                Some(Word::Missing) => Membership::Missing,
-                Some(Word::Known(set)) => Membership::Known(live_set(set)),
+            membership: match (&self.word, &self.held) {
+                (None, _) => Membership::Pending,
+                (Some(_), Some(held)) => Membership::Known(live_set(held)),
+                (Some(Word::Missing), None) => Membership::Missing,
+                (Some(Word::Known(set)), None) => Membership::Known(live_set(set)),
             },
+            former: self.held.as_deref().map(|held| Arc::new(holding(held))),
             generator: self.generator.as_deref().map(Arc::from),
             trouble: Some(Arc::from("handed over by the former process, not confirmed yet")),
             ..Discovered::default()
@@ -151,12 +166,35 @@ impl ServiceState {
     pub(crate) fn pool(&self) -> PoolState {
         PoolState {
             position: self.position,
+            set: live_set(self.held.as_deref().unwrap_or_default()),
             in_force: live_set(&self.in_force),
+            named: self.named(),
             origin: origin(&self.origin),
             membership_changes: self.membership_changes,
             health_changes: self.health_changes,
             backends: self.backends.iter().map(WireBackend::live).collect(),
         }
+    }
+
+    /// An older version tells only the set that was made of it; default servers alone are nobody's word.
+    fn named(&self) -> Named {
+        if let Some(named) = &self.named {
+            return Named { set: live_set(named), has_ports: self.named_has_ports };
+        }
+        match origin(&self.origin) {
+            SetOrigin::Discovered | SetOrigin::Previous => {
+                Named { set: live_set(&self.in_force), has_ports: true }
+            }
+            SetOrigin::DefaultServers | SetOrigin::Nothing => Named::default(),
+        }
+    }
+}
+
+/// The policy under which a set that is held stays as it is, whether somebody has spoken or not.
+fn holding(held: &[WireEndpoint]) -> MembershipPolicy {
+    MembershipPolicy {
+        default_servers: held.iter().map(WireEndpoint::live).collect(),
+        ..MembershipPolicy::default()
     }
 }
 

@@ -25,9 +25,10 @@ pub(super) struct Source {
 }
 
 impl ServiceRuntime {
-    /// Another source takes over; the pool keeps its set until that one speaks. The former source's generator config goes
-    /// with it. While nothing is known, [`ServiceRuntime::recall`] comes later.
-    pub async fn replace_source(&mut self, discovery: MakeDiscovery) {
+    /// Another source will take over; the pool keeps its set until that one speaks, whatever the new settings make of the
+    /// former one's word. Its generator config goes with it. The new settings are applied next, then
+    /// [`ServiceRuntime::begin_source`].
+    pub async fn leave_source(&mut self) {
         self.source.stop.cancel();
         let ended = tokio::time::timeout(SOURCE_DEADLINE, &mut self.source.task).await;
         if ended.is_err() {
@@ -38,11 +39,11 @@ impl ServiceRuntime {
         self.judged = None;
         self.refused.clear();
         self.try_again = false;
-        self.found.send_modify(|found| {
-            found.generator = None;
-            found.trouble = None;
-            found.verified = None;
-        });
+        self.found.send_modify(|found| found.leave_source(&self.current.pool.membership));
+    }
+
+    /// The source of the settings in force begins. While nothing is known, [`ServiceRuntime::recall`] comes later.
+    pub fn begin_source(&mut self, discovery: MakeDiscovery) {
         let is_heard = self.found.borrow().is_heard();
         self.remembered = if is_heard { None } else { remembered(&discovery) };
         let tasks = &self.context.tasks;

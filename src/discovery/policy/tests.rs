@@ -74,6 +74,32 @@ fn a_kept_set_gives_way_to_the_next_word() {
 }
 
 #[test]
+fn default_servers_that_change_before_the_first_word_serve_at_once() {
+    let (d, e) = (with_defaults(&["d"]), with_defaults(&["e"]));
+    let before = after(&d, &[Membership::Pending]);
+    assert_eq!(hosts(&apply(&e, &Membership::Pending, &before).set), ["e"]);
+    let none = apply(&policy(), &Membership::Pending, &before);
+    assert_eq!((none.set.len(), none.origin), (0, SetOrigin::Nothing));
+}
+
+#[test]
+fn what_is_kept_is_discoverys_word_and_not_what_was_made_of_it() {
+    // Discovery has never named anybody.
+    let before = after(&with_defaults(&["d"]), &[known(&[])]);
+    assert!(apply(&policy(), &known(&[]), &before).set.is_empty());
+    let keep = MembershipPolicy { keep_default_servers: true, ..with_defaults(&["d"]) };
+    let before = after(&keep, &[known(&["a"]), known(&[])]);
+    assert_eq!(hosts(&before.set), ["d"]);
+    let back = apply(&policy(), &known(&[]), &before);
+    assert_eq!((hosts(&back.set), back.origin), (vec!["a"], SetOrigin::Previous));
+    let moved = MembershipPolicy { port_override: Some(9), ..policy() };
+    let kept = apply(&moved, &Membership::Missing, &back);
+    assert_eq!((&*kept.set.as_slice()[0].host, kept.set.as_slice()[0].port), ("a", 9));
+    let settled = Published { named: Named { has_ports: true, ..back.named.clone() }, ..back };
+    assert_eq!(apply(&moved, &Membership::Missing, &settled).set.as_slice()[0].port, 80);
+}
+
+#[test]
 fn kept_default_servers_are_appended_with_the_overridden_port() {
     let policy = MembershipPolicy {
         keep_default_servers: true,
@@ -212,6 +238,17 @@ proptest! {
         let twice = apply(&policy, &words[words.len() - 1], &once);
         prop_assert!(once.same_members(&twice));
         prop_assert!(once.in_force.same_members(&twice.in_force));
+    }
+
+    #[test]
+    fn a_policy_that_changes_is_as_if_it_had_always_been(
+        former in some_policy(), policy in some_policy(),
+        words in proptest::collection::vec(some_membership(), 1..6),
+    ) {
+        let changed = apply(&policy, &words[words.len() - 1], &after(&former, &words));
+        let always = after(&policy, &words);
+        prop_assert!(changed.set.same_members(&always.set));
+        prop_assert!(changed.in_force.same_members(&always.in_force));
     }
 
     #[test]

@@ -7,22 +7,55 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::book::{Moves, Record};
-use super::{DETAIL_DELAY, Dirty, Pool};
-use crate::discovery::policy;
+use super::{DETAIL_DELAY, Dirty, Pool, PoolCommand};
+use crate::discovery::policy::{self, Published};
+use crate::discovery::{Discovered, MembershipPolicy};
 use crate::endpoint::ServiceName;
 use crate::health::Health;
 use crate::health::checker::{CheckId, CheckReport, stagger};
 use crate::lb::backend::Backend;
+use crate::lb::balancer;
 use crate::lb::ending::Reason;
 use crate::lb::handle::CheckView;
 use crate::lb::{BackendId, Outcome, OutcomeKind};
 use crate::telemetry::statsd;
 
 impl Pool {
+    /// Takes over all settings that wait. They are in force with the next rebuild, which follows if any were there.
+    pub(super) fn take_commands(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(command) = self.inputs.commands.try_recv() {
+            self.obey(command);
+            any = true;
+        }
+        any
+    }
+
+    pub(super) fn obey(&mut self, command: PoolCommand) {
+        let settings = match command {
+            PoolCommand::Settings(settings) => settings,
+            PoolCommand::Source(settings) => {
+                self.is_former = true;
+                settings
+            }
+        };
+        if settings.strategy != self.settings.strategy {
+            self.balancer = balancer::build(&settings.strategy);
+            self.picker_outdated = true;
+        }
+        self.settings = *settings;
+    }
+
     /// Applies the policy to the last word; the book only follows when the set has changed, or when it `must`.
     pub(super) fn rebuild(&mut self, must: bool) {
-        let membership = self.inputs.discovered.borrow().membership.clone();
-        let published = policy::apply(&self.settings.membership, &membership, &self.published);
+        let word = self.inputs.discovered.borrow_and_update().clone();
+        // Not before: the policy for a source's word is told before that source begins.
+        let must = self.take_commands() || must;
+        let was_former = std::mem::replace(&mut self.is_former, word.former.is_some());
+        if was_former && !self.is_former {
+            self.published.leave_source();
+        }
+        let published = judge(&self.settings.membership, &word, &self.published);
         if !published.same_members(&self.published) {
             self.membership_changes += 1;
             statsd::synapse::config_updated();
@@ -184,6 +217,15 @@ impl Pool {
             );
         }
     }
+}
+
+/// Word and policy belong together.
+fn judge(in_force: &MembershipPolicy, word: &Discovered, previous: &Published) -> Published {
+    let mut published = policy::apply(word.policy(in_force), &word.membership, previous);
+    if word.former.is_some() {
+        published.notes.push("the new source has not spoken yet: the former set stays".to_owned());
+    }
+    published
 }
 
 /// Backends named in one log line.

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use super::Pool;
 use super::book::{Identity, identity};
 use crate::dial::Address;
-use crate::discovery::policy::{Published, SetOrigin};
+use crate::discovery::policy::{Named, Published, SetOrigin};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::health::rise_fall::Verdict;
 use crate::lb::balancer;
@@ -21,8 +21,12 @@ use crate::lb::handle::CheckView;
 pub struct PoolState {
     /// Where the balancer's turn stands.
     pub position: usize,
-    /// The set before filters and election: what "previous" means.
+    /// The set in use.
+    pub set: EndpointSet,
+    /// The set before filters and election.
     pub in_force: EndpointSet,
+    /// Whom discovery named last: what "previous" means.
+    pub named: Named,
     /// Where it comes from.
     pub origin: SetOrigin,
     /// How often the set has changed.
@@ -57,7 +61,9 @@ impl Pool {
         });
         PoolState {
             position: self.balancer.position(),
+            set: self.published.set.clone(),
             in_force: self.published.in_force.clone(),
+            named: self.published.named.clone(),
             origin: self.published.origin,
             membership_changes: self.membership_changes,
             health_changes: self.health_changes,
@@ -69,8 +75,8 @@ impl Pool {
     /// are not in that set is forgotten.
     pub(super) fn restore(&mut self, state: PoolState) {
         self.balancer = balancer::build_at(&self.settings.strategy, state.position);
-        self.published =
-            Published { in_force: state.in_force, origin: state.origin, ..Published::default() };
+        let PoolState { in_force, named, origin, .. } = state;
+        self.published = Published { in_force, named, origin, ..Published::default() };
         self.rebuild(false);
         self.membership_changes = state.membership_changes;
         self.health_changes = state.health_changes;

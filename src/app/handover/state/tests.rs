@@ -2,6 +2,7 @@
 
 use super::super::wire::{MAX_AGE, ago};
 use super::*;
+use crate::discovery::policy;
 use crate::health::rise_fall::Verdict;
 use crate::lb::handle::CheckView;
 use crate::lb::pool::state::BackendState;
@@ -45,8 +46,11 @@ pub(crate) fn example() -> State {
             name: "web".to_owned(),
             source: "fixed".to_owned(),
             word: Some(Word::Known(vec![WireEndpoint::from(&endpoint())])),
+            held: None,
             generator: Some("{}".to_owned()),
             in_force: vec![WireEndpoint::from(&endpoint())],
+            named: Some(vec![WireEndpoint::from(&endpoint())]),
+            named_has_ports: false,
             origin: origin_word(SetOrigin::Previous).to_owned(),
             position: 12,
             membership_changes: 3,
@@ -69,6 +73,7 @@ fn a_state_survives_the_journey() {
     let known = state.of("web", &SourceSettings::Fixed).unwrap();
     let pool = known.pool();
     assert_eq!(pool.in_force.as_slice(), [endpoint()]);
+    assert_eq!((pool.named.set.as_slice(), pool.named.has_ports), ([endpoint()].as_slice(), false));
     assert_eq!((pool.origin, pool.position), (SetOrigin::Previous, 12));
     assert_eq!((pool.membership_changes, pool.health_changes), (3, 5));
     let backend = &pool.backends[0];
@@ -79,6 +84,38 @@ fn a_state_survives_the_journey() {
     let word = known.discovered();
     assert!(matches!(word.membership, Membership::Known(set) if set.len() == 1));
     assert_eq!(word.generator.as_deref(), Some("{}"));
+}
+
+#[test]
+fn a_set_that_waits_for_its_new_source_is_held() {
+    let held = |word: Option<Word>| {
+        let mut state = example();
+        let service = &mut state.services[0];
+        (service.word, service.held) = (word, Some(vec![WireEndpoint::from(&endpoint())]));
+        let word = service.discovered();
+        let settings = MembershipPolicy { leader_election: true, ..MembershipPolicy::default() };
+        let previous = policy::Published::default();
+        policy::apply(word.policy(&settings), &word.membership, &previous).set
+    };
+    for word in [None, Some(Word::Missing), Some(Word::Known(Vec::new()))] {
+        assert_eq!(held(word.clone()).as_slice(), [endpoint()], "{word:?}");
+    }
+}
+
+#[test]
+fn an_older_version_tells_no_word_but_what_was_made_of_it() {
+    let named = |origin: SetOrigin| {
+        let mut state = example();
+        let service = &mut state.services[0];
+        service.origin = origin_word(origin).to_owned();
+        let mut sent = serde_json::to_value(&*service).unwrap();
+        let fields = sent.as_object_mut().unwrap();
+        assert!(fields.remove("named").is_some() && fields.remove("named_has_ports").is_some());
+        serde_json::from_value::<ServiceState>(sent).unwrap().pool().named
+    };
+    let kept = named(SetOrigin::Previous);
+    assert_eq!((kept.set.as_slice(), kept.has_ports), ([endpoint()].as_slice(), true));
+    assert!(named(SetOrigin::DefaultServers).set.is_empty());
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod health;
 mod known;
 mod messages;
 mod serving;
+mod source;
 mod walk;
 
 use std::collections::HashMap;
