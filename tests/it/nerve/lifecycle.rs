@@ -1,6 +1,7 @@
 //! Start, check, reload, restart, stop.
 
 mod changes;
+mod owners;
 
 use std::time::Duration;
 
