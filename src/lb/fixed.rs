@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -103,6 +103,7 @@ pub fn fixed_with(
     let first = Snapshot { revision: 1, known, up, members: members.into(), picker };
     let handle = PoolHandle {
         name: ServiceName::new(name),
+        http2: Arc::new(AtomicBool::new(first.has_http2())),
         snapshot: queue::first(&queue, first),
         queue,
         view: Arc::new(ArcSwap::from_pointee(empty_view())),

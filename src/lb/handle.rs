@@ -1,7 +1,7 @@
 //! What the others hold of a pool: workers pick and report, admin looks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,8 @@ pub struct PoolHandle {
     pub name: ServiceName,
     /// The current snapshot. Written by the pool task only; held by nobody across an await.
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    /// See [`PoolHandle::has_http2`]. Written by the pool task only: set before a snapshot of which it is true is in force.
+    pub(super) http2: Arc<AtomicBool>,
     /// Where requests wait while all are full.
     pub(super) queue: Arc<Queue>,
     /// The current view for people. Written by the pool task only.
@@ -95,6 +97,11 @@ impl PoolHandle {
     /// See [`Queue::inherit`].
     pub fn inherit_queue(&self, totals: [u64; 3]) {
         self.queue.inherit(totals);
+    }
+
+    /// True when HTTP/2 may be spoken to one of those that are picked from now on. One load, for every request.
+    pub fn has_http2(&self) -> bool {
+        self.http2.load(Ordering::Acquire)
     }
 
     /// Number of backends that may be picked now.

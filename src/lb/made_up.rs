@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -57,6 +57,7 @@ pub(crate) fn pool(name: &str, view: PoolView) -> PoolHandle {
     };
     PoolHandle {
         name: ServiceName::new(name),
+        http2: Arc::new(AtomicBool::new(snapshot.has_http2())),
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         queue: Arc::default(),
         view: Arc::new(ArcSwap::from_pointee(view)),

@@ -20,7 +20,7 @@ mod warmth;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -95,6 +95,8 @@ pub struct Pool {
     outcomes: mpsc::Receiver<Outcome>,
     exports: mpsc::Receiver<oneshot::Sender<PoolState>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// One of its members speaks HTTP/2.
+    http2: Arc<AtomicBool>,
     /// Served when a new snapshot has room.
     queue: Arc<Queue>,
     view: Arc<ArcSwap<PoolView>>,
@@ -151,6 +153,7 @@ impl Pool {
         let picker = balancer.build(&[]);
         let nobody = Snapshot { revision: 0, members: Box::default(), known: 0, up: 0, picker };
         let snapshot = queue::first(&queue, nobody);
+        let http2 = Arc::<AtomicBool>::default();
         let view = Arc::new(ArcSwap::from_pointee(PoolView {
             revision: 0,
             origin: SetOrigin::Nothing,
@@ -163,6 +166,7 @@ impl Pool {
         let handle = PoolHandle {
             name: name.clone(),
             snapshot: Arc::clone(&snapshot),
+            http2: Arc::clone(&http2),
             queue: Arc::clone(&queue),
             view: Arc::clone(&view),
             outcomes: report,
@@ -186,6 +190,7 @@ impl Pool {
             outcomes,
             exports,
             snapshot,
+            http2,
             view,
             views,
             ends,

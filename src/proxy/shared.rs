@@ -61,8 +61,6 @@ pub(crate) struct Listener {
     /// Connections end as soon as it does no harm. Cancelled after `draining` is set.
     pub(crate) drain: CancellationToken,
     draining: AtomicBool,
-    /// Written by the workers, which say the same.
-    has_http2: AtomicBool,
     pub(crate) acceptors: TaskTracker,
     /// The sockets, for a successor; empty once closed.
     sockets: Mutex<Vec<Listening>>,
@@ -84,7 +82,6 @@ impl Listener {
             stop_accepting: CancellationToken::new(),
             drain: CancellationToken::new(),
             draining: AtomicBool::new(false),
-            has_http2: AtomicBool::new(false),
             acceptors: TaskTracker::new(),
             sockets: Mutex::new(sockets),
             crowded: watch::Sender::default(),
@@ -127,16 +124,6 @@ impl Listener {
     /// Requests and sessions under way, of those that are logged: a service without an access log counts none.
     pub(crate) fn busy(&self) -> u32 {
         self.busy.load(Ordering::Relaxed)
-    }
-
-    /// True while the service has servers that speak HTTP/2, as far as a worker has heard.
-    pub(crate) fn has_http2(&self) -> bool {
-        self.has_http2.load(Ordering::Relaxed)
-    }
-
-    /// See [`Listener::has_http2`].
-    pub(crate) fn set_http2(&self, has_http2: bool) {
-        self.has_http2.store(has_http2, Ordering::Relaxed);
     }
 
     /// True once connections are asked to end. One relaxed load, for every wake of every connection.

@@ -1,6 +1,7 @@
 //! What the pool shows: the snapshot for workers, the view for people.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
@@ -83,7 +84,13 @@ impl Pool {
         let revision = current.revision + 1;
         let (known, picker) = (records.len(), self.balancer.build(&members));
         let next = Snapshot { revision, known, up, picker, members };
+        let has_http2 = next.has_http2();
+        if has_http2 {
+            // Before: a request that does not see it must not find such a server.
+            self.http2.store(true, Ordering::Release);
+        }
         queue::publish(&self.queue, &self.snapshot, next);
+        self.http2.store(has_http2, Ordering::Release);
         revision
     }
 }

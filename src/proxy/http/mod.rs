@@ -66,7 +66,7 @@ pub(crate) async fn serve(local: Rc<Local>, accepted: Accepted) {
     let fixed = Fixed { local, listener, peer, entrance, reached: None, timer };
     let settings = fixed.listener.service.settings.load_full();
     let is_only2 = settings.http.http2.front == FrontProtocol::Http2;
-    if is_only2 || fixed.listener.service.pool.snapshot().has_http2() {
+    if is_only2 || fixed.listener.service.pool.has_http2() {
         return Box::pin(http2::start(fixed, slot, stream)).await;
     }
     let mut client = Client::new(Socket::Bare(stream), settings, fixed.tick());
@@ -119,7 +119,6 @@ pub(crate) async fn watch(local: Rc<Local>, listener: Arc<Listener>) {
         while pool.until(|view| Some(view.revision) != seen).await {
             seen = Some(pool.view().revision);
             let snapshot = pool.snapshot();
-            listener.set_http2(snapshot.has_http2());
             local.upstreams.borrow_mut().follow(&listener.service.name, &snapshot);
             local.upstreams2.borrow_mut().follow(&listener.service.name, &snapshot);
         }

@@ -51,7 +51,7 @@ impl Client {
                 Poll::Pending => return self.poll_slow_reader(fixed),
             }
             if std::mem::replace(&mut self.is_untried, false) {
-                if fixed.listener.has_http2() {
+                if fixed.listener.service.pool.has_http2() {
                     return Poll::Ready(Err(Ending::Http2));
                 }
                 let inbox = std::mem::take(&mut self.inbox);
@@ -101,7 +101,7 @@ impl Client {
     /// A request from bytes that were just read, or what they are kept for.
     #[inline(always)]
     fn begin_fresh(&mut self, fixed: &Fixed, bytes: &[u8]) -> Result<Option<Begun>, Ending> {
-        if fixed.listener.has_http2() {
+        if fixed.listener.service.pool.has_http2() {
             // Since this connection began.
             self.keep(fixed, bytes);
             return Err(Ending::Http2);
