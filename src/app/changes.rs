@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::signal::ReloadSignal;
+use crate::telemetry::access;
 
 /// Changes that are wanted, and the right to carry them out.
 #[derive(Debug, Default)]
@@ -17,6 +19,7 @@ pub(crate) struct Changes {
     /// When the last reload ended.
     turn: Arc<Mutex<Option<Instant>>>,
     wanted: watch::Sender<bool>,
+    closed: CancellationToken,
 }
 
 /// The right to change things, until it is dropped.
@@ -32,12 +35,23 @@ impl Changes {
         self.wanted.send_replace(true);
     }
 
-    /// Wants a reload at each signal.
+    /// Wants a reload at each signal. Log files do not wait for that: logrotate has moved them, whoever serves.
     pub(crate) async fn want_at(self: Arc<Self>, mut hangup: ReloadSignal) {
         loop {
             hangup.next().await;
+            access::reopen().await;
             self.want_reload();
         }
+    }
+
+    /// This process stops: it obeys nothing more, whoever has the turn. What is wanted may still be passed on.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// See [`Changes::close`].
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
     }
 
     /// Waits until a reload is wanted; [`Turn::take_reload`] takes it.

@@ -21,7 +21,7 @@ use crate::config::synapse::{LoadOptions, Loaded};
 use crate::config::{GeneratorRules, ProcessSettings, ServiceConfig, SynapseConfig};
 use crate::endpoint::ServiceName;
 use crate::proxy::listener::Listening;
-use crate::telemetry::{access, cold};
+use crate::telemetry::cold;
 
 /// Generator configs that may wait; whoever finds another waits with it.
 const GENERATOR_QUEUE: usize = 64;
@@ -165,6 +165,11 @@ impl Fleet {
             let Some(mut turn) = settled.run_until_cancelled(self.turn(&order)).await else {
                 return self;
             };
+            if self.context.changes.is_closed() {
+                drop(turn);
+                settled.cancelled().await;
+                return self;
+            }
             let is_reload = matches!(order, Order::Reload);
             if is_reload && !turn.take_reload() {
                 continue;
@@ -192,8 +197,6 @@ impl Fleet {
         }
         if matches!(order, Order::Reload) {
             tracing::info!("a hand-over is under way: the file is read again when it is over");
-            // Does not wait: logrotate has moved the file.
-            access::reopen().await;
         }
         changes.turn().await
     }

@@ -35,8 +35,6 @@ impl Fleet {
             return;
         };
         tracing::info!(file = %options.file.display(), "reloading the configuration");
-        // Whatever becomes of the configuration: logrotate has moved the file.
-        access::reopen().await;
         let begun = Instant::now();
         match self.try_reload(options).await {
             Ok((diff, mut undone)) => {

@@ -247,6 +247,8 @@ impl ServiceRuntime {
             if self.pool.send(command).await.is_err() {
                 tracing::error!(service = %name, "pool task is gone: its settings stay");
             }
+            // The pool has been told what is in force instead.
+            self.found.send_if_modified(|found| found.take_defaults(&config.pool.membership));
         }
         let former = std::mem::replace(&mut self.current, config);
         tracing::info!(service = %name, changed = %what, "settings applied");

@@ -79,6 +79,7 @@ impl Serving {
                         return Asked::StopAtOnce(signal);
                     }
                     tracing::info!(signal, "stopping softly; a second signal stops at once");
+                    self.context.changes.close();
                     stopping.cancel();
                 }
             }

@@ -121,6 +121,12 @@ impl Discovered {
         self.verified = None;
     }
 
+    /// The settings in force are `next` from now on: where nobody has spoken, their default servers take the place of a
+    /// former source's for good. True when that changes something.
+    pub fn take_defaults(&mut self, next: &MembershipPolicy) -> bool {
+        !self.is_heard() && !next.default_servers.is_empty() && self.former.take().is_some()
+    }
+
     /// The policy that the membership is judged by, when `in_force` is that of the settings. A word is judged by the
     /// policy of its source; where nobody has spoken yet, default servers that are in force come before former ones.
     pub fn policy<'a>(&'a self, in_force: &'a MembershipPolicy) -> &'a MembershipPolicy {

@@ -68,7 +68,7 @@ impl Published {
     /// stays, with the ports that it has.
     pub fn leave_source(&mut self) {
         if self.is_word {
-            self.named = Named { set: self.in_force.clone(), has_ports: true };
+            self.named = Named { set: self.set.clone(), has_ports: true };
         }
     }
 

@@ -36,6 +36,8 @@ struct Claim {
     identity: String,
     wanted: Wanted,
     node: Option<String>,
+    /// Nodes that former reporters of the registration had and that may still be there.
+    former: BTreeSet<String>,
     known: BTreeSet<String>,
 }
 
@@ -88,9 +90,15 @@ impl Claimant {
             }
             all.last += 1;
             let id = all.last;
-            let wanted = Wanted::Undecided;
-            all.claims
-                .insert(id, Claim { spot: spot.clone(), identity, wanted, node: None, known });
+            let claim = Claim {
+                spot: spot.clone(),
+                identity,
+                wanted: Wanted::Undecided,
+                node: None,
+                former: BTreeSet::new(),
+                known,
+            };
+            all.claims.insert(id, claim);
             id
         };
         Self { kin, spot, id }
@@ -99,6 +107,11 @@ impl Claimant {
     /// Whose sessions are, and what is remembered.
     pub fn kin(&self) -> &dyn Kin {
         &*self.kin
+    }
+
+    /// See [`Kin::is_of_younger`].
+    pub fn is_of_younger(&self, node: &str) -> bool {
+        self.kin.is_of_younger(&self.spot.ensemble, node)
     }
 
     /// What is wanted of this reporter: one that wants no node waits for none.
@@ -152,11 +165,23 @@ impl Claimant {
         all.claims.get(&self.id).map(|claim| claim.known.clone()).unwrap_or_default()
     }
 
+    /// The nodes that former reporters of the registration had: ours to end, whatever they say.
+    pub fn former(&self) -> BTreeSet<String> {
+        let all = self.kin.claims().all();
+        all.claims.get(&self.id).map(|claim| claim.former.clone()).unwrap_or_default()
+    }
+
+    /// None of them is left but ours.
+    pub fn forget_former(&self) {
+        self.with(|claim| claim.former.clear());
+    }
+
     /// These are they now; remembered before this returns. Costs a write to the disk when that is news.
     pub fn know(&self, nodes: BTreeSet<String>) {
         let mut made = nodes.clone();
         let mut gone = BTreeSet::new();
         self.with(|claim| gone = std::mem::replace(&mut claim.known, nodes));
+        self.keep_others(&mut gone);
         let stay: BTreeSet<_> = made.intersection(&gone).cloned().collect();
         made.retain(|node| !stay.contains(node));
         gone.retain(|node| !stay.contains(node));
@@ -167,19 +192,30 @@ impl Claimant {
 
     /// `heir` goes on with what this reporter has and knows. It must have ended.
     pub fn hand_on(&self, heir: &Self) {
-        let (mut node, mut nodes) = (None, BTreeSet::new());
+        let (mut node, mut former, mut nodes) = (None, BTreeSet::new(), BTreeSet::new());
         self.with(|claim| {
             node = claim.node.take();
+            former = std::mem::take(&mut claim.former);
             nodes = std::mem::take(&mut claim.known);
         });
         heir.with(|claim| {
+            claim.former.extend(former.into_iter().chain(node.clone()));
             claim.node = node;
             claim.known.extend(nodes.iter().cloned());
         });
         if heir.spot != self.spot && !nodes.is_empty() {
             // In this order: a node that two know of is ended by one of them, one that nobody knows of by none.
             heir.kin.remember(&heir.spot, &nodes, &BTreeSet::new());
+            self.keep_others(&mut nodes);
             self.kin.remember(&self.spot, &BTreeSet::new(), &nodes);
+        }
+    }
+
+    /// What another reporter of the same spot knows is not forgotten there.
+    fn keep_others(&self, gone: &mut BTreeSet<String>) {
+        let all = self.kin.claims().all();
+        for (_, claim) in all.claims.iter().filter(|(id, _)| **id != self.id) {
+            gone.retain(|node| claim.spot != self.spot || !claim.known.contains(node));
         }
     }
 

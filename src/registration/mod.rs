@@ -176,9 +176,9 @@ pub trait Kin: Debug + Send + Sync {
     /// Remembers those that were `made`, forgets those that are `gone`, before the write is acknowledged to anybody.
     fn remember(&self, spot: &Spot, made: &BTreeSet<String>, gone: &BTreeSet<String>);
 
-    /// Whether a nerve with our `state_dir` that started after us, and runs, has this persistent node as its own: no
+    /// Whether a nerve with our `state_dir` that started after us, and runs, has this persistent node of `ensemble` as its own: no
     /// session says so. It has the right of way; who ends first must not take the node along.
-    fn is_of_younger(&self, node: &str) -> bool;
+    fn is_of_younger(&self, ensemble: &str, node: &str) -> bool;
 }
 
 /// Whose a session is.

@@ -56,7 +56,7 @@ impl Kin for Family {
         nodes.retain(|(at, node)| at != spot || !gone.contains(node));
     }
 
-    fn is_of_younger(&self, _node: &str) -> bool {
+    fn is_of_younger(&self, _ensemble: &str, _node: &str) -> bool {
         false
     }
 }

@@ -4,13 +4,14 @@
 //! travel as ages, because two processes share no clock.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::wire::WireBackend;
 use crate::admin::ServiceEntry;
 use crate::discovery::policy::{Named, SetOrigin};
-use crate::discovery::{Discovered, Membership, MembershipPolicy, SourceSettings};
+use crate::discovery::{Discovered, Membership, MembershipPolicy, Memory, SourceSettings, Stale};
 use crate::endpoint::{Endpoint, EndpointSet, Labels};
 use crate::lb::pool::state::PoolState;
 
@@ -36,6 +37,9 @@ pub(crate) struct ServiceState {
     /// stays, whatever the successor's settings make of that word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held: Option<Vec<WireEndpoint>>,
+    /// `word` is a memory, which its source last confirmed this long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stale_ms: Option<u64>,
     /// The generator config in use; what the source has found may have been refused.
     pub(crate) generator: Option<String>,
     /// The set before filters and election.
@@ -133,6 +137,7 @@ impl ServiceState {
                 Membership::Missing => Some(Word::Missing),
                 Membership::Known(set) => Some(Word::Known(wire_set(set))),
             },
+            stale_ms: discovered.stale.as_ref().map(stale_ms),
             generator: entry.generator.as_deref().map(str::to_owned),
             held: discovered.former.as_ref().map(|_| wire_set(&pool.set)),
             in_force: wire_set(&pool.in_force),
@@ -156,6 +161,7 @@ impl ServiceState {
                 (Some(Word::Known(set)), None) => Membership::Known(live_set(set)),
             },
             former: self.held.as_deref().map(|held| Arc::new(holding(held))),
+            stale: self.stale_ms.map(stale),
             generator: self.generator.as_deref().map(Arc::from),
             trouble: Some(Arc::from("handed over by the former process, not confirmed yet")),
             ..Discovered::default()
@@ -213,6 +219,15 @@ fn origin_word(origin: SetOrigin) -> &'static str {
         SetOrigin::DefaultServers => "default_servers",
         SetOrigin::Previous => "previous",
     }
+}
+
+fn stale_ms(stale: &Stale) -> u64 {
+    u64::try_from(stale.age(SystemTime::now()).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn stale(age_ms: u64) -> Stale {
+    let confirmed_at = SystemTime::now().checked_sub(Duration::from_millis(age_ms));
+    Stale { confirmed_at: confirmed_at.unwrap_or(SystemTime::UNIX_EPOCH), memory: Memory::Own }
 }
 
 fn origin(word: &str) -> SetOrigin {

@@ -53,9 +53,13 @@ pub(super) struct Persistent {
 }
 
 impl Persistent {
+    fn is_of(&self, ensemble: &str) -> bool {
+        self.ensemble.as_deref().is_none_or(|known| known == ensemble)
+    }
+
     fn is_at(&self, spot: &Spot) -> bool {
-        let is_there = self.ensemble.as_deref().is_none_or(|ensemble| ensemble == &*spot.ensemble);
-        is_there && self.service == spot.service.as_str() && *self.parent == *spot.parent
+        let is_of_service = self.service == spot.service.as_str() && *self.parent == *spot.parent;
+        is_of_service && self.is_of(&spot.ensemble)
     }
 }
 
@@ -135,8 +139,9 @@ impl Memory {
     }
 
     /// Whether a persistent node of this path was made, for whatever service.
-    pub(super) fn has_made(&self, path: &str) -> bool {
-        self.nodes.iter().any(|known| known.node.lines().any(|node| node == path))
+    pub(super) fn has_made(&self, ensemble: &str, path: &str) -> bool {
+        let there = self.nodes.iter().filter(|known| known.is_of(ensemble));
+        there.flat_map(|known| known.node.lines()).any(|node| node == path)
     }
 
     /// Adds and removes some of them.

@@ -18,7 +18,7 @@ mod lock;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,6 +62,8 @@ pub(crate) struct Slot {
     state_dir: PathBuf,
     dir: PathBuf,
     memory: Mutex<Memory>,
+    /// The sessions of this process, by ensemble.
+    live: Mutex<HashMap<String, i64>>,
     claims: Claims,
     /// Held until the process ends.
     _lock: File,
@@ -117,6 +119,7 @@ impl Slot {
             state_dir: state_dir.to_owned(),
             dir,
             memory: Mutex::new(memory),
+            live: Mutex::default(),
             claims: Claims::default(),
             _lock: lock,
         };
@@ -137,6 +140,7 @@ impl Slot {
 
     /// The session with `ensemble` was closed at the server: nobody can go on with it.
     pub(crate) fn closed(&self, ensemble: &str) {
+        lock_of(&self.live).remove(ensemble);
         self.change(|memory| memory.closed(ensemble));
     }
 
@@ -155,8 +159,7 @@ impl Slot {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // The record is whole between two operations on it.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_of(&self.memory)
     }
 
     /// Whose a thing is, as the first of the other slots says that `knows` it.
@@ -177,6 +180,7 @@ impl Slot {
 
 impl SessionKeeper for Slot {
     fn keep(&self, ensemble: &str, session: &Credentials) {
+        lock_of(&self.live).insert(ensemble.to_owned(), session.id);
         self.change(|memory| memory.opened(ensemble, session));
     }
 }
@@ -187,6 +191,10 @@ impl Kin for Slot {
     }
 
     fn relation(&self, session: i64) -> Relation {
+        if lock_of(&self.live).values().any(|live| *live == session) {
+            // Ours, with an ensemble that is named twice: an address more, or another spelling.
+            return Relation::Elder;
+        }
         if self.memory().knows(session) {
             return Relation::Former;
         }
@@ -201,9 +209,10 @@ impl Kin for Slot {
         self.change(|memory| memory.change_nodes(spot, made, gone));
     }
 
-    fn is_of_younger(&self, node: &str) -> bool {
+    fn is_of_younger(&self, ensemble: &str, node: &str) -> bool {
         let ours = self.memory().generation;
-        let is_younger = |memory: &Memory| memory.generation > ours && memory.has_made(node);
+        let is_younger =
+            |memory: &Memory| memory.generation > ours && memory.has_made(ensemble, node);
         self.elsewhere(is_younger) == Some(Relation::Younger)
     }
 }
@@ -227,9 +236,14 @@ impl Kin for Alone {
 
     fn remember(&self, _spot: &Spot, _made: &BTreeSet<String>, _gone: &BTreeSet<String>) {}
 
-    fn is_of_younger(&self, _node: &str) -> bool {
+    fn is_of_younger(&self, _ensemble: &str, _node: &str) -> bool {
         false
     }
+}
+
+/// Each is whole between two operations on it.
+fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn slot_dir(state_dir: &Path, number: usize) -> PathBuf {

@@ -11,8 +11,10 @@ pub(super) fn predecessors(
     former: &[&NerveService],
     wanted: &[&NerveService],
 ) -> Vec<Option<usize>> {
-    let rules: [fn(&NerveService, &NerveService) -> bool; 4] = [
+    let rules: [fn(&NerveService, &NerveService) -> bool; 6] = [
         |old, new| old == new,
+        |old, new| old.name == new.name && says_the_same(old, new),
+        says_the_same,
         |old, new| old.name == new.name && passes_on(old, new),
         passes_on,
         // Another registration of the same service: it stands before the former one goes.
@@ -27,6 +29,12 @@ pub(super) fn predecessors(
         }
     }
     found
+}
+
+/// In the same place.
+fn says_the_same(old: &NerveService, new: &NerveService) -> bool {
+    let (old, new) = (&old.registration, &new.registration);
+    (&old.place, &old.record) == (&new.place, &new.record)
 }
 
 #[cfg(test)]
@@ -65,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_registration_decides_before_the_name() {
-        let table: [(&str, &str, &[Option<usize>]); 9] = [
+        let table: [(&str, &str, &[Option<usize>]); 11] = [
             ("a:80 b:81", "a:80 b:81", &[Some(0), Some(1)]),
             ("a:80", "a:80:5 c:90", &[Some(0), None]),
             ("a:80", "b:80:5", &[Some(0)]),
@@ -78,6 +86,8 @@ mod tests {
             ("a:80 b:81", "a:81", &[Some(1)]),
             // Twins: who is the same stays the same.
             ("a:80 b:80", "c:80 b:80", &[Some(0), Some(1)]),
+            ("a:80:1 b:80:2", "a:80:2 b:80:1", &[Some(1), Some(0)]),
+            ("a:80:1 b:80:2", "b:80:3 c:80:2", &[Some(0), Some(1)]),
         ];
         for (former, wanted, expected) in table {
             assert_eq!(heirs(former, wanted), expected, "{former} -> {wanted}");

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::format::{Record, Said};
-use super::store::Store;
+use super::store::{Hold, Store};
 use super::{Memory, SavedSettings};
 use crate::backoff::Backoff;
 use crate::discovery::{Discovered, Membership};
@@ -85,9 +85,7 @@ impl Keeper {
         let work = async {
             self.keep(&mut seen, &stop).await;
             self.take(&seen.borrow().clone());
-            if self.is_changed() {
-                self.save().await;
-            }
+            self.save_change().await;
         };
         let patience = async {
             stop.cancelled().await;
@@ -101,23 +99,25 @@ impl Keeper {
 
     async fn keep(&mut self, seen: &mut watch::Receiver<Discovered>, stop: &CancellationToken) {
         let mut was_stale = seen.borrow().stale.is_some();
-        let mut ours = self.store.ours();
+        let mut hold = self.store.hold();
+        let mut busy = None;
         loop {
             let found = seen.borrow_and_update().clone();
-            if std::mem::replace(&mut was_stale, found.stale.is_some()) && found.stale.is_none() {
-                info!(service = %self.settings.service, "discovery has spoken: no longer the last known backends");
-            }
+            self.tell_fresh(std::mem::replace(&mut was_stale, found.stale.is_some()), &found);
             self.take(&found);
-            let is_ours = *ours.borrow_and_update();
-            if !is_ours {
-                self.on_disk = None;
+            let whose = *hold.borrow_and_update();
+            if whose == Hold::Ours {
+                busy.get_or_insert_with(|| self.store.busy());
             }
-            if is_ours && (self.is_changed() || self.is_refresh()) {
-                // Not cut short by a stop: two writers of one file could finish in the wrong order.
-                let pause = self.save().await;
+            let pause = self.work(whose).await;
+            if whose != Hold::Ours {
+                drop(busy.take());
+            }
+            if let Some(pause) = pause {
                 tokio::select! {
                     () = sleep(pause) => continue,
                     () = stop.cancelled() => return,
+                    changed = hold.changed() => if changed.is_err() { return } else { continue },
                 }
             }
             if matches!(self.refresh, Refresh::Due) {
@@ -127,7 +127,7 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = seen.changed() => if changed.is_err() { return },
-                changed = ours.changed() => if changed.is_err() { return },
+                changed = hold.changed() => if changed.is_err() { return },
                 () = sleep_until(self.refresh.at()) => self.advance_refresh(),
             }
         }
@@ -175,6 +175,35 @@ impl Keeper {
                     || latest.generator != on_disk.generator
                     || latest.endpoints.as_slice() != on_disk.endpoints.as_slice()
             }
+        }
+    }
+
+    fn tell_fresh(&self, was_stale: bool, found: &Discovered) {
+        if was_stale && found.stale.is_none() {
+            info!(service = %self.settings.service, "discovery has spoken: no longer the last known backends");
+        }
+    }
+
+    /// Saves what there is to save. `Some`: the time until more may be.
+    async fn work(&mut self, whose: Hold) -> Option<Duration> {
+        match whose {
+            Hold::Another => {
+                self.on_disk = None;
+                None
+            }
+            Hold::Leaving => {
+                self.save_change().await;
+                None
+            }
+            // Not cut short by a stop: two writers of one file could finish in the wrong order.
+            Hold::Ours if self.is_changed() || self.is_refresh() => Some(self.save().await),
+            Hold::Ours => None,
+        }
+    }
+
+    async fn save_change(&mut self) {
+        if self.is_changed() {
+            self.save().await;
         }
     }
 

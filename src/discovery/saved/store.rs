@@ -44,8 +44,9 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub struct Store {
     dir: PathBuf,
     writes: Arc<Semaphore>,
-    /// True while the files are this process's.
-    ours: watch::Sender<bool>,
+    hold: watch::Sender<Hold>,
+    /// Keepers that may have something to save hold a receiver.
+    busy: watch::Sender<()>,
     /// When the next refresh may happen.
     turn: Mutex<Option<Instant>>,
     trouble: Mutex<Trouble>,
@@ -53,6 +54,17 @@ pub struct Store {
     is_hung: AtomicBool,
     /// What the original left, for services without a file; each is asked for once.
     seeds: Mutex<HashMap<String, Seed>>,
+}
+
+/// Whose the files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Another process's: nothing is written here.
+    Another,
+    /// This process's.
+    Ours,
+    /// About to be another one's: what is not saved yet is saved now.
+    Leaving,
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +103,8 @@ impl Store {
         Ok(Arc::new(Self {
             dir,
             writes: Arc::new(Semaphore::new(usize::from(AT_ONCE))),
-            ours: watch::Sender::new(false),
+            hold: watch::Sender::new(Hold::Another),
+            busy: watch::Sender::default(),
             turn: Mutex::default(),
             trouble: Mutex::default(),
             is_hung: AtomicBool::new(false),
@@ -101,24 +114,40 @@ impl Store {
 
     /// This process is the one that serves: it writes from now on.
     pub fn own(&self) {
-        self.ours.send_replace(true);
+        self.hold.send_replace(Hold::Ours);
     }
 
     /// Another process is about to serve: when this returns nothing is written here any more.
     pub async fn release(&self) {
-        self.ours.send_replace(false);
-        // Each write that is under way holds one.
-        let all = self.writes.acquire_many(u32::from(AT_ONCE));
-        if timeout(RELEASE_PATIENCE, all).await.is_err() {
+        self.hold.send_if_modified(|hold| {
+            let is_ours = *hold == Hold::Ours;
+            if is_ours {
+                *hold = Hold::Leaving;
+            }
+            is_ours
+        });
+        let saved = async {
+            self.busy.closed().await;
+            self.hold.send_replace(Hold::Another);
+            // Each write that is under way holds one.
+            drop(self.writes.acquire_many(u32::from(AT_ONCE)).await);
+        };
+        if timeout(RELEASE_PATIENCE, saved).await.is_err() {
+            self.hold.send_replace(Hold::Another);
             warn!(
                 "the disk is too slow: last known backends may be those from before the hand-over"
             );
         }
     }
 
-    /// True while the files are this process's.
-    pub(super) fn ours(&self) -> watch::Receiver<bool> {
-        self.ours.subscribe()
+    /// Whose the files are.
+    pub(super) fn hold(&self) -> watch::Receiver<Hold> {
+        self.hold.subscribe()
+    }
+
+    /// A hand-over waits for whoever has one.
+    pub(super) fn busy(&self) -> watch::Receiver<()> {
+        self.busy.subscribe()
     }
 
     /// What is known about a service from before the start: its own file, else the original's.
@@ -181,7 +210,7 @@ impl Store {
     pub(super) async fn save(&self, record: Record) -> Result<bool, SaveError> {
         // Never closed; without a permit the disk would only see one more writer.
         let permit = Arc::clone(&self.writes).acquire_owned().await.ok();
-        if !*self.ours.borrow() {
+        if *self.hold.borrow() == Hold::Another {
             return Ok(false);
         }
         let (dir, name) = (self.dir.clone(), file_name(record.service.as_str()));

@@ -52,7 +52,7 @@ impl Kin for Notes {
         self.nodes.write(spot, made, gone);
     }
 
-    fn is_of_younger(&self, _node: &str) -> bool {
+    fn is_of_younger(&self, _ensemble: &str, _node: &str) -> bool {
         false
     }
 }
@@ -128,6 +128,32 @@ fn a_changed_service_has_two_reporters_that_know_a_node_each() {
     assert_eq!(kin.remembered(&spot("web", "zk1")), set(&["/p/i_2"]));
     drop(new);
     assert_eq!(enter(&kin, "web", "82").known(), set(&["/p/i_2"]), "remembered");
+}
+
+#[test]
+fn what_two_reporters_know_is_forgotten_when_both_do() {
+    let kin = home();
+    let old = enter(&kin, "web", "80");
+    old.know(set(&["/p/i_"]));
+    let new = enter(&kin, "web", "81");
+    new.know(set(&["/p/i_"]));
+    old.know(set(&[]));
+    assert_eq!(kin.remembered(&spot("web", "zk1")), set(&["/p/i_"]));
+    new.know(set(&[]));
+    assert!(kin.remembered(&spot("web", "zk1")).is_empty());
+}
+
+#[test]
+fn what_former_reporters_had_is_handed_on_until_it_is_gone() {
+    let kin = home();
+    let [first, second, third] = ["80", "80", "81"].map(|identity| enter(&kin, "web", identity));
+    assert!(first.claim("/p/i_1"));
+    first.hand_on(&second);
+    assert!(second.claim("/p/i_2"));
+    second.hand_on(&third);
+    assert_eq!(third.former(), set(&["/p/i_1", "/p/i_2"]));
+    third.forget_former();
+    assert!(third.former().is_empty() && first.former().is_empty());
 }
 
 #[test]

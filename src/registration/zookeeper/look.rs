@@ -26,6 +26,8 @@ pub(super) struct Memory {
     asked: BTreeSet<String>,
     /// What is remembered of both, as it is written.
     known: BTreeSet<String>,
+    /// What former reporters of the registration had, with an owner or without.
+    former: BTreeSet<String>,
     /// A persistent node was asked for and the answer is open: children that were there before.
     before: Option<BTreeSet<String>>,
 }
@@ -36,7 +38,8 @@ impl Memory {
         let asked: BTreeSet<_> =
             known.iter().filter_map(|line| line.strip_suffix(ASKED)).map(str::to_owned).collect();
         let made = known.iter().filter(|line| !line.ends_with(ASKED)).cloned().collect();
-        Self { claimant, sessions: BTreeSet::new(), made, asked, known, before: None }
+        let (former, sessions) = (claimant.former(), BTreeSet::new());
+        Self { claimant, sessions, made, asked, known, former, before: None }
     }
 
     /// What we are about to make true.
@@ -104,6 +107,7 @@ impl Memory {
 
     /// Our node stands here, and no other.
     pub(super) fn stands(&mut self, shape: &Shape, path: &str) {
+        self.forget_former();
         if shape.kind.is_ephemeral() {
             self.forget();
             return;
@@ -117,10 +121,18 @@ impl Memory {
 
     /// There is none of ours any more.
     pub(super) fn forget(&mut self) {
+        self.forget_former();
         self.before = None;
         self.asked.clear();
         self.made.clear();
         self.remember();
+    }
+
+    fn forget_former(&mut self) {
+        if !self.former.is_empty() {
+            self.former.clear();
+            self.claimant.forget_former();
+        }
     }
 
     /// Persists what we have made and what we are about to make. Tells only what is news: it costs a write to the disk.
@@ -135,12 +147,13 @@ impl Memory {
 
     /// Whether a nerve that started after us has this node without an owner as its own.
     pub(super) fn is_of_younger(&self, shape: &Shape, path: &str) -> bool {
-        !shape.kind.is_ephemeral() && self.claimant.kin().is_of_younger(path)
+        !shape.kind.is_ephemeral() && self.claimant.is_of_younger(path)
     }
 
     /// Whether a child of this name was made here, be it under a former instance id.
     fn has_made_name(&self, shape: &Shape, name: &str) -> bool {
-        self.made.contains(&shape.child(name))
+        let path = shape.child(name);
+        self.made.contains(&path) || self.former.contains(&path)
     }
 
     /// Whether this host has made a node without an owner.
@@ -169,7 +182,7 @@ impl Memory {
     fn whose(&self, shape: &Shape, found: &Found, session: i64) -> Whose {
         match found.node.ephemeral_owner {
             0 if !self.has_made(shape, found) => Whose::Of(Relation::Foreign),
-            0 if self.claimant.kin().is_of_younger(&found.path) => Whose::Of(Relation::Younger),
+            0 if self.claimant.is_of_younger(&found.path) => Whose::Of(Relation::Younger),
             0 => Whose::Ours,
             owner if owner == session => Whose::Ours,
             owner => Whose::Of(self.relation(owner)),
@@ -182,12 +195,14 @@ impl Memory {
         if self.claimant.is_anothers(&found.path) {
             found.whose = Whose::Of(Relation::Foreign);
         }
-        found.is_known = found.whose == Whose::Ours && self.known.contains(&found.path);
+        let is_handed_on = self.former.contains(&found.path);
+        let is_known = self.known.contains(&found.path) || is_handed_on;
+        found.is_known = found.whose == Whose::Ours && is_known;
         // What we have made for this service is ours to end, whatever it says by now. A node of our session under our name
         // that says nothing legible is ours too: if it is a sibling's, with another port, that one mends it.
         let is_legible = Shape::is_legible(&found.name, &found.node.data);
         found.is_same |= match found.whose {
-            Whose::Ours => found.node.ephemeral_owner == 0 || !is_legible,
+            Whose::Ours => found.node.ephemeral_owner == 0 || !is_legible || is_handed_on,
             Whose::Of(Relation::Former) => !is_legible,
             Whose::Of(Relation::Elder | Relation::Younger | Relation::Foreign) => false,
         };

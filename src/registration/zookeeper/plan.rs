@@ -13,7 +13,7 @@ pub(super) struct Found {
     pub(super) whose: Whose,
     /// It speaks of our service on our host, or we have made it for that.
     pub(super) is_same: bool,
-    /// It has no owner and was made for our registration and no twin's, as is remembered.
+    /// It was made for our registration and no twin's: it has no owner and that is remembered, or was handed on.
     pub(super) is_known: bool,
 }
 

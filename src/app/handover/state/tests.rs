@@ -47,6 +47,7 @@ pub(crate) fn example() -> State {
             source: "fixed".to_owned(),
             word: Some(Word::Known(vec![WireEndpoint::from(&endpoint())])),
             held: None,
+            stale_ms: None,
             generator: Some("{}".to_owned()),
             in_force: vec![WireEndpoint::from(&endpoint())],
             named: Some(vec![WireEndpoint::from(&endpoint())]),
@@ -100,6 +101,18 @@ fn a_set_that_waits_for_its_new_source_is_held() {
     for word in [None, Some(Word::Missing), Some(Word::Known(Vec::new()))] {
         assert_eq!(held(word.clone()).as_slice(), [endpoint()], "{word:?}");
     }
+}
+
+#[test]
+fn a_memory_stays_a_memory_of_its_age() {
+    let mut state = example();
+    assert!(state.services[0].discovered().stale.is_none());
+    state.services[0].stale_ms = Some(90_000);
+    let stale = state.services[0].discovered().stale.unwrap();
+    let age = stale.age(SystemTime::now()).as_secs();
+    assert!((90..120).contains(&age), "{age}");
+    state.services[0].stale_ms = Some(u64::MAX);
+    assert!(state.services[0].discovered().stale.is_some(), "from long ago");
 }
 
 #[test]

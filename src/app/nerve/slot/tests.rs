@@ -44,7 +44,11 @@ fn the_next_process_in_a_slot_goes_on_with_its_sessions() {
     let second = Slot::take(&dir.0).unwrap();
     assert_eq!(second.heir(ENSEMBLE), Some(session(8)));
     assert_eq!(second.relation(7), Relation::Former);
-    assert_eq!(second.relation(9), Relation::Foreign);
+    second.keep("zk1:2181,zk2:2181", &session(9));
+    assert_eq!(second.relation(9), Relation::Elder, "ours, under another name of the ensemble");
+    second.closed("zk1:2181,zk2:2181");
+    assert_eq!(second.relation(9), Relation::Former);
+    assert_eq!(second.relation(10), Relation::Foreign);
     second.closed(ENSEMBLE);
     drop(second);
     let third = Slot::take(&dir.0).unwrap();
@@ -75,10 +79,11 @@ fn a_persistent_node_is_of_the_youngest_that_runs_and_remembers_it() {
     for slot in [&old, &new] {
         slot.remember(&batch, &set(&["/p/i_", "/p/j_"]), &set(&[]));
     }
-    assert!(old.is_of_younger("/p/i_") && old.is_of_younger("/p/j_"));
-    assert!(!old.is_of_younger("/p/i") && !new.is_of_younger("/p/i_"));
+    assert!(old.is_of_younger(ENSEMBLE, "/p/i_") && old.is_of_younger(ENSEMBLE, "/p/j_"));
+    assert!(!old.is_of_younger(ENSEMBLE, "/p/i") && !new.is_of_younger(ENSEMBLE, "/p/i_"));
+    assert!(!old.is_of_younger("zk9:2181", "/p/i_"), "of another ensemble");
     drop(new);
-    assert!(!old.is_of_younger("/p/i_"), "who is dead has no right of way");
+    assert!(!old.is_of_younger(ENSEMBLE, "/p/i_"), "who is dead has no right of way");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::task::Poll;
 
+use tokio::time::Instant;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -50,6 +52,28 @@ async fn nothing_is_written_after_the_hand_over_not_even_at_the_end() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     bench.stop().await;
     assert_eq!(&*dir.on_disk().unwrap().endpoints.as_slice()[0].host, "theirs");
+}
+
+/// A file is written once a second at most: what waits for that is written now.
+#[tokio::test(start_paused = true)]
+async fn a_release_saves_what_waits_for_its_turn() {
+    let dir = Dir::new();
+    let store = dir.store();
+    let bench = Bench::with(Arc::clone(&store), keeping()).await;
+    bench.script.says(known(&["a"]));
+    until_on_disk(&dir, |r| r.endpoints.len() == 1).await;
+    bench.script.says(known(&["a", "b"]));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(dir.on_disk().unwrap().endpoints.len(), 1, "not yet");
+    let begun = Instant::now();
+    store.release().await;
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert_eq!(dir.on_disk().unwrap().endpoints.len(), 2);
+    // The hand-over has come to nothing.
+    store.own();
+    bench.script.says(known(&["a", "b", "c"]));
+    until_on_disk(&dir, |r| r.endpoints.len() == 3).await;
+    bench.stop().await;
 }
 
 #[tokio::test]

@@ -17,6 +17,11 @@ impl Bench {
         self.commands.try_send(PoolCommand::Source(Box::new(next.clone()))).unwrap();
     }
 
+    fn view_hosts(&self) -> Vec<String> {
+        let view = self.handle.view();
+        view.backends.iter().map(|b| b.backend.endpoint.host.to_string()).collect()
+    }
+
     async fn until_shown(&self, wanted: &[&str]) {
         let shown = |view: &PoolView| {
             let all = view.backends.iter().map(|b| b.addr.as_ref().unwrap().to_string());
@@ -70,6 +75,24 @@ async fn the_former_set_stays_as_it_is_when_the_new_source_knows_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_stays_is_what_was_in_use_and_not_what_the_former_policy_left_out() {
+    let next = settings(Strategy::RoundRobin);
+    let membership = MembershipPolicy { leader_election: true, ..next.membership.clone() };
+    let former = PoolSettings { membership, ..next.clone() };
+    let bench = start(former.clone());
+    let candidate = |id: u8| Endpoint { id: Some(id.into()), ..endpoint(&id.to_string(), "") };
+    bench.word.send_modify(|word| {
+        word.membership = Membership::Known([1, 2].map(candidate).into_iter().collect());
+    });
+    assert!(bench.handle.until(|view| view.backends.len() == 1).await);
+    let before = bench.view_hosts();
+    bench.replace_source(&former, &next);
+    bench.with(&[]).await;
+    assert_eq!(bench.handle.view().origin, SetOrigin::Previous);
+    assert_eq!(bench.view_hosts(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_speaks_at_once_is_never_judged_by_the_former_policy() {
     let (former, next) = two();
     let bench = start(former.clone());
@@ -91,6 +114,12 @@ async fn before_anybody_has_spoken_the_default_servers_in_force_serve_and_are_no
     let bench = start(one.clone());
     bench.until_shown(&["127.0.0.1:80"]).await;
     bench.replace_source(&one, &two);
+    bench.until_shown(&["127.0.0.2:80"]).await;
+    // As a service does it: for good.
+    bench.word.send_if_modified(|word| word.take_defaults(&two.membership));
+    bench.command(none.clone()).await;
+    bench.until_shown(&[]).await;
+    bench.command(two.clone()).await;
     bench.until_shown(&["127.0.0.2:80"]).await;
     bench.replace_source(&two, &none);
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -59,7 +59,7 @@ impl Kin for Family {
         self.nodes.write(spot, made, gone);
     }
 
-    fn is_of_younger(&self, node: &str) -> bool {
+    fn is_of_younger(&self, _ensemble: &str, node: &str) -> bool {
         self.younger.lock().unwrap().as_deref() == Some(node)
     }
 }
