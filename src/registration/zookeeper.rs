@@ -10,7 +10,7 @@
 //!
 //! Invariants: at rest exactly one node says what we register, owned by our current session (or by nobody, for the
 //! persistent kinds). A node is changed or deleted only when its owner is our session or one that is known to be given up
-//! by us ([`Kin`]), or when it has no owner and was made here. A new node stands before its predecessor goes.
+//! by us ([`Kin`](super::Kin)), or when it has no owner and was made here. A new node stands before its predecessor goes.
 //!
 //! One reporter at a time per host, port and name under one path: two would take each other's node for a remnant. So a
 //! reload that changes weight, labels, kind or encoding stops the former reporter (which leaves its node) and starts the

@@ -77,7 +77,10 @@ async fn case_06_a_numbered_ghost_goes_when_ours_stands_and_strangers_stay() {
     let former = connected(&zk.connect_string(), 4).await;
     let stranger = connected(&zk.connect_string(), 4).await;
     for session in [&former, &stranger] {
-        spec.start(session, Wanted::Present).phase(Phase::Registered, 5).await;
+        let mut running = spec.start(session, Wanted::Present);
+        running.phase(Phase::Registered, 5).await;
+        // They are other processes: here nobody has their nodes.
+        running.stop().await;
     }
     former.detach();
     former.closed().await;

@@ -186,3 +186,41 @@ async fn a_node_that_is_just_being_made_is_not_lost_on_another_kind() {
         until_nodes(&client, P, 0).await;
     }
 }
+
+/// The second change comes while the first is being carried out: what the first one found is the second one's to end.
+#[tokio::test]
+async fn a_registration_that_changes_twice_at_once_leaves_no_node_behind() {
+    let lab = Lab::new().await;
+    let zk = Zk::standalone();
+    let client = zk.client().await;
+    let with = |kind: &str, port: u16| json!({"services": {"web": at(&zk, P, port, json!({"node_type": kind, "weight": 1}))}});
+    let nerve = Nerve::start(&lab, with("ephemeral_sequential", 80)).await;
+    for port in 81..=90 {
+        until_said(&client, &[(port - 1, 1)]).await;
+        for (kind, port) in
+            [("ephemeral", port - 1), ("ephemeral", port), ("ephemeral_sequential", port)]
+        {
+            nerve.rewrite(with(kind, port));
+            assert!(nerve.reload().await, "{}", nerve.log());
+        }
+        nerve.until_settled(&[]).await;
+    }
+    until_said(&client, &[(90, 1)]).await;
+}
+
+#[tokio::test]
+async fn twins_with_fixed_names_may_swap_what_they_say() {
+    let lab = Lab::new().await;
+    let zk = Zk::standalone();
+    let client = zk.client().await;
+    let keys = |weight: u16| json!({"node_type": "persistent", "use_path_encoding": true, "weight": weight});
+    let with = |a: u16, b: u16| json!({"services": {"a": at(&zk, P, 80, keys(a)), "b": at(&zk, P, 80, keys(b))}});
+    let nerve = Nerve::start(&lab, with(1, 2)).await;
+    let before = until_said(&client, &[(80, 1), (80, 2)]).await;
+    nerve.rewrite(with(2, 1));
+    assert!(nerve.reload().await, "{}", nerve.log());
+    nerve.until_settled(&[]).await;
+    assert_eq!(nodes(&client, P).await, before);
+    assert_eq!(nerve.stop().await.code(), Some(0));
+    assert!(nodes(&client, P).await.is_empty());
+}
