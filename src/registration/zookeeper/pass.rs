@@ -246,6 +246,10 @@ impl Desk {
     async fn create(&mut self, found: &[Found], session: i64) -> Result<(), WriteError> {
         self.memory.will_make(&self.shape, found);
         let target = self.shape.target();
+        if !self.shape.kind.is_sequential() {
+            // Before it is asked for: who goes on with it may never hear the answer.
+            self.memory.take(&target);
+        }
         let made = self.registry.create(&target, &self.shape.bytes, self.shape.kind).await?;
         info!(node = %made.path, owner = made.node.ephemeral_owner, "created");
         // Before anybody else looks; a node that was just made is nobody else's.
