@@ -182,7 +182,7 @@ pub(super) fn not_ready(entry: &ServiceEntry) -> Option<String> {
         return None;
     }
     let view = entry.service.pool.view();
-    let pending = matches!(view.discovered.membership, Membership::Pending);
+    let pending = !view.discovered.is_heard();
     if !pending || entry.service.pool.eligible() > 0 {
         return None;
     }

@@ -106,10 +106,17 @@ impl Default for Discovered {
     }
 }
 
-impl Discovered {
-    /// True once there is a word: a set, or that there is none.
+impl Membership {
+    /// True for a word: a set, or that there is none.
     pub fn is_heard(&self) -> bool {
-        !matches!(self.membership, Membership::Pending)
+        !matches!(self, Self::Pending)
+    }
+}
+
+impl Discovered {
+    /// True once there is a word, its source's or a remembered one.
+    pub fn is_heard(&self) -> bool {
+        self.membership.is_heard()
     }
 
     /// The source is replaced, under the policy that is `in_force` with it: its word stays for a while, and nothing else.

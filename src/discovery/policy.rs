@@ -102,7 +102,7 @@ pub fn apply(
     };
     let filtered = filter(&policy.label_filters, &in_force, &mut notes);
     let set = if policy.leader_election { elect(&filtered, &mut notes) } else { filtered };
-    let is_word = !matches!(membership, Membership::Pending);
+    let is_word = membership.is_heard();
     Published { set, origin, in_force, is_word, named, notes }
 }
 

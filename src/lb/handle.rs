@@ -16,8 +16,8 @@ use super::queue::{Place, Queue, QueueView};
 use super::snapshot::Snapshot;
 use super::{BackendId, Outcome, PickContext, PickError, ServerSettings};
 use crate::dial::Address;
+use crate::discovery::Discovered;
 pub use crate::discovery::policy::SetOrigin;
-use crate::discovery::{Discovered, Membership};
 use crate::endpoint::ServiceName;
 use crate::health::Health;
 
@@ -186,7 +186,7 @@ pub struct PoolView {
 impl PoolView {
     /// True once discovery has been heard.
     pub fn is_ready(&self) -> bool {
-        !matches!(self.discovered.membership, Membership::Pending)
+        self.discovered.is_heard()
     }
 }
 

@@ -177,14 +177,12 @@ impl Claimant {
     }
 
     /// These are they now; remembered before this returns. Costs a write to the disk when that is news.
-    pub fn know(&self, nodes: BTreeSet<String>) {
-        let mut made = nodes.clone();
-        let mut gone = BTreeSet::new();
-        self.with(|claim| gone = std::mem::replace(&mut claim.known, nodes));
+    pub fn know(&self, nodes: &BTreeSet<String>) {
+        let mut former = BTreeSet::new();
+        self.with(|claim| former = std::mem::replace(&mut claim.known, nodes.clone()));
+        let made: BTreeSet<_> = nodes.difference(&former).cloned().collect();
+        let mut gone: BTreeSet<_> = former.difference(nodes).cloned().collect();
         self.keep_others(&mut gone);
-        let stay: BTreeSet<_> = made.intersection(&gone).cloned().collect();
-        made.retain(|node| !stay.contains(node));
-        gone.retain(|node| !stay.contains(node));
         if !made.is_empty() || !gone.is_empty() {
             self.kin.remember(&self.spot, &made, &gone);
         }

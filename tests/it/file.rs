@@ -3,19 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::client::sequence;
 use crate::support::lab::Lab;
-use crate::support::origin::Origin;
+use crate::support::list::record;
 use crate::support::synapse::{config, listener};
 use crate::support::wait::{always, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-fn record(origin: &Origin) -> Value {
-    json!({"name": origin.name(), "host": origin.addr().ip().to_string(), "port": origin.port()})
-}
 
 async fn serves(front: SocketAddr, want: &str) -> Result<(), String> {
     let seen = sequence(front, 2 * want.len()).await;

@@ -8,6 +8,7 @@ pub(crate) mod child;
 pub(crate) mod client;
 pub(crate) mod gate;
 pub(crate) mod lab;
+pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod memory;
 pub(crate) mod nerve;

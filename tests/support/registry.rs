@@ -134,9 +134,7 @@ impl Registrations {
 }
 
 fn record(origin: &Origin, more: Value) -> Value {
-    let mut record = json!({
-        "host": origin.addr().ip().to_string(), "port": origin.port(), "name": origin.name()
-    });
+    let mut record = super::list::record(origin);
     for (key, value) in more.as_object().expect("a map") {
         record[key] = value.clone();
     }

@@ -1,6 +1,5 @@
 //! Per-service families.
 
-use crate::discovery::Membership;
 use crate::telemetry::cells::{Cell, ErrorCause};
 use crate::telemetry::names::{self, Metric};
 use crate::telemetry::render::Family;
@@ -99,5 +98,5 @@ fn durations(row: &Row, out: &mut Family<'_>) {
 /// The source has not spoken in this process.
 fn is_pending(row: &Row) -> bool {
     let discovered = &row.view.discovered;
-    matches!(discovered.membership, Membership::Pending) || discovered.stale.is_some()
+    !discovered.is_heard() || discovered.stale.is_some()
 }

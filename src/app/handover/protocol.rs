@@ -35,7 +35,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
 use super::state::{Report, State};
-use super::wire::WireFile;
+use super::wire::{WireFile, millis};
 
 /// Version of this protocol. Raised when a message changes its meaning.
 pub(crate) const VERSION: u32 = 1;
@@ -109,7 +109,7 @@ impl Greeting {
 
     /// This process, which began to read its files at `read`.
     pub(crate) fn having_read(read: Instant) -> Self {
-        let read_ms = u64::try_from(read.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let read_ms = millis(read.elapsed());
         // Rounded up: rather too long ago.
         Self { read_ms: Some(read_ms.saturating_add(1)), ..Self::own() }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::WireBackend;
+use super::wire::{WireBackend, millis};
 use crate::admin::ServiceEntry;
 use crate::discovery::policy::{Named, SetOrigin};
 use crate::discovery::{Discovered, Membership, MembershipPolicy, Memory, SourceSettings, Stale};
@@ -111,13 +111,17 @@ impl State {
 
     /// What it says about a service whose members come from `source`.
     pub(crate) fn of(&self, name: &str, source: &SourceSettings) -> Option<&ServiceState> {
-        let known = self.services.iter().find(|service| service.name == name)?;
+        let known = self.named(name)?;
         (known.source == source_key(source)).then_some(known)
+    }
+
+    fn named(&self, name: &str) -> Option<&ServiceState> {
+        self.services.iter().find(|service| service.name == name)
     }
 
     /// What a pool goes on from whatever its source: counters belong to the service's name, and never fall.
     pub(crate) fn counted(&self, name: &str) -> Option<PoolState> {
-        let known = self.services.iter().find(|service| service.name == name)?;
+        let known = self.named(name)?;
         Some(PoolState {
             position: known.position,
             membership_changes: known.membership_changes,
@@ -137,7 +141,7 @@ impl ServiceState {
                 Membership::Missing => Some(Word::Missing),
                 Membership::Known(set) => Some(Word::Known(wire_set(set))),
             },
-            stale_ms: discovered.stale.as_ref().map(stale_ms),
+            stale_ms: discovered.stale.as_ref().map(|it| millis(it.age(SystemTime::now()))),
             generator: entry.generator.as_deref().map(str::to_owned),
             held: discovered.former.as_ref().map(|_| wire_set(&pool.set)),
             in_force: wire_set(&pool.in_force),
@@ -219,10 +223,6 @@ fn origin_word(origin: SetOrigin) -> &'static str {
         SetOrigin::DefaultServers => "default_servers",
         SetOrigin::Previous => "previous",
     }
-}
-
-fn stale_ms(stale: &Stale) -> u64 {
-    u64::try_from(stale.age(SystemTime::now()).as_millis()).unwrap_or(u64::MAX)
 }
 
 fn stale(age_ms: u64) -> Stale {

@@ -122,7 +122,12 @@ impl WireBackend {
 }
 
 fn age_ms(at: Instant) -> u64 {
-    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
+    millis(at.elapsed())
+}
+
+/// An age as it travels.
+pub(super) fn millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A time in the past; now, when the clock does not reach that far.

@@ -118,12 +118,12 @@ fn twins_that_may_want_a_node_are_waited_for() {
 fn a_changed_service_has_two_reporters_that_know_a_node_each() {
     let kin = home();
     let old = enter(&kin, "web", "80");
-    old.know(set(&["/p/i_1"]));
+    old.know(&set(&["/p/i_1"]));
     let new = enter(&kin, "web", "81");
     assert!(new.known().is_empty(), "it is the other's as long as that runs");
-    new.know(set(&["/p/i_?"]));
-    new.know(set(&["/p/i_2"]));
-    old.know(set(&[]));
+    new.know(&set(&["/p/i_?"]));
+    new.know(&set(&["/p/i_2"]));
+    old.know(&set(&[]));
     drop(old);
     assert_eq!(kin.remembered(&spot("web", "zk1")), set(&["/p/i_2"]));
     drop(new);
@@ -134,12 +134,12 @@ fn a_changed_service_has_two_reporters_that_know_a_node_each() {
 fn what_two_reporters_know_is_forgotten_when_both_do() {
     let kin = home();
     let old = enter(&kin, "web", "80");
-    old.know(set(&["/p/i_"]));
+    old.know(&set(&["/p/i_"]));
     let new = enter(&kin, "web", "81");
-    new.know(set(&["/p/i_"]));
-    old.know(set(&[]));
+    new.know(&set(&["/p/i_"]));
+    old.know(&set(&[]));
     assert_eq!(kin.remembered(&spot("web", "zk1")), set(&["/p/i_"]));
-    new.know(set(&[]));
+    new.know(&set(&[]));
     assert!(kin.remembered(&spot("web", "zk1")).is_empty());
 }
 
@@ -160,8 +160,8 @@ fn what_former_reporters_had_is_handed_on_until_it_is_gone() {
 fn services_that_swap_their_names_swap_what_they_know() {
     let kin = home();
     let (a, b) = (enter(&kin, "a", "80"), enter(&kin, "b", "81"));
-    a.know(set(&["/p/i_1"]));
-    b.know(set(&["/p/i_2"]));
+    a.know(&set(&["/p/i_1"]));
+    b.know(&set(&["/p/i_2"]));
     assert!(a.claim("/p/i_1") && b.claim("/p/i_2"));
     let (now_a, now_b) = (enter(&kin, "a", "81"), enter(&kin, "b", "80"));
     a.hand_on(&now_b);

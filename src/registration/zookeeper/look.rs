@@ -135,14 +135,11 @@ impl Memory {
         }
     }
 
-    /// Persists what we have made and what we are about to make. Tells only what is news: it costs a write to the disk.
+    /// Persists what we have made and what we are about to make.
     fn remember(&mut self) {
         let asked = self.asked.iter().map(|target| format!("{target}{ASKED}"));
-        let known = self.made.iter().cloned().chain(asked).collect();
-        if self.known != known {
-            self.known.clone_from(&known);
-            self.claimant.know(known);
-        }
+        self.known = self.made.iter().cloned().chain(asked).collect();
+        self.claimant.know(&self.known);
     }
 
     /// Whether a nerve that started after us has this node without an owner as its own.

@@ -10,6 +10,7 @@ use super::scene::successor_with;
 use super::{PATIENCE, TAKEN_OVER};
 use crate::support::client::{get, sequence};
 use crate::support::lab::Lab;
+use crate::support::list::put;
 use crate::support::origin::Origin;
 use crate::support::synapse::{Synapse, config, listener};
 use crate::support::wait::{always, eventually};
@@ -17,18 +18,14 @@ use crate::support::wait::{always, eventually};
 /// Longer than a list is not looked at and a file is not written.
 const A_WHILE: Duration = Duration::from_secs(2);
 
-/// Backends in a file; a reader sees the former list or this one.
-fn list(path: &Path, origins: &[&Origin]) {
-    let record = |o: &&Origin| json!({"name": o.name(), "host": o.addr().ip().to_string(), "port": o.port()});
-    let records: Vec<Value> = origins.iter().map(record).collect();
-    let new = path.with_extension("new");
-    std::fs::write(&new, json!(records).to_string()).expect("write");
-    std::fs::rename(new, path).expect("rename");
-}
-
-/// Lists that services find their backends in.
-fn lists(lab: &Lab) -> [PathBuf; 2] {
-    ["first.json", "second.json"].map(|name| lab.dir().join(name))
+/// Two backends, each in a list of its own.
+async fn two(lab: &Lab) -> ([Origin; 2], [PathBuf; 2]) {
+    let origins = [lab.origin("A").await, lab.origin("B").await];
+    let lists = ["first.json", "second.json"].map(|name| lab.dir().join(name));
+    for (list, origin) in lists.iter().zip(&origins) {
+        put(list, &[origin]);
+    }
+    (origins, lists)
 }
 
 fn found(path: &Path, front: std::net::SocketAddr) -> Value {
@@ -65,10 +62,7 @@ async fn counted(synapse: &Synapse) -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_draining_process_leaves_the_memory_to_its_successor() {
     let lab = Lab::new().await;
-    let (a, b) = (lab.origin("A").await, lab.origin("B").await);
-    let [first, second] = lists(&lab);
-    list(&first, &[&a]);
-    list(&second, &[&b]);
+    let ([a, b], [first, second]) = two(&lab).await;
     let front = lab.free_addr();
     let mut old = lab.synapse(config(json!({"web": found(&first, front)}))).await;
     until_saved(&lab, &first, &[&a]).await;
@@ -81,14 +75,14 @@ async fn a_draining_process_leaves_the_memory_to_its_successor() {
     old.until_logged(TAKEN_OVER).await;
     until_saved(&lab, &second, &[&b]).await;
     // The old one hears it, and is not to say so.
-    list(&first, &[&a, &b]);
+    put(&first, &[&a, &b]);
     old.until_logged("joined_total=1 left=[] left_total=0 backends=2").await;
     stays_saved(&lab, &second, &[&b]).await;
     a.release(1);
     assert_eq!(held.await.expect("no panic").expect("answer").text(), "A");
     assert_eq!(old.ended().await.code(), Some(0));
     is_saved(&lab, &second, &[&b]).expect("nor at its end");
-    list(&second, &[&b, &a]);
+    put(&second, &[&b, &a]);
     until_saved(&lab, &second, &[&b, &a]).await;
     assert_eq!(new.stop().await.code(), Some(0));
 }
@@ -96,10 +90,7 @@ async fn a_draining_process_leaves_the_memory_to_its_successor() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_successor_writes_nothing_before_it_serves() {
     let lab = Lab::new().await;
-    let (a, b) = (lab.origin("A").await, lab.origin("B").await);
-    let [first, second] = lists(&lab);
-    list(&first, &[&a]);
-    list(&second, &[&b]);
+    let ([a, b], [first, second]) = two(&lab).await;
     let (front, other) = (lab.free_addr(), lab.free_addr());
     let services = json!({"web": found(&first, front), "other": found(&first, other)});
     let old = lab.synapse(config(services)).await;
@@ -114,21 +105,18 @@ async fn a_successor_writes_nothing_before_it_serves() {
     new.ended().await;
     // As if nothing had been.
     assert_eq!(sequence(front, 2).await, "AA");
-    list(&first, &[&a, &b]);
+    put(&first, &[&a, &b]);
     until_saved(&lab, &first, &[&a, &b]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_go_on_where_discovery_changes_with_the_hand_over() {
     let lab = Lab::new().await;
-    let (a, b) = (lab.origin("A").await, lab.origin("B").await);
-    let [first, second] = lists(&lab);
-    list(&first, &[&a]);
-    list(&second, &[&b]);
+    let ([a, b], [first, second]) = two(&lab).await;
     let front = lab.free_addr();
     let old = lab.synapse(config(json!({"web": found(&first, front)}))).await;
     for origins in [&[&a, &b][..], &[&b], &[&a, &b]] {
-        list(&first, origins);
+        put(&first, origins);
         until_saved(&lab, &first, origins).await;
     }
     let before = counted(&old).await;
@@ -143,9 +131,7 @@ async fn counters_go_on_where_discovery_changes_with_the_hand_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_called_last_known_that_does_not_serve() {
     let lab = Lab::new().await;
-    let a = lab.origin("A").await;
-    let [first, _] = lists(&lab);
-    list(&first, &[&a]);
+    let ([a, _], [first, _]) = two(&lab).await;
     let old = lab.synapse(config(json!({"web": found(&first, lab.free_addr())}))).await;
     until_saved(&lab, &first, &[&a]).await;
     let new = old.successor(None);

@@ -8,24 +8,13 @@ use serde_json::{Value, json};
 use super::{PATIENCE, logged};
 use crate::support::client::{get, sequence};
 use crate::support::lab::Lab;
+use crate::support::list;
 use crate::support::load::Load;
 use crate::support::origin::Origin;
 use crate::support::synapse::{Synapse, config, listener};
 use crate::support::wait::eventually;
 
 const SERVING: &str = "serving last known backends";
-
-/// Another list at the same path; nobody reads half of it.
-fn list(path: &Path, text: &str) {
-    let new = path.with_extension("new");
-    std::fs::write(&new, text).expect("write");
-    std::fs::rename(new, path).expect("rename");
-}
-
-fn only(origin: &Origin) -> String {
-    let addr = origin.addr();
-    json!([{"name": origin.name(), "host": addr.ip().to_string(), "port": addr.port()}]).to_string()
-}
 
 fn named(name: &str, front: SocketAddr, path: &Path) -> Value {
     config(json!({name: {
@@ -43,7 +32,8 @@ async fn until_served(front: SocketAddr, name: &str) {
 
 /// A running process which has `web` with this origin in its memory, and serves another service.
 async fn remembered(lab: &Lab, front: SocketAddr, origin: &Origin) -> (Synapse, PathBuf) {
-    let path = lab.write("backends.json", &only(origin));
+    let path = lab.dir().join("backends.json");
+    list::put(&path, &[origin]);
     let synapse = lab.synapse(named("web", front, &path)).await;
     until_served(front, origin.name()).await;
     let file = lab.dir().join("state/last-known/web.json");
@@ -63,7 +53,7 @@ async fn an_added_service_does_not_begin_with_what_was_true_long_ago() {
     let (a, b) = (lab.origin("A").await, lab.origin("B").await);
     let front = lab.free_addr();
     let (synapse, path) = remembered(&lab, front, &a).await;
-    list(&path, &only(&b));
+    list::put(&path, &[&b]);
     until_served(front, "B").await;
     let (before, load) = (a.requests(), Load::start(front, 2_000));
     synapse.rewrite(&lab, named("web", front, &path));
@@ -80,13 +70,13 @@ async fn what_is_remembered_serves_an_added_service_whose_source_is_silent() {
     let (a, b) = (lab.origin("A").await, lab.origin("B").await);
     let front = lab.free_addr();
     let (synapse, path) = remembered(&lab, front, &a).await;
-    list(&path, "[{");
+    list::replace(&path, "[{");
     synapse.rewrite(&lab, named("web", front, &path));
     assert!(synapse.reload().await);
     assert_eq!(get(front, "/").await.expect("it listens").text(), "A", "from the first client on");
     assert_eq!(synapse.service("web").await["stale"]["from"], "state_dir");
     logged(&synapse, SERVING).await;
-    list(&path, &only(&b));
+    list::put(&path, &[&b]);
     until_served(front, "B").await;
     assert_eq!(synapse.service("web").await["stale"], Value::Null);
 }
@@ -98,7 +88,7 @@ async fn so_it_does_where_nothing_was_known_and_the_source_is_put_right() {
     let front = lab.free_addr();
     let (synapse, path) = remembered(&lab, front, &a).await;
     synapse.stop().await;
-    list(&path, "[{");
+    list::replace(&path, "[{");
     let wrong = lab.write("wrong.json", "[{");
     let synapse = lab.synapse_unready(named("web", front, &wrong)).await;
     assert_eq!(get(front, "/").await.expect("it listens").status, 503);

@@ -8,14 +8,11 @@ use serde_json::{Value, json};
 use super::PATIENCE;
 use crate::support::client::get;
 use crate::support::lab::Lab;
+use crate::support::list::record;
 use crate::support::load::Load;
 use crate::support::origin::Origin;
 use crate::support::synapse::{Synapse, config, listener};
 use crate::support::wait::{always, eventually};
-
-fn record(origin: &Origin) -> Value {
-    json!({"name": origin.name(), "host": origin.addr().ip().to_string(), "port": origin.port()})
-}
 
 /// Where nobody listens.
 fn silent(lab: &Lab) -> Value {
