@@ -16,6 +16,9 @@ use super::{INSTALL, JAR, Setup};
 /// How long a server may take to answer `srvr`: half a second on an idle machine, several on a loaded one.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
+/// A program has become itself by then, on whatever machine.
+const PORT_DEADLINE: Duration = Duration::from_secs(2);
+
 /// One server process.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -84,9 +87,8 @@ impl Member {
     }
 
     pub(super) fn spawn(&self) {
-        // Somebody else on our port would answer `srvr` in our server's place.
         if self.addr.ip().is_loopback() {
-            drop(TcpListener::bind(self.addr).expect("the client port is free"));
+            self.wait_for_port();
         }
         let log = fs::File::create(self.dir.join("log")).expect("log file");
         let (program, arguments) = self.command.split_first().expect("at least java");
@@ -99,6 +101,20 @@ impl Member {
             .unwrap_or_else(|error| panic!("{program}: {error}; {INSTALL}"));
         guard_against_our_death(java.id(), &self.dir);
         *self.lock() = Some(java);
+    }
+
+    /// Somebody else on our port would answer `srvr` in our server's place. A program that another thread is just starting
+    /// still holds whatever is bound here, until its `exec`.
+    fn wait_for_port(&self) {
+        let deadline = Instant::now() + PORT_DEADLINE;
+        while let Err(error) = TcpListener::bind(self.addr) {
+            assert!(
+                Instant::now() < deadline,
+                "the client port {} is not free: {error}",
+                self.addr
+            );
+            pause(Duration::from_millis(5));
+        }
     }
 
     pub(super) fn spawn_if_dead(&self) {
